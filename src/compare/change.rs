@@ -1,0 +1,139 @@
+//! The result of comparing two evaluations of the same text, as `compare --json` and every study hold it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::token_class::TokenClass;
+
+/// What adaptation changed, overall and by token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// "odyssey.compare/1".
+    pub schema: String,
+    /// The model before.
+    pub before: Side,
+    /// The model after.
+    pub after: Side,
+    /// Change in mean negative log-likelihood, nats per token, after minus before; positive is worse.
+    pub delta: f64,
+    /// 95 % interval of `delta` by a paired block bootstrap over documents (or windows).
+    pub delta_ci95: [f64; 2],
+    /// Tokens compared.
+    pub scored: usize,
+    /// Every token type, the largest contribution to a worsening first. Contributions sum to `delta`.
+    pub types: Vec<TypeChange>,
+    /// The same by class of token; contributions sum to `delta`.
+    pub classes: Vec<ClassChange>,
+    /// How few types carry the worsening.
+    pub handful: Handful,
+    /// Perplexity with some targets left out (contexts keep them), by name: a class, "after_newline",
+    /// "newline_and_after", "handful".
+    pub without: BTreeMap<String, Without>,
+    /// The passages that changed most, worst first and then best.
+    pub passages: Vec<Passage>,
+}
+
+/// One of the two models on the common text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Side {
+    /// Its name or folder.
+    pub model: String,
+    /// Mean negative log-likelihood, nats per token.
+    pub nll: f64,
+    /// exp of `nll`.
+    pub ppl: f64,
+}
+
+/// One token type's part in the change: `contribution = share · (after − before)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TypeChange {
+    /// Token id.
+    pub id: u32,
+    /// The token as text, as it would be printed (a line break is a line break).
+    pub token: String,
+    /// Its class.
+    pub class: TokenClass,
+    /// Scored occurrences.
+    pub count: usize,
+    /// `count` over all scored tokens.
+    pub share: f64,
+    /// Mean negative log-likelihood before, nats.
+    pub before: f64,
+    /// Mean negative log-likelihood after, nats.
+    pub after: f64,
+    /// Its part of `delta`, nats per token of the text.
+    pub contribution: f64,
+    /// 95 % bootstrap interval of the contribution.
+    pub contribution_ci95: [f64; 2],
+}
+
+/// One class's part in the change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClassChange {
+    /// The class.
+    pub class: TokenClass,
+    /// Scored occurrences.
+    pub count: usize,
+    /// `count` over all scored tokens.
+    pub share: f64,
+    /// Mean negative log-likelihood before, nats.
+    pub before: f64,
+    /// Mean negative log-likelihood after, nats.
+    pub after: f64,
+    /// Its part of `delta`.
+    pub contribution: f64,
+}
+
+/// The fewest token types that carry at least nine tenths of the worsening (the sum of positive contributions).
+///
+/// Ranked on one half of the documents and measured on the other, so that noise does not look concentrated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Handful {
+    /// Smallest k whose top k contributions reach 0.9 of all positive ones, on all documents.
+    pub types: usize,
+    /// The share of the worsening those `types` carry.
+    pub share_of_worsening: f64,
+    /// The ten worst types of one half of the documents, measured on the other half: their part of the worsening
+    /// there. `None` with a single document or window.
+    pub held_out_share_of_top_10: Option<f64>,
+    /// The same for ten types drawn at random, mean over draws.
+    pub held_out_share_of_random_10: Option<f64>,
+}
+
+/// Perplexity over the targets that remain when some are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Without {
+    /// Targets that remain.
+    pub scored: usize,
+    /// Perplexity before; `None` when nothing remains.
+    pub before: Option<f64>,
+    /// Perplexity after.
+    pub after: Option<f64>,
+    /// Change in mean negative log-likelihood, nats per remaining token.
+    pub delta: Option<f64>,
+}
+
+/// A stretch of consecutive tokens, for the heat view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Passage {
+    /// Index of the document it comes from.
+    pub document: u32,
+    /// Offset of the first token in its document, bytes.
+    pub byte: u64,
+    /// Mean change over its scored tokens, nats per token.
+    pub delta: f64,
+    /// The tokens in order.
+    pub tokens: Vec<PassageToken>,
+}
+
+/// A token of a passage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PassageToken {
+    /// The token as text; bytes that are no text on their own are shown by the replacement character.
+    pub text: String,
+    /// Negative log-likelihood before, nats; `None` where the protocol does not score the token.
+    pub before: Option<f32>,
+    /// Negative log-likelihood after, nats.
+    pub after: Option<f32>,
+}

@@ -1,0 +1,83 @@
+//! What can go wrong, said once and in full.
+//!
+//! An [`Error::Input`] names the place (a file, a line, an option), what is wrong with it, and the cure; the command
+//! line turns it into exit status 2. Everything else is not the user's fault (1) or a wish of theirs (130).
+
+use std::path::{Path, PathBuf};
+
+/// Result of everything in this library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The request, or a file it names, is at fault.
+    #[error("{place}: {fault}; {cure}")]
+    Input {
+        /// The file, line, key or option at fault.
+        place: String,
+        /// What was found, and what was expected.
+        fault: String,
+        /// What to do about it.
+        cure: String,
+    },
+    /// The operating system refused to read or write.
+    #[error("{path}: cannot {action}: {source}", path = .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was attempted, as in "cannot …".
+        action: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The device failed while computing: lost, out of memory, or a kernel it refused.
+    #[error("device {device}: {fault}")]
+    Device {
+        /// The device's name.
+        device: String,
+        /// What it said.
+        fault: String,
+    },
+    /// A computation left the range of numbers (a loss that is not finite, say).
+    #[error("{0}")]
+    Numeric(String),
+    /// The user asked to stop. The text says what is saved and how to go on.
+    #[error("interrupted: {0}")]
+    Interrupted(String),
+}
+
+impl Error {
+    /// An [`Error::Input`] about `place`.
+    pub fn input(place: impl std::fmt::Display, fault: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self::Input { place: place.to_string(), fault: fault.into(), cure: cure.into() }
+    }
+
+    /// An [`Error::Input`] about a file or folder.
+    pub fn file(path: &Path, fault: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self::input(path.display(), fault, cure)
+    }
+
+    /// The error for a path that could not be read: a missing file is the request's fault, anything else the system's.
+    pub fn reading(path: &Path, source: std::io::Error) -> Self {
+        match source.kind() {
+            std::io::ErrorKind::NotFound => Self::file(path, "no such file or folder", "check the path"),
+            _ => Self::Io { path: path.to_owned(), action: "read", source },
+        }
+    }
+
+    /// The error for a path that could not be written.
+    pub fn writing(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), action: "write", source }
+    }
+
+    /// The process exit status that scripts may rely on (interface: 2 input, 130 interrupted, 1 anything else).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Input { .. } => 2,
+            Self::Interrupted(_) => 130,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What a study found: the content of `results.json`, from which the table, the plots and the report are drawn.
+
+use serde::{Deserialize, Serialize};
+
+use crate::compare::{ClassChange, Handful, Passage, TypeChange, Without};
+use crate::similarity::Distances;
+
+/// `results.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StudyResults {
+    /// "odyssey.study/1".
+    pub schema: String,
+    /// The study's name.
+    pub name: String,
+    /// The program's version.
+    pub version: String,
+    /// The settings the study ran with, as TOML, every default filled in.
+    pub settings: String,
+    /// One row per model, domain, strategy and seed.
+    pub rows: Vec<Row>,
+    /// The reference corpus against another half of itself, by model: what "no distance" looks like.
+    pub null: Vec<NullDistance>,
+    /// Change in perplexity against every distance.
+    pub correlations: Vec<Correlation>,
+    /// Tasks that are not done: what a later `study run` would do.
+    pub missing: Vec<String>,
+}
+
+/// One adaptation and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The base model.
+    pub model: String,
+    /// The domain.
+    pub domain: String,
+    /// The group the study puts the domain in.
+    pub group: String,
+    /// The strategy's name.
+    pub strategy: String,
+    /// Seed of everything random in this row.
+    pub seed: u64,
+    /// The device it ran on, as printed by `devices`.
+    pub device: String,
+    /// Fingerprint of the evaluation protocol; rows with different ones are not comparable.
+    pub fingerprint: String,
+    /// Test perplexity of the base.
+    pub zero_shot_ppl: f64,
+    /// Test perplexity of the adapted model.
+    pub adapted_ppl: f64,
+    /// Change in log-perplexity, nats per token, adapted minus base: positive is worse.
+    pub delta: f64,
+    /// 95 % paired bootstrap interval of `delta`.
+    pub delta_ci95: [f64; 2],
+    /// Distances to the reference corpus.
+    pub similarity: Distances,
+    /// Share of test tokens that hold a line break.
+    pub newline_rate: f64,
+    /// Tokens the adaptation trained on.
+    pub train_tokens: u64,
+    /// Test tokens scored.
+    pub test_tokens: usize,
+    /// Training loss, `(step, nats per token)`.
+    pub train_loss: Vec<(u64, f64)>,
+    /// Validation loss, `(step, nats per token)`.
+    pub valid_loss: Vec<(u64, f64)>,
+    /// The token types that got worse and better the most: the head and the tail of the full list, worst first.
+    pub top_types: Vec<TypeChange>,
+    /// By class of token.
+    pub classes: Vec<ClassChange>,
+    /// How few types carry the worsening.
+    pub handful: Handful,
+    /// Perplexity without chosen targets.
+    pub without: std::collections::BTreeMap<String, Without>,
+    /// The worst and best passages.
+    pub passages: Vec<Passage>,
+    /// Seconds of training.
+    pub seconds: f64,
+}
+
+/// The reference corpus against another half of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NullDistance {
+    /// The model whose features and tokenizer were used.
+    pub model: String,
+    /// The reference corpus.
+    pub reference: String,
+    /// The distances between its two halves.
+    pub distances: Distances,
+}
+
+/// How the change in log-perplexity goes with one distance over domains.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Correlation {
+    /// The measure's key.
+    pub x: String,
+    /// "pooled", or "within:GROUP".
+    pub scope: String,
+    /// The base model and strategy the rows belong to, as "model / strategy"; correlations never mix them.
+    pub of: String,
+    /// Domains, after averaging over seeds.
+    pub n: usize,
+    /// Pearson's r. The four numbers are `None` with fewer than three domains or constant values.
+    pub pearson: Option<f64>,
+    /// Two-sided p-value.
+    pub pearson_p: Option<f64>,
+    /// Spearman's ρ.
+    pub spearman: Option<f64>,
+    /// Two-sided p-value.
+    pub spearman_p: Option<f64>,
+    /// Kendall's τ-b.
+    pub kendall: Option<f64>,
+    /// Two-sided p-value.
+    pub kendall_p: Option<f64>,
+    /// 95 % interval of Pearson's r, bootstrap over domains.
+    pub ci95: Option<[f64; 2]>,
+    /// Why numbers are missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
