@@ -1,1 +1,9 @@
-use burn as _;
+pub mod adapt;
+pub mod device;
+pub mod error;
+pub mod evaluate;
+pub mod files;
+pub mod model;
+pub mod progress;
+pub mod stats;
+pub mod text;

@@ -1,0 +1,139 @@
+//! What the model trains on: blocks of a token stream, in which order, in which batches.
+
+use std::ops::Range;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::text::TokenStream;
+
+/// How documents fill blocks of the context length.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Packing {
+    /// One stream of all documents; every token but the first is a target exactly once, nothing is dropped.
+    #[default]
+    Stream,
+    /// One stream cut side by side, as run_clm does: a block's first token is no target, the last partial block is dropped.
+    Blocks,
+    /// Every document starts a block of its own; nothing is read across documents.
+    Document,
+}
+
+/// The order of blocks within an epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// Shuffled anew each epoch, from the seed.
+    #[default]
+    Shuffle,
+    /// As in the file.
+    File,
+}
+
+/// A training set cut into blocks.
+#[derive(Debug, Clone)]
+pub struct TrainingBlocks {
+    ids: Vec<u32>,
+    /// Tokens of each block: all but the last are read, all but the first predicted.
+    blocks: Vec<Range<usize>>,
+    order: Order,
+    seed: u64,
+}
+
+/// Equally long windows to train on; short ones are padded with weight 0.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MicroBatch {
+    /// Tokens read, `[batch][time]`.
+    pub inputs: Vec<Vec<u32>>,
+    /// The token after each, `[batch · time]`.
+    pub targets: Vec<u32>,
+    /// w of each target in Σ w·nll / Σ w, `[batch · time]`; 0 for padding.
+    pub weights: Vec<f32>,
+}
+
+impl TrainingBlocks {
+    /// Cuts `stream` for windows of `context` tokens.
+    ///
+    /// # Errors
+    /// Nothing is left to train on.
+    pub fn new(stream: TokenStream, context: usize, packing: Packing, order: Order, seed: u64) -> Result<Self> {
+        let TokenStream { ids, document, .. } = stream;
+        let cut = |whole: Range<usize>| {
+            // T inputs and T targets are T+1 tokens; the next block reads the last target.
+            let end = whole.end;
+            whole.step_by(context).map(move |start| start..(start + context + 1).min(end)).filter(|block| block.len() > 1)
+        };
+        let blocks: Vec<Range<usize>> = match packing {
+            Packing::Stream => cut(0..ids.len()).collect(),
+            Packing::Blocks => (0..ids.len() / context).map(|i| i * context..(i + 1) * context).collect(),
+            Packing::Document => {
+                let mut start = 0;
+                let mut blocks = Vec::new();
+                for part in document.chunk_by(|a, b| a == b) {
+                    blocks.extend(cut(start..start + part.len()));
+                    start += part.len();
+                }
+                blocks
+            }
+        };
+        if blocks.is_empty() {
+            return Err(Error::input(
+                "the training text",
+                format!("its {} tokens fill no block of {context}", ids.len()),
+                "give more text or a smaller --context",
+            ));
+        }
+        Ok(Self { ids, blocks, order, seed })
+    }
+
+    /// Blocks of an epoch.
+    pub fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Never true: a set without blocks is refused.
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// Which blocks epoch `epoch` reads, in order. It depends on nothing but the seed and the epoch's number, so a run
+    /// that goes on later reads what it would have read.
+    pub fn epoch(&self, epoch: u64) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.blocks.len()).collect();
+        if self.order == Order::Shuffle {
+            let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+            rng.set_stream(epoch);
+            order.shuffle(&mut rng);
+        }
+        order
+    }
+
+    /// The blocks `which` as one micro-batch.
+    pub fn micro_batch(&self, which: &[usize]) -> MicroBatch {
+        let blocks = || which.iter().map(|&block| &self.ids[self.blocks[block].clone()]);
+        let time = blocks().map(|block| block.len() - 1).max().unwrap_or(0);
+        let mut batch = MicroBatch { inputs: Vec::new(), targets: Vec::new(), weights: Vec::new() };
+        for block in blocks() {
+            let targets = block.len() - 1;
+            let padding = time - targets;
+            // Padding comes last and attention looks back only, so it changes nothing before it.
+            batch.inputs.push([&block[..targets], &vec![0; padding]].concat());
+            batch.targets.extend_from_slice(&block[1..]);
+            batch.targets.resize(batch.targets.len() + padding, 0);
+            batch.weights.resize(batch.weights.len() + targets, 1.0);
+            batch.weights.resize(batch.weights.len() + padding, 0.0);
+        }
+        batch
+    }
+}
+
+impl MicroBatch {
+    /// Σ w over its targets.
+    pub fn weight(&self) -> f64 {
+        self.weights.iter().map(|&w| f64::from(w)).sum()
+    }
+}

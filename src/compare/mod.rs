@@ -1,0 +1,131 @@
+//! What adaptation changed, token by token, from two scored streams of the same text.
+//!
+//! `δ = Σ_v c_v` with `c_v = f_v (ℓ_v^after − ℓ_v^before)`: an exact attribution of the change in log-perplexity to token
+//! types v of share f_v and mean negative log-likelihood ℓ_v.
+
+mod attribution;
+mod change;
+mod passages;
+pub mod token_class;
+
+pub use change::{ClassChange, Comparison, Handful, Passage, PassageToken, Side, TypeChange, Without};
+pub use token_class::TokenClass;
+
+use crate::error::{Error, Result};
+use crate::evaluate::{BOOTSTRAP_SEED, RESAMPLES, ScoredStream};
+use crate::stats::Resamples;
+use crate::text::Tokenizer;
+
+/// What tokens are called and how they are classed, for one vocabulary.
+pub struct Vocabulary {
+    texts: Vec<String>,
+    classes: Vec<TokenClass>,
+}
+
+impl Vocabulary {
+    /// For a model of `size` entries; without a tokenizer tokens are called by their id.
+    pub fn new(tokenizer: Option<&Tokenizer>, size: usize) -> Self {
+        let text = |id: u32| tokenizer.map_or_else(|| format!("#{id}"), |tokenizer| tokenizer.token_text(id));
+        Self { texts: (0..size as u32).map(text).collect(), classes: token_class::classes(tokenizer, size) }
+    }
+
+    /// The token as printed.
+    pub fn text(&self, id: u32) -> &str {
+        self.texts.get(id as usize).map_or("", String::as_str)
+    }
+
+    /// Its class.
+    pub fn class(&self, id: u32) -> TokenClass {
+        self.classes.get(id as usize).copied().unwrap_or(TokenClass::Other)
+    }
+
+    /// The share of `ids` that hold a line break.
+    pub fn newline_rate(&self, ids: &[u32]) -> f64 {
+        let newlines = ids.iter().filter(|&&id| self.class(id) == TokenClass::Newline).count();
+        newlines as f64 / ids.len().max(1) as f64
+    }
+}
+
+/// A scored position of both streams.
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    position: usize,
+    id: u32,
+    cluster: usize,
+    before: f64,
+    after: f64,
+}
+
+impl Pair {
+    fn change(&self) -> f64 {
+        self.after - self.before
+    }
+}
+
+/// Compares two scorings of one text; `names` are those of the models.
+///
+/// # Errors
+/// The streams differ in tokens or in which of them are scored: they are not the same text under the same protocol.
+pub fn compare(
+    before: &ScoredStream,
+    after: &ScoredStream,
+    names: [&str; 2],
+    vocabulary: &Vocabulary,
+) -> Result<Comparison> {
+    let pairs = pair(before, after, names)?;
+    let clusters = before.clusters();
+    let (mut changes, mut counts) = (vec![0.0; clusters.count], vec![0.0; clusters.count]);
+    for pair in &pairs {
+        changes[pair.cluster] += pair.change();
+        counts[pair.cluster] += 1.0;
+    }
+    let resamples = Resamples::new(clusters.count, RESAMPLES, BOOTSTRAP_SEED);
+    let ratio = resamples.over(&counts)?;
+
+    let types = attribution::types(&pairs, vocabulary, &ratio)?;
+    let handful = attribution::handful(&pairs, &types, clusters.count);
+    let side = |name: &str, nll: fn(&Pair) -> f64| {
+        let nll = pairs.iter().map(nll).sum::<f64>() / pairs.len() as f64;
+        Side { model: name.to_owned(), nll, ppl: nll.exp() }
+    };
+    let (before_side, after_side) = (side(names[0], |p| p.before), side(names[1], |p| p.after));
+    Ok(Comparison {
+        schema: "odyssey.compare/1".into(),
+        delta: after_side.nll - before_side.nll,
+        before: before_side,
+        after: after_side,
+        delta_ci95: ratio.interval(changes.iter().copied().enumerate())?,
+        scored: pairs.len(),
+        classes: attribution::classes(&pairs, vocabulary),
+        without: attribution::without(&pairs, &before.ids, vocabulary, &types[..handful.types]),
+        types,
+        handful,
+        passages: passages::most_changed(before, after, vocabulary),
+    })
+}
+
+fn pair(before: &ScoredStream, after: &ScoredStream, names: [&str; 2]) -> Result<Vec<Pair>> {
+    let place = || format!("{} and {}", names[0], names[1]);
+    let cure = "score one text with both models under one protocol";
+    if before.ids != after.ids {
+        return Err(Error::input(place(), "their texts differ in tokens", cure));
+    }
+    if before.nll.iter().zip(&after.nll).any(|(b, a)| b.is_nan() != a.is_nan()) {
+        return Err(Error::input(place(), "they score different tokens", cure));
+    }
+    let clusters = before.clusters();
+    let pairs: Vec<Pair> = before
+        .scored()
+        .map(|position| Pair {
+            position,
+            id: before.ids[position],
+            cluster: clusters.of[position] as usize,
+            before: f64::from(before.nll[position]),
+            after: f64::from(after.nll[position]),
+        })
+        .collect();
+    if pairs.is_empty() {
+        return Err(Error::input(place(), "no token is scored", "give more text"));
+    }
+    Ok(pairs)
+}

@@ -1,0 +1,252 @@
+//! Perplexity, with its interval, from negative log-likelihoods that are kept for every later step.
+//!
+//! [`protocol`] says which tokens count, [`score`] asks the model, [`per_token`] keeps the answer in a file. All sums
+//! are taken in f64 over scored tokens, never as means of window means.
+
+pub mod per_token;
+pub mod protocol;
+pub mod score;
+
+use std::time::Instant;
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::device::DeviceName;
+use crate::error::{Error, Result};
+use crate::model::LanguageModel;
+use crate::progress::Monitor;
+use crate::stats::Resamples;
+use crate::text::TokenStream;
+pub use protocol::{Protocol, ProtocolName, Window};
+
+/// Resamples of every bootstrap interval.
+pub const RESAMPLES: usize = 2000;
+/// Seed of every bootstrap interval: the same numbers give the same interval.
+pub const BOOTSTRAP_SEED: u64 = 42;
+/// With fewer documents than this, windows are resampled instead: an interval over three documents says nothing.
+const FEWEST_DOCUMENTS: usize = 10;
+
+/// `eval --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvalResult {
+    /// "odyssey.eval/1".
+    pub schema: String,
+    /// The model's folder.
+    pub model: String,
+    /// Where it was computed.
+    pub device: DeviceName,
+    /// The recipe.
+    pub protocol: ProtocolResult,
+    /// One row per text.
+    pub texts: Vec<TextResult>,
+    /// exp of the mean over texts of their mean negative log-likelihood.
+    pub macro_ppl: f64,
+    /// Seconds of scoring.
+    pub seconds: f64,
+    /// Scored tokens per second.
+    pub tokens_per_second: f64,
+}
+
+/// The recipe, as results name it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProtocolResult {
+    /// Recipe and sizes.
+    #[serde(flatten)]
+    pub protocol: Protocol,
+    /// What stands between documents.
+    pub join: String,
+    /// Only numbers with the same fingerprint are comparable.
+    pub fingerprint: String,
+}
+
+/// One text's row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TextResult {
+    /// The text's path.
+    pub text: String,
+    /// Hash of its documents.
+    pub corpus_hash: String,
+    /// Documents.
+    pub documents: usize,
+    /// Tokens of the stream.
+    pub tokens: usize,
+    /// Tokens scored.
+    pub scored: usize,
+    /// Mean negative log-likelihood, nats per scored token.
+    pub nll: f64,
+    /// exp of `nll`.
+    pub ppl: f64,
+    /// 95 % block-bootstrap interval of `ppl`.
+    pub ppl_ci95: [f64; 2],
+    /// What was resampled: "documents" or "windows".
+    pub ci_over: String,
+    /// Sum of negative log-likelihoods over ln 2 and the text's bytes; null for a corpus given as ids.
+    pub bits_per_byte: Option<f64>,
+    /// UTF-8 bytes of the text.
+    pub bytes: u64,
+    /// Words, as lm-evaluation-harness counts them.
+    pub words: u64,
+    /// exp of the sum of negative log-likelihoods over words; null for a corpus given as ids.
+    pub word_ppl: Option<f64>,
+    /// Why a number is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A stream with the negative log-likelihood of each token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoredStream {
+    /// Token ids, `[n]`.
+    pub ids: Vec<u32>,
+    /// −ln p, nats; NaN where the protocol does not score the token. `[n]`.
+    pub nll: Vec<f32>,
+    /// The document each token belongs to, `[n]`.
+    pub document: Vec<u32>,
+    /// Offset of each token in its document, bytes. `[n]`.
+    pub byte: Vec<u64>,
+    /// The window each token is scored in, `[n]`; clusters of the bootstrap where documents are few.
+    pub window: Vec<u32>,
+}
+
+/// Scores `stream` under `protocol`. `model` must be free of autodiff, so that no graph is kept.
+///
+/// # Errors
+/// The device's failure; an interruption; a loss that is not finite.
+pub fn evaluate(
+    model: &LanguageModel,
+    device: &Device,
+    stream: &TokenStream,
+    protocol: &Protocol,
+    monitor: &mut dyn Monitor,
+) -> Result<ScoredStream> {
+    let windows = protocol.windows(stream.ids.len());
+    monitor.begin("scoring", windows.iter().map(|w| (w.end - w.scored) as u64).sum());
+    let nll = score::score(model, device, &stream.ids, &windows, batch_size(protocol.context), monitor)?;
+    monitor.end();
+    Ok(ScoredStream {
+        ids: stream.ids.clone(),
+        nll,
+        document: stream.document.clone(),
+        byte: stream.byte.clone(),
+        window: window_of(&windows, stream.ids.len()),
+    })
+}
+
+/// Windows computed together: about four thousand tokens, which keeps a CPU's caches and a GPU busy.
+pub fn batch_size(context: usize) -> usize {
+    (4096 / context.max(1)).max(1)
+}
+
+/// The index of the window that scores each token.
+fn window_of(windows: &[Window], tokens: usize) -> Vec<u32> {
+    let mut of = vec![0; tokens];
+    for (index, window) in windows.iter().enumerate() {
+        of[window.scored..window.end].fill(index as u32);
+    }
+    of
+}
+
+impl ScoredStream {
+    /// Positions of the scored tokens.
+    pub fn scored(&self) -> impl Iterator<Item = usize> + '_ {
+        self.nll.iter().enumerate().filter(|(_, nll)| !nll.is_nan()).map(|(position, _)| position)
+    }
+
+    /// Sum of negative log-likelihoods in nats, and how many tokens it is over.
+    pub fn total(&self) -> (f64, usize) {
+        self.scored().fold((0.0, 0), |(sum, count), position| (sum + f64::from(self.nll[position]), count + 1))
+    }
+
+    /// Mean negative log-likelihood, nats per scored token.
+    pub fn mean_nll(&self) -> f64 {
+        let (sum, count) = self.total();
+        sum / count as f64
+    }
+
+    /// Clusters for the block bootstrap: the cluster of every token, how many there are, and their name.
+    ///
+    /// Tokens of a document depend on one another, so documents are resampled; windows where documents are few.
+    pub fn clusters(&self) -> Clusters<'_> {
+        let documents = self.document.iter().max().map_or(0, |&last| last as usize + 1);
+        if documents >= FEWEST_DOCUMENTS {
+            Clusters { of: &self.document, count: documents, name: "documents" }
+        } else {
+            Clusters { of: &self.window, count: self.window.iter().max().map_or(0, |&w| w as usize + 1), name: "windows" }
+        }
+    }
+
+    /// 95 % interval of the mean negative log-likelihood, nats per token.
+    fn nll_interval(&self) -> Result<([f64; 2], &'static str)> {
+        let clusters = self.clusters();
+        let (mut sums, mut counts) = (vec![0.0; clusters.count], vec![0.0; clusters.count]);
+        for position in self.scored() {
+            let cluster = clusters.of[position] as usize;
+            sums[cluster] += f64::from(self.nll[position]);
+            counts[cluster] += 1.0;
+        }
+        let resamples = Resamples::new(clusters.count, RESAMPLES, BOOTSTRAP_SEED);
+        Ok((resamples.ratio_interval(&sums, &counts)?, clusters.name))
+    }
+
+    /// The row of this text in an `eval` result.
+    pub fn summary(&self, text: &str, stream: &TokenStream) -> Result<TextResult> {
+        let (sum, scored) = self.total();
+        if scored == 0 {
+            return Err(Error::input(text, "no token is scored", "give at least two tokens of text"));
+        }
+        let nll = sum / scored as f64;
+        let (interval, ci_over) = self.nll_interval()?;
+        let known = stream.bytes > 0;
+        Ok(TextResult {
+            text: text.to_owned(),
+            corpus_hash: stream.corpus_hash.clone(),
+            documents: stream.documents,
+            tokens: self.ids.len(),
+            scored,
+            nll,
+            ppl: nll.exp(),
+            ppl_ci95: interval.map(f64::exp),
+            ci_over: ci_over.to_owned(),
+            bits_per_byte: known.then(|| sum / (std::f64::consts::LN_2 * stream.bytes as f64)),
+            bytes: stream.bytes,
+            words: stream.words,
+            word_ppl: (stream.words > 0).then(|| (sum / stream.words as f64).exp()).filter(|ppl| ppl.is_finite()),
+            reason: (!known).then(|| "the corpus is given as token ids, so its bytes and words are not known".into()),
+        })
+    }
+}
+
+/// What the block bootstrap resamples.
+#[derive(Debug, Clone, Copy)]
+pub struct Clusters<'a> {
+    /// The cluster of each token, `[n]`.
+    pub of: &'a [u32],
+    /// How many clusters there are.
+    pub count: usize,
+    /// "documents" or "windows".
+    pub name: &'static str,
+}
+
+/// Puts the rows of several texts together.
+pub fn summarise(
+    model: &str,
+    device: &DeviceName,
+    protocol: ProtocolResult,
+    texts: Vec<TextResult>,
+    started: Instant,
+) -> EvalResult {
+    let seconds = started.elapsed().as_secs_f64();
+    let scored: usize = texts.iter().map(|text| text.scored).sum();
+    let mean = texts.iter().map(|text| text.nll).sum::<f64>() / texts.len().max(1) as f64;
+    EvalResult {
+        schema: "odyssey.eval/1".into(),
+        model: model.to_owned(),
+        device: device.clone(),
+        protocol,
+        texts,
+        macro_ppl: mean.exp(),
+        seconds,
+        tokens_per_second: scored as f64 / seconds.max(1e-9),
+    }
+}

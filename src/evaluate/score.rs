@@ -1,0 +1,115 @@
+//! Negative log-likelihoods of tokens, without ever holding the logits of more than a bounded chunk of positions.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::protocol::Window;
+use crate::error::{Error, Result};
+use crate::model::parameters::to_host;
+use crate::model::{LanguageModel, token_ids};
+use crate::progress::Monitor;
+
+/// Logits held at once, at most: 32 MiB of f32. Memory does not grow with vocabulary × tokens.
+pub const LOGITS_AT_ONCE: usize = 1 << 23;
+
+/// Positions whose logits are computed together, for a vocabulary of this size.
+pub fn head_chunk(vocabulary: usize) -> usize {
+    (LOGITS_AT_ONCE / vocabulary.max(1)).max(1)
+}
+
+/// Shifted logits of one chunk and their log normaliser, the start of both the loss and its gradient.
+pub struct ChunkLogits {
+    /// Logits less their row's maximum, `[n, vocab]`.
+    pub shifted: Tensor<2>,
+    /// exp of `shifted`, `[n, vocab]`.
+    pub exponentials: Tensor<2>,
+    /// Sum of `exponentials` over the vocabulary, `[n, 1]`.
+    pub normaliser: Tensor<2>,
+}
+
+impl ChunkLogits {
+    /// From hidden states `[n, channels]` and the head `[vocab, channels]`.
+    pub fn new(hidden: Tensor<2>, head: Tensor<2>) -> Self {
+        let logits = hidden.matmul(head.transpose());
+        let shifted = logits.clone() - logits.max_dim(1);
+        let exponentials = shifted.clone().exp();
+        let normaliser = exponentials.clone().sum_dim(1);
+        Self { shifted, exponentials, normaliser }
+    }
+
+    /// −ln p of each row's target, `[n, 1]`; targets are `[n, 1]`.
+    pub fn nll(&self, targets: Tensor<2, Int>) -> Tensor<2> {
+        self.normaliser.clone().log() - self.shifted.clone().gather(1, targets)
+    }
+}
+
+/// −ln p of `targets` `[n]` given `hidden` `[n, channels]` and `head` `[vocab, channels]`: `[n]`, nats.
+fn chunked_nll(hidden: Tensor<2>, head: &Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let [positions, _] = hidden.dims();
+    let [vocabulary, _] = head.dims();
+    let chunk = head_chunk(vocabulary);
+    let parts = (0..positions)
+        .step_by(chunk)
+        .map(|start| {
+            let count = chunk.min(positions - start);
+            let logits = ChunkLogits::new(hidden.clone().narrow(0, start, count), head.clone());
+            logits.nll(targets.clone().narrow(0, start, count).unsqueeze_dim(1)).flatten(0, 1)
+        })
+        .collect();
+    Tensor::cat(parts, 0)
+}
+
+/// Scores the windows of a stream: −ln p of every token, nats, NaN where no window scores it. `[stream]`.
+///
+/// `model` must be free of autodiff; `batch` windows of equal length are computed together, and `monitor` hears of
+/// the tokens scored.
+///
+/// # Errors
+/// The device's failure; an interruption; a loss that is not finite.
+pub fn score(
+    model: &LanguageModel,
+    device: &Device,
+    ids: &[u32],
+    windows: &[Window],
+    batch: usize,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<f32>> {
+    let head = model.head();
+    let mut nll = vec![f32::NAN; ids.len()];
+    let mut rest = windows;
+    while let Some(first) = rest.first() {
+        let length = first.end - first.start;
+        // Only the last window is shorter; it goes alone rather than padded.
+        let same = rest.iter().take(batch.max(1)).take_while(|w| w.end - w.start == length).count();
+        let (group, later) = rest.split_at(same);
+        rest = later;
+
+        // A stream's last token is never read as input, only predicted; read T−1 tokens, predict T−1.
+        let inputs: Vec<&[u32]> = group.iter().map(|w| &ids[w.start..w.end - 1]).collect();
+        let hidden = model.hidden_states(token_ids(&inputs, device));
+        let [batch, time, channels] = hidden.dims();
+        let targets: Vec<i32> =
+            group.iter().flat_map(|w| ids[w.start + 1..w.end].iter().map(|&id| id as i32)).collect();
+        let targets = Tensor::from_data(TensorData::new(targets, [batch * time]), device);
+        let values = to_host(chunked_nll(hidden.reshape([batch * time, channels]), &head, targets))?;
+
+        let mut scored = 0u64;
+        for (window, values) in group.iter().zip(values.chunks_exact(time)) {
+            let skip = window.scored - window.start - 1;
+            for (token, &value) in (window.scored..window.end).zip(&values[skip..]) {
+                if !value.is_finite() {
+                    return Err(Error::Numeric(format!(
+                        "token {token} of the stream has a negative log-likelihood of {value}: the model's numbers \
+                         left the range of f32"
+                    )));
+                }
+                nll[token] = value;
+                scored += 1;
+            }
+        }
+        monitor.advance(scored, "");
+        if monitor.stopped() {
+            return Err(Error::Interrupted("evaluation stopped; nothing was written".into()));
+        }
+    }
+    Ok(nll)
+}

@@ -1,0 +1,244 @@
+//! `config.json`: which architecture, which sizes, and whether anything in it changes the mathematics.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::gpt2::Gpt2Config;
+use super::llama::LlamaConfig;
+use super::rotary::RopeScaling;
+use crate::error::{Error, Result};
+use crate::files;
+
+/// Keys that alter the computation in some architecture, and that no family here implements. Any value but the ones
+/// that switch the feature off is refused by name.
+const UNSUPPORTED: &[&str] = &[
+    "quantization_config",
+    "sliding_window",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "query_pre_attn_scalar",
+    "logit_scale",
+    "logits_scaling",
+    "embedding_multiplier",
+    "residual_multiplier",
+    "attention_multiplier",
+    "use_qk_norm",
+    "qk_norm",
+    "clip_qkv",
+    "alibi",
+    "parallel_attn",
+    "use_parallel_residual",
+    "num_experts",
+    "num_local_experts",
+    "no_rope_layers",
+];
+
+/// The architectures that can be read, with their sizes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Architecture {
+    /// GPT-2.
+    Gpt2(Gpt2Config),
+    /// LLaMA 1, 2, 3.
+    Llama(LlamaConfig),
+}
+
+/// What a model folder's `config.json` says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelConfig {
+    /// The family and its sizes.
+    pub architecture: Architecture,
+    /// The end-of-text token that separates documents.
+    pub eos_token_id: Option<u32>,
+    /// The begin-of-text token.
+    pub bos_token_id: Option<u32>,
+    /// The file as it is, carried along when the model is saved.
+    pub json: Map<String, Value>,
+}
+
+impl ModelConfig {
+    /// Reads `config.json` in `folder`.
+    ///
+    /// # Errors
+    /// A missing file or key, an architecture that is not implemented, or a setting that changes the mathematics.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("config.json");
+        if !folder.is_dir() {
+            return Err(Error::file(
+                folder,
+                "no such model folder",
+                "give a folder with config.json, model.safetensors and tokenizer.json",
+            ));
+        }
+        let json = files::read_json(&path)?;
+        Self::parse(ConfigFile { path, json })
+    }
+
+    /// The same from JSON that is not a file; `place` names it in errors.
+    pub fn from_json(place: impl Into<PathBuf>, json: Map<String, Value>) -> Result<Self> {
+        Self::parse(ConfigFile { path: place.into(), json })
+    }
+
+    fn parse(file: ConfigFile) -> Result<Self> {
+        for key in UNSUPPORTED {
+            let off = match file.json.get(*key) {
+                None | Some(Value::Null | Value::Bool(false)) => true,
+                Some(Value::Number(n)) => n.as_f64() == Some(0.0),
+                Some(Value::Array(items)) => items.is_empty(),
+                Some(_) => false,
+            };
+            if !off {
+                return Err(file.refusal(key, "changes the computation and is not implemented"));
+            }
+        }
+        let architecture = match file.string("model_type")? {
+            "gpt2" => Architecture::Gpt2(Gpt2Config::read(&file)?),
+            "llama" => Architecture::Llama(LlamaConfig::read(&file)?),
+            other => {
+                return Err(Error::file(
+                    &file.path,
+                    format!("`model_type` is {other:?}; implemented are \"gpt2\" and \"llama\""),
+                    "choose a model of one of these architectures",
+                ));
+            }
+        };
+        let config = Self {
+            architecture,
+            eos_token_id: file.token_id("eos_token_id")?,
+            bos_token_id: file.token_id("bos_token_id")?,
+            json: file.json.clone(),
+        };
+        for (key, size) in [("vocabulary", config.vocabulary()), ("context", config.context()), ("layers", config.layers())] {
+            if size == 0 {
+                return Err(Error::file(&file.path, format!("its {key} has size 0"), "restore the file"));
+            }
+        }
+        Ok(config)
+    }
+
+    /// Entries of the token table.
+    pub fn vocabulary(&self) -> usize {
+        match &self.architecture {
+            Architecture::Gpt2(c) => c.vocab_size,
+            Architecture::Llama(c) => c.vocab_size,
+        }
+    }
+
+    /// The longest window the model can read, tokens.
+    pub fn context(&self) -> usize {
+        match &self.architecture {
+            Architecture::Gpt2(c) => c.n_positions,
+            Architecture::Llama(c) => c.max_position_embeddings,
+        }
+    }
+
+    /// Channels of the hidden states.
+    pub fn channels(&self) -> usize {
+        match &self.architecture {
+            Architecture::Gpt2(c) => c.n_embd,
+            Architecture::Llama(c) => c.hidden_size,
+        }
+    }
+
+    /// Whether the token table is the output head.
+    pub fn tied_head(&self) -> bool {
+        match &self.architecture {
+            Architecture::Gpt2(c) => c.tie_word_embeddings,
+            Architecture::Llama(c) => c.tie_word_embeddings,
+        }
+    }
+
+    /// Transformer blocks.
+    pub fn layers(&self) -> usize {
+        match &self.architecture {
+            Architecture::Gpt2(c) => c.n_layer,
+            Architecture::Llama(c) => c.num_hidden_layers,
+        }
+    }
+}
+
+/// A `config.json` being read, for errors that name file and key.
+pub struct ConfigFile {
+    path: PathBuf,
+    json: Map<String, Value>,
+}
+
+impl ConfigFile {
+    /// The family's keys as a typed structure.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_value(Value::Object(self.json.clone())).map_err(|e| {
+            Error::file(&self.path, format!("not a complete configuration: {e}"), "restore the file from the model's source")
+        })
+    }
+
+    /// Refuses the file unless `key` is absent, null or `implemented`.
+    pub fn refuse_unless(&self, key: &str, implemented: impl Into<Value>) -> Result<()> {
+        let implemented = implemented.into();
+        match self.json.get(key) {
+            None | Some(Value::Null) => Ok(()),
+            Some(value) if *value == implemented => Ok(()),
+            Some(_) => Err(self.refusal(key, &format!("only {implemented} is implemented"))),
+        }
+    }
+
+    /// Refuses sizes of which the first is not a multiple of the second.
+    pub fn require_multiple(&self, key: &str, value: usize, of: &str, divisor: usize) -> Result<()> {
+        if divisor != 0 && value != 0 && value.is_multiple_of(divisor) {
+            return Ok(());
+        }
+        Err(Error::file(&self.path, format!("`{key}` = {value} is not a multiple of {of} = {divisor}"), "restore the file"))
+    }
+
+    /// Base and scaling of rotary positions: `rope_theta` + `rope_scaling` (transformers 4) or `rope_parameters` (5).
+    pub fn rope(&self) -> Result<(f64, RopeScaling)> {
+        let scaling = ["rope_parameters", "rope_scaling"].iter().find_map(|key| match self.json.get(*key) {
+            None | Some(Value::Null) => None,
+            Some(value) => Some((*key, value)),
+        });
+        let theta = scaling.and_then(|(_, value)| value.get("rope_theta")).or(self.json.get("rope_theta"));
+        let theta = theta.and_then(Value::as_f64).unwrap_or(10_000.0);
+        let Some((key, value)) = scaling else {
+            return Ok((theta, RopeScaling::Default));
+        };
+        // Before transformers 4.43 the kind stood under "type".
+        let mut value = value.clone();
+        if let Some(object) = value.as_object_mut()
+            && !object.contains_key("rope_type")
+        {
+            let kind = object.get("type").cloned().unwrap_or_else(|| "default".into());
+            object.insert("rope_type".into(), kind);
+        }
+        if value.get("partial_rotary_factor").and_then(Value::as_f64).is_some_and(|f| f != 1.0) {
+            return Err(self.refusal(key, "a partial rotation is not implemented"));
+        }
+        let scaling = serde_json::from_value(value).map_err(|e| {
+            self.refusal(key, &format!("implemented are \"default\", \"linear\" and \"llama3\", each with all its numbers ({e})"))
+        })?;
+        Ok((theta, scaling))
+    }
+
+    fn string(&self, key: &str) -> Result<&str> {
+        self.json.get(key).and_then(Value::as_str).ok_or_else(|| {
+            Error::file(&self.path, format!("has no `{key}`"), "restore the file from the model's source")
+        })
+    }
+
+    /// A token id; the first one where the file lists several.
+    fn token_id(&self, key: &str) -> Result<Option<u32>> {
+        let value = match self.json.get(key) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::Array(items)) => items.first().unwrap_or(&Value::Null),
+            Some(value) => value,
+        };
+        match value.as_u64().and_then(|id| u32::try_from(id).ok()) {
+            Some(id) => Ok(Some(id)),
+            None => Err(Error::file(&self.path, format!("`{key}` is {value}, not a token id"), "restore the file")),
+        }
+    }
+
+    fn refusal(&self, key: &str, why: &str) -> Error {
+        let value = self.json.get(key).unwrap_or(&Value::Null);
+        Error::file(&self.path, format!("`{key}` is {value}: {why}"), "choose a model without this setting")
+    }
+}

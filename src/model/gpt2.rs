@@ -1,0 +1,221 @@
+//! GPT-2 (Radford et al. 2019).
+//!
+//! Follows `modeling_gpt2.py` of transformers: learned positions, layer norm before each part, one fused projection
+//! for queries, keys and values, `Conv1D` weights stored `[in, out]`, tanh-approximated GELU, and the token table
+//! used again as output head. Dropout is never applied: additional pretraining here is deterministic.
+
+use burn::module::Module;
+use burn::tensor::activation::gelu;
+use burn::tensor::{Bool, Device, Int, Tensor};
+use serde::Deserialize;
+
+use super::config::ConfigFile;
+use super::layers::{Embedding, Layout, LayerNorm, Linear, causal_attention, causal_mask, split_heads};
+use super::weights::WeightSource;
+use crate::error::Result;
+
+/// `config.json` of the family, under its published names.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Gpt2Config {
+    /// Entries of the token table.
+    pub vocab_size: usize,
+    /// Longest window.
+    pub n_positions: usize,
+    /// Channels.
+    pub n_embd: usize,
+    /// Blocks.
+    pub n_layer: usize,
+    /// Attention heads.
+    pub n_head: usize,
+    /// Channels inside the MLP; 4 × `n_embd` when absent.
+    pub n_inner: Option<usize>,
+    /// The MLP's nonlinearity.
+    #[serde(default)]
+    pub activation_function: Gelu,
+    /// Added to the variance in every layer norm.
+    #[serde(default = "default_epsilon")]
+    pub layer_norm_epsilon: f64,
+    /// Whether the token table is the output head.
+    #[serde(default = "default_true")]
+    pub tie_word_embeddings: bool,
+}
+
+fn default_epsilon() -> f64 {
+    1e-5
+}
+
+fn default_true() -> bool {
+    true
+}
+
+/// The two forms of GELU (arXiv 1606.08415) that GPT-2 checkpoints name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gelu {
+    /// The tanh approximation, the original's choice.
+    #[default]
+    #[serde(alias = "gelu_pytorch_tanh")]
+    GeluNew,
+    /// The exact form with erf.
+    Gelu,
+}
+
+impl Gelu {
+    fn forward(self, x: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Gelu => gelu(x),
+            Self::GeluNew => {
+                // 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))), with the cube as products: powf is slow on CPUs.
+                const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
+                let cubic = x.clone() * x.clone() * 0.044715 + 1.0;
+                let inner = x.clone() * cubic * SQRT_2_OVER_PI;
+                x * (inner.tanh() + 1.0) * 0.5
+            }
+        }
+    }
+}
+
+impl Gpt2Config {
+    /// Reads and checks the family's keys.
+    pub fn read(file: &ConfigFile) -> Result<Self> {
+        file.refuse_unless("scale_attn_weights", true)?;
+        file.refuse_unless("scale_attn_by_inverse_layer_idx", false)?;
+        file.refuse_unless("add_cross_attention", false)?;
+        let config: Self = file.parse()?;
+        file.require_multiple("n_embd", config.n_embd, "n_head", config.n_head)?;
+        Ok(config)
+    }
+
+    fn inner(&self) -> usize {
+        self.n_inner.unwrap_or(4 * self.n_embd)
+    }
+}
+
+/// The model, `transformer.*` of the checkpoint.
+#[derive(Module, Debug)]
+pub struct Gpt2 {
+    wte: Embedding,
+    wpe: Embedding,
+    h: Vec<Block>,
+    ln_f: LayerNorm,
+    /// Only where the head is not tied.
+    lm_head: Option<Embedding>,
+}
+
+impl Gpt2 {
+    /// Builds the model from its weights.
+    pub fn load(config: &Gpt2Config, source: &mut dyn WeightSource, device: &Device) -> Result<Self> {
+        let Gpt2Config { vocab_size, n_positions, n_embd, .. } = *config;
+        // Files as OpenAI published them lack the prefix that transformers writes.
+        let prefix = if source.has("wte.weight") { "" } else { "transformer." };
+        Ok(Self {
+            wte: Embedding::load(source, &format!("{prefix}wte"), [vocab_size, n_embd], device)?,
+            wpe: Embedding::load(source, &format!("{prefix}wpe"), [n_positions, n_embd], device)?,
+            h: (0..config.n_layer)
+                .map(|i| Block::load(config, source, &format!("{prefix}h.{i}"), device))
+                .collect::<Result<_>>()?,
+            ln_f: LayerNorm::load(source, &format!("{prefix}ln_f"), n_embd, config.layer_norm_epsilon, device)?,
+            lm_head: if config.tie_word_embeddings {
+                None
+            } else {
+                Some(Embedding::load(source, "lm_head", [vocab_size, n_embd], device)?)
+            },
+        })
+    }
+
+    /// Final hidden states of `ids` `[B, T]`, after the last norm: `[B, T, C]`.
+    pub fn hidden_states(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let [_, time] = ids.dims();
+        let device = ids.device();
+        let positions = Tensor::<1, Int>::arange(0..time as i64, &device).unsqueeze::<2>();
+        let mask = causal_mask(time, &device);
+        let mut x = self.wte.forward(ids) + self.wpe.forward(positions); // [B, T, C] + [1, T, C]
+        for block in &self.h {
+            x = block.forward(x, &mask);
+        }
+        self.ln_f.forward(x)
+    }
+
+    /// The output head, `[vocab, C]`: logits are `hidden · headᵀ`.
+    pub fn head(&self) -> Tensor<2> {
+        self.lm_head.as_ref().unwrap_or(&self.wte).weight()
+    }
+}
+
+#[derive(Module, Debug)]
+struct Block {
+    ln_1: LayerNorm,
+    attn: Attention,
+    ln_2: LayerNorm,
+    mlp: Mlp,
+}
+
+impl Block {
+    fn load(config: &Gpt2Config, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
+        let (channels, epsilon) = (config.n_embd, config.layer_norm_epsilon);
+        Ok(Self {
+            ln_1: LayerNorm::load(source, &format!("{path}.ln_1"), channels, epsilon, device)?,
+            attn: Attention::load(config, source, &format!("{path}.attn"), device)?,
+            ln_2: LayerNorm::load(source, &format!("{path}.ln_2"), channels, epsilon, device)?,
+            mlp: Mlp::load(config, source, &format!("{path}.mlp"), device)?,
+        })
+    }
+
+    fn forward(&self, x: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+        let x = x.clone() + self.attn.forward(self.ln_1.forward(x), mask);
+        x.clone() + self.mlp.forward(self.ln_2.forward(x))
+    }
+}
+
+#[derive(Module, Debug)]
+struct Attention {
+    c_attn: Linear,
+    c_proj: Linear,
+    #[module(skip)]
+    heads: usize,
+}
+
+impl Attention {
+    fn load(config: &Gpt2Config, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
+        let channels = config.n_embd;
+        let mut linear =
+            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, true, Layout::InOut, device);
+        Ok(Self {
+            c_attn: linear("c_attn", [channels, 3 * channels])?,
+            c_proj: linear("c_proj", [channels, channels])?,
+            heads: config.n_head,
+        })
+    }
+
+    fn forward(&self, x: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+        let [_, _, channels] = x.dims();
+        let qkv = self.c_attn.forward(x); // [B, T, 3C]
+        let part = |i| split_heads(qkv.clone().narrow(2, i * channels, channels), self.heads);
+        self.c_proj.forward(causal_attention(part(0), part(1), part(2), mask))
+    }
+}
+
+#[derive(Module, Debug)]
+struct Mlp {
+    c_fc: Linear,
+    c_proj: Linear,
+    #[module(skip)]
+    activation: Gelu,
+}
+
+impl Mlp {
+    fn load(config: &Gpt2Config, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
+        let (channels, inner) = (config.n_embd, config.inner());
+        let mut linear =
+            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, true, Layout::InOut, device);
+        Ok(Self {
+            c_fc: linear("c_fc", [channels, inner])?,
+            c_proj: linear("c_proj", [inner, channels])?,
+            activation: config.activation_function,
+        })
+    }
+
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.c_proj.forward(self.activation.forward(self.c_fc.forward(x)))
+    }
+}

@@ -1,0 +1,128 @@
+//! Language models: reading them from Hugging Face folders, computing with them, writing them back.
+//!
+//! A model is read from `config.json` ([`config`]) and safetensors files ([`weights`]), built of the parts in
+//! [`layers`] by one short file per family ([`gpt2`], [`llama`]), and saved so that transformers loads it unchanged
+//! ([`save`]).
+
+pub mod config;
+pub mod gpt2;
+pub mod layers;
+pub mod llama;
+pub mod parameters;
+pub mod rotary;
+mod save;
+pub mod weights;
+
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+pub use config::{Architecture, ModelConfig};
+pub use save::save;
+
+use crate::error::Result;
+use gpt2::Gpt2;
+use llama::Llama;
+use weights::{RandomWeights, WeightFiles, WeightSource};
+
+/// A causal language model of any family.
+#[derive(Module, Debug)]
+pub enum LanguageModel {
+    /// GPT-2.
+    Gpt2(Gpt2),
+    /// LLaMA 1, 2, 3.
+    Llama(Llama),
+}
+
+impl LanguageModel {
+    fn build(config: &ModelConfig, source: &mut dyn WeightSource, device: &Device) -> Result<Self> {
+        Ok(match &config.architecture {
+            Architecture::Gpt2(c) => Self::Gpt2(Gpt2::load(c, source, device)?),
+            Architecture::Llama(c) => Self::Llama(Llama::load(c, source, device)?),
+        })
+    }
+
+    /// Final hidden states of `ids` `[batch, time]`, after the last norm: `[batch, time, channels]`.
+    pub fn hidden_states(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        match self {
+            Self::Gpt2(model) => model.hidden_states(ids),
+            Self::Llama(model) => model.hidden_states(ids),
+        }
+    }
+
+    /// The output head, `[vocab, channels]`.
+    pub fn head(&self) -> Tensor<2> {
+        match self {
+            Self::Gpt2(model) => model.head(),
+            Self::Llama(model) => model.head(),
+        }
+    }
+
+    /// Logits of every position, `[batch, time, vocab]`. They are large: for scoring and training use
+    /// [`crate::evaluate`] and [`crate::adapt`], which never hold them whole.
+    pub fn logits(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        self.hidden_states(ids).matmul(self.head().transpose().unsqueeze())
+    }
+
+    /// Continues `prompt` greedily by `count` tokens, reading at most `context` of the latest tokens at a time.
+    ///
+    /// # Errors
+    /// The device's failure.
+    pub fn greedy(&self, prompt: &[u32], count: usize, context: usize, device: &Device) -> Result<Vec<u32>> {
+        let mut ids = prompt.to_vec();
+        for _ in 0..count {
+            let window = &ids[ids.len().saturating_sub(context)..];
+            let hidden = self.hidden_states(token_ids(&[window], device));
+            let [_, time, channels] = hidden.dims();
+            let last = hidden.narrow(1, time - 1, 1).reshape([1, channels]);
+            let logits = parameters::to_host(last.matmul(self.head().transpose()).flatten(0, 1))?;
+            let best = logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (id, &logit)| {
+                if logit > best.1 { (id, logit) } else { best }
+            });
+            ids.push(best.0 as u32);
+        }
+        Ok(ids)
+    }
+}
+
+/// A model with its configuration and where it came from.
+#[derive(Debug, Clone)]
+pub struct LoadedModel {
+    /// The weights.
+    pub model: LanguageModel,
+    /// What `config.json` says.
+    pub config: ModelConfig,
+    /// The folder it was read from; its other files travel with a saved model.
+    pub folder: PathBuf,
+    /// The device it lives on.
+    pub device: Device,
+}
+
+impl LoadedModel {
+    /// Reads the model in `folder` onto `device`.
+    ///
+    /// # Errors
+    /// Whatever is missing, unreadable, of another shape or left over, by file and name.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        let config = ModelConfig::read(folder)?;
+        let mut files = WeightFiles::open(folder)?;
+        let model = LanguageModel::build(&config, &mut files, device)?;
+        files.finish(config.tied_head())?;
+        Ok(Self { model, config, folder: folder.to_owned(), device: device.clone() })
+    }
+
+    /// A model with random weights, to be trained from scratch.
+    pub fn random(config: ModelConfig, folder: &Path, seed: u64, device: &Device) -> Result<Self> {
+        let mut source = RandomWeights::new(seed, config.layers());
+        let model = LanguageModel::build(&config, &mut source, device)?;
+        Ok(Self { model, config, folder: folder.to_owned(), device: device.clone() })
+    }
+}
+
+/// Token ids of equally long windows as a tensor, `[batch, time]`, without autodiff.
+pub fn token_ids(windows: &[&[u32]], device: &Device) -> Tensor<2, Int> {
+    let time = windows.first().map_or(0, |window| window.len());
+    let ids: Vec<i32> = windows.iter().flat_map(|window| window.iter().map(|&id| id as i32)).collect();
+    Tensor::from_data(TensorData::new(ids, [windows.len(), time]), &device.clone().inner())
+}

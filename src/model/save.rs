@@ -1,0 +1,67 @@
+//! Writing a model as a Hugging Face folder that transformers loads unchanged.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use safetensors::{Dtype, tensor::TensorView};
+use serde_json::Value;
+
+use super::parameters::to_host;
+use super::{LanguageModel, LoadedModel};
+use crate::error::{Error, Result};
+use crate::files;
+
+/// Files beside the weights that belong to a model and travel with it.
+const COMPANIONS: &[&str] = &[
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+];
+
+/// Writes `model` into the folder `into`, which exists, with the configuration and tokenizer files of `base`.
+///
+/// Weights are written in f32, whatever the base was stored in, and the configuration says so.
+pub fn save(model: &LanguageModel, base: &LoadedModel, into: &Path) -> Result<()> {
+    write_weights(model, &into.join("model.safetensors"))?;
+
+    let mut json = base.config.json.clone();
+    // transformers 4 spells it `torch_dtype`, transformers 5 `dtype`; keep the spelling the file has.
+    let key = if json.contains_key("dtype") { "dtype" } else { "torch_dtype" };
+    json.insert(key.into(), Value::from("float32"));
+    files::write_json(&into.join("config.json"), &json)?;
+
+    for name in COMPANIONS {
+        let from = base.folder.join(name);
+        if from.is_file() {
+            let bytes = fs::read(&from).map_err(|e| Error::reading(&from, e))?;
+            files::write_whole(&into.join(name), |out| std::io::Write::write_all(out, &bytes))?;
+        }
+    }
+    Ok(())
+}
+
+/// Every weight under its published name, f32, in one safetensors file, whole.
+fn write_weights(model: &LanguageModel, path: &Path) -> Result<()> {
+    let mut tensors = Vec::new();
+    for parameter in model.parameters() {
+        tensors.push((parameter.name, parameter.shape, to_host(parameter.values)?));
+    }
+    let views = tensors
+        .iter()
+        .map(|(name, shape, values)| {
+            let view = TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values));
+            view.map(|view| (name.as_str(), view)).map_err(|e| Error::Numeric(format!("weight {name:?}: {e}")))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    // transformers asks for this metadata before it reads a file.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| Error::Numeric(format!("weights: {e}")))?;
+    files::write_whole(path, |out| std::io::Write::write_all(out, &bytes))
+}

@@ -1,0 +1,98 @@
+//! `results.csv`: one line per row of a study, flat columns, numbers in full precision.
+
+use crate::error::{Error, Result};
+use crate::similarity::Distances;
+use crate::study::{Row, StudyResults};
+
+/// Sets of targets whose absence is worth a column: the line breaks, the tokens after them, the worst types.
+const WITHOUT: [&str; 4] = ["newline", "after_newline", "newline_and_after", "handful"];
+
+/// The file's bytes. A number that is missing is an empty field.
+///
+/// The columns `mmd2` to `newline_rate` are the distances by the key of their [`crate::similarity::Measure`];
+/// `test_newline_rate` is [`Row::newline_rate`].
+///
+/// # Errors
+/// None that input could cause.
+pub fn rows(results: &StudyResults) -> Result<Vec<u8>> {
+    let mut writer = ::csv::Writer::from_writer(Vec::new());
+    let failed =
+        |e: ::csv::Error| Error::Io { path: "results.csv".into(), action: "write", source: std::io::Error::other(e) };
+    writer.write_record(header()).map_err(failed)?;
+    for row in &results.rows {
+        writer.write_record(fields(row)).map_err(failed)?;
+    }
+    writer.into_inner().map_err(|e| failed(e.into_error().into()))
+}
+
+fn header() -> Vec<String> {
+    let mut names: Vec<String> = [
+        "model",
+        "domain",
+        "group",
+        "strategy",
+        "seed",
+        "device",
+        "fingerprint",
+        "zero_shot_ppl",
+        "adapted_ppl",
+        "delta",
+        "delta_ci95_low",
+        "delta_ci95_high",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    names.extend(WITHOUT.map(|name| format!("delta_without_{name}")));
+    names.push("samples".to_owned());
+    names.extend(Distances::MEASURES.map(|measure| measure.key.to_owned()));
+    names.extend(
+        [
+            "test_newline_rate",
+            "train_tokens",
+            "test_tokens",
+            "handful_types",
+            "handful_share_of_worsening",
+            "held_out_share_of_top_10",
+            "held_out_share_of_random_10",
+            "seconds",
+        ]
+        .map(str::to_owned),
+    );
+    names
+}
+
+fn fields(row: &Row) -> Vec<String> {
+    let mut fields = vec![
+        row.model.clone(),
+        row.domain.clone(),
+        row.group.clone(),
+        row.strategy.clone(),
+        row.seed.to_string(),
+        row.device.clone(),
+        row.fingerprint.clone(),
+        number(Some(row.zero_shot_ppl)),
+        number(Some(row.adapted_ppl)),
+        number(Some(row.delta)),
+        number(Some(row.delta_ci95[0])),
+        number(Some(row.delta_ci95[1])),
+    ];
+    fields.extend(WITHOUT.map(|name| number(row.without.get(name).and_then(|without| without.delta))));
+    fields.push(row.similarity.samples.to_string());
+    fields.extend(Distances::MEASURES.map(|measure| number(row.similarity.get(measure.key))));
+    fields.extend([
+        number(Some(row.newline_rate)),
+        row.train_tokens.to_string(),
+        row.test_tokens.to_string(),
+        row.handful.types.to_string(),
+        number(Some(row.handful.share_of_worsening)),
+        number(row.handful.held_out_share_of_top_10),
+        number(row.handful.held_out_share_of_random_10),
+        number(Some(row.seconds)),
+    ]);
+    fields
+}
+
+/// The shortest text that reads back as the same number.
+fn number(value: Option<f64>) -> String {
+    value.filter(|v| v.is_finite()).map(|v| v.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,406 @@
+//! `report.html`: one self-contained page that opens offline, and the page of a single comparison.
+//!
+//! The template escapes everything; corpora and names are shown literally, invisible characters made visible. The page
+//! runs no script, and its content policy forbids it to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+
+use super::plots::{Figure, Kind, figures};
+use super::table::{class_label, without_label};
+use super::{
+    MISSING, Outcome, Verdict, arm, coefficient, count, delta, handful_sentence, interval, outcomes, p_phrase, p_value,
+    percent, significant, visible, visible_token,
+};
+use crate::compare::{ClassChange, Comparison, Handful, Passage, PassageToken, TypeChange, Without};
+use crate::error::{Error, Result};
+use crate::similarity::Distances;
+use crate::study::{Correlation, Row, StudyResults};
+
+/// The distances that the table of results has columns for; the others are in the figures and in `results.csv`.
+const MAIN_DISTANCES: [&str; 4] = ["mmd2", "frechet", "unigram_js", "vocabulary_overlap"];
+/// Token types shown of those that got worse, and of those that got better.
+const WORST_TYPES: usize = 15;
+const BEST_TYPES: usize = 10;
+/// Changes in nats from which a token's shade is one step stronger; each about three times the one before.
+const SHADES: [f64; 4] = [0.1, 0.3, 1.0, 3.0];
+
+/// The page of a study.
+///
+/// # Errors
+/// None that input could cause.
+pub fn study_page(results: &StudyResults) -> Result<String> {
+    let figures = figures(results);
+    let of_kind = |of: Option<&str>, wanted: fn(Kind) -> bool| -> Result<Vec<Value>> {
+        let chosen = figures.iter().filter(|f| wanted(f.kind) && of.is_none_or(|of| f.of == of));
+        chosen.map(figure_value).collect()
+    };
+    let by_arm = outcomes(results);
+    let arms = by_arm
+        .keys()
+        .map(|of| {
+            Ok(context! {
+                of => visible(of),
+                scatters => of_kind(Some(of), |kind| matches!(kind, Kind::Scatter(_)))?,
+                forest => of_kind(Some(of), |kind| kind == Kind::Forest)?,
+            })
+        })
+        .collect::<Result<Vec<Value>>>()?;
+    let several = |of: fn(&Row) -> String| results.rows.iter().map(of).collect::<BTreeSet<_>>().len() > 1;
+    let (several_arms, several_seeds) = (several(arm), several(|row| row.seed.to_string()));
+    let cards = results.rows.iter().enumerate().map(|(index, row)| {
+        let mut name = visible(&row.domain);
+        if several_arms {
+            name.push_str(&format!(" · {}", visible(&arm(row))));
+        }
+        if several_seeds {
+            name.push_str(&format!(" · seed {}", row.seed));
+        }
+        context! {
+            id => index,
+            name,
+            verdict => Verdict::of(row.delta_ci95).name(),
+            delta => delta(row.delta),
+            interval => interval(row.delta_ci95, delta),
+            card => card(&row.top_types, &row.classes, &row.handful, &row.without, &row.passages,
+                [row.zero_shot_ppl, row.adapted_ppl, row.delta], row.test_tokens),
+        }
+    });
+    render(context! {
+        page => "study",
+        title => visible(&results.name),
+        version => visible(&results.version),
+        missing => results.missing.iter().map(|task| visible(task)).collect::<Vec<_>>(),
+        answer => answer(results),
+        arms,
+        unplaced => of_kind(Some(""), |kind| matches!(kind, Kind::NoScatter | Kind::Forest))?,
+        losses => of_kind(None, |kind| kind == Kind::Losses)?,
+        several_arms,
+        several_seeds,
+        distances => MAIN_DISTANCES.map(measure_label).to_vec(),
+        rows => results.rows.iter().enumerate().map(|(index, row)| row_value(index, row)).collect::<Vec<_>>(),
+        null => null_rows(results),
+        correlations => results.correlations.iter().map(correlation_value).collect::<Vec<_>>(),
+        several_correlated => results.correlations.iter().map(|c| &c.of).collect::<BTreeSet<_>>().len() > 1,
+        cards => cards.collect::<Vec<_>>(),
+        settings => results.settings.lines().map(visible).collect::<Vec<_>>().join("\n"),
+    })
+}
+
+/// The page of one comparison: what a study's page shows of a domain.
+///
+/// # Errors
+/// None that input could cause.
+pub fn comparison_page(comparison: &Comparison) -> Result<String> {
+    let Comparison { before, after, .. } = comparison;
+    render(context! {
+        page => "comparison",
+        title => format!("{} against {}", visible(&after.model), visible(&before.model)),
+        answer => vec![format!(
+            "Perplexity {} before ({}) and {} after ({}): δ = {} nats per token, 95 % interval {}, over {} tokens. \
+             Verdict: {}.",
+            significant(before.ppl), visible(&before.model), significant(after.ppl), visible(&after.model),
+            delta(comparison.delta), interval(comparison.delta_ci95, delta), count(comparison.scored as u64),
+            Verdict::of(comparison.delta_ci95).name(),
+        )],
+        card => card(&comparison.types, &comparison.classes, &comparison.handful, &comparison.without,
+            &comparison.passages, [before.ppl, after.ppl, comparison.delta], comparison.scored),
+    })
+}
+
+fn render(values: Value) -> Result<String> {
+    let failed = |e: minijinja::Error| Error::Io {
+        path: "report.html".into(),
+        action: "fill in the template",
+        source: std::io::Error::other(format!("{e:#}")),
+    };
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
+    environment.set_syntax(syntax);
+    environment.add_template("report.html", include_str!("report.html")).map_err(failed)?;
+    environment.get_template("report.html").and_then(|template| template.render(values)).map_err(failed)
+}
+
+/// The answer in words, drawn from the numbers: how many domains got better or worse, and what goes with it.
+pub fn answer(results: &StudyResults) -> Vec<String> {
+    let by_arm = outcomes(results);
+    if by_arm.is_empty() {
+        return vec!["No adaptation is finished yet, so there is nothing to conclude.".to_owned()];
+    }
+    by_arm.iter().flat_map(|(of, outcomes)| [Some(tally(of, outcomes)), strongest(results, of)]).flatten().collect()
+}
+
+fn tally(of: &str, outcomes: &[Outcome]) -> String {
+    let number = |verdict| outcomes.iter().filter(|outcome| Verdict::of(outcome.ci95) == verdict).count();
+    let mut text = format!(
+        "{}: by the 95 % interval of δ, additional pretraining made perplexity on the domain's own test text better \
+         for {} of {} {}, worse for {}, and left {} undecided.",
+        visible(of),
+        number(Verdict::Better),
+        outcomes.len(),
+        if outcomes.len() == 1 { "domain" } else { "domains" },
+        number(Verdict::Worse),
+        number(Verdict::Undecided),
+    );
+    let mut sorted: Vec<&Outcome> = outcomes.iter().collect();
+    sorted.sort_by(|a, b| a.delta.total_cmp(&b.delta));
+    if let [best, .., worst] = sorted[..] {
+        text.push_str(&format!(
+            " δ runs from {} ({}) to {} ({}) nats per token; positive is worse.",
+            delta(best.delta),
+            visible(best.domain),
+            delta(worst.delta),
+            visible(worst.domain),
+        ));
+    }
+    text
+}
+
+/// The distance whose pooled correlation with δ is strongest, with what to beware of.
+fn strongest(results: &StudyResults, of: &str) -> Option<String> {
+    let pooled: Vec<(&Correlation, f64)> = results
+        .correlations
+        .iter()
+        .filter(|c| c.of == of && c.scope == "pooled")
+        .filter_map(|c| Some((c, c.pearson.filter(|r| r.is_finite())?)))
+        .collect();
+    // The rate of line breaks is a rival explanation, not a distance.
+    let (rival, distances): (Vec<_>, Vec<_>) = pooled.into_iter().partition(|(c, _)| c.x == "newline_rate");
+    let (best, r) = distances.iter().copied().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
+    let similarity = Distances::MEASURES.iter().any(|measure| measure.key == best.x && measure.similarity);
+    let direction = match (best.pearson_p.is_some_and(|p| p < 0.05), (r > 0.0) == similarity) {
+        (false, _) => "That is no more than chance may give.",
+        (true, true) => "Domains closer to the reference corpus came out worse.",
+        (true, false) => "Domains farther from the reference corpus came out worse.",
+    };
+    let mut text = format!(
+        "Of the distances, {} goes most closely with δ: Pearson {}. {direction}",
+        measure_label(&best.x),
+        r_phrase(best, r)
+    );
+    if distances.len() > 1 {
+        text.push_str(&format!(" It is the strongest of {}, which its p-value does not allow for.", distances.len()));
+    }
+    let within: Vec<String> = results
+        .correlations
+        .iter()
+        .filter(|c| c.of == of && c.x == best.x && c.scope != "pooled")
+        .map(|c| match c.pearson {
+            Some(r) => format!("{} {}", scope_label(&c.scope), r_phrase(c, r)),
+            None => format!("{} no r (n = {})", scope_label(&c.scope), c.n),
+        })
+        .collect();
+    let groups: BTreeSet<&str> =
+        results.rows.iter().filter(|row| arm(row) == of).map(|row| row.group.as_str()).collect();
+    if groups.len() > 1 {
+        text.push_str(&format!(
+            " Caution: the domains come from {} groups, and a pooled r over clusters is mostly the contrast between \
+             them.",
+            groups.len()
+        ));
+        if !within.is_empty() {
+            text.push_str(&format!(" Judged apart: {}.", within.join("; ")));
+        }
+    }
+    if let Some((c, r)) = rival.first() {
+        text.push_str(&format!(" The rate of line breaks, a rival explanation, has {}.", r_phrase(c, *r)));
+    }
+    Some(text)
+}
+
+/// `r = −0.62 (n = 25, p = 0.003)`.
+fn r_phrase(c: &Correlation, r: f64) -> String {
+    let p = c.pearson_p.map(|p| format!(", {}", p_phrase(p))).unwrap_or_default();
+    format!("r = {} (n = {}{p})", coefficient(r), c.n)
+}
+
+/// What axes and tables call a measure.
+pub(super) fn measure_label(key: &str) -> String {
+    let known = Distances::MEASURES.iter().find(|measure| measure.key == key);
+    known.map_or_else(|| visible(key), |measure| measure.label.to_owned())
+}
+
+/// Over which domains a correlation is taken.
+pub(super) fn scope_label(scope: &str) -> String {
+    match scope.strip_prefix("within:") {
+        Some(group) => format!("within {}", visible(group)),
+        None => visible(scope),
+    }
+}
+
+fn figure_value(figure: &Figure) -> Result<Value> {
+    let label = match figure.kind {
+        Kind::Scatter(measure) => measure.label,
+        _ => "",
+    };
+    Ok(context! {
+        label,
+        title => &figure.title,
+        caption => &figure.caption,
+        // Made by the plotting library, which escapes the names it draws.
+        svg => Value::from_safe_string(figure.svg()?),
+    })
+}
+
+/// A number for the page; a missing one is a dash that says why.
+fn cell(value: Option<f64>, write: fn(f64) -> String, why: &str) -> Value {
+    match value.filter(|v| v.is_finite()) {
+        Some(value) => context! { text => write(value), why => "" },
+        None => context! { text => MISSING, why => visible(why) },
+    }
+}
+
+fn distance_cells(distances: &Distances) -> Vec<Value> {
+    let why = |key: &str| distances.reasons.get(key).map_or("was not computed", String::as_str);
+    MAIN_DISTANCES.iter().map(|key| cell(distances.get(key), significant, why(key))).collect()
+}
+
+fn row_value(index: usize, row: &Row) -> Value {
+    let without_newline = row.without.get("newline").and_then(|without| without.delta);
+    context! {
+        id => index,
+        domain => visible(&row.domain),
+        group => visible(&row.group),
+        arm => visible(&arm(row)),
+        seed => row.seed,
+        before => cell(Some(row.zero_shot_ppl), significant, "not a finite number"),
+        after => cell(Some(row.adapted_ppl), significant, "not a finite number"),
+        delta => cell(Some(row.delta), delta, "not a finite number"),
+        interval => interval(row.delta_ci95, delta),
+        verdict => Verdict::of(row.delta_ci95).name(),
+        without_newline => cell(without_newline, delta, "perplexity without line breaks was not computed"),
+        distances => distance_cells(&row.similarity),
+        newline_rate => cell(Some(row.newline_rate), percent, "not a finite number"),
+        train_tokens => count(row.train_tokens),
+        test_tokens => count(row.test_tokens as u64),
+        device => visible(&row.device),
+        fingerprint => visible(&row.fingerprint),
+        seconds => cell(Some(row.seconds), significant, "not a finite number"),
+    }
+}
+
+fn null_rows(results: &StudyResults) -> Vec<Value> {
+    let row = |null: &crate::study::NullDistance| {
+        context! {
+            name => format!("{} against itself", visible(&null.reference)),
+            model => visible(&null.model),
+            distances => distance_cells(&null.distances),
+            newline_rate => cell(null.distances.newline_rate, percent, "was not computed"),
+        }
+    };
+    results.null.iter().map(row).collect()
+}
+
+fn correlation_value(c: &Correlation) -> Value {
+    let why = c.reason.as_deref().unwrap_or("was not computed");
+    let ci = match c.ci95 {
+        Some(ci) => context! { text => interval(ci, coefficient), why => "" },
+        None => context! { text => MISSING, why => visible(why) },
+    };
+    context! {
+        x => measure_label(&c.x),
+        scope => scope_label(&c.scope),
+        pooled => c.scope == "pooled",
+        of => visible(&c.of),
+        n => c.n,
+        numbers => vec![
+            cell(c.pearson, coefficient, why), ci, cell(c.pearson_p, p_value, why),
+            cell(c.spearman, coefficient, why), cell(c.spearman_p, p_value, why),
+            cell(c.kendall, coefficient, why), cell(c.kendall_p, p_value, why),
+        ],
+    }
+}
+
+/// What is shown of one adaptation, token by token. `whole` is the perplexity before, after, and δ.
+fn card(
+    types: &[TypeChange],
+    classes: &[ClassChange],
+    handful: &Handful,
+    without: &BTreeMap<String, Without>,
+    passages: &[Passage],
+    whole: [f64; 3],
+    scored: usize,
+) -> Value {
+    let worst = types.iter().filter(|t| t.contribution > 0.0).take(WORST_TYPES);
+    let best = types.iter().rev().filter(|t| t.contribution < 0.0).take(BEST_TYPES);
+    let nothing = "no target remains";
+    let mut left_out = vec![without_value("nothing", scored, whole.map(Some), nothing)];
+    left_out.extend(
+        without
+            .iter()
+            .map(|(name, w)| without_value(&without_label(name), w.scored, [w.before, w.after, w.delta], nothing)),
+    );
+    context! {
+        worst => worst.map(type_value).collect::<Vec<_>>(),
+        best => best.map(type_value).collect::<Vec<_>>(),
+        classes => classes.iter().map(class_value).collect::<Vec<_>>(),
+        handful => handful_sentence(handful),
+        without => left_out,
+        passages => passages.iter().map(passage_value).collect::<Vec<_>>(),
+        shades => SHADES.map(|least| least.to_string()).to_vec(),
+    }
+}
+
+fn type_value(t: &TypeChange) -> Value {
+    context! {
+        token => visible_token(&t.token),
+        id => t.id,
+        class => class_label(t.class.name()),
+        count => count(t.count as u64),
+        before => cell(Some(t.before), significant, "not a finite number"),
+        after => cell(Some(t.after), significant, "not a finite number"),
+        contribution => cell(Some(t.contribution), delta, "not a finite number"),
+        interval => interval(t.contribution_ci95, delta),
+    }
+}
+
+fn class_value(c: &ClassChange) -> Value {
+    context! {
+        class => class_label(c.class.name()),
+        count => count(c.count as u64),
+        share => percent(c.share),
+        before => cell(Some(c.before), significant, "no token of this class"),
+        after => cell(Some(c.after), significant, "no token of this class"),
+        contribution => cell(Some(c.contribution), delta, "not a finite number"),
+    }
+}
+
+fn without_value(name: &str, scored: usize, [before, after, change]: [Option<f64>; 3], why: &str) -> Value {
+    context! {
+        name,
+        scored => count(scored as u64),
+        before => cell(before, significant, why),
+        after => cell(after, significant, why),
+        delta => cell(change, delta, why),
+    }
+}
+
+fn passage_value(passage: &Passage) -> Value {
+    context! {
+        document => passage.document,
+        byte => passage.byte,
+        delta => delta(passage.delta),
+        tokens => passage.tokens.iter().map(token_value).collect::<Vec<_>>(),
+    }
+}
+
+fn token_value(token: &PassageToken) -> Value {
+    // A line break is shown and breaks the line.
+    let text = visible(&token.text).replace('⏎', "⏎\n");
+    let (shade, title) = match (token.before, token.after) {
+        (Some(before), Some(after)) => {
+            let (before, after) = (f64::from(before), f64::from(after));
+            let change = after - before;
+            let strength = SHADES.iter().filter(|&&least| change.abs() >= least).count();
+            let side = if change > 0.0 { "w" } else { "b" };
+            let numbers = format!("{} → {} nats: {}", significant(before), significant(after), delta(change));
+            (if strength > 0 { format!("{side}{strength}") } else { String::new() }, numbers)
+        }
+        _ => ("u".to_owned(), "not scored".to_owned()),
+    };
+    context! { text, shade, title }
+}

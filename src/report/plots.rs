@@ -1,0 +1,332 @@
+//! The figures of a study, drawn once and written as SVG and as PNG: δ against each distance, δ by domain, loss curves.
+//!
+//! All figures are laid out on a canvas 1600 wide; the PNG has that many pixels, the SVG is shown at half of it. The one
+//! typeface is built in, so that nothing of the system is needed and the same results give the same bytes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::draw::{self, Drawn};
+use super::{Outcome, coefficient, outcomes, p_phrase, visible};
+use crate::error::{Error, Result};
+use crate::similarity::{Distances, Measure};
+use crate::study::{Correlation, StudyResults};
+
+/// The canvas's width in the units everything is laid out in.
+const WIDTH: u32 = 1600;
+/// Curves are drawn with at most this many points, each the mean of the steps it stands for.
+const CURVE_POINTS: usize = 300;
+
+/// What a figure shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// δ against a distance.
+    Scatter(Measure),
+    /// δ by domain, sorted.
+    Forest,
+    /// Loss while training.
+    Losses,
+    /// δ against a distance, where there is none.
+    NoScatter,
+}
+
+/// A figure, ready to be drawn.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// File name without its ending.
+    pub name: String,
+    /// What it shows.
+    pub kind: Kind,
+    /// The model and strategy, as "model / strategy"; empty where a figure holds all of them.
+    pub of: String,
+    /// Title.
+    pub title: String,
+    /// What a reader needs beside the title: coefficients, conventions.
+    pub caption: String,
+    height: u32,
+    groups: Vec<String>,
+    content: Content,
+}
+
+#[derive(Debug, Clone)]
+enum Content {
+    Empty,
+    Scatter { axis: String, marks: Vec<Mark> },
+    Forest { marks: Vec<Mark> },
+    Losses { panels: Vec<Panel> },
+}
+
+/// A domain in a scatter or forest plot. `x` is unused in the latter.
+#[derive(Debug, Clone)]
+pub(super) struct Mark {
+    pub label: String,
+    pub group: usize,
+    pub x: f64,
+    pub delta: f64,
+    pub ci95: Option<[f64; 2]>,
+}
+
+/// The loss curves of one domain.
+#[derive(Debug, Clone)]
+pub(super) struct Panel {
+    pub title: String,
+    pub curves: Vec<Curve>,
+}
+
+/// One run's training or validation loss.
+#[derive(Debug, Clone)]
+pub(super) struct Curve {
+    /// Which model and strategy; gives the colour.
+    pub arm: usize,
+    /// Validation rather than training.
+    pub valid: bool,
+    /// `(step, nats per token)`.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// All figures of a study, in the order a reader wants them. Never empty: without data a figure says so.
+pub fn figures(results: &StudyResults) -> Vec<Figure> {
+    let by_arm = outcomes(results);
+    let groups: Vec<String> =
+        results.rows.iter().map(|row| visible(&row.group)).collect::<BTreeSet<_>>().into_iter().collect();
+    let mut figures = Vec::new();
+    for (index, (of, outcomes)) in by_arm.iter().enumerate() {
+        let suffix = if by_arm.len() > 1 { format!("-{}-{}", index + 1, slug(of)) } else { String::new() };
+        for measure in Distances::MEASURES {
+            figures.extend(scatter(results, of, outcomes, measure, &groups, &suffix));
+        }
+        figures.push(forest(of, outcomes, &groups, &suffix));
+    }
+    if !figures.iter().any(|figure| matches!(figure.kind, Kind::Scatter(_))) {
+        figures.insert(0, empty("delta-vs-distance", Kind::NoScatter, "δ against distance"));
+    }
+    if by_arm.is_empty() {
+        figures.push(empty("delta-by-domain", Kind::Forest, "δ by domain"));
+    }
+    figures.push(losses(results));
+    figures
+}
+
+fn empty(name: &str, kind: Kind, title: &str) -> Figure {
+    Figure {
+        name: name.to_owned(),
+        kind,
+        of: String::new(),
+        title: title.to_owned(),
+        caption: String::new(),
+        height: 400,
+        groups: Vec::new(),
+        content: Content::Empty,
+    }
+}
+
+fn scatter(
+    results: &StudyResults,
+    of: &str,
+    outcomes: &[Outcome],
+    measure: Measure,
+    groups: &[String],
+    suffix: &str,
+) -> Option<Figure> {
+    let marks: Vec<Mark> = outcomes
+        .iter()
+        .filter_map(|outcome| {
+            Some(Mark { x: outcome.measure(measure.key).filter(drawable)?, ..mark(outcome, groups)? })
+        })
+        .collect();
+    if marks.is_empty() {
+        return None;
+    }
+    let found = results.correlations.iter().find(|c| c.x == measure.key && c.scope == "pooled" && c.of == of);
+    let axis =
+        if measure.similarity { "larger is closer to the reference" } else { "larger is farther from the reference" };
+    Some(Figure {
+        name: format!("delta-vs-{}{suffix}", measure.key.replace('_', "-")),
+        kind: Kind::Scatter(measure),
+        of: of.to_owned(),
+        title: format!("δ against {}", measure.label),
+        caption: format!("{}: {}", visible(of), correlation_phrase(found, marks.len())),
+        height: 1000,
+        groups: groups.to_vec(),
+        content: Content::Scatter {
+            axis: if measure.key == "newline_rate" {
+                measure.label.to_owned()
+            } else {
+                format!("{} ({axis})", measure.label)
+            },
+            marks,
+        },
+    })
+}
+
+/// The pooled coefficients in words; a missing one says why.
+fn correlation_phrase(found: Option<&Correlation>, points: usize) -> String {
+    let Some(c) = found else { return format!("n = {points}") };
+    let part = |name: &str, value: Option<f64>, p: Option<f64>| {
+        let p = p.map(|p| format!(" ({})", p_phrase(p))).unwrap_or_default();
+        value.map(|value| format!("{name} = {}{p}", coefficient(value)))
+    };
+    let parts: Vec<String> =
+        [part("r", c.pearson, c.pearson_p), part("ρ", c.spearman, c.spearman_p)].into_iter().flatten().collect();
+    match (parts.is_empty(), &c.reason) {
+        (true, Some(reason)) => format!("no coefficient: {}", visible(reason)),
+        (true, None) => format!("n = {}", c.n),
+        (false, _) => format!("{}, n = {}", parts.join(", "), c.n),
+    }
+}
+
+fn forest(of: &str, outcomes: &[Outcome], groups: &[String], suffix: &str) -> Figure {
+    let mut marks: Vec<Mark> = outcomes.iter().filter_map(|outcome| mark(outcome, groups)).collect();
+    marks.sort_by(|a, b| b.delta.total_cmp(&a.delta).then_with(|| a.label.cmp(&b.label)));
+    if marks.is_empty() {
+        return empty(&format!("delta-by-domain{suffix}"), Kind::Forest, "δ by domain");
+    }
+    Figure {
+        name: format!("delta-by-domain{suffix}"),
+        kind: Kind::Forest,
+        of: of.to_owned(),
+        title: "δ by domain".to_owned(),
+        caption: format!("{}: change in log-perplexity with its 95 % interval", visible(of)),
+        height: 330 + row_height(marks.len()) * marks.len() as u32,
+        groups: groups.to_vec(),
+        content: Content::Forest { marks },
+    }
+}
+
+/// Long lists are set more tightly.
+fn row_height(rows: usize) -> u32 {
+    if rows > 60 { 30 } else { 40 }
+}
+
+fn mark(outcome: &Outcome, groups: &[String]) -> Option<Mark> {
+    let group = visible(outcome.group);
+    drawable(&outcome.delta).then(|| Mark {
+        label: short(&visible(outcome.domain), 32),
+        group: groups.iter().position(|g| *g == group).unwrap_or(0),
+        x: 0.0,
+        delta: outcome.delta,
+        ci95: Some(outcome.ci95).filter(|ci| ci.iter().all(drawable)),
+    })
+}
+
+fn losses(results: &StudyResults) -> Figure {
+    let arms: Vec<String> = results.rows.iter().map(super::arm).collect::<BTreeSet<_>>().into_iter().collect();
+    let domains: BTreeSet<&str> = results.rows.iter().map(|row| row.domain.as_str()).collect();
+    let panels: Vec<Panel> = domains
+        .into_iter()
+        .map(|domain| {
+            let rows: Vec<_> = results.rows.iter().filter(|row| row.domain == domain).collect();
+            let curve = |row, valid, points: &[_]| Curve {
+                arm: arms.iter().position(|arm| *arm == super::arm(row)).unwrap_or(0),
+                valid,
+                points: thinned(points),
+            };
+            // Validation last, so that it lies on top.
+            let train = rows.iter().map(|row| curve(row, false, &row.train_loss));
+            let valid = rows.iter().map(|row| curve(row, true, &row.valid_loss));
+            let curves = train.chain(valid).filter(|curve| !curve.points.is_empty()).collect();
+            Panel { title: short(&visible(domain), 30), curves }
+        })
+        .filter(|panel| !panel.curves.is_empty())
+        .collect();
+    if panels.is_empty() {
+        return empty("loss", Kind::Losses, "Loss while adapting");
+    }
+    Figure {
+        name: "loss".to_owned(),
+        kind: Kind::Losses,
+        of: String::new(),
+        title: "Loss while adapting".to_owned(),
+        caption: "nats per token by step; light: training, strong: validation".to_owned(),
+        height: 210 + 290 * panels.len().div_ceil(columns(panels.len())) as u32,
+        groups: arms.iter().map(|arm| visible(arm)).collect(),
+        content: Content::Losses { panels },
+    }
+}
+
+fn columns(panels: usize) -> usize {
+    if panels > 40 { 5 } else { 4.min(panels.max(1)) }
+}
+
+/// The points of a loss curve, thinned by averaging neighbours.
+fn thinned(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
+    let finite: Vec<(f64, f64)> =
+        points.iter().map(|&(step, loss)| (step as f64, loss)).filter(|(_, loss)| drawable(loss)).collect();
+    finite
+        .chunks(finite.len().div_ceil(CURVE_POINTS).max(1))
+        .map(|chunk| {
+            let n = chunk.len() as f64;
+            (chunk.iter().map(|p| p.0).sum::<f64>() / n, chunk.iter().map(|p| p.1).sum::<f64>() / n)
+        })
+        .collect()
+}
+
+/// Whether a number has a place on an axis.
+fn drawable(value: &f64) -> bool {
+    value.abs() < 1e30 // false for NaN and infinities, too
+}
+
+/// At most `most` characters, the last of which says that some are missing.
+fn short(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most - 1) {
+        Some((end, c)) if end + c.len_utf8() < text.len() => format!("{}…", &text[..end]),
+        _ => text.to_owned(),
+    }
+}
+
+/// A file name of lower-case letters, digits and hyphens.
+fn slug(text: &str) -> String {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    short(&words.collect::<Vec<_>>().join("-").to_lowercase(), 60).replace('…', "")
+}
+
+impl Figure {
+    /// The figure as an SVG document; its text is text.
+    ///
+    /// # Errors
+    /// None that input could cause.
+    pub fn svg(&self) -> Result<String> {
+        let mut svg = String::new();
+        let root = SVGBackend::with_string(&mut svg, (WIDTH, self.height)).into_drawing_area();
+        self.draw(&root).map_err(|e| self.failed(e))?;
+        drop(root);
+        let size = |w, h| format!("width=\"{w}\" height=\"{h}\" viewBox");
+        Ok(svg.replacen(&size(WIDTH, self.height), &size(WIDTH / 2, self.height / 2), 1))
+    }
+
+    /// The figure as a PNG file's bytes, twice the SVG's size.
+    ///
+    /// # Errors
+    /// When the system's folder for temporary files cannot be written: the encoder knows only files.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        let folder = tempfile::tempdir().map_err(|e| self.failed(e))?;
+        let path = folder.path().join("figure.png");
+        let root = BitMapBackend::new(&path, (WIDTH, self.height)).into_drawing_area();
+        self.draw(&root).map_err(|e| self.failed(e))?;
+        drop(root);
+        fs::read(&path).map_err(|e| Error::reading(&path, e))
+    }
+
+    fn failed(&self, e: impl std::error::Error) -> Error {
+        Error::Io {
+            path: Path::new("plots").join(&self.name),
+            action: "draw",
+            source: std::io::Error::other(e.to_string()),
+        }
+    }
+
+    fn draw<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+        draw::heading(root, &self.title, &short(&self.caption, 130))?;
+        match &self.content {
+            Content::Empty => draw::nothing(root)?,
+            Content::Scatter { axis, marks } => draw::scatter(root, &self.groups, axis, marks)?,
+            Content::Forest { marks } => draw::forest(root, &self.groups, marks)?,
+            Content::Losses { panels } => draw::losses(root, &self.groups, columns(panels.len()), panels)?,
+        }
+        root.present()
+    }
+}

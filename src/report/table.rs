@@ -1,0 +1,194 @@
+//! Results as tables for a terminal: plain UTF-8, as wide as the terminal allows.
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+
+use super::{
+    MISSING, Verdict, arm, coefficient, count, delta, handful_sentence, interval, p_value, percent, significant,
+    visible, visible_token,
+};
+use crate::compare::{Comparison, TypeChange};
+use crate::study::StudyResults;
+
+/// Before and after, one line per row, and the reference against itself.
+///
+/// Columns that say the same on every line (model, strategy, seed) are left out.
+pub fn results_table(results: &StudyResults) -> String {
+    if results.rows.is_empty() {
+        return "No adaptation is finished yet.".to_owned();
+    }
+    let several_arms = results.rows.iter().any(|row| results.rows.first().is_some_and(|first| arm(first) != arm(row)));
+    let several_seeds = results.rows.iter().any(|row| results.rows.first().is_some_and(|first| first.seed != row.seed));
+    let mut header = vec!["domain", "group"];
+    header.extend(several_arms.then_some("model / strategy"));
+    let texts = header.len();
+    header.extend(several_seeds.then_some("seed"));
+    header.extend(["ppl before", "ppl after", "δ", "95 % interval", "δ without ⏎", "MMD²", "JS, bits", "⏎ rate", ""]);
+    let mut table = table(&header, texts);
+    for row in &results.rows {
+        let mut cells = vec![visible(&row.domain), visible(&row.group)];
+        cells.extend(several_arms.then(|| visible(&arm(row))));
+        cells.extend(several_seeds.then(|| row.seed.to_string()));
+        cells.extend([
+            significant(row.zero_shot_ppl),
+            significant(row.adapted_ppl),
+            delta(row.delta),
+            interval(row.delta_ci95, delta),
+            optional(row.without.get("newline").and_then(|without| without.delta), delta),
+            optional(row.similarity.mmd2, significant),
+            optional(row.similarity.unigram_js, significant),
+            percent(row.newline_rate),
+            Verdict::of(row.delta_ci95).name().to_owned(),
+        ]);
+        add(&mut table, cells, texts);
+    }
+    for null in &results.null {
+        let mut cells = vec![format!("{} against itself", visible(&null.reference)), MISSING.to_owned()];
+        cells.extend(several_arms.then(|| visible(&null.model)));
+        cells.extend(several_seeds.then(|| MISSING.to_owned()));
+        cells.extend(std::iter::repeat_n(MISSING.to_owned(), 5));
+        cells.extend([
+            optional(null.distances.mmd2, significant),
+            optional(null.distances.unigram_js, significant),
+            optional(null.distances.newline_rate, percent),
+            String::new(),
+        ]);
+        add(&mut table, cells, texts);
+    }
+    format!("{table}\nδ is the change in log-perplexity, nats per token: positive is worse. ⏎ stands for line breaks.")
+}
+
+/// The change in log-perplexity against every distance, pooled and within groups.
+pub fn correlations_table(results: &StudyResults) -> String {
+    if results.correlations.is_empty() {
+        return "No correlations: they need three domains or more.".to_owned();
+    }
+    let several =
+        results.correlations.iter().any(|c| results.correlations.first().is_some_and(|first| first.of != c.of));
+    let mut header = vec!["δ against", "over"];
+    header.extend(several.then_some("model / strategy"));
+    let texts = header.len();
+    header.extend(["n", "r", "95 % interval", "p", "ρ", "p", "τ", "p"]);
+    let mut table = table(&header, texts);
+    for c in &results.correlations {
+        let mut cells = vec![super::page::measure_label(&c.x), super::page::scope_label(&c.scope)];
+        cells.extend(several.then(|| visible(&c.of)));
+        cells.extend([
+            c.n.to_string(),
+            optional(c.pearson, coefficient),
+            c.ci95.map_or_else(|| MISSING.to_owned(), |ci| interval(ci, coefficient)),
+            optional(c.pearson_p, p_value),
+            optional(c.spearman, coefficient),
+            optional(c.spearman_p, p_value),
+            optional(c.kendall, coefficient),
+            optional(c.kendall_p, p_value),
+        ]);
+        add(&mut table, cells, texts);
+    }
+    let mut reasons: Vec<String> = results
+        .correlations
+        .iter()
+        .filter_map(|c| {
+            let reason = c.reason.as_ref()?;
+            Some(format!("\n{}, {}: {}", super::page::measure_label(&c.x), visible(&c.scope), visible(reason)))
+        })
+        .collect();
+    reasons.dedup();
+    format!("{table}{}", reasons.concat())
+}
+
+/// One comparison: the change, the `top` token types that carry a worsening, the classes, and perplexity without them.
+pub fn comparison_table(comparison: &Comparison, top: usize) -> String {
+    let mut parts = vec![format!(
+        "{}  perplexity {}\n{}  perplexity {}\nδ = {} {} nats per token over {} tokens: {}",
+        visible(&comparison.before.model),
+        significant(comparison.before.ppl),
+        visible(&comparison.after.model),
+        significant(comparison.after.ppl),
+        delta(comparison.delta),
+        interval(comparison.delta_ci95, delta),
+        count(comparison.scored as u64),
+        Verdict::of(comparison.delta_ci95).name(),
+    )];
+
+    let worst: Vec<&TypeChange> = comparison.types.iter().filter(|t| t.contribution > 0.0).take(top).collect();
+    if !worst.is_empty() {
+        let mut types = table(&["token", "class", "count", "before", "after", "part of δ", "95 % interval"], 2);
+        for t in worst {
+            let cells = vec![
+                visible_token(&t.token),
+                class_label(t.class.name()),
+                count(t.count as u64),
+                significant(t.before),
+                significant(t.after),
+                delta(t.contribution),
+                interval(t.contribution_ci95, delta),
+            ];
+            add(&mut types, cells, 2);
+        }
+        parts.push(types.to_string());
+    }
+    parts.push(handful_sentence(&comparison.handful));
+
+    let mut classes = table(&["class", "share", "before", "after", "part of δ"], 1);
+    for c in &comparison.classes {
+        let cells = vec![
+            class_label(c.class.name()),
+            percent(c.share),
+            significant(c.before),
+            significant(c.after),
+            delta(c.contribution),
+        ];
+        add(&mut classes, cells, 1);
+    }
+    parts.push(classes.to_string());
+
+    let mut without = table(&["perplexity without", "tokens left", "before", "after", "δ"], 1);
+    for (name, w) in &comparison.without {
+        let cells = vec![
+            without_label(name),
+            count(w.scored as u64),
+            optional(w.before, significant),
+            optional(w.after, significant),
+            optional(w.delta, delta),
+        ];
+        add(&mut without, cells, 1);
+    }
+    parts.push(without.to_string());
+    parts.join("\n\n")
+}
+
+/// A token class as people read it.
+pub(super) fn class_label(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+/// What is left out, as people read it.
+pub(super) fn without_label(name: &str) -> String {
+    match name {
+        "after_newline" => "the token after a line break".to_owned(),
+        "newline_and_after" => "line breaks and the token after".to_owned(),
+        "newline" => "line breaks".to_owned(),
+        "handful" => "the handful".to_owned(),
+        class => format!("class {}", visible(&class_label(class))),
+    }
+}
+
+/// An empty table whose columns after the first `texts` are numbers.
+fn table(header: &[&str], texts: usize) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header.iter().enumerate().map(|(i, name)| cell((*name).to_owned(), i >= texts)));
+    table
+}
+
+fn add(table: &mut Table, cells: Vec<String>, texts: usize) {
+    table.add_row(cells.into_iter().enumerate().map(|(i, text)| cell(text, i >= texts)));
+}
+
+fn cell(text: String, number: bool) -> Cell {
+    Cell::new(text).set_alignment(if number { CellAlignment::Right } else { CellAlignment::Left })
+}
+
+fn optional(value: Option<f64>, write: fn(f64) -> String) -> String {
+    value.map_or_else(|| MISSING.to_owned(), write)
+}

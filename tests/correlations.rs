@@ -1,0 +1,167 @@
+//! Correlations of a study against the coefficients computed by hand from its rows.
+
+use odyssey::compare::Handful;
+use odyssey::similarity::Distances;
+use odyssey::stats;
+use odyssey::study::{Correlation, Row, correlations::correlate};
+
+/// A row with a distance `mmd2` and a similarity `centroid_cosine`.
+fn row(domain: &str, group: &str, seed: u64, delta: f64, mmd2: f64) -> Row {
+    Row {
+        model: "base".into(),
+        domain: domain.into(),
+        group: group.into(),
+        strategy: "full".into(),
+        seed,
+        device: "cpu".into(),
+        fingerprint: "f".into(),
+        zero_shot_ppl: 20.0,
+        adapted_ppl: 20.0 * delta.exp(),
+        delta,
+        delta_ci95: [delta - 0.1, delta + 0.1],
+        similarity: Distances {
+            samples: 10,
+            mmd2: Some(mmd2),
+            centroid_cosine: Some(1.0 - mmd2),
+            ..Default::default()
+        },
+        newline_rate: 0.02,
+        train_tokens: 1000,
+        test_tokens: 100,
+        train_loss: vec![],
+        valid_loss: vec![],
+        top_types: vec![],
+        classes: vec![],
+        handful: Handful {
+            types: 0,
+            share_of_worsening: 0.0,
+            held_out_share_of_top_10: None,
+            held_out_share_of_random_10: None,
+        },
+        without: Default::default(),
+        passages: vec![],
+        seconds: 0.0,
+    }
+}
+
+/// Six domains in two groups; the first was adapted to with two seeds.
+fn rows() -> Vec<Row> {
+    vec![
+        row("history", "wiki", 1, 0.10, 0.1),
+        row("history", "wiki", 2, 0.30, 0.1),
+        row("sports", "wiki", 1, 0.25, 0.2),
+        row("nature", "wiki", 1, 0.05, 0.4),
+        row("physics", "science", 1, -0.30, 0.9),
+        row("biology", "science", 1, -0.10, 0.6),
+        row("finance", "science", 1, -0.25, 0.5),
+    ]
+}
+
+#[track_caller]
+fn find<'a>(all: &'a [Correlation], x: &str, scope: &str) -> &'a Correlation {
+    let found: Vec<_> = all.iter().filter(|c| c.x == x && c.scope == scope).collect();
+    assert_eq!(found.len(), 1, "{x} {scope}");
+    found[0]
+}
+
+#[test]
+fn seeds_are_averaged_before_domains_are_correlated() {
+    let all = correlate(&rows(), 1);
+    let x = [0.1, 0.2, 0.4, 0.9, 0.6, 0.5];
+    let y = [0.20, 0.25, 0.05, -0.30, -0.10, -0.25];
+    let found = find(&all, "mmd2", "pooled");
+    assert_eq!((found.n, found.of.as_str()), (6, "base / full"));
+    let close = |a: Option<f64>, b: f64| assert!((a.unwrap() - b).abs() < 1e-12, "{a:?} and {b}");
+    let expected = [stats::pearson(&x, &y), stats::spearman(&x, &y), stats::kendall(&x, &y)].map(Result::unwrap);
+    close(found.pearson, expected[0].statistic);
+    close(found.pearson_p, expected[0].p_two_sided);
+    close(found.spearman, expected[1].statistic);
+    close(found.spearman_p, expected[1].p_two_sided);
+    close(found.kendall, expected[2].statistic);
+    close(found.kendall_p, expected[2].p_two_sided);
+    let [low, high] = found.ci95.unwrap();
+    assert!(low <= expected[0].statistic && expected[0].statistic <= high);
+    assert!(found.pearson.unwrap() < -0.8 && found.reason.is_none());
+}
+
+#[test]
+fn a_measure_of_similarity_correlates_with_the_opposite_sign() {
+    let all = correlate(&rows(), 1);
+    let (distance, similarity) = (find(&all, "mmd2", "pooled"), find(&all, "centroid_cosine", "pooled"));
+    assert!((distance.pearson.unwrap() + similarity.pearson.unwrap()).abs() < 1e-12);
+}
+
+#[test]
+fn groups_are_correlated_on_their_own_after_the_pool() {
+    let all = correlate(&rows(), 1);
+    let wiki = find(&all, "mmd2", "within:wiki");
+    assert_eq!(wiki.n, 3);
+    let expected = stats::pearson(&[0.1, 0.2, 0.4], &[0.20, 0.25, 0.05]).unwrap().statistic;
+    assert!((wiki.pearson.unwrap() - expected).abs() < 1e-12);
+    let scopes: Vec<&str> = all.iter().filter(|c| c.x == "mmd2").map(|c| c.scope.as_str()).collect();
+    assert_eq!(scopes, ["pooled", "within:science", "within:wiki"]);
+    assert_eq!(all.len(), 3 * Distances::MEASURES.len());
+}
+
+#[test]
+fn models_and_strategies_are_never_mixed() {
+    let mut rows = rows();
+    let other: Vec<Row> = rows.iter().cloned().map(|r| Row { strategy: "lora".into(), delta: -r.delta, ..r }).collect();
+    rows.extend(other);
+    let all = correlate(&rows, 1);
+    let pearson = |of: &str| {
+        let mut matching = all.iter().filter(|c| c.of == of && c.x == "mmd2" && c.scope == "pooled");
+        matching.next().unwrap().pearson.unwrap()
+    };
+    assert!((pearson("base / full") + pearson("base / lora")).abs() < 1e-12);
+    assert_eq!(all.len(), 2 * 3 * Distances::MEASURES.len());
+}
+
+#[test]
+fn what_cannot_be_correlated_is_empty_with_a_reason() {
+    let mut rows = rows();
+    for row in &mut rows {
+        row.similarity.newline_rate = Some(0.02);
+    }
+    rows.retain(|row| row.domain != "sports");
+    let all = correlate(&rows, 1);
+    let empty = |c: &Correlation| {
+        assert_eq!((c.pearson, c.pearson_p, c.spearman, c.spearman_p), (None, None, None, None));
+        assert_eq!((c.kendall, c.kendall_p, c.ci95), (None, None, None));
+        c.reason.clone().unwrap()
+    };
+    let few = find(&all, "mmd2", "within:wiki");
+    assert_eq!(few.n, 2);
+    assert!(empty(few).contains("at least 3"));
+    let missing = find(&all, "frechet", "pooled");
+    assert_eq!(missing.n, 0);
+    assert!(empty(missing).contains("0 domains"));
+    let constant = find(&all, "newline_rate", "pooled");
+    assert_eq!(constant.n, 5);
+    assert!(empty(constant).contains("equal"));
+}
+
+#[test]
+fn domains_without_a_value_are_left_out_of_that_measure_only() {
+    let mut rows = rows();
+    rows[4].similarity.mmd2 = None; // physics
+    rows[5].delta = f64::NAN; // biology
+    let all = correlate(&rows, 1);
+    assert_eq!(find(&all, "mmd2", "pooled").n, 4);
+    assert_eq!(find(&all, "centroid_cosine", "pooled").n, 5);
+    assert!(find(&all, "mmd2", "pooled").pearson.unwrap().is_finite());
+}
+
+#[test]
+fn correlations_do_not_depend_on_the_order_of_rows_and_repeat_by_seed() {
+    let forward = correlate(&rows(), 1);
+    let mut reversed = rows();
+    reversed.reverse();
+    let backward = correlate(&reversed, 1);
+    assert_eq!(forward.len(), backward.len());
+    for (a, b) in forward.iter().zip(&backward) {
+        assert_eq!((&a.x, &a.scope, a.ci95, a.pearson_p), (&b.x, &b.scope, b.ci95, b.pearson_p));
+    }
+    assert_ne!(find(&forward, "mmd2", "pooled").ci95, find(&correlate(&rows(), 2), "mmd2", "pooled").ci95);
+    assert!(correlate(&[], 1).is_empty());
+}

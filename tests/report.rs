@@ -1,0 +1,648 @@
+//! The report of a study: whole files, the same bytes for the same results, hostile text shown literally.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use odyssey::compare::{
+    ClassChange, Comparison, Handful, Passage, PassageToken, Side, TokenClass, TypeChange, Without,
+};
+use odyssey::report::{self, page, plots, table};
+use odyssey::similarity::Distances;
+use odyssey::study::{Correlation, NullDistance, Row, StudyResults};
+
+const HOSTILE: [&str; 4] = ["<script>alert(1)</script>", "\"'&", "a\u{1b}[31m\0b\u{7}", "\u{202e}evil\u{200f}"];
+const NAMES: [&str; 25] = [
+    "wiki_general",
+    "wiki_military_history",
+    "wiki_politics",
+    "wiki_science_health",
+    "wiki_religion",
+    "wiki_film_tv",
+    "wiki_sports",
+    "wiki_nature",
+    "arxiv_physics.hist-ph",
+    "speeches",
+    "contracts",
+    "arxiv_q-bio.PE",
+    "arxiv_q-fin.ST",
+    "arxiv_physics.space-ph",
+    "arxiv_cs.CL",
+    "math_word_problems",
+    "arxiv_econ.EM",
+    "novels",
+    "man_pages",
+    "kjv_bible",
+    "tinystories",
+    "arxiv_math.CT",
+    "dialogue",
+    "python_code",
+    "math_latex",
+];
+
+/// A number between -1 and 1 that depends on `index` and `salt` in no obvious way.
+fn wobble(index: usize, salt: usize) -> f64 {
+    ((index * 37 + salt * 101) as f64 * 12.9898).sin()
+}
+
+fn domain_name(index: usize) -> String {
+    match index / NAMES.len() {
+        0 => NAMES[index % NAMES.len()].to_owned(),
+        round => format!("{}_{round}", NAMES[index % NAMES.len()]),
+    }
+}
+
+fn group_of(domain: &str) -> &'static str {
+    if domain.starts_with("wiki") {
+        "Wikipedia"
+    } else if domain.starts_with("arxiv") {
+        "arXiv"
+    } else {
+        "other"
+    }
+}
+
+fn type_change(token: &str, class: TokenClass, contribution: f64) -> TypeChange {
+    TypeChange {
+        id: token.len() as u32,
+        token: token.to_owned(),
+        class,
+        count: 1234,
+        share: 0.02,
+        before: 3.0,
+        after: 3.0 + contribution / 0.02,
+        contribution,
+        contribution_ci95: [contribution - 0.003, contribution + 0.003],
+    }
+}
+
+fn passage(delta: f64) -> Passage {
+    let text =
+        "The history of the abbey\n\n=<br> Early \"years\" = \nIt was founded in 1132 & dissolved\u{202e} in 1539 .";
+    let mut tokens: Vec<PassageToken> = text
+        .split_inclusive([' ', '\n'])
+        .enumerate()
+        .map(|(i, piece)| PassageToken {
+            text: piece.to_owned(),
+            before: Some(3.0),
+            after: Some(3.0 + delta as f32 + 4.0 * wobble(i, 9) as f32),
+        })
+        .collect();
+    tokens[0] = PassageToken { text: tokens[0].text.clone(), before: None, after: None };
+    Passage { document: 7, byte: 1204, delta, tokens }
+}
+
+fn row(index: usize, strategy: &str, seed: u64) -> Row {
+    let domain = domain_name(index);
+    let mmd2 = 0.02 + 0.3 * (index % NAMES.len()) as f64 / 25.0 + 0.02 * wobble(index, 1);
+    let delta = 0.12 - 0.9 * mmd2 + 0.05 * wobble(index, 2);
+    let half = 0.02 + 0.02 * wobble(index, 3).abs();
+    let zero_shot_ppl = 30.0 + 400.0 * mmd2;
+    let curve = |wiggle: f64| {
+        (0..80_u64)
+            .map(|i| {
+                (
+                    i * 10,
+                    zero_shot_ppl.ln()
+                        + delta * (1.0 - (-(i as f64) / 20.0).exp())
+                        + wiggle * wobble(i as usize, index),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    Row {
+        group: group_of(&domain).to_owned(),
+        model: "gpt2".to_owned(),
+        strategy: strategy.to_owned(),
+        seed,
+        device: "cpu".to_owned(),
+        fingerprint: format!("{:016x}", index * 977),
+        zero_shot_ppl,
+        adapted_ppl: zero_shot_ppl * delta.exp(),
+        delta,
+        delta_ci95: [delta - half, delta + half],
+        similarity: Distances {
+            samples: 1000,
+            mmd2: Some(mmd2),
+            frechet: Some(10_f64.powf(-1.0 + 10.0 * mmd2)),
+            centroid_cosine: Some(1.0 - mmd2),
+            energy: None,
+            unigram_js: Some(0.08 + mmd2),
+            unigram_cross_entropy: Some(6.0 + 5.0 * mmd2),
+            vocabulary_overlap: Some(0.9 - mmd2),
+            newline_rate: Some(0.02 + 0.01 * wobble(index, 4).abs()),
+            reasons: BTreeMap::from([("energy".to_owned(), "too few samples".to_owned())]),
+        },
+        newline_rate: 0.02 + 0.01 * wobble(index, 4).abs(),
+        train_tokens: 280_469,
+        test_tokens: 35_652,
+        train_loss: curve(0.08),
+        valid_loss: curve(0.0).into_iter().step_by(10).collect(),
+        top_types: vec![
+            type_change("\n", TokenClass::Newline, 0.05),
+            type_change(" the", TokenClass::FunctionWord, 0.02),
+            type_change(HOSTILE[0], TokenClass::Other, 0.01),
+            type_change(" engine", TokenClass::WordStart, -0.01),
+            type_change("ing", TokenClass::WordPiece, -0.04),
+        ],
+        classes: TokenClass::ALL
+            .into_iter()
+            .enumerate()
+            .map(|(i, class)| ClassChange {
+                class,
+                count: 4000,
+                share: 0.125,
+                before: 3.0,
+                after: 3.0 + wobble(index, i),
+                contribution: 0.125 * wobble(index, i),
+            })
+            .collect(),
+        handful: Handful {
+            types: 17,
+            share_of_worsening: 0.903,
+            held_out_share_of_top_10: Some(0.71),
+            held_out_share_of_random_10: Some(0.012),
+        },
+        without: BTreeMap::from([
+            (
+                "newline".to_owned(),
+                Without { scored: 34_000, before: Some(40.0), after: Some(38.0), delta: Some(delta - 0.05) },
+            ),
+            ("handful".to_owned(), Without { scored: 0, before: None, after: None, delta: None }),
+        ]),
+        passages: vec![passage(0.8), passage(-0.6)],
+        seconds: 61.5,
+        domain,
+    }
+}
+
+fn correlation(x: &str, scope: &str, of: &str, r: f64) -> Correlation {
+    Correlation {
+        x: x.to_owned(),
+        scope: scope.to_owned(),
+        of: of.to_owned(),
+        n: 25,
+        pearson: Some(r),
+        pearson_p: Some(0.0031),
+        spearman: Some(r * 0.9),
+        spearman_p: Some(0.0004),
+        kendall: Some(r * 0.7),
+        kendall_p: Some(0.21),
+        ci95: Some([r - 0.1, r + 0.1]),
+        reason: None,
+    }
+}
+
+fn made_up(domains: usize) -> StudyResults {
+    let of = "gpt2 / full";
+    let mut correlations: Vec<Correlation> = Distances::MEASURES
+        .iter()
+        .filter(|measure| measure.key != "energy")
+        .map(|measure| {
+            let r = if measure.key == "mmd2" { 0.87 } else { 0.55 };
+            correlation(measure.key, "pooled", of, if measure.similarity { r } else { -r })
+        })
+        .collect();
+    correlations.push(correlation("mmd2", "within:arXiv", of, -0.31));
+    correlations.push(Correlation {
+        n: 2,
+        pearson: None,
+        pearson_p: None,
+        spearman: None,
+        spearman_p: None,
+        kendall: None,
+        kendall_p: None,
+        ci95: None,
+        reason: Some("fewer than three domains".to_owned()),
+        ..correlation("mmd2", "within:other", of, 0.0)
+    });
+    StudyResults {
+        schema: "odyssey.study/1".to_owned(),
+        name: "Twenty-five domains".to_owned(),
+        version: "0.1.0".to_owned(),
+        settings: "[training]\nlearning_rate = 5e-5\n".to_owned(),
+        rows: (0..domains).map(|index| row(index, "full", 1)).collect(),
+        null: vec![NullDistance {
+            model: "gpt2".to_owned(),
+            reference: "wiki_general".to_owned(),
+            distances: Distances { mmd2: Some(-0.0001), unigram_js: Some(0.0212), ..Distances::default() },
+        }],
+        correlations: if domains < 3 { Vec::new() } else { correlations },
+        missing: Vec::new(),
+    }
+}
+
+fn empty() -> StudyResults {
+    StudyResults { rows: Vec::new(), null: Vec::new(), correlations: Vec::new(), ..made_up(0) }
+}
+
+/// Two strategies and two seeds, hostile names, and an unfinished task.
+fn many_arms() -> StudyResults {
+    let mut results = made_up(6);
+    results.rows.extend((0..6).map(|index| row(index, "full", 2)));
+    results.rows.extend((0..6).map(|index| row(index, "lora", 1)));
+    results.missing = vec!["adapt gpt2 to novels with lora, seed 2".to_owned()];
+    results
+}
+
+fn hostile() -> StudyResults {
+    let mut results = made_up(4);
+    for (row, name) in results.rows.iter_mut().zip(HOSTILE) {
+        row.domain = name.to_owned();
+        row.group = name.to_owned();
+        row.device = name.to_owned();
+        row.top_types[0].token = name.to_owned();
+        row.passages[0].tokens[1].text = name.to_owned();
+        row.similarity.reasons.insert("energy".to_owned(), name.to_owned());
+    }
+    results.name = HOSTILE.concat();
+    results.settings = HOSTILE.concat();
+    results.missing = vec![HOSTILE.concat()];
+    results.null[0].reference = HOSTILE[0].to_owned();
+    results.correlations.push(correlation(HOSTILE[0], &format!("within:{}", HOSTILE[2]), "gpt2 / full", 0.1));
+    results
+}
+
+fn comparison() -> Comparison {
+    let row = row(2, "full", 1);
+    Comparison {
+        schema: "odyssey.compare/1".to_owned(),
+        before: Side { model: "gpt2".to_owned(), nll: row.zero_shot_ppl.ln(), ppl: row.zero_shot_ppl },
+        after: Side { model: HOSTILE[0].to_owned(), nll: row.adapted_ppl.ln(), ppl: row.adapted_ppl },
+        delta: row.delta,
+        delta_ci95: row.delta_ci95,
+        scored: row.test_tokens,
+        types: row.top_types,
+        classes: row.classes,
+        handful: row.handful,
+        without: row.without,
+        passages: row.passages,
+    }
+}
+
+fn written(results: &StudyResults) -> (tempfile::TempDir, report::ReportPaths) {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = report::write(results, folder.path()).unwrap();
+    (folder, paths)
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+/// The names of the elements, after checking that every one is closed in order and every quote and entity is whole.
+fn elements_of_balanced_xml(xml: &str) -> Vec<String> {
+    let (mut open, mut names) = (Vec::new(), Vec::new());
+    let mut rest = xml;
+    while let Some(start) = rest.find('<') {
+        let text = &rest[..start];
+        assert!(!text.contains('>'), "stray > in {text:?}");
+        let allowed = |c: char| c >= ' ' || c == '\n' || c == '\t';
+        assert!(text.chars().all(allowed), "a character that XML forbids in {text:?}");
+        for entity in text.split('&').skip(1) {
+            let name = entity.split_once(';').map(|(name, _)| name);
+            assert!(matches!(name, Some("lt" | "gt" | "amp" | "quot" | "apos")), "entity in {text:?}");
+        }
+        let end = start + rest[start..].find('>').expect("a tag has an end");
+        let tag = &rest[start + 1..end];
+        assert!(tag.matches('"').count().is_multiple_of(2) && !tag.contains('<'), "tag {tag:?}");
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop().as_deref(), Some(name));
+        } else {
+            let name = tag.split([' ', '/']).next().unwrap().to_owned();
+            names.push(name.clone());
+            if !tag.ends_with('/') {
+                open.push(name);
+            }
+        }
+        rest = &rest[end + 1..];
+    }
+    assert!(open.is_empty() && rest.trim().is_empty());
+    names
+}
+
+/// `(x, y, size, text)` of every text in an SVG.
+fn texts(svg: &str) -> Vec<(f64, f64, f64, String)> {
+    let attribute = |tag: &str, name: &str| -> f64 {
+        let (_, after) = tag.split_once(&format!(" {name}=\"")).unwrap();
+        after.split_once('"').unwrap().0.parse().unwrap()
+    };
+    svg.split("<text")
+        .skip(1)
+        .map(|part| {
+            let (tag, rest) = part.split_once('>').unwrap();
+            let text = rest.split_once("</text>").unwrap().0.trim().to_owned();
+            (attribute(tag, "x"), attribute(tag, "y"), attribute(tag, "font-size"), text)
+        })
+        .collect()
+}
+
+#[test]
+fn a_report_is_results_table_page_and_every_figure_twice() {
+    let results = made_up(25);
+    let (folder, paths) = written(&results);
+    let back: StudyResults = serde_json::from_str(&read(&paths.json)).unwrap();
+    assert_eq!(back.rows.len(), 25);
+    for (read, written) in back.rows.iter().zip(&results.rows) {
+        assert!(read.domain == written.domain && (read.delta - written.delta).abs() < 1e-12);
+    }
+    assert_eq!(paths.html, folder.path().join("report.html"));
+    // Seven measures have values (energy has none), the forest plot, the loss curves; each as SVG and as PNG.
+    assert_eq!(paths.plots.len(), 2 * (7 + 1 + 1));
+    assert!(paths.plots.iter().any(|path| path.ends_with("plots/delta-vs-mmd2.png")));
+    assert!(!paths.plots.iter().any(|path| path.to_string_lossy().contains("energy")));
+    let html = read(&paths.html);
+    assert!(html.starts_with("<!doctype html>") && html.trim_end().ends_with("</html>"));
+    assert!(!html.contains("NaN") && !html.contains("inf"), "numbers that are missing are dashes");
+    let left_over = fs::read_dir(folder.path())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
+    assert_eq!(left_over.count(), 0);
+}
+
+#[test]
+fn the_same_results_give_the_same_bytes() {
+    let (_first_folder, first) = written(&many_arms());
+    let (_second_folder, second) = written(&many_arms());
+    let files = |paths: &report::ReportPaths| -> Vec<Vec<u8>> {
+        let all = [&paths.json, &paths.csv, &paths.html].into_iter().chain(&paths.plots);
+        all.map(|path| fs::read(path).unwrap()).collect()
+    };
+    assert!(files(&first) == files(&second));
+}
+
+#[test]
+fn the_page_needs_nothing_from_elsewhere_and_runs_nothing() {
+    let (_folder, paths) = written(&made_up(25));
+    let html = read(&paths.html).replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
+    for reference in ["http://", "https://", "src=", "url(", "@import", "<script", "<link", " onclick", "javascript:"] {
+        assert!(!html.contains(reference), "{reference}");
+    }
+    assert_eq!(html.matches("href=").count(), html.matches("href=\"#").count());
+}
+
+#[test]
+fn hostile_text_is_shown_and_never_interpreted() {
+    let (_folder, paths) = written(&hostile());
+    let html = read(&paths.html);
+    assert!(!html.contains("<script") && html.contains("&lt;script&gt;alert(1)&lt;"));
+    assert!(html.contains("&quot;&#x27;&amp;"));
+    assert!(html.contains(r"\u{202e}evil\u{200f}") && html.contains(r"a\u{1b}[31m\u{0}b\u{7}"));
+    let allowed = |c: char| c == '\n' || !c.is_control() && !('\u{200b}'..='\u{200f}').contains(&c) && c != '\u{202e}';
+    assert!(html.chars().all(allowed), "no invisible character reaches the page");
+    for path in paths.plots.iter().filter(|path| path.extension().is_some_and(|kind| kind == "svg")) {
+        let elements = elements_of_balanced_xml(&read(path));
+        let known = ["svg", "rect", "line", "polyline", "polygon", "circle", "text"];
+        assert!(elements.iter().all(|name| known.contains(&name.as_str())), "{elements:?}");
+    }
+    for text in [
+        table::results_table(&hostile()),
+        table::correlations_table(&hostile()),
+        table::comparison_table(&comparison(), 5),
+    ] {
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text}");
+    }
+}
+
+#[test]
+fn an_svg_is_well_formed_and_its_text_is_text() {
+    let results = made_up(25);
+    for figure in plots::figures(&results) {
+        let svg = figure.svg().unwrap();
+        let elements = elements_of_balanced_xml(&svg);
+        assert!(elements.iter().filter(|name| *name == "text").count() > 25, "{}", figure.name);
+        assert!(svg.starts_with("<svg width=\"800\"") && svg.contains("viewBox=\"0 0 1600 "));
+    }
+    let forest = plots::figures(&results).into_iter().find(|figure| figure.name == "delta-by-domain").unwrap();
+    let shown: Vec<String> = texts(&forest.svg().unwrap()).into_iter().map(|(.., text)| text).collect();
+    for name in NAMES {
+        assert!(shown.iter().any(|text| text == name), "{name}");
+    }
+    // Sorted, worst first.
+    let mut rows = results.rows.clone();
+    rows.sort_by(|a, b| b.delta.total_cmp(&a.delta));
+    let drawn: Vec<&String> = shown.iter().filter(|text| NAMES.contains(&text.as_str())).collect();
+    assert!(drawn.into_iter().eq(rows.iter().map(|row| &row.domain)));
+}
+
+#[test]
+fn names_in_a_scatter_plot_keep_clear_of_each_other() {
+    for domains in [25, 100] {
+        let figures = plots::figures(&made_up(domains));
+        let svg = figures[0].svg().unwrap();
+        let names: Vec<_> = texts(&svg).into_iter().filter(|(.., text)| text.contains('_')).collect();
+        assert!(names.len() >= 15, "{} of {domains} named", names.len());
+        for (i, (x, y, size, name)) in names.iter().enumerate() {
+            for (other_x, other_y, _, other) in &names[i + 1..] {
+                // A narrow estimate of a name's width: 0.4 of its size for each character.
+                let apart = other_x > &(x + 0.4 * size * name.len() as f64)
+                    || x > &(other_x + 0.4 * size * other.len() as f64)
+                    || (y - other_y).abs() >= 0.9 * size;
+                assert!(apart, "{name} and {other} overlap");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_distance_that_spans_decades_is_drawn_on_a_logarithmic_axis() {
+    let figures = plots::figures(&made_up(25));
+    let ticks = |name: &str| -> Vec<String> {
+        let figure = figures.iter().find(|figure| figure.name == name).unwrap();
+        texts(&figure.svg().unwrap()).into_iter().map(|(.., text)| text).collect()
+    };
+    let decades = ["0.1", "1", "10", "100"];
+    assert!(decades.iter().all(|tick| ticks("delta-vs-frechet").iter().any(|text| text == tick)));
+    // Cosines span less than two decades.
+    let linear = ticks("delta-vs-centroid-cosine");
+    assert!(linear.iter().any(|text| text == "0.75") && linear.iter().any(|text| text == "0.80"), "{linear:?}");
+}
+
+#[test]
+fn a_png_is_whole_and_has_twice_the_size_of_its_svg() {
+    let (_folder, paths) = written(&made_up(3));
+    let mut seen = 0;
+    for path in paths.plots.iter().filter(|path| path.extension().is_some_and(|kind| kind == "png")) {
+        let bytes = fs::read(path).unwrap();
+        assert_eq!(&bytes[..8], b"\x89PNG\r\n\x1a\n");
+        assert_eq!(&bytes[12..16], b"IHDR");
+        let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+        let svg = read(&path.with_extension("svg"));
+        assert!(svg.starts_with(&format!("<svg width=\"{}\" height=\"{}\"", number(16) / 2, number(20) / 2)));
+        assert_eq!(&bytes[bytes.len() - 8..bytes.len() - 4], b"IEND");
+        seen += 1;
+    }
+    assert_eq!(seen, 9);
+}
+
+#[test]
+fn the_csv_reads_back_to_the_same_numbers() {
+    let results = hostile();
+    let (_folder, paths) = written(&results);
+    let mut reader = csv::Reader::from_path(&paths.csv).unwrap();
+    let lines: Vec<BTreeMap<String, String>> = reader.deserialize().collect::<Result<_, _>>().unwrap();
+    assert_eq!(lines.len(), results.rows.len());
+    for (line, row) in lines.iter().zip(&results.rows) {
+        let number = |name: &str| line[name].parse::<f64>().ok();
+        assert_eq!(line["domain"], row.domain);
+        assert_eq!(number("zero_shot_ppl"), Some(row.zero_shot_ppl));
+        assert_eq!(number("adapted_ppl"), Some(row.adapted_ppl));
+        assert_eq!(number("delta"), Some(row.delta));
+        assert_eq!([number("delta_ci95_low"), number("delta_ci95_high")], row.delta_ci95.map(Some));
+        assert_eq!(number("delta_without_newline"), row.without["newline"].delta);
+        assert_eq!(number("delta_without_handful"), None);
+        for measure in Distances::MEASURES {
+            assert_eq!(number(measure.key), row.similarity.get(measure.key), "{}", measure.key);
+        }
+        assert_eq!(line["train_tokens"], row.train_tokens.to_string());
+    }
+}
+
+#[test]
+fn the_answer_counts_domains_by_their_interval_and_names_the_strongest_distance() {
+    let mut results = made_up(6);
+    let intervals = [[0.1, 0.2], [0.01, 0.3], [-0.2, -0.1], [-0.1, 0.1], [-0.3, -0.2], [-0.4, -0.1]];
+    for (row, ci95) in results.rows.iter_mut().zip(intervals) {
+        (row.delta, row.delta_ci95) = ((ci95[0] + ci95[1]) / 2.0, ci95);
+    }
+    let text = page::answer(&results).join("\n");
+    assert!(text.contains("better for 3 of 6 domains, worse for 2, and left 1 undecided"), "{text}");
+    assert!(text.contains("from −0.2500 (wiki_film_tv) to +0.1550 (wiki_military_history)"), "{text}");
+    // δ falls with the distance, so the near domains are the worse ones.
+    assert!(text.contains("MMD² goes most closely with δ: Pearson r = −0.87 (n = 25, p = 0.003)"), "{text}");
+    assert!(text.contains("closer to the reference corpus came out worse"), "{text}");
+    assert!(!text.contains("Caution"), "all six domains are of one group: {text}");
+    assert!(page::answer(&made_up(25)).join("\n").contains("the domains come from 3 groups"));
+    // The same holds when the strongest measure is one of similarity, where the sign turns round.
+    results.correlations.iter_mut().find(|c| c.x == "centroid_cosine").unwrap().pearson = Some(0.95);
+    let text = page::answer(&results).join("\n");
+    assert!(text.contains("centroid cosine goes most closely") && text.contains("closer to the reference"), "{text}");
+}
+
+#[test]
+fn a_missing_number_is_a_dash_that_says_why() {
+    let html = page::study_page(&made_up(3)).unwrap();
+    assert!(html.contains("<abbr title=\"no target remains\">–</abbr>"));
+    let mut results = made_up(3);
+    results.rows[0].similarity.frechet = None;
+    results.rows[0].similarity.reasons.insert("frechet".to_owned(), "fewer samples than dimensions".to_owned());
+    let html = page::study_page(&results).unwrap();
+    assert_eq!(html.matches("<abbr title=\"fewer samples than dimensions\">–</abbr>").count(), 1);
+    results.rows[0].delta = f64::NAN;
+    let html = page::study_page(&results).unwrap();
+    assert!(html.contains("<abbr title=\"not a finite number\">–</abbr>") && !html.contains("NaN"));
+}
+
+#[test]
+fn an_incomplete_study_says_so_on_top() {
+    let html = page::study_page(&many_arms()).unwrap();
+    let (said, answer) = (html.find("adapt gpt2 to novels with lora, seed 2"), html.find("class=\"answer\""));
+    assert!(said.unwrap() < answer.unwrap());
+    assert!(!page::study_page(&made_up(3)).unwrap().contains("not complete"));
+}
+
+#[test]
+fn models_and_strategies_have_figures_of_their_own_and_seeds_are_averaged() {
+    let mut results = many_arms();
+    for row in results.rows.iter_mut().filter(|row| row.seed == 2) {
+        row.delta += 0.2;
+    }
+    let outcomes = report::outcomes(&results);
+    assert_eq!(outcomes.keys().collect::<Vec<_>>(), ["gpt2 / full", "gpt2 / lora"]);
+    for (full, lora) in outcomes["gpt2 / full"].iter().zip(&outcomes["gpt2 / lora"]) {
+        assert_eq!((full.rows.len(), lora.rows.len()), (2, 1));
+        assert!((full.delta - lora.delta - 0.1).abs() < 1e-12);
+    }
+    let names: Vec<String> = plots::figures(&results).into_iter().map(|figure| figure.name).collect();
+    assert!(
+        names.contains(&"delta-vs-mmd2-1-gpt2-full".to_owned())
+            && names.contains(&"delta-vs-mmd2-2-gpt2-lora".to_owned())
+    );
+}
+
+#[test]
+fn empty_results_one_row_and_two_hundred_make_a_report() {
+    let (_folder, paths) = written(&empty());
+    assert_eq!(paths.plots.len(), 6);
+    for path in paths.plots.iter().filter(|path| path.extension().is_some_and(|kind| kind == "svg")) {
+        assert!(read(path).contains("nothing to plot"));
+    }
+    assert!(read(&paths.html).contains("No adaptation is finished yet"));
+    assert_eq!(read(&paths.csv).lines().count(), 1);
+
+    let (_folder, paths) = written(&made_up(1));
+    assert!(read(&paths.html).contains("wiki_general") && read(&paths.csv).lines().count() == 2);
+
+    let mut lone = made_up(1);
+    let row = &mut lone.rows[0];
+    (row.similarity, row.train_loss, row.valid_loss) = (Distances::default(), Vec::new(), vec![(0, f64::NAN)]);
+    (row.top_types, row.classes, row.passages) = (Vec::new(), Vec::new(), Vec::new());
+    row.delta_ci95 = [f64::INFINITY; 2];
+    let (_folder, paths) = written(&lone);
+    assert!(!read(&paths.html).contains("inf]"));
+
+    let (_folder, paths) = written(&made_up(200));
+    assert_eq!(read(&paths.csv).lines().count(), 201);
+    assert_eq!(read(&paths.html).matches("<details id=").count(), 200);
+}
+
+#[test]
+fn numbers_are_written_one_way() {
+    let significant = [
+        (27.4349, "27.43"),
+        (9.99996, "10.00"),
+        (1602.94, "1603"),
+        (123_456.7, "123457"),
+        (5.0, "5.000"),
+        (0.000_123_456, "0.0001235"),
+        (0.000_012_345_6, "1.235e−5"),
+        (-0.05, "−0.05000"),
+        (0.0, "0"),
+        (f64::NAN, "–"),
+    ];
+    for (value, text) in significant {
+        assert_eq!(report::significant(value), text);
+    }
+    assert_eq!([0.05, -0.123_45, 0.000_01, -0.000_01].map(report::delta), ["+0.0500", "−0.1235", "0.0000", "0.0000"]);
+    let p =
+        [(0.003_1, "0.003"), (0.000_9, "<0.001"), (0.051, "0.051"), (0.0999, "0.10"), (0.314, "0.31"), (1.0, "1.00")];
+    for (value, text) in p {
+        assert_eq!(report::p_value(value), text);
+    }
+    assert_eq!(report::p_phrase(1e-9), "p < 0.001");
+    assert_eq!([0, 999, 1000, 1_234_567].map(report::count), ["0", "999", "1,000", "1,234,567"]);
+    assert_eq!([0.0216, -0.5, 1.0].map(report::percent), ["2.2 %", "−50.0 %", "100.0 %"]);
+    assert_eq!([" the\n", "\t\r", ""].map(report::visible_token), ["·the⏎", r"⇥\r", "(empty)"]);
+}
+
+#[test]
+fn the_tables_for_a_terminal_hold_the_numbers_of_the_study() {
+    let results = made_up(25);
+    let text = table::results_table(&results);
+    for row in &results.rows {
+        let line = text.lines().find(|line| line.contains(&format!(" {} ", row.domain))).unwrap();
+        assert!(line.contains(&report::delta(row.delta)) && line.contains(&report::significant(row.adapted_ppl)));
+    }
+    assert!(text.contains("wiki_general against itself"));
+    assert!(!text.contains("seed"), "one seed needs no column");
+    assert!(table::results_table(&many_arms()).contains("seed"));
+    let text = table::correlations_table(&results);
+    assert!(text.contains("−0.87") && text.contains("<0.001") && text.contains("fewer than three domains"));
+    let text = table::comparison_table(&comparison(), 2);
+    assert!(text.contains("·the") && text.contains("⏎") && !text.contains("alert(1)</script> ┆"));
+    assert!(text.contains("17 token types carry 90.3 % of the worsening"));
+}
+
+#[test]
+fn one_comparison_has_a_page_of_its_own() {
+    let html = page::comparison_page(&comparison()).unwrap();
+    assert!(html.starts_with("<!doctype html>") && !html.contains("<script") && !html.contains("://"));
+    assert!(html.contains("17 token types carry 90.3 % of the worsening"));
+    assert!(html.contains("71.0 %") && html.contains("1.2 %"));
+    assert!(html.contains("title=\"not scored\"") && html.contains("⏎\n"), "a line break is shown and breaks");
+    // Worse is red, better is blue: the first passage's tokens by the sign of their change.
+    let tokens = passage(0.8).tokens;
+    let strong = tokens.iter().filter(|t| matches!((t.before, t.after), (Some(b), Some(a)) if a - b >= 3.0)).count();
+    let first = html.split("<figure class=\"passage\">").nth(1).unwrap();
+    assert_eq!(first.matches("class=\"w4\"").count(), strong);
+}
