@@ -1,9 +1,39 @@
+//! **odyssey**: will additional pretraining help or hurt here, which tokens pay for it, and how sure are we?
+//!
+//! The experiment of "Adaptation Odyssey in LLMs: Why Does Additional Pretraining Sometimes Fail to Improve?"
+//! (arXiv 2410.05581), read from top to bottom:
+//!
+//! 1. [`text`]: files become documents, documents a stream of tokens.
+//! 2. [`model`]: a pretrained causal language model, read from a Hugging Face folder, on any [`device`].
+//! 3. [`evaluate`]: its perplexity on a domain's test text, with an interval; every token's negative log-likelihood is
+//!    kept.
+//! 4. [`adapt`]: the same model, pretrained further on the domain's training text.
+//! 5. [`compare`]: the change in log-perplexity, exactly attributed to the tokens that carry it.
+//! 6. [`similarity`]: how far the domain lies from the corpus the model was pretrained on.
+//! 7. [`study`]: all of this over models, domains, strategies and seeds, and how the change goes with the distance.
+//! 8. [`report`]: the answer as a page, plots and tables.
+//!
+//! Beside it: [`synth`] makes corpora with known answers, [`pretrain`] a base whose corpus is known, [`demo`] runs
+//! everything on those; [`stats`] holds correlations and bootstrap intervals. [`error`], [`files`] and [`progress`]
+//! serve them all. Nothing here prints: the command line is a thin face over the same calls.
+//!
+//! `examples/evaluate.rs` and `examples/adapt_and_compare.rs` show the library at work.
+
+#![warn(missing_docs)]
+
 pub mod adapt;
+pub mod compare;
+pub mod demo;
 pub mod device;
 pub mod error;
 pub mod evaluate;
 pub mod files;
 pub mod model;
+pub mod pretrain;
 pub mod progress;
+pub mod report;
+pub mod similarity;
 pub mod stats;
+pub mod study;
+pub mod synth;
 pub mod text;

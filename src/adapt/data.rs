@@ -100,6 +100,11 @@ impl TrainingBlocks {
         self.blocks.is_empty()
     }
 
+    /// Targets of a block.
+    pub fn targets(&self, block: usize) -> usize {
+        self.blocks[block].len() - 1
+    }
+
     /// Which blocks epoch `epoch` reads, in order. It depends on nothing but the seed and the epoch's number, so a run
     /// that goes on later reads what it would have read.
     pub fn epoch(&self, epoch: u64) -> Vec<usize> {

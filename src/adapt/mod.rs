@@ -1,18 +1,319 @@
+//! Additional pretraining: the same model, further on a domain's text.
+//!
+//! [`data`] cuts the text into blocks and orders them, [`objective`] gives loss and gradient of a micro-batch,
+//! [`optimizer`] and [`schedule`] turn gradients into steps, [`checkpoint`] lets a run stop and go on. The loop is
+//! [`adapt`].
+
+pub mod checkpoint;
 pub mod data;
 pub mod objective;
 pub mod optimizer;
 pub mod schedule;
+pub mod settings;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
 
+use burn::module::Module;
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+pub use settings::{AdaptSettings, Strategy};
 
 use crate::error::{Error, Result};
-use crate::model::LanguageModel;
+use crate::evaluate::{Protocol, ProtocolName, evaluate};
+use crate::files;
 use crate::model::parameters::to_host;
-use data::MicroBatch;
+use crate::model::{LanguageModel, LoadedModel, save};
+use crate::progress::{Monitor, Silent};
+use crate::text::TokenStream;
+use checkpoint::{Checkpoint, Position};
+use data::{MicroBatch, TrainingBlocks};
 use objective::Objective;
 use optimizer::AdamW;
+
+/// `adapt --json`, and `adapt.json` beside the adapted weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AdaptResult {
+    /// "odyssey.adapt/1".
+    pub schema: String,
+    /// The folder written.
+    pub out: String,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Targets trained on.
+    pub tokens: u64,
+    /// Loss of training steps and of validations.
+    #[serde(flatten)]
+    pub curves: Curves,
+    /// The best validation; its weights are in `best/` where they are not the last ones.
+    pub best: Best,
+    /// Seconds of training, validations included.
+    pub seconds: f64,
+    /// Training targets per second.
+    pub tokens_per_second: f64,
+    /// Largest resident memory of the process seen at a step's end, bytes.
+    pub peak_memory_bytes: u64,
+    /// Everything that determined the run.
+    pub determined_by: Value,
+}
+
+/// Losses by step, nats per target.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Curves {
+    /// `(step, loss before that step's update)`.
+    pub train_loss: Vec<(u64, f64)>,
+    /// `(steps done, loss on the validation text)`.
+    pub valid_loss: Vec<(u64, f64)>,
+}
+
+/// The best validation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Steps done then.
+    pub step: u64,
+    /// Loss on the validation text, nats per token.
+    pub loss: f64,
+}
+
+/// An adapted model.
+pub struct Adaptation {
+    /// The weights after the last step.
+    pub last: LanguageModel,
+    /// The weights with the best validation loss.
+    pub best: LanguageModel,
+    /// How it went.
+    pub result: AdaptResult,
+}
+
+/// Where a run may be saved, and whether it goes on from there.
+#[derive(Debug, Clone, Copy)]
+pub struct Resumable<'a> {
+    /// The checkpoint file.
+    pub path: &'a Path,
+    /// Whether to go on from it where it exists.
+    pub resume: bool,
+    /// Steps between checkpoints; at an interruption one is always written.
+    pub every: Option<u64>,
+    /// How to go on, said when the run is interrupted.
+    pub how_to_resume: &'a str,
+}
+
+/// Trains `base` on `train`, watching `valid`. Nothing is written but checkpoints.
+///
+/// The same base, texts, settings and seed give the same bits on the CPU backend, also when the run was interrupted
+/// and went on.
+///
+/// # Errors
+/// Settings or texts that do not fit, a loss that is not finite, the device's failure, an interruption.
+pub fn adapt(
+    base: &LoadedModel,
+    train: TokenStream,
+    valid: &TokenStream,
+    settings: &AdaptSettings,
+    seed: u64,
+    resumable: Option<Resumable<'_>>,
+    monitor: &mut dyn Monitor,
+) -> Result<Adaptation> {
+    settings.check(base.config.context())?;
+    let context = settings.context.unwrap_or(base.config.context());
+    let determined_by = json!({
+        "settings": settings, "seed": seed, "context": context, "base": base.hash()?,
+        "train": train.corpus_hash, "train_tokens": train.ids.len(),
+        "valid": valid.corpus_hash, "valid_tokens": valid.ids.len(),
+    });
+    let blocks = TrainingBlocks::new(train, context, settings.packing, settings.order, seed)?;
+    let (steps, steps_per_epoch) = settings.steps(blocks.len())?;
+    let schedule = settings.schedule(steps);
+    let validation = Validation::new(valid, context, settings, steps)?;
+    let max_norm = (settings.clip > 0.0).then_some(settings.clip);
+
+    let optimizer = AdamW::new(settings.adamw);
+    let started = Instant::now();
+    let resumed = match resumable {
+        Some(Resumable { path, resume: true, .. }) if path.exists() => {
+            Some(Checkpoint::read(path, &base.model, optimizer.clone(), &base.device, &determined_by)?)
+        }
+        _ => None,
+    };
+    let (mut state, mut seconds_before) = match resumed {
+        Some(checkpoint) => {
+            tracing::info!(step = checkpoint.position.step, "going on from a checkpoint");
+            let seconds = checkpoint.position.seconds;
+            (State::from(checkpoint), seconds)
+        }
+        None => {
+            let loss = validation.loss(&base.model, base)?;
+            let curves = Curves { train_loss: Vec::new(), valid_loss: vec![(0, loss)] };
+            let best = Best { step: 0, loss };
+            (State { model: base.model.clone().train(), best_model: base.model.clone(), optimizer, curves, best, step: 0 }, 0.0)
+        }
+    };
+
+    monitor.begin("training", steps);
+    monitor.advance(state.step, "");
+    let mut order: Option<(u64, Vec<usize>)> = None;
+    let mut tokens = 0;
+    let mut peak_memory_bytes = 0;
+    while state.step < steps {
+        let (epoch, within) = (state.step / steps_per_epoch, state.step % steps_per_epoch);
+        let order = match order.take().filter(|(of, _)| *of == epoch) {
+            Some(kept) => order.insert(kept),
+            None => order.insert((epoch, blocks.epoch(epoch))),
+        };
+        let from = within as usize * settings.batch;
+        let chosen = &order.1[from..(from + settings.batch).min(order.1.len())];
+        let batches: Vec<MicroBatch> = chosen.chunks(settings.micro_batch).map(|c| blocks.micro_batch(c)).collect();
+        tokens += batches.iter().map(|b| b.weight() as u64).sum::<u64>();
+
+        let lr = schedule.at(state.step + 1, steps);
+        let done = training_step(&Objective, state.model, &mut state.optimizer, &batches, lr, max_norm)?;
+        state.model = done.model;
+        state.step += 1;
+        state.curves.train_loss.push((state.step, done.loss));
+        peak_memory_bytes = peak_memory_bytes.max(resident_memory());
+
+        if validation.due(state.step) {
+            let now = state.model.valid();
+            let loss = validation.loss(&now, base)?;
+            state.curves.valid_loss.push((state.step, loss));
+            if loss < state.best.loss {
+                state.best = Best { step: state.step, loss };
+                state.best_model = now;
+            }
+        }
+        let rate = tokens as f64 / started.elapsed().as_secs_f64();
+        monitor.advance(1, &format!("loss {:.3}, {rate:.0} tokens/s", done.loss));
+
+        if let Some(resumable) = resumable {
+            let seconds = seconds_before + started.elapsed().as_secs_f64();
+            let stopped = monitor.stopped() && state.step < steps;
+            if stopped || resumable.every.is_some_and(|every| state.step.is_multiple_of(every.max(1))) {
+                state.checkpoint(seconds, &determined_by).write(resumable.path)?;
+            }
+            if stopped {
+                return Err(Error::Interrupted(format!(
+                    "stopped after step {} of {steps}, saved in {}; {}",
+                    state.step,
+                    resumable.path.display(),
+                    resumable.how_to_resume
+                )));
+            }
+        } else if monitor.stopped() {
+            return Err(Error::Interrupted(format!("stopped after step {} of {steps}; nothing was saved", state.step)));
+        }
+    }
+    monitor.end();
+
+    let this_run = started.elapsed().as_secs_f64();
+    seconds_before += this_run;
+    let result = AdaptResult {
+        schema: "odyssey.adapt/1".into(),
+        out: String::new(),
+        steps,
+        tokens: trained_tokens(&blocks, settings, steps, steps_per_epoch),
+        curves: state.curves,
+        best: state.best,
+        seconds: seconds_before,
+        tokens_per_second: tokens as f64 / this_run.max(1e-9),
+        peak_memory_bytes,
+        determined_by,
+    };
+    Ok(Adaptation { last: state.model.valid(), best: state.best_model, result })
+}
+
+/// Writes an adapted model as a new Hugging Face folder, whole: the last weights, the best ones in `best/` where they
+/// are others, and `adapt.json`.
+pub fn write(adaptation: &mut Adaptation, base: &LoadedModel, out: &Path) -> Result<()> {
+    adaptation.result.out = out.display().to_string();
+    files::folder_whole(out, |folder| {
+        save(&adaptation.last, base, folder)?;
+        if adaptation.result.best.step != adaptation.result.steps {
+            let best = folder.join("best");
+            std::fs::create_dir(&best).map_err(|e| Error::writing(&best, e))?;
+            save(&adaptation.best, base, &best)?;
+        }
+        files::write_json(&folder.join("adapt.json"), &adaptation.result)
+    })
+}
+
+/// What changes from step to step.
+struct State {
+    /// On the autodiff device.
+    model: LanguageModel,
+    best_model: LanguageModel,
+    optimizer: AdamW,
+    curves: Curves,
+    best: Best,
+    step: u64,
+}
+
+impl State {
+    fn checkpoint(&self, seconds: f64, determined_by: &Value) -> Checkpoint {
+        Checkpoint {
+            position: Position::new(self.step, self.curves.clone(), self.best, seconds, determined_by.clone()),
+            model: self.model.valid(),
+            best: self.best_model.clone(),
+            optimizer: self.optimizer.clone(),
+        }
+    }
+}
+
+impl From<Checkpoint> for State {
+    fn from(checkpoint: Checkpoint) -> Self {
+        let Checkpoint { position, model, best, optimizer } = checkpoint;
+        let Position { step, curves, best: best_validation, .. } = position;
+        Self { model: model.train(), best_model: best, optimizer, curves, best: best_validation, step }
+    }
+}
+
+/// When and on what a run is validated.
+struct Validation {
+    stream: TokenStream,
+    protocol: Protocol,
+    every: u64,
+    steps: u64,
+}
+
+impl Validation {
+    fn new(valid: &TokenStream, context: usize, settings: &AdaptSettings, steps: u64) -> Result<Self> {
+        let mut stream = valid.clone();
+        stream.truncate(settings.valid_tokens.max(2));
+        Ok(Self {
+            stream,
+            protocol: Protocol::new(ProtocolName::Disjoint, Some(context), None, context)?,
+            every: (steps / settings.validations.max(1)).max(1),
+            steps,
+        })
+    }
+
+    /// After every `every` steps and after the last; a `validations` of 0 leaves the last one.
+    fn due(&self, step: u64) -> bool {
+        step == self.steps || step.is_multiple_of(self.every)
+    }
+
+    /// Mean loss of `model`, which must be free of autodiff: nats per token.
+    fn loss(&self, model: &LanguageModel, base: &LoadedModel) -> Result<f64> {
+        Ok(evaluate(model, &base.device, &self.stream, &self.protocol, &mut Silent)?.mean_nll())
+    }
+}
+
+/// Targets of all steps of a run, whether or not they were done by this process.
+fn trained_tokens(blocks: &TrainingBlocks, settings: &AdaptSettings, steps: u64, steps_per_epoch: u64) -> u64 {
+    let epochs = steps / steps_per_epoch;
+    let batch = settings.batch;
+    let targets = |epoch: u64, steps: u64| -> u64 {
+        blocks.epoch(epoch).iter().take(steps as usize * batch).map(|&block| blocks.targets(block) as u64).sum()
+    };
+    (0..epochs).map(|epoch| targets(epoch, steps_per_epoch)).sum::<u64>() + targets(epochs, steps % steps_per_epoch)
+}
+
+/// Resident memory of the process now, bytes; 0 where the system does not say.
+fn resident_memory() -> u64 {
+    memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64)
+}
 
 /// What one optimiser step did.
 pub struct StepDone {

@@ -13,16 +13,20 @@ use crate::model::LanguageModel;
 use crate::model::parameters::to_host;
 
 /// AdamW's constants.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdamWConfig {
     /// Decay of the first moment.
+    #[arg(long, value_name = "NUMBER", default_value_t = Self::default().beta1)]
     pub beta1: f64,
     /// Decay of the second moment.
+    #[arg(long, value_name = "NUMBER", default_value_t = Self::default().beta2)]
     pub beta2: f64,
     /// Added to the root of the bias-corrected second moment.
+    #[arg(long, value_name = "NUMBER", default_value_t = Self::default().epsilon)]
     pub epsilon: f64,
     /// Decoupled decay, `p -= lr · decay · p`, of weights with two dimensions; norms and biases are left alone.
+    #[arg(long, value_name = "NUMBER", default_value_t = Self::default().weight_decay)]
     pub weight_decay: f64,
 }
 

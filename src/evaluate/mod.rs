@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::model::LanguageModel;
 use crate::progress::Monitor;
 use crate::stats::Resamples;
-use crate::text::TokenStream;
+use crate::text::{DocumentRule, Join, StreamOptions, TokenStream, Tokenizer};
 pub use protocol::{Protocol, ProtocolName, Window};
 
 /// Resamples of every bootstrap interval.
@@ -55,9 +55,22 @@ pub struct ProtocolResult {
     #[serde(flatten)]
     pub protocol: Protocol,
     /// What stands between documents.
-    pub join: String,
+    pub join: Join,
     /// Only numbers with the same fingerprint are comparable.
     pub fingerprint: String,
+}
+
+impl ProtocolResult {
+    /// The recipe `protocol` on texts read and joined like this.
+    pub fn new(
+        protocol: Protocol,
+        rule: DocumentRule,
+        options: &StreamOptions,
+        tokenizer: Option<&Tokenizer>,
+    ) -> Self {
+        let fingerprint = protocol.fingerprint(rule, options, tokenizer.map_or("", Tokenizer::hash));
+        Self { protocol, join: options.join, fingerprint }
+    }
 }
 
 /// One text's row.

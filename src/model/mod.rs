@@ -22,11 +22,14 @@ pub use config::{Architecture, ModelConfig};
 pub use save::save;
 
 use crate::error::Result;
+use crate::text::{Corpus, StreamOptions, TokenStream, Tokenizer};
 use gpt2::Gpt2;
 use llama::Llama;
 use weights::{RandomWeights, WeightFiles, WeightSource};
 
 /// A causal language model of any family.
+// One exists at a time, so the families' different sizes on the stack do not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum LanguageModel {
     /// GPT-2.
@@ -110,6 +113,30 @@ impl LoadedModel {
         let model = LanguageModel::build(&config, &mut files, device)?;
         files.finish(config.tied_head())?;
         Ok(Self { model, config, folder: folder.to_owned(), device: device.clone() })
+    }
+
+    /// Its tokenizer; `None` where the folder has none, which is enough for corpora of token ids.
+    pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
+        if !self.folder.join("tokenizer.json").exists() {
+            return Ok(None);
+        }
+        Tokenizer::load(&self.folder).map(Some)
+    }
+
+    /// `corpus` as this model reads it.
+    pub fn stream(
+        &self,
+        corpus: &Corpus,
+        tokenizer: Option<&Tokenizer>,
+        options: &StreamOptions,
+    ) -> Result<TokenStream> {
+        let ModelConfig { eos_token_id, bos_token_id, .. } = self.config;
+        TokenStream::build(corpus, tokenizer, eos_token_id, bos_token_id, self.config.vocabulary(), options)
+    }
+
+    /// What identifies the model: a hash of its configuration and weight files.
+    pub fn hash(&self) -> Result<String> {
+        weights::hash_folder(&self.folder)
     }
 
     /// A model with random weights, to be trained from scratch.

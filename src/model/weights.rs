@@ -108,7 +108,7 @@ impl WeightFiles {
             .filter(|name| {
                 // Causal-mask buffers of old GPT-2 files and rotation tables of old LLaMA files; a tied head's copy.
                 let buffer = name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name.ends_with("rotary_emb.inv_freq");
-                !buffer && !(tied_head && name == "lm_head.weight")
+                !(buffer || tied_head && name == "lm_head.weight")
             })
             .collect();
         if left.is_empty() {
@@ -121,6 +121,23 @@ impl WeightFiles {
             "use the config.json these weights were saved with",
         ))
     }
+}
+
+/// A hash of the configuration and weight files of a model folder, by their names and contents.
+pub fn hash_folder(folder: &Path) -> Result<String> {
+    let mut names: Vec<PathBuf> = std::fs::read_dir(folder)
+        .map_err(|e| Error::reading(folder, e))?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| {
+            path.file_name().is_some_and(|name| name == "config.json") || path.extension().is_some_and(|e| e == "safetensors")
+        })
+        .collect();
+    names.sort();
+    let hashes = names
+        .iter()
+        .map(|path| Ok(format!("{:?} {}", path.file_name(), files::hash_file(path)?)))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(files::hash_bytes(hashes.join("\n").as_bytes()))
 }
 
 fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {

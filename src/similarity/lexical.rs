@@ -14,6 +14,18 @@ pub struct Unigrams {
     total: u64,
 }
 
+impl FromIterator<(u32, u64)> for Unigrams {
+    /// From token ids with their counts; counts of one id add up.
+    fn from_iter<I: IntoIterator<Item = (u32, u64)>>(pairs: I) -> Self {
+        let mut unigrams = Self::default();
+        for (id, count) in pairs {
+            *unigrams.counts.entry(id).or_default() += count;
+            unigrams.total += count;
+        }
+        unigrams
+    }
+}
+
 impl Unigrams {
     /// Counts tokens.
     pub fn count(ids: impl IntoIterator<Item = u32>) -> Self {

@@ -60,13 +60,17 @@ pub enum Bos {
 }
 
 /// How a corpus becomes a stream. Two results can be compared only if these agree.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(default, deny_unknown_fields)]
 pub struct StreamOptions {
-    /// Between documents.
+    /// What stands between documents.
+    #[arg(long, value_enum, default_value_t)]
     pub join: Join,
-    /// Inside documents.
+    /// What becomes of line breaks inside documents.
+    #[arg(long, value_enum, default_value_t)]
     pub newlines: Newlines,
-    /// At the start.
+    /// Whether a begin-of-text token starts the stream.
+    #[arg(long, value_enum, default_value_t)]
     pub bos: Bos,
 }
 
@@ -93,6 +97,16 @@ pub struct TokenStream {
 }
 
 impl TokenStream {
+    /// Keeps the first `tokens` tokens; what the whole text had in bytes and words is then unknown (0).
+    pub fn truncate(&mut self, tokens: usize) {
+        if tokens < self.ids.len() {
+            self.ids.truncate(tokens);
+            self.document.truncate(tokens);
+            self.byte.truncate(tokens);
+            (self.bytes, self.words) = (0, 0);
+        }
+    }
+
     /// Tokenises and joins a corpus.
     ///
     /// `eot` and `bos` are the model's end-of-text and begin-of-text ids, where it has them, and `vocabulary` its number

@@ -1,0 +1,167 @@
+//! A run's whole state in one file that appears whole or not at all.
+//!
+//! A safetensors file with the weights now (`model.*`), the best weights so far (`best.*`) and the optimiser's moments
+//! (`first.*`, `second.*`) by published names; its metadata holds the [`Position`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::optimizer::{AdamW, Moments};
+use super::{Best, Curves};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::model::LanguageModel;
+use crate::model::parameters::to_host;
+
+/// The format's version; others are refused by name.
+const FORMAT: u32 = 1;
+
+/// Where a run stands, and what it is a run of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    format: u32,
+    /// Steps done.
+    pub step: u64,
+    /// Losses so far.
+    pub curves: Curves,
+    /// The best validation so far.
+    pub best: Best,
+    /// Seconds of training so far.
+    pub seconds: f64,
+    /// Everything that determines the run; a checkpoint goes on only with the same.
+    pub determined_by: Value,
+}
+
+impl Position {
+    /// The position of a run after `step` steps.
+    pub fn new(step: u64, curves: Curves, best: Best, seconds: f64, determined_by: Value) -> Self {
+        Self { format: FORMAT, step, curves, best, seconds, determined_by }
+    }
+}
+
+/// A run's state.
+pub struct Checkpoint {
+    /// Where it stands.
+    pub position: Position,
+    /// The weights now, without autodiff.
+    pub model: LanguageModel,
+    /// The best weights so far, without autodiff.
+    pub best: LanguageModel,
+    /// The optimiser.
+    pub optimizer: AdamW,
+}
+
+impl Checkpoint {
+    /// Writes the state to `path`, whole; an older checkpoint there stays until this one is complete.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut arrays: Vec<(String, Vec<f32>)> = Vec::new();
+        for (prefix, model) in [("model", &self.model), ("best", &self.best)] {
+            for parameter in model.parameters() {
+                arrays.push((format!("{prefix}.{}", parameter.name), to_host(parameter.values)?));
+            }
+        }
+        for (name, moments) in &self.optimizer.moments {
+            arrays.push((format!("first.{name}"), to_host(moments.first.clone())?));
+            arrays.push((format!("second.{name}"), to_host(moments.second.clone())?));
+        }
+        let impossible = |e: &dyn std::fmt::Display| Error::file(path, format!("cannot be laid out: {e}"), "report this");
+        let views = arrays
+            .iter()
+            .map(|(name, values)| {
+                TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))
+                    .map(|view| (name.as_str(), view))
+                    .map_err(|e| impossible(&e))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let position = serde_json::to_string(&self.position).map_err(|e| impossible(&e))?;
+        let metadata = HashMap::from([("position".to_owned(), position)]);
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| impossible(&e))?;
+        files::write_whole(path, |out| out.write_all(&bytes))
+    }
+
+    /// Reads the state at `path` into the shape of `model`; `optimizer` gets its moments back.
+    ///
+    /// # Errors
+    /// Not a checkpoint, one of another format, or of a run determined by something else: the difference is shown.
+    pub fn read(
+        path: &Path,
+        model: &LanguageModel,
+        mut optimizer: AdamW,
+        device: &Device,
+        determined_by: &Value,
+    ) -> Result<Self> {
+        let cure = "start again without --resume, or remove the file";
+        let broken = |fault: String| Error::file(path, fault, cure);
+        let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(format!("not a whole checkpoint: {e}")))?;
+        let position = header.metadata().as_ref().and_then(|m| m.get("position"));
+        let position = position.ok_or_else(|| broken("not a checkpoint of this program".into()))?;
+        let position: Value = serde_json::from_str(position).map_err(|e| broken(format!("not a checkpoint: {e}")))?;
+        let format = position.get("format").and_then(Value::as_u64);
+        if format != Some(u64::from(FORMAT)) {
+            return Err(broken(format!("is of checkpoint format {format:?}, this program reads {FORMAT}")));
+        }
+        let position: Position = serde_json::from_value(position).map_err(|e| broken(format!("not a checkpoint: {e}")))?;
+        let differences = differences("", &position.determined_by, determined_by);
+        if !differences.is_empty() {
+            return Err(broken(format!("is of another run: {}", differences.join(", "))));
+        }
+
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| broken(format!("not a whole checkpoint: {e}")))?;
+        let mut arrays: BTreeMap<String, Tensor<1>> = BTreeMap::new();
+        for (name, view) in tensors.iter() {
+            let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+            let count = values.len();
+            arrays.insert(name.to_owned(), Tensor::from_data(TensorData::new(values, [count]), device));
+        }
+        let mut missing = None;
+        let mut filled = |prefix: &str| {
+            model.clone().map_parameters(|name, shape, old| {
+                let key = format!("{prefix}.{name}");
+                match arrays.remove(&key) {
+                    Some(values) if values.dims()[0] == shape.iter().product::<usize>() => values,
+                    _ => {
+                        missing.get_or_insert(key);
+                        old
+                    }
+                }
+            })
+        };
+        let (now, best) = (filled("model"), filled("best"));
+        if let Some(key) = missing {
+            return Err(broken(format!("lacks the weight {key:?}")));
+        }
+        for parameter in model.parameters() {
+            let moments = arrays.remove(&format!("first.{}", parameter.name)).zip(arrays.remove(&format!("second.{}", parameter.name)));
+            if let Some((first, second)) = moments {
+                optimizer.moments.insert(parameter.name, Moments { first, second });
+            }
+        }
+        optimizer.step = position.step;
+        Ok(Self { position, model: now, best, optimizer })
+    }
+}
+
+/// The keys in which two JSON values differ, with both values.
+fn differences(path: &str, was: &Value, is: &Value) -> Vec<String> {
+    match (was, is) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+            keys.into_iter()
+                .flat_map(|key| {
+                    let value = |object: &serde_json::Map<String, Value>| object.get(key).cloned().unwrap_or(Value::Null);
+                    differences(&join(key), &value(a), &value(b))
+                })
+                .collect()
+        }
+        _ if was == is => Vec::new(),
+        _ => vec![format!("{path} was {was}, is {is}")],
+    }
+}

@@ -1,0 +1,181 @@
+//! Everything that determines an adaptation, with its defaults.
+
+use serde::{Deserialize, Serialize};
+
+use super::data::{Order, Packing};
+use super::optimizer::AdamWConfig;
+use super::schedule::{Decay, Schedule, WarmupShape};
+use crate::error::{Error, Result};
+
+/// What is trained and against which objective.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// All weights, plain cross-entropy.
+    #[default]
+    Full,
+}
+
+/// An adaptation's settings. Unknown keys are refused; every default is written into the result.
+///
+/// One step reads `batch` blocks of `context` tokens; an epoch of N blocks has ⌈N / batch⌉ steps. The same fields are
+/// the keys of a study's strategies and, with their descriptions, the options of `odyssey adapt`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdaptSettings {
+    /// What is trained.
+    #[arg(long, value_enum, default_value_t)]
+    pub strategy: Strategy,
+    /// Optimiser steps; goes through the text as often as needed. Otherwise `epochs` decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+    /// Passes over the training text.
+    #[arg(long, value_name = "N", default_value_t = Self::default().epochs)]
+    pub epochs: u64,
+    /// Never more steps than this, however long an epoch is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, value_name = "N")]
+    pub max_steps: Option<u64>,
+    /// Blocks per optimiser step.
+    #[arg(long, value_name = "N", default_value_t = Self::default().batch)]
+    pub batch: usize,
+    /// Blocks computed at once; gradients of a step are accumulated over them. Memory grows with it, results do not
+    /// depend on it but for rounding.
+    #[arg(long, value_name = "N", default_value_t = Self::default().micro_batch)]
+    pub micro_batch: usize,
+    /// Tokens of a block; the model's longest window where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, value_name = "TOKENS")]
+    pub context: Option<usize>,
+    /// How documents fill blocks.
+    #[arg(long, value_enum, default_value_t)]
+    pub packing: Packing,
+    /// The order of blocks.
+    #[arg(long, value_enum, default_value_t)]
+    pub order: Order,
+    /// Whether an epoch's incomplete last batch is left out.
+    #[arg(long)]
+    pub drop_last: bool,
+    /// Peak learning rate.
+    #[arg(long, value_name = "RATE", default_value_t = Self::default().lr)]
+    pub lr: f64,
+    /// How the rate falls after the warm-up.
+    #[arg(long, value_enum, default_value_t)]
+    pub decay: Decay,
+    /// Share of all steps that warm up, rounded up; unless `warmup_steps` says how many.
+    #[arg(long, value_name = "SHARE", default_value_t = Self::default().warmup_ratio)]
+    pub warmup_ratio: f64,
+    /// Steps of warm-up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, value_name = "N")]
+    pub warmup_steps: Option<u64>,
+    /// How the rate rises.
+    #[arg(long, value_enum, default_value_t)]
+    pub warmup_shape: WarmupShape,
+    /// The last step's rate over the peak, for decays that end.
+    #[arg(long, value_name = "SHARE", default_value_t = Self::default().min_lr_ratio)]
+    pub min_lr_ratio: f64,
+    /// Largest global gradient norm; 0 for no clipping.
+    #[arg(long, value_name = "NORM", default_value_t = Self::default().clip)]
+    pub clip: f64,
+    /// The optimiser's constants.
+    #[command(flatten)]
+    pub adamw: AdamWConfig,
+    /// Validations, evenly spread over the run, besides the one before the first step.
+    #[arg(long, value_name = "N", default_value_t = Self::default().validations)]
+    pub validations: u64,
+    /// Tokens of the validation text that are looked at.
+    #[arg(long, value_name = "TOKENS", default_value_t = Self::default().valid_tokens)]
+    pub valid_tokens: usize,
+}
+
+impl Default for AdaptSettings {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::Full,
+            steps: None,
+            epochs: 1,
+            max_steps: None,
+            batch: 16,
+            micro_batch: 4,
+            context: None,
+            packing: Packing::Stream,
+            order: Order::Shuffle,
+            drop_last: false,
+            lr: 1e-5,
+            decay: Decay::Cosine,
+            warmup_ratio: 0.01,
+            warmup_steps: None,
+            warmup_shape: WarmupShape::Linear,
+            min_lr_ratio: 0.1,
+            clip: 1.0,
+            adamw: AdamWConfig::default(),
+            validations: 5,
+            valid_tokens: 50_000,
+        }
+    }
+}
+
+impl AdaptSettings {
+    /// Checks that the settings make sense, naming the one that does not.
+    pub fn check(&self, longest: usize) -> Result<()> {
+        let refuse = |key: &str, value: String, cure: &str| Err(Error::input(key, format!("is {value}"), cure));
+        if self.context.is_some_and(|context| context > longest) {
+            return refuse("context", format!("{:?}, the model reads {longest} tokens", self.context.unwrap_or(0)), "choose a shorter one");
+        }
+        for (key, value) in [("batch", self.batch), ("micro_batch", self.micro_batch), ("context", self.context.unwrap_or(2))] {
+            if value < if key == "context" { 2 } else { 1 } {
+                return refuse(key, value.to_string(), "use a positive number (a context of at least 2)");
+            }
+        }
+        for (key, value) in [("steps", self.steps), ("epochs", Some(self.epochs)), ("max_steps", self.max_steps)] {
+            if value == Some(0) {
+                return refuse(key, "0".into(), "use at least 1");
+            }
+        }
+        let AdamWConfig { beta1, beta2, epsilon, weight_decay } = self.adamw;
+        let ranges = [
+            ("lr", self.lr, 0.0, f64::MAX),
+            ("warmup_ratio", self.warmup_ratio, 0.0, 1.0),
+            ("min_lr_ratio", self.min_lr_ratio, 0.0, 1.0),
+            ("clip", self.clip, 0.0, f64::MAX),
+            ("beta1", beta1, 0.0, 1.0 - f64::EPSILON),
+            ("beta2", beta2, 0.0, 1.0 - f64::EPSILON),
+            ("epsilon", epsilon, 0.0, f64::MAX),
+            ("weight_decay", weight_decay, 0.0, f64::MAX),
+        ];
+        for (key, value, least, most) in ranges {
+            if !(least..=most).contains(&value) {
+                return refuse(key, value.to_string(), &format!("use a number from {least} to {most:.3e}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Optimiser steps over a training set of `blocks` blocks, and how many of them make an epoch.
+    pub fn steps(&self, blocks: usize) -> Result<(u64, u64)> {
+        let per_epoch = if self.drop_last { blocks / self.batch } else { blocks.div_ceil(self.batch) } as u64;
+        if per_epoch == 0 {
+            return Err(Error::input(
+                "the training text",
+                format!("its {blocks} blocks do not fill one batch of {}", self.batch),
+                "use a smaller batch, or keep the incomplete last batch",
+            ));
+        }
+        let steps = self.steps.unwrap_or(per_epoch * self.epochs);
+        Ok((steps.min(self.max_steps.unwrap_or(u64::MAX)), per_epoch))
+    }
+
+    /// The learning-rate schedule of a run of `steps` steps.
+    pub fn schedule(&self, steps: u64) -> Schedule {
+        let warmup = self.warmup_steps.unwrap_or((self.warmup_ratio * steps as f64).ceil() as u64);
+        Schedule {
+            lr: self.lr,
+            decay: self.decay,
+            warmup,
+            warmup_shape: self.warmup_shape,
+            min_ratio: self.min_lr_ratio,
+        }
+    }
+}

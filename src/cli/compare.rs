@@ -1,0 +1,89 @@
+//! `odyssey compare`: what changed between two models, token by token.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use odyssey::compare::{Vocabulary, compare};
+use odyssey::device::ChosenDevice;
+use odyssey::error::{Error, Result};
+use odyssey::evaluate::{ScoredStream, evaluate, per_token};
+use odyssey::model::LoadedModel;
+use odyssey::text::{Split, Tokenizer, open_corpus};
+use odyssey::{files, report};
+
+use super::text::{ProtocolArgs, TextArgs};
+use super::{Common, output};
+
+/// What changed between two models on one text, and which tokens carry it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  odyssey compare --before wiki-gpt2 --after adapted --text domains/novels
+  odyssey compare --before before.safetensors --after adapted --text domains/novels --report novels.html")]
+pub struct Args {
+    /// The model before: its folder, or a file that `eval --per-token` kept.
+    #[arg(long, value_name = "DIR|FILE")]
+    before: PathBuf,
+    /// The model after: its folder, or a file that `eval --per-token` kept.
+    #[arg(long, value_name = "DIR|FILE")]
+    after: PathBuf,
+    /// The text; of a domain folder its test split.
+    #[arg(long, value_name = "CORPUS")]
+    text: PathBuf,
+    /// Token types shown from either end of the table; --json has them all.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+    /// Also write a page with the passages that changed most.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    protocol: ProtocolArgs,
+    #[command(flatten)]
+    reading: TextArgs,
+}
+
+/// One side, scored now or before.
+struct Scored {
+    stream: ScoredStream,
+    fingerprint: String,
+    /// What to call tokens; a per-token file has none.
+    names: Option<(Option<Tokenizer>, usize)>,
+}
+
+pub fn run(args: &Args, common: &Common) -> Result<()> {
+    let chosen = common.open_device()?;
+    let before = side(&args.before, args, &chosen, common)?;
+    let after = side(&args.after, args, &chosen, common)?;
+    if before.fingerprint != after.fingerprint {
+        return Err(Error::input(
+            format!("{} and {}", args.before.display(), args.after.display()),
+            format!("were scored by different recipes (fingerprints {} and {})", before.fingerprint, after.fingerprint),
+            "score both with the same protocol, joins and tokenizer",
+        ));
+    }
+    let vocabulary = match before.names.or(after.names) {
+        Some((tokenizer, size)) => Vocabulary::new(tokenizer.as_ref(), size),
+        None => Vocabulary::new(None, before.stream.ids.iter().max().map_or(0, |&id| id as usize + 1)),
+    };
+    let names = [&args.before, &args.after].map(|path| path.display().to_string());
+    let result = compare(&before.stream, &after.stream, [&names[0], &names[1]], &vocabulary)?;
+    if let Some(path) = &args.report {
+        let page = report::page::comparison_page(&result)?;
+        files::write_whole(path, |out| out.write_all(page.as_bytes()))?;
+    }
+    output::result(common, &result, || report::table::comparison_table(&result, args.top))
+}
+
+fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Result<Scored> {
+    if path.is_file() {
+        let (stream, result) = per_token::read(path)?;
+        return Ok(Scored { stream, fingerprint: result.protocol.fingerprint, names: None });
+    }
+    let model = LoadedModel::open(path, &chosen.device)?;
+    let tokenizer = model.tokenizer()?;
+    let recipe = args.protocol.recipe(&model, tokenizer.as_ref(), &args.reading)?;
+    let corpus = open_corpus(&args.text, Split::Test, args.reading.document)?;
+    let stream = model.stream(&corpus, tokenizer.as_ref(), &args.reading.stream)?;
+    let stream = evaluate(&model.model, &model.device, &stream, &recipe.protocol, &mut common.monitor())?;
+    Ok(Scored { stream, fingerprint: recipe.fingerprint, names: Some((tokenizer, model.config.vocabulary())) })
+}

@@ -1,0 +1,77 @@
+//! Progress bars on a terminal, and Ctrl-C.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use odyssey::progress::Monitor;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From here on the first Ctrl-C asks work to stop and save; a second one ends the program at once.
+pub fn listen_for_interrupt() {
+    let handler = || {
+        if INTERRUPTED.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping as soon as the work at hand can be saved; press Ctrl-C again to end at once");
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        tracing::warn!(%error, "Ctrl-C will end the program without saving");
+    }
+}
+
+/// Shows work within work as bars below one another.
+pub struct Terminal {
+    bars: MultiProgress,
+    stack: Vec<ProgressBar>,
+}
+
+impl Terminal {
+    /// Draws on standard error where that is a terminal, and nothing when quiet.
+    pub fn new(quiet: bool) -> Self {
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        Self { bars: MultiProgress::with_draw_target(target), stack: Vec::new() }
+    }
+}
+
+impl Monitor for Terminal {
+    fn begin(&mut self, what: &str, total: u64) {
+        let bar = if total == 0 { ProgressBar::new_spinner() } else { ProgressBar::new(total) };
+        let template =
+            if total == 0 { "{spinner} {prefix}" } else { "{prefix} {wide_bar} {human_pos}/{human_len} {eta} left  {msg}" };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_prefix(what.to_owned());
+        let bar = self.bars.add(bar);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        self.stack.push(bar);
+    }
+
+    fn advance(&mut self, units: u64, note: &str) {
+        if let Some(bar) = self.stack.last() {
+            bar.inc(units);
+            bar.set_message(note.to_owned());
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(bar) = self.stack.pop() {
+            bar.finish_and_clear();
+            self.bars.remove(&bar);
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        INTERRUPTED.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        while !self.stack.is_empty() {
+            self.end();
+        }
+    }
+}

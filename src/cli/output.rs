@@ -1,0 +1,37 @@
+//! The one result of a command, on standard output.
+
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use odyssey::error::{Error, Result};
+use serde::Serialize;
+
+use super::Common;
+
+/// Prints `value` as JSON or `table` as text.
+pub fn result(common: &Common, value: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
+    let text = if common.json {
+        serde_json::to_string_pretty(value).map_err(|e| Error::Numeric(format!("the result is no JSON: {e}")))?
+    } else {
+        table()
+    };
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.trim_end().as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()), // the reader has seen enough
+        done => done.map_err(|e| Error::writing(Path::new("standard output"), e)),
+    }
+}
+
+/// A table of rows under headings, numbers to the right.
+pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    use comfy_table::{CellAlignment, Table, presets};
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(headings.iter().copied());
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}

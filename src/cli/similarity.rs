@@ -1,0 +1,110 @@
+//! `odyssey similarity`: distances between domains and a reference corpus.
+
+use std::path::{Path, PathBuf};
+
+use odyssey::compare::Vocabulary;
+use odyssey::error::{Error, Result};
+use odyssey::model::LoadedModel;
+use odyssey::similarity::embed::Sampling;
+use odyssey::similarity::{CorpusSample, Distances, DomainDistances, Reference, SimilarityResult};
+use odyssey::text::{Split, TokenStream, open_corpus};
+
+use super::text::TextArgs;
+use super::{Common, output};
+
+/// Distances of domains to the corpus a model was pretrained on, with that corpus against itself beside them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  odyssey similarity --features model:wiki-gpt2 --reference domains/wiki_general --domain domains/wiki_sports domains/novels")]
+pub struct Args {
+    /// The pretraining corpus or a sample of it; of a domain folder its train split.
+    #[arg(long, value_name = "CORPUS")]
+    reference: PathBuf,
+    /// The domains; of domain folders their train splits.
+    #[arg(long, required = true, num_args = 1.., value_name = "CORPUS")]
+    domain: Vec<PathBuf>,
+    /// What is compared: `model:DIR`, the last hidden states of this model, averaged over chunks.
+    #[arg(long, value_name = "FEATURES")]
+    features: String,
+    /// Tokens of a chunk; the model's longest window by default.
+    #[arg(long, value_name = "TOKENS")]
+    chunk: Option<usize>,
+    /// Chunks of a domain, evenly spaced.
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    samples: usize,
+    /// Chunks of the reference.
+    #[arg(long, value_name = "N", default_value_t = 2048)]
+    reference_samples: usize,
+    /// Seed of what is drawn.
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    #[command(flatten)]
+    reading: TextArgs,
+}
+
+pub fn run(args: &Args, common: &Common) -> Result<()> {
+    let Some(folder) = args.features.strip_prefix("model:") else {
+        return Err(Error::input(
+            format!("--features {}", args.features),
+            "is not a kind of features",
+            "use model:DIR with the folder of a model",
+        ));
+    };
+    let chosen = common.open_device()?;
+    let base = LoadedModel::open(Path::new(folder), &chosen.device)?;
+    let tokenizer = base.tokenizer()?;
+    let vocabulary = Vocabulary::new(tokenizer.as_ref(), base.config.vocabulary());
+    let chunk = args.chunk.unwrap_or(base.config.context());
+    if chunk == 0 || chunk > base.config.context() || args.samples < 2 || args.reference_samples < 2 {
+        return Err(Error::input(
+            "--chunk, --samples, --reference-samples",
+            format!("are {chunk}, {} and {}", args.samples, args.reference_samples),
+            format!("use a chunk of 1 to {} tokens and at least two samples", base.config.context()),
+        ));
+    }
+    let stream = |path: &Path| -> Result<TokenStream> {
+        let corpus = open_corpus(path, Split::Train, args.reading.document)?;
+        base.stream(&corpus, tokenizer.as_ref(), &args.reading.stream)
+    };
+    let sampling = |samples| Sampling { chunk, samples };
+    let mut monitor = common.monitor();
+
+    let reference = stream(&args.reference)?;
+    let (model, device) = (&base.model, &base.device);
+    let wanted = sampling(args.reference_samples);
+    let sample = CorpusSample::of(model, device, &reference.ids, wanted, &vocabulary, &mut monitor)?;
+    let halves = sampling(2 * args.samples);
+    let [a, b] = CorpusSample::halves(model, device, &reference.ids, halves, &vocabulary, &mut monitor)?;
+    let null = Reference::new(a, base.config.vocabulary(), args.seed).distances(&b);
+    let reference = Reference::new(sample, base.config.vocabulary(), args.seed);
+
+    let mut domains = Vec::new();
+    for path in &args.domain {
+        let ids = stream(path)?.ids;
+        let sample = CorpusSample::of(model, device, &ids, sampling(args.samples), &vocabulary, &mut monitor)?;
+        domains.push(DomainDistances { domain: path.display().to_string(), distances: reference.distances(&sample) });
+    }
+    drop(monitor);
+    let result = SimilarityResult {
+        schema: "odyssey.similarity/1".into(),
+        reference: args.reference.display().to_string(),
+        features: args.features.clone(),
+        domains,
+        null,
+    };
+    output::result(common, &result, || table(&result))
+}
+
+fn table(result: &SimilarityResult) -> String {
+    let mut headings = vec!["domain", "samples"];
+    headings.extend(Distances::MEASURES.iter().map(|measure| measure.label));
+    let row = |name: &str, distances: &Distances| {
+        let values = Distances::MEASURES.iter().map(|m| distances.get(m.key).map_or("–".into(), |v| format!("{v:.4}")));
+        [name.to_owned(), distances.samples.to_string()].into_iter().chain(values).collect()
+    };
+    let rows = result.domains.iter().map(|d| row(&d.domain, &d.distances));
+    let null = row("reference against itself", &result.null);
+    let reasons = result.domains.iter().flat_map(|d| d.distances.reasons.iter().map(|(m, why)| format!("\n{}: no {m}: {why}", d.domain)));
+    format!("{}{}", output::table(&headings, rows.chain([null])), reasons.collect::<String>())
+}

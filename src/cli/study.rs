@@ -1,0 +1,98 @@
+//! `odyssey study`: the experiment over models, domains, strategies and seeds.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use odyssey::error::Result;
+use odyssey::report;
+use odyssey::study::{self, StudyConfig, StudyResults};
+use serde_json::json;
+
+use super::{Common, output};
+
+/// Run a study over models, domains, strategies and seeds; resumable.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  odyssey study run examples/local.toml --out study
+  odyssey study status study
+  odyssey study report study")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run what is missing of a study, then write results.json, results.csv, report.html and the plots.
+    Run {
+        /// The study's TOML.
+        study: PathBuf,
+        /// The study's folder; run again with the same one to go on.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Which tasks of a study are done.
+    Status {
+        /// The study's folder.
+        dir: PathBuf,
+    },
+    /// Write results, report and plots anew from what is done.
+    Report {
+        /// The study's folder.
+        dir: PathBuf,
+    },
+}
+
+pub fn run(args: &Args, common: &Common) -> Result<()> {
+    match &args.command {
+        Command::Run { study, out } => {
+            let mut config = StudyConfig::read(study)?;
+            if common.device != "auto" {
+                config.devices = vec![common.device()?];
+            }
+            let results = run_study(config, out, common)?;
+            show(&results, out, common)
+        }
+        Command::Status { dir } => status(dir, common),
+        Command::Report { dir } => {
+            let results = study::collect(dir)?;
+            report::write(&results, dir)?;
+            show(&results, dir, common)
+        }
+    }
+}
+
+/// Runs a study and writes its report.
+pub fn run_study(config: StudyConfig, out: &Path, common: &Common) -> Result<StudyResults> {
+    for choice in &config.devices {
+        common.say(&format!("device: {}", choice.open()?.name));
+    }
+    let mut monitor = common.monitor();
+    let results = study::run(config, out, &mut monitor);
+    drop(monitor);
+    let results = results?;
+    report::write(&results, out)?;
+    Ok(results)
+}
+
+/// Prints a study's results: the tables, and where the report is.
+pub fn show(results: &StudyResults, folder: &Path, common: &Common) -> Result<()> {
+    output::result(common, results, || {
+        let answer = report::page::answer(results).join("\n");
+        let tables = format!("{}\n{}", report::table::results_table(results), report::table::correlations_table(results));
+        format!("{tables}\n{answer}\n\nreport: {}", folder.join("report.html").display())
+    })
+}
+
+fn status(folder: &Path, common: &Common) -> Result<()> {
+    let status = study::status(folder)?;
+    let done = status.tasks.iter().filter(|(_, done)| *done).count();
+    let tasks: Vec<_> = status.tasks.iter().map(|(task, done)| json!({ "task": task, "done": done })).collect();
+    let value = json!({ "schema": "odyssey.study-status/1", "done": done, "of": tasks.len(), "tasks": tasks });
+    output::result(common, &value, || {
+        let mark = |done: bool| if done { "done" } else { "missing" }.to_owned();
+        let rows = status.tasks.iter().map(|(task, done)| vec![task.clone(), mark(*done)]);
+        format!("{}\n{done} of {} tasks done", output::table(&["task", "state"], rows), status.tasks.len())
+    })
+}

@@ -1,0 +1,39 @@
+//! Options of every command that reads text.
+
+use odyssey::evaluate::{Protocol, ProtocolName, ProtocolResult};
+use odyssey::model::LoadedModel;
+use odyssey::text::{DocumentRule, StreamOptions, Tokenizer};
+
+use odyssey::error::Result;
+
+/// How texts become tokens.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct TextArgs {
+    /// What a document is in a .txt file.
+    #[arg(long, value_enum, default_value_t)]
+    pub document: DocumentRule,
+    #[command(flatten)]
+    pub stream: StreamOptions,
+}
+
+/// How perplexity is measured.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct ProtocolArgs {
+    /// Which windows are read and which tokens scored.
+    #[arg(long, value_enum, default_value_t)]
+    pub protocol: ProtocolName,
+    /// Tokens of a window; the model's longest by default.
+    #[arg(long, value_name = "TOKENS")]
+    pub context: Option<usize>,
+    /// Tokens between windows; for `strided` half the context by default.
+    #[arg(long, value_name = "TOKENS")]
+    pub stride: Option<usize>,
+}
+
+impl ProtocolArgs {
+    /// The recipe for this model and these texts.
+    pub fn recipe(&self, model: &LoadedModel, tokenizer: Option<&Tokenizer>, text: &TextArgs) -> Result<ProtocolResult> {
+        let protocol = Protocol::new(self.protocol, self.context, self.stride, model.config.context())?;
+        Ok(ProtocolResult::new(protocol, text.document, &text.stream, tokenizer))
+    }
+}

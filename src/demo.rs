@@ -1,0 +1,110 @@
+//! The whole experiment on what is built in: no download, a few minutes on a laptop.
+//!
+//! The corpora are a family of synthetic languages ([`crate::synth`]) whose distance from the base language is known in
+//! closed form; the base model is trained on the spot from random weights.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use serde_json::{Map, Value, json};
+
+use crate::adapt::optimizer::AdamWConfig;
+use crate::adapt::schedule::Decay;
+use crate::adapt::settings::AdaptSettings;
+use crate::device::DeviceChoice;
+use crate::error::Result;
+use crate::pretrain::{PretrainConfig, pretrain};
+use crate::progress::Monitor;
+use crate::study::StudyConfig;
+use crate::study::config::{
+    DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StrategyEntry, TextSettings,
+};
+use crate::synth::{Sizes, Splits, write_family};
+use crate::text::{DocumentRule, StreamOptions, Tokenizer};
+
+/// How foreign each domain is; the first is the base language itself, the control for restarting the optimiser.
+const LAMBDAS: [f64; 7] = [0.0, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0];
+
+/// Tokens of a window.
+const CONTEXT: usize = 64;
+
+const SIZES: Sizes = Sizes {
+    base: Splits { train: 400_000, valid: 10_000, test: 10_000 },
+    domain: Splits { train: 40_000, valid: 6_000, test: 20_000 },
+};
+
+/// Makes corpora and base model in `out`, where they are not there yet, and returns the study over them.
+///
+/// # Errors
+/// Writing fails, the device fails, the user interrupts.
+pub fn prepare(
+    out: &Path,
+    seed: u64,
+    choice: DeviceChoice,
+    device: &Device,
+    monitor: &mut dyn Monitor,
+) -> Result<StudyConfig> {
+    let (corpora, base) = (out.join("corpora"), out.join("base"));
+    if !corpora.exists() {
+        write_family(&corpora, seed, &LAMBDAS, SIZES)?;
+    }
+    if !base.exists() {
+        let tokenizer = corpora.join("tokenizer.json");
+        let config = PretrainConfig {
+            corpus: corpora.join("base"),
+            seed,
+            document: DocumentRule::BlankLine,
+            text: StreamOptions::default(),
+            model: architecture(&Tokenizer::from_file(&tokenizer)?),
+            recipe: AdaptSettings {
+                epochs: 2,
+                lr: 3e-3,
+                warmup_ratio: 0.05,
+                adamw: AdamWConfig { beta2: 0.95, weight_decay: 0.1, ..AdamWConfig::default() },
+                ..recipe()
+            },
+            tokenizer,
+        };
+        pretrain(&config, &base, device, monitor)?;
+    }
+    let domain = |lambda: f64| DomainEntry {
+        name: format!("lambda-{lambda}"),
+        path: corpora.join(format!("lambda-{lambda}")),
+        group: "languages".into(),
+    };
+    Ok(StudyConfig {
+        name: "Demo: synthetic languages at known distances".into(),
+        seeds: vec![seed],
+        devices: vec![choice],
+        text: TextSettings::default(),
+        evaluation: EvaluationSettings::default(),
+        similarity: SimilaritySettings { samples: 256, reference_samples: 512, chunk: None },
+        models: vec![ModelEntry { name: "base".into(), path: base, reference: corpora.join("base") }],
+        domains: LAMBDAS.map(domain).to_vec(),
+        strategies: vec![StrategyEntry {
+            name: "full".into(),
+            train_text: None,
+            recipe: AdaptSettings { lr: 1e-3, decay: Decay::Constant, warmup_ratio: 0.0, ..recipe() },
+        }],
+    })
+}
+
+/// What pretraining and adaptation share.
+fn recipe() -> AdaptSettings {
+    AdaptSettings { batch: 32, micro_batch: 32, valid_tokens: 6_000, ..AdaptSettings::default() }
+}
+
+/// A GPT-2 small enough to train in a minute or two on two processor cores.
+fn architecture(tokenizer: &Tokenizer) -> Map<String, Value> {
+    let end_of_text = tokenizer.id_of("<|endoftext|>");
+    let config = json!({
+        "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "activation_function": "gelu_new",
+        "vocab_size": tokenizer.vocabulary_size(), "n_positions": CONTEXT, "n_embd": 64, "n_layer": 2, "n_head": 4,
+        "layer_norm_epsilon": 1e-5, "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0,
+        "bos_token_id": end_of_text, "eos_token_id": end_of_text, "tie_word_embeddings": true, "torch_dtype": "float32",
+    });
+    match config {
+        Value::Object(object) => object,
+        _ => Map::new(), // the literal above is an object
+    }
+}

@@ -1,0 +1,85 @@
+//! A small base model from scratch, when the pretraining corpus must be known.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::adapt::{self, AdaptResult, AdaptSettings, adapt};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::model::{LoadedModel, ModelConfig};
+use crate::progress::Monitor;
+use crate::text::{Domain, DocumentRule, Split, StreamOptions};
+
+/// `pretrain`'s TOML. Paths are relative to the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainConfig {
+    /// The corpus: a folder with splits, or one corpus that is split by document.
+    pub corpus: PathBuf,
+    /// A `tokenizer.json`.
+    pub tokenizer: PathBuf,
+    /// Seed of weights and order.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// What a document is in a `.txt` file.
+    #[serde(default)]
+    pub document: DocumentRule,
+    /// How texts become tokens.
+    #[serde(default)]
+    pub text: StreamOptions,
+    /// The architecture, as in a Hugging Face `config.json`.
+    pub model: Map<String, Value>,
+    /// The recipe.
+    #[serde(default)]
+    pub recipe: AdaptSettings,
+}
+
+fn default_seed() -> u64 {
+    42
+}
+
+impl PretrainConfig {
+    /// Reads the TOML at `path`.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(|e| Error::reading(path, e))?;
+        let mut config: Self = toml::from_str(&text).map_err(|e| {
+            Error::file(path, format!("not a pretraining configuration:\n{e}"), "see examples/pretrain.toml")
+        })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        config.corpus = folder.join(&config.corpus);
+        config.tokenizer = folder.join(&config.tokenizer);
+        Ok(config)
+    }
+}
+
+/// Trains a model from random weights on `config.corpus` and writes it to the new folder `out`.
+///
+/// # Errors
+/// As [`adapt`]; a configuration that is no model's.
+pub fn pretrain(
+    config: &PretrainConfig,
+    out: &Path,
+    device: &Device,
+    monitor: &mut dyn Monitor,
+) -> Result<AdaptResult> {
+    files::refuse_existing(out)?;
+    // The base's configuration and tokenizer wait in a folder of their own until there are weights to go with them.
+    let start = tempfile::tempdir().map_err(|e| Error::writing(Path::new("the temporary folder"), e))?;
+    let tokenizer = fs::read(&config.tokenizer).map_err(|e| Error::reading(&config.tokenizer, e))?;
+    files::write_whole(&start.path().join("tokenizer.json"), |file| std::io::Write::write_all(file, &tokenizer))?;
+    files::write_json(&start.path().join("config.json"), &config.model)?;
+
+    let model_config = ModelConfig::from_json(config.tokenizer.with_file_name("[model]"), config.model.clone())?;
+    let base = LoadedModel::random(model_config, start.path(), config.seed, device)?;
+    let tokenizer = base.tokenizer()?;
+    let domain = Domain::open(&config.corpus, config.document)?;
+    let stream = |split| base.stream(&domain.split(split)?, tokenizer.as_ref(), &config.text);
+    let (train, valid) = (stream(Split::Train)?, stream(Split::Valid)?);
+    let mut trained = adapt(&base, train, &valid, &config.recipe, config.seed, None, monitor)?;
+    adapt::write(&mut trained, &base, out)?;
+    Ok(trained.result)
+}

@@ -1,0 +1,215 @@
+//! A study's TOML: which models, reference corpora, domains, strategies, seeds and devices.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::adapt::AdaptSettings;
+use crate::device::DeviceChoice;
+use crate::error::{Error, Result};
+use crate::evaluate::ProtocolName;
+use crate::text::{Bos, DocumentRule, Join, Newlines, StreamOptions};
+
+/// A study, every default filled in. Paths are relative to the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StudyConfig {
+    /// What reports call it.
+    pub name: String,
+    /// Everything random is drawn once from each of these.
+    #[serde(default = "default_seeds")]
+    pub seeds: Vec<u64>,
+    /// Every task runs on each of these.
+    #[serde(default = "default_devices")]
+    pub devices: Vec<DeviceChoice>,
+    /// How texts become tokens.
+    #[serde(default)]
+    pub text: TextSettings,
+    /// How perplexity is measured.
+    #[serde(default)]
+    pub evaluation: EvaluationSettings,
+    /// How distances are measured.
+    #[serde(default)]
+    pub similarity: SimilaritySettings,
+    /// The base models.
+    pub models: Vec<ModelEntry>,
+    /// The domains.
+    pub domains: Vec<DomainEntry>,
+    /// The ways to adapt; plain additional pretraining by default.
+    #[serde(default = "default_strategies")]
+    pub strategies: Vec<StrategyEntry>,
+}
+
+fn default_seeds() -> Vec<u64> {
+    vec![42]
+}
+
+fn default_devices() -> Vec<DeviceChoice> {
+    vec![DeviceChoice::Auto]
+}
+
+fn default_strategies() -> Vec<StrategyEntry> {
+    vec![StrategyEntry { name: "full".into(), train_text: None, recipe: AdaptSettings::default() }]
+}
+
+/// How texts become tokens, for evaluation, distances and, unless a strategy says otherwise, training.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TextSettings {
+    /// What a document is in a `.txt` file.
+    pub document: DocumentRule,
+    /// What stands between documents.
+    pub join: Join,
+    /// What becomes of line breaks inside documents.
+    pub newlines: Newlines,
+    /// Whether a begin-of-text token starts the stream.
+    pub bos: Bos,
+}
+
+impl TextSettings {
+    /// How a corpus becomes a stream.
+    pub fn stream(&self) -> StreamOptions {
+        StreamOptions { join: self.join, newlines: self.newlines, bos: self.bos }
+    }
+}
+
+/// How perplexity is measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluationSettings {
+    /// The recipe.
+    pub protocol: ProtocolName,
+    /// Tokens of a window; the model's longest where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<usize>,
+    /// Tokens between windows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
+}
+
+/// How distances are measured: on the train splits, through the base model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SimilaritySettings {
+    /// Tokens per feature vector; the model's longest window where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<usize>,
+    /// Chunks of a domain, evenly spaced.
+    pub samples: usize,
+    /// Chunks of the reference corpus.
+    pub reference_samples: usize,
+}
+
+impl Default for SimilaritySettings {
+    fn default() -> Self {
+        Self { chunk: None, samples: 512, reference_samples: 2048 }
+    }
+}
+
+/// A base model and the corpus it was pretrained on, or a sample of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelEntry {
+    /// Its name in tables.
+    pub name: String,
+    /// Its folder.
+    pub path: PathBuf,
+    /// The reference corpus: a corpus, or a domain folder whose train split is taken.
+    pub reference: PathBuf,
+}
+
+/// A domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DomainEntry {
+    /// Its name in tables; the folder's where absent.
+    #[serde(default)]
+    pub name: String,
+    /// A folder with splits, or one corpus.
+    pub path: PathBuf,
+    /// Domains of one group share a colour, and correlations are also taken within groups.
+    #[serde(default = "default_group")]
+    pub group: String,
+}
+
+fn default_group() -> String {
+    "domain".into()
+}
+
+/// A way to adapt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StrategyEntry {
+    /// Its name in tables.
+    pub name: String,
+    /// How training text becomes tokens, where it differs from evaluation (joins above all).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_text: Option<StreamOptions>,
+    /// The recipe.
+    #[serde(default)]
+    pub recipe: AdaptSettings,
+}
+
+impl StudyConfig {
+    /// Reads and checks a study; relative paths become paths from where the program runs.
+    ///
+    /// # Errors
+    /// What is not TOML, misses a key or has an unknown one (with its line), names given twice, paths that do not exist.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::reading(path, e))?;
+        let mut config: Self = toml::from_str(&text)
+            .map_err(|e| Error::file(path, format!("not a study:\n{e}"), "see examples/ for studies that work"))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        for entry in &mut config.models {
+            entry.path = folder.join(&entry.path);
+            entry.reference = folder.join(&entry.reference);
+        }
+        for entry in &mut config.domains {
+            entry.path = folder.join(&entry.path);
+            if entry.name.is_empty() {
+                entry.name = entry.path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            }
+        }
+        config.check(path)?;
+        Ok(config)
+    }
+
+    fn check(&self, path: &Path) -> Result<()> {
+        let names: [(&str, Vec<&str>); 3] = [
+            ("models", self.models.iter().map(|m| m.name.as_str()).collect()),
+            ("domains", self.domains.iter().map(|d| d.name.as_str()).collect()),
+            ("strategies", self.strategies.iter().map(|s| s.name.as_str()).collect()),
+        ];
+        for (what, names) in names {
+            if names.is_empty() {
+                return Err(Error::file(path, format!("has no {what}"), format!("add a [[{what}]] table")));
+            }
+            let mut seen = BTreeSet::new();
+            if let Some(twice) = names.iter().find(|name| !seen.insert(**name)) {
+                return Err(Error::file(path, format!("names {twice:?} twice among its {what}"), "give each its own name"));
+            }
+        }
+        for (what, count) in [("seeds", self.seeds.len()), ("devices", self.devices.len())] {
+            if count == 0 {
+                return Err(Error::file(path, format!("its list of {what} is empty"), "give one or leave the key out"));
+            }
+        }
+        let paths = self.models.iter().flat_map(|m| [&m.path, &m.reference]).chain(self.domains.iter().map(|d| &d.path));
+        for named in paths {
+            if !named.exists() {
+                return Err(Error::file(
+                    path,
+                    format!("names {}, which does not exist", named.display()),
+                    "download it there, or correct the path (relative to the study's file)",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The study as TOML, every default filled in.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).unwrap_or_else(|e| format!("# could not be written as TOML: {e}"))
+    }
+}

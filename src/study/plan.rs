@@ -1,0 +1,212 @@
+//! A study's tasks, each with a folder named by a hash of everything that determines its result.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::config::{DomainEntry, ModelEntry, StrategyEntry, StudyConfig};
+use crate::device::{ChosenDevice, DeviceName};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::model::weights::hash_folder;
+use crate::text::{Corpus, DocumentRule, Domain, Split, open_corpus};
+
+/// Raised when a task's computation changes, so that old results are not taken for new ones.
+const RESULTS_VERSION: u32 = 1;
+
+/// The file in a study's folder that lists its tasks.
+const PLAN_FILE: &str = "plan.json";
+
+/// What a task computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskKind {
+    /// The reference corpus's features, counts, and distances between its halves.
+    Reference,
+    /// The base model's perplexity on a domain.
+    ZeroShot,
+    /// A domain's distances to the reference.
+    Similarity,
+    /// An adaptation, the perplexity after it, and the comparison.
+    Adapt,
+}
+
+/// One task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// What it computes.
+    pub kind: TaskKind,
+    /// The base model's name.
+    pub model: String,
+    /// Index of the device among the study's.
+    pub device: usize,
+    /// The domain's name; empty for a reference.
+    pub domain: String,
+    /// The strategy's name; empty for all but adaptations.
+    pub strategy: String,
+    /// The seed; 0 for all but adaptations.
+    pub seed: u64,
+    /// The folder of its result, relative to the study's.
+    pub folder: PathBuf,
+}
+
+impl Task {
+    /// What people call it.
+    pub fn label(&self) -> String {
+        let Self { kind, model, domain, strategy, seed, .. } = self;
+        match kind {
+            TaskKind::Reference => format!("reference corpus of {model}"),
+            TaskKind::ZeroShot => format!("{model} on {domain} before adaptation"),
+            TaskKind::Similarity => format!("distance of {domain} to the reference of {model}"),
+            TaskKind::Adapt => format!("{model} adapted to {domain} ({strategy}, seed {seed})"),
+        }
+    }
+}
+
+/// A study's tasks and what its results need to be put together without the texts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The study, every default filled in.
+    pub config: StudyConfig,
+    /// The devices its choices came to.
+    pub devices: Vec<DeviceName>,
+    /// The tasks, in the order they run.
+    pub tasks: Vec<Task>,
+}
+
+impl Plan {
+    /// Plans a study: hashes its models and texts, and lists its tasks, what later ones need first.
+    pub fn new(config: StudyConfig, devices: &[ChosenDevice]) -> Result<Self> {
+        let mut hashes = Hashes { rule: config.text.document, known: BTreeMap::new() };
+        let mut tasks = Vec::new();
+        for (device, chosen) in devices.iter().enumerate() {
+            for model in &config.models {
+                tasks.extend(model_tasks(&config, model, device, &chosen.name, &mut hashes)?);
+            }
+        }
+        tasks.sort_by_key(|task| task.kind); // a stable sort: cheap tasks of all models before any adaptation
+        Ok(Self { config, devices: devices.iter().map(|d| d.name.clone()).collect(), tasks })
+    }
+
+    /// Reads the plan of the study in `folder`.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(PLAN_FILE);
+        if !path.exists() {
+            return Err(Error::file(folder, "is not the folder of a study", "run `odyssey study run STUDY.toml --out DIR` first"));
+        }
+        files::read_json(&path)
+    }
+
+    /// Writes the plan into the study's folder.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        files::write_json(&folder.join(PLAN_FILE), self)
+    }
+
+    /// The task of this kind that shares a model and device with `task` and, unless it is a reference, the domain.
+    pub fn sibling(&self, task: &Task, kind: TaskKind) -> Option<&Task> {
+        self.tasks.iter().find(|other| {
+            other.kind == kind
+                && other.model == task.model
+                && other.device == task.device
+                && (kind == TaskKind::Reference || other.domain == task.domain)
+        })
+    }
+
+    /// What tables call a task's model: its name, with the device where there are several.
+    pub fn model_label(&self, task: &Task) -> String {
+        match self.devices.get(task.device) {
+            Some(device) if self.devices.len() > 1 => format!("{} on {}", task.model, device.backend),
+            _ => task.model.clone(),
+        }
+    }
+}
+
+fn model_tasks(
+    config: &StudyConfig,
+    model: &ModelEntry,
+    device: usize,
+    name: &DeviceName,
+    hashes: &mut Hashes,
+) -> Result<Vec<Task>> {
+    let common = json!({
+        "version": RESULTS_VERSION, "program": env!("CARGO_PKG_VERSION"), "device": name,
+        "model": hash_folder(&model.path)?, "text": config.text,
+    });
+    let task = |kind, domain: &str, strategy: &str, seed, determined_by: Value| Task {
+        kind,
+        model: model.name.clone(),
+        device,
+        domain: domain.to_owned(),
+        strategy: strategy.to_owned(),
+        seed,
+        folder: folder_of(kind, [&model.name, domain, strategy], &json!([common, determined_by])),
+    };
+    let reference = json!({ "corpus": hashes.reference(&model.reference)?, "similarity": config.similarity });
+    let mut tasks = vec![task(TaskKind::Reference, "", "", 0, reference.clone())];
+    for DomainEntry { name, path, .. } in &config.domains {
+        let [train, valid, test] = hashes.domain(path)?;
+        let zero_shot = json!({ "test": test, "evaluation": config.evaluation });
+        tasks.push(task(TaskKind::ZeroShot, name, "", 0, zero_shot.clone()));
+        tasks.push(task(TaskKind::Similarity, name, "", 0, json!([reference, train])));
+        for strategy in &config.strategies {
+            for &seed in &config.seeds {
+                let StrategyEntry { train_text, recipe, .. } = strategy;
+                let adapt = json!([zero_shot, train, valid, train_text, recipe, seed]);
+                tasks.push(task(TaskKind::Adapt, name, &strategy.name, seed, adapt));
+            }
+        }
+    }
+    Ok(tasks)
+}
+
+/// `tasks/adapt-wiki_sports-full-0123456789ab`: readable, and unique by what determines the result.
+fn folder_of(kind: TaskKind, names: [&str; 3], determined_by: &Value) -> PathBuf {
+    let kind = match kind {
+        TaskKind::Reference => "reference",
+        TaskKind::ZeroShot => "zero-shot",
+        TaskKind::Similarity => "similarity",
+        TaskKind::Adapt => "adapt",
+    };
+    let plain = |name: &&str| -> String {
+        name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(40).collect()
+    };
+    let parts: Vec<String> = std::iter::once(kind.to_owned())
+        .chain(names.iter().map(plain))
+        .filter(|part| !part.is_empty())
+        .chain(std::iter::once(files::hash_bytes(determined_by.to_string().as_bytes())[..12].to_owned()))
+        .collect();
+    Path::new("tasks").join(parts.join("-"))
+}
+
+/// Content hashes of corpora, each text read once.
+struct Hashes {
+    rule: DocumentRule,
+    known: BTreeMap<PathBuf, Vec<String>>,
+}
+
+impl Hashes {
+    fn reference(&mut self, path: &Path) -> Result<String> {
+        if let Some(hashes) = self.known.get(path) {
+            return Ok(hashes[0].clone());
+        }
+        let Corpus { hash, .. } = open_corpus(path, Split::Train, self.rule)?;
+        self.known.insert(path.to_owned(), vec![hash.clone()]);
+        Ok(hash)
+    }
+
+    fn domain(&mut self, path: &Path) -> Result<[String; 3]> {
+        let domain = Domain::open(path, self.rule)?;
+        let mut hashes = Split::ALL.map(|_| String::new());
+        for (hash, split) in hashes.iter_mut().zip(Split::ALL) {
+            let key = path.join(split.name());
+            *hash = match self.known.get(&key) {
+                Some(known) => known[0].clone(),
+                None => domain.split(split)?.hash,
+            };
+            self.known.insert(key, vec![hash.clone()]);
+        }
+        Ok(hashes)
+    }
+}

@@ -1,0 +1,298 @@
+//! Running a study's tasks: each result lands whole in its own folder, so an interrupted study goes on where it was.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::config::{DomainEntry, ModelEntry, StrategyEntry};
+use super::plan::{Plan, Task, TaskKind};
+use crate::adapt::{AdaptResult, Resumable, adapt};
+use crate::compare::{Comparison, Vocabulary, compare};
+use crate::device::ChosenDevice;
+use crate::error::{Error, Result};
+use crate::evaluate::{EvalResult, Protocol, ProtocolResult, ScoredStream, evaluate, per_token, summarise};
+use crate::files;
+use crate::model::{LanguageModel, LoadedModel};
+use crate::progress::Monitor;
+use crate::similarity::embed::Sampling;
+use crate::similarity::{CorpusSample, Distances, Features, Reference};
+use crate::text::{Domain, Split, StreamOptions, TokenStream, Tokenizer, open_corpus};
+
+/// Seed of what the distances draw (subsamples for the bandwidth); not one of the study's seeds, which are adaptations'.
+const SIMILARITY_SEED: u64 = 42;
+
+/// `reference.json` of a reference task.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct ReferenceResult {
+    pub reference: String,
+    pub null: Distances,
+}
+
+/// `similarity.json` of a similarity task.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct SimilarityTaskResult {
+    pub distances: Distances,
+}
+
+/// `adapt.json` of an adapt task: how it went and what came of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct AdaptTaskResult {
+    pub adapt: AdaptResult,
+    pub after: EvalResult,
+    pub comparison: Comparison,
+    pub test_newline_rate: f64,
+}
+
+/// A model ready for the tasks that use it.
+struct Loaded {
+    key: (String, usize),
+    base: LoadedModel,
+    tokenizer: Option<Tokenizer>,
+    vocabulary: Vocabulary,
+    reference: Option<Reference>,
+}
+
+/// Runs what is missing of a study.
+pub struct Runner<'a> {
+    plan: &'a Plan,
+    folder: &'a Path,
+    devices: &'a [ChosenDevice],
+    loaded: Option<Loaded>,
+}
+
+impl<'a> Runner<'a> {
+    /// For the study planned in `folder`; `devices` are those of the plan.
+    pub fn new(plan: &'a Plan, folder: &'a Path, devices: &'a [ChosenDevice]) -> Self {
+        Self { plan, folder, devices, loaded: None }
+    }
+
+    /// Runs `task`, unless its result is there.
+    ///
+    /// # Errors
+    /// The task's; an interruption keeps an adaptation's checkpoint for the next run.
+    pub fn run(&mut self, task: &Task, monitor: &mut dyn Monitor) -> Result<()> {
+        let out = self.folder.join(&task.folder);
+        if out.exists() {
+            return Ok(());
+        }
+        let mut loaded = self.load(task)?;
+        let done = match task.kind {
+            TaskKind::Reference => self.reference(task, &loaded, &out, monitor),
+            TaskKind::ZeroShot => self.zero_shot(task, &loaded, &out, monitor),
+            TaskKind::Similarity => self.similarity(task, &mut loaded, &out, monitor),
+            TaskKind::Adapt => self.adapt(task, &loaded, &out, monitor),
+        };
+        self.loaded = Some(loaded);
+        done
+    }
+
+    fn load(&mut self, task: &Task) -> Result<Loaded> {
+        let key = (task.model.clone(), task.device);
+        if let Some(loaded) = self.loaded.take().filter(|loaded| loaded.key == key) {
+            return Ok(loaded);
+        }
+        let entry = self.model(task)?;
+        let device = self.devices.get(task.device).ok_or_else(|| unknown("device", &task.device.to_string()))?;
+        let base = LoadedModel::open(&entry.path, &device.device)?;
+        let tokenizer = base.tokenizer()?;
+        let vocabulary = Vocabulary::new(tokenizer.as_ref(), base.config.vocabulary());
+        Ok(Loaded { key, base, tokenizer, vocabulary, reference: None })
+    }
+
+    fn model(&self, task: &Task) -> Result<&'a ModelEntry> {
+        self.plan.config.models.iter().find(|m| m.name == task.model).ok_or_else(|| unknown("model", &task.model))
+    }
+
+    fn domain(&self, task: &Task) -> Result<Domain> {
+        let entry: Option<&DomainEntry> = self.plan.config.domains.iter().find(|d| d.name == task.domain);
+        let entry = entry.ok_or_else(|| unknown("domain", &task.domain))?;
+        Domain::open(&entry.path, self.plan.config.text.document)
+    }
+
+    fn split(&self, task: &Task, loaded: &Loaded, split: Split, options: &StreamOptions) -> Result<TokenStream> {
+        loaded.base.stream(&self.domain(task)?.split(split)?, loaded.tokenizer.as_ref(), options)
+    }
+
+    fn sampling(&self, loaded: &Loaded, samples: usize) -> Sampling {
+        let chunk = self.plan.config.similarity.chunk.unwrap_or(loaded.base.config.context());
+        Sampling { chunk, samples }
+    }
+
+    fn reference(&self, task: &Task, loaded: &Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
+        let config = &self.plan.config;
+        let entry = self.model(task)?;
+        let corpus = open_corpus(&entry.reference, Split::Train, config.text.document)?;
+        let stream = loaded.base.stream(&corpus, loaded.tokenizer.as_ref(), &config.text.stream())?;
+        let (base, vocabulary) = (&loaded.base, &loaded.vocabulary);
+
+        let sampling = self.sampling(loaded, config.similarity.reference_samples);
+        let sample = CorpusSample::of(&base.model, &base.device, &stream.ids, sampling, vocabulary, monitor)?;
+        // The halves are as large as a domain's sample, so that their distance shows its bias and noise.
+        let sampling = self.sampling(loaded, 2 * config.similarity.samples);
+        let [a, b] = CorpusSample::halves(&base.model, &base.device, &stream.ids, sampling, vocabulary, monitor)?;
+        let null = Reference::new(a, base.config.vocabulary(), SIMILARITY_SEED).distances(&b);
+
+        files::folder_whole(out, |folder| {
+            write_sample(&folder.join("sample.safetensors"), &sample)?;
+            let reference = entry.reference.display().to_string();
+            files::write_json(&folder.join("reference.json"), &ReferenceResult { reference, null })
+        })
+    }
+
+    fn similarity(&self, task: &Task, loaded: &mut Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
+        let config = &self.plan.config;
+        let stream = self.split(task, loaded, Split::Train, &config.text.stream())?;
+        let sampling = self.sampling(loaded, config.similarity.samples);
+        let (base, vocabulary) = (&loaded.base, &loaded.vocabulary);
+        let sample = CorpusSample::of(&base.model, &base.device, &stream.ids, sampling, vocabulary, monitor)?;
+        let reference = match loaded.reference.take() {
+            Some(reference) => reference,
+            None => {
+                let task = self.plan.sibling(task, TaskKind::Reference).ok_or_else(|| unknown("reference of", &task.model))?;
+                let sample = read_sample(&self.folder.join(&task.folder).join("sample.safetensors"))?;
+                Reference::new(sample, loaded.base.config.vocabulary(), SIMILARITY_SEED)
+            }
+        };
+        let distances = reference.distances(&sample);
+        loaded.reference = Some(reference);
+        files::folder_whole(out, |folder| {
+            files::write_json(&folder.join("similarity.json"), &SimilarityTaskResult { distances })
+        })
+    }
+
+    fn protocol(&self, loaded: &Loaded) -> Result<ProtocolResult> {
+        let config = &self.plan.config;
+        let evaluation = config.evaluation;
+        let longest = loaded.base.config.context();
+        let protocol = Protocol::new(evaluation.protocol, evaluation.context, evaluation.stride, longest)?;
+        Ok(ProtocolResult::new(protocol, config.text.document, &config.text.stream(), loaded.tokenizer.as_ref()))
+    }
+
+    /// Scores the domain's test split with `model`, and writes the per-token file into `folder`.
+    fn score_test(
+        &self,
+        task: &Task,
+        loaded: &Loaded,
+        model: &LanguageModel,
+        monitor: &mut dyn Monitor,
+    ) -> Result<(ScoredStream, EvalResult)> {
+        let started = Instant::now();
+        let stream = self.split(task, loaded, Split::Test, &self.plan.config.text.stream())?;
+        let protocol = self.protocol(loaded)?;
+        let scored = evaluate(model, &loaded.base.device, &stream, &protocol.protocol, monitor)?;
+        let summary = scored.summary(&task.domain, &stream)?;
+        let device = &self.plan.devices[task.device];
+        let result = summarise(&task.model, device, protocol, vec![summary], started);
+        Ok((scored, result))
+    }
+
+    fn zero_shot(&self, task: &Task, loaded: &Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
+        let (scored, result) = self.score_test(task, loaded, &loaded.base.model, monitor)?;
+        files::folder_whole(out, |folder| {
+            per_token::write(&folder.join("per_token.safetensors"), &scored, &result)?;
+            files::write_json(&folder.join("eval.json"), &result)
+        })
+    }
+
+    fn adapt(&self, task: &Task, loaded: &Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
+        let config = &self.plan.config;
+        let strategy: Option<&StrategyEntry> = config.strategies.iter().find(|s| s.name == task.strategy);
+        let strategy = strategy.ok_or_else(|| unknown("strategy", &task.strategy))?;
+        let options = strategy.train_text.unwrap_or(config.text.stream());
+        let train = self.split(task, loaded, Split::Train, &options)?;
+        let valid = self.split(task, loaded, Split::Valid, &config.text.stream())?;
+
+        let checkpoint = self.checkpoint(task);
+        let resumable = Resumable {
+            path: &checkpoint,
+            resume: true,
+            every: None,
+            how_to_resume: "give the same command again to go on",
+        };
+        let adapted = adapt(&loaded.base, train, &valid, &strategy.recipe, task.seed, Some(resumable), monitor)?;
+        let (scored, after) = self.score_test(task, loaded, &adapted.last, monitor)?;
+
+        let zero_shot = self.plan.sibling(task, TaskKind::ZeroShot).ok_or_else(|| unknown("zero-shot task of", &task.domain))?;
+        let (before, before_result) = per_token::read(&self.folder.join(&zero_shot.folder).join("per_token.safetensors"))?;
+        if before_result.protocol.fingerprint != after.protocol.fingerprint {
+            return Err(Error::file(&zero_shot.folder, "was evaluated by another recipe", "remove this folder and run again"));
+        }
+        let adapted_name = format!("{} adapted to {}", task.model, task.domain);
+        let comparison = compare(&before, &scored, [&task.model, &adapted_name], &loaded.vocabulary)?;
+        let result = AdaptTaskResult {
+            adapt: adapted.result,
+            after,
+            comparison,
+            test_newline_rate: loaded.vocabulary.newline_rate(&scored.ids),
+        };
+        files::folder_whole(out, |folder| {
+            per_token::write(&folder.join("per_token.safetensors"), &scored, &result.after)?;
+            files::write_json(&folder.join("adapt.json"), &result)
+        })?;
+        let _ = std::fs::remove_file(&checkpoint); // there only where the run was interrupted
+        Ok(())
+    }
+
+    /// Where an interrupted adaptation waits for the next run.
+    fn checkpoint(&self, task: &Task) -> PathBuf {
+        let mut name = self.folder.join(&task.folder).into_os_string();
+        name.push(".checkpoint");
+        name.into()
+    }
+}
+
+fn unknown(what: &str, name: &str) -> Error {
+    Error::input("plan.json", format!("its task names the {what} {name:?}, which the study does not have"), "run the study again")
+}
+
+/// A reference's features and token counts as safetensors; why features are missing stands in the metadata.
+fn write_sample(path: &Path, sample: &CorpusSample) -> Result<()> {
+    let impossible = |e: safetensors::SafeTensorError| Error::file(path, format!("cannot be laid out: {e}"), "report this");
+    let (ids, counts): (Vec<u32>, Vec<u64>) = sample.unigrams.iter().unzip();
+    let rate = [sample.newline_rate];
+    let mut views = vec![
+        ("ids", TensorView::new(Dtype::U32, vec![ids.len()], bytemuck::cast_slice(&ids)).map_err(impossible)?),
+        ("counts", TensorView::new(Dtype::U64, vec![counts.len()], bytemuck::cast_slice(&counts)).map_err(impossible)?),
+        ("newline_rate", TensorView::new(Dtype::F64, vec![1], bytemuck::cast_slice(&rate)).map_err(impossible)?),
+    ];
+    let mut metadata = std::collections::HashMap::new();
+    match &sample.features {
+        Ok(f) => views.push((
+            "features",
+            TensorView::new(Dtype::F32, vec![f.samples, f.dimension], bytemuck::cast_slice(&f.values)).map_err(impossible)?,
+        )),
+        Err(reason) => {
+            metadata.insert("no_features".to_owned(), reason.clone());
+        }
+    }
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(impossible)?;
+    files::write_whole(path, |out| std::io::Write::write_all(out, &bytes))
+}
+
+fn read_sample(path: &Path) -> Result<CorpusSample> {
+    let broken = |e: String| Error::file(path, format!("not a sample of a corpus: {e}"), "remove its folder and run the study again");
+    let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| broken(e.to_string()))?;
+    let array = |name: &str, dtype: Dtype| match tensors.tensor(name) {
+        Ok(view) if view.dtype() == dtype => Ok(view),
+        Ok(view) => Err(broken(format!("{name} has type {:?}", view.dtype()))),
+        Err(e) => Err(broken(e.to_string())),
+    };
+    let ids: Vec<u32> = bytemuck::pod_collect_to_vec(array("ids", Dtype::U32)?.data());
+    let counts: Vec<u64> = bytemuck::pod_collect_to_vec(array("counts", Dtype::U64)?.data());
+    let rate: Vec<f64> = bytemuck::pod_collect_to_vec(array("newline_rate", Dtype::F64)?.data());
+    let features = match array("features", Dtype::F32) {
+        Ok(view) => match *view.shape() {
+            [samples, dimension] => Features::new(samples, dimension, bytemuck::pod_collect_to_vec(view.data())).map_err(|e| e.to_string()),
+            _ => return Err(broken("features are no matrix".into())),
+        },
+        Err(_) => Err("the corpus is shorter than one chunk".into()),
+    };
+    Ok(CorpusSample {
+        features,
+        unigrams: ids.into_iter().zip(counts).collect(),
+        newline_rate: rate.first().copied().unwrap_or(0.0),
+    })
+}
