@@ -41,7 +41,11 @@ impl FromStr for DeviceChoice {
             "" => Err(Error::input("--device", "is empty", "use auto, gpu, gpu:N, software, cpu or an adapter's name")),
             name => match name.strip_prefix("gpu:") {
                 Some(index) => index.parse().map(Self::Gpu).map_err(|_| {
-                    Error::input(format!("--device {name}"), format!("{index:?} is not a number"), "use gpu:0, gpu:1, …")
+                    Error::input(
+                        format!("--device {name}"),
+                        format!("{index:?} is not a number"),
+                        "use gpu:0, gpu:1, …",
+                    )
                 }),
                 None => Ok(Self::Name(name.to_owned())),
             },

@@ -49,10 +49,8 @@ pub fn folder_whole<T>(path: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Re
     refuse_existing(path)?;
     let beside = parent(path);
     fs::create_dir_all(&beside).map_err(|e| Error::writing(&beside, e))?;
-    let scratch = tempfile::Builder::new()
-        .prefix(".odyssey-")
-        .tempdir_in(&beside)
-        .map_err(|e| Error::writing(path, e))?;
+    let scratch =
+        tempfile::Builder::new().prefix(".odyssey-").tempdir_in(&beside).map_err(|e| Error::writing(path, e))?;
     let value = fill(scratch.path())?;
     sync_folder(scratch.path());
     allow_reading(scratch.path()).map_err(|e| Error::writing(path, e))?;

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{LoadedModel, ModelConfig};
 use crate::progress::Monitor;
-use crate::text::{Domain, DocumentRule, Split, StreamOptions};
+use crate::text::{DocumentRule, Domain, Split, StreamOptions};
 
 /// `pretrain`'s TOML. Paths are relative to the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

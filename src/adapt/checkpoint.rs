@@ -70,7 +70,8 @@ impl Checkpoint {
             arrays.push((format!("first.{name}"), to_host(moments.first.clone())?));
             arrays.push((format!("second.{name}"), to_host(moments.second.clone())?));
         }
-        let impossible = |e: &dyn std::fmt::Display| Error::file(path, format!("cannot be laid out: {e}"), "report this");
+        let impossible =
+            |e: &dyn std::fmt::Display| Error::file(path, format!("cannot be laid out: {e}"), "report this");
         let views = arrays
             .iter()
             .map(|(name, values)| {
@@ -99,7 +100,8 @@ impl Checkpoint {
         let cure = "start again without --resume, or remove the file";
         let broken = |fault: String| Error::file(path, fault, cure);
         let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(format!("not a whole checkpoint: {e}")))?;
+        let (_, header) =
+            SafeTensors::read_metadata(&bytes).map_err(|e| broken(format!("not a whole checkpoint: {e}")))?;
         let position = header.metadata().as_ref().and_then(|m| m.get("position"));
         let position = position.ok_or_else(|| broken("not a checkpoint of this program".into()))?;
         let position: Value = serde_json::from_str(position).map_err(|e| broken(format!("not a checkpoint: {e}")))?;
@@ -107,7 +109,8 @@ impl Checkpoint {
         if format != Some(u64::from(FORMAT)) {
             return Err(broken(format!("is of checkpoint format {format:?}, this program reads {FORMAT}")));
         }
-        let position: Position = serde_json::from_value(position).map_err(|e| broken(format!("not a checkpoint: {e}")))?;
+        let position: Position =
+            serde_json::from_value(position).map_err(|e| broken(format!("not a checkpoint: {e}")))?;
         let differences = differences("", &position.determined_by, determined_by);
         if !differences.is_empty() {
             return Err(broken(format!("is of another run: {}", differences.join(", "))));
@@ -138,7 +141,9 @@ impl Checkpoint {
             return Err(broken(format!("lacks the weight {key:?}")));
         }
         for parameter in model.parameters() {
-            let moments = arrays.remove(&format!("first.{}", parameter.name)).zip(arrays.remove(&format!("second.{}", parameter.name)));
+            let moments = arrays
+                .remove(&format!("first.{}", parameter.name))
+                .zip(arrays.remove(&format!("second.{}", parameter.name)));
             if let Some((first, second)) = moments {
                 optimizer.moments.insert(parameter.name, Moments { first, second });
             }
@@ -156,7 +161,8 @@ fn differences(path: &str, was: &Value, is: &Value) -> Vec<String> {
             let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
             keys.into_iter()
                 .flat_map(|key| {
-                    let value = |object: &serde_json::Map<String, Value>| object.get(key).cloned().unwrap_or(Value::Null);
+                    let value =
+                        |object: &serde_json::Map<String, Value>| object.get(key).cloned().unwrap_or(Value::Null);
                     differences(&join(key), &value(a), &value(b))
                 })
                 .collect()

@@ -65,7 +65,10 @@ impl TrainingBlocks {
         let cut = |whole: Range<usize>| {
             // T inputs and T targets are T+1 tokens; the next block reads the last target.
             let end = whole.end;
-            whole.step_by(context).map(move |start| start..(start + context + 1).min(end)).filter(|block| block.len() > 1)
+            whole
+                .step_by(context)
+                .map(move |start| start..(start + context + 1).min(end))
+                .filter(|block| block.len() > 1)
         };
         let blocks: Vec<Range<usize>> = match packing {
             Packing::Stream => cut(0..ids.len()).collect(),

@@ -148,7 +148,17 @@ pub fn adapt(
             let loss = validation.loss(&base.model, base)?;
             let curves = Curves { train_loss: Vec::new(), valid_loss: vec![(0, loss)] };
             let best = Best { step: 0, loss };
-            (State { model: base.model.clone().train(), best_model: base.model.clone(), optimizer, curves, best, step: 0 }, 0.0)
+            (
+                State {
+                    model: base.model.clone().train(),
+                    best_model: base.model.clone(),
+                    optimizer,
+                    curves,
+                    best,
+                    step: 0,
+                },
+                0.0,
+            )
         }
     };
 

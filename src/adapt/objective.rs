@@ -61,8 +61,7 @@ impl Objective {
             let logits = ChunkLogits::new(hidden.clone(), head_now.clone());
             losses.push((logits.nll(targets.clone()) * scale.clone()).sum());
             // ∂L/∂logits = w/Σw · (softmax − onehot(target))
-            let softmax = logits.exponentials * (scale.clone() / logits.normaliser);
-            let gradient = softmax.scatter(1, targets, scale.neg(), IndexingUpdateOp::Add); // [n, V]
+            let gradient = (logits.softmax * scale.clone()).scatter(1, targets, scale.neg(), IndexingUpdateOp::Add); // [n, V]
 
             hidden_gradients.push(gradient.clone().matmul(head_now.clone()));
             let part = gradient.transpose().matmul(hidden);

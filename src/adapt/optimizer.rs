@@ -62,12 +62,7 @@ impl AdamW {
     }
 
     /// One step at rate `lr` against `gradients`; weights without a gradient stay as they are.
-    pub fn step(
-        &mut self,
-        lr: f64,
-        model: LanguageModel,
-        mut gradients: BTreeMap<String, Tensor<1>>,
-    ) -> LanguageModel {
+    pub fn step(&mut self, lr: f64, model: LanguageModel, mut gradients: BTreeMap<String, Tensor<1>>) -> LanguageModel {
         self.step += 1;
         let AdamWConfig { beta1, beta2, epsilon, weight_decay } = self.config;
         let steps = self.step as f64;
@@ -84,7 +79,8 @@ impl AdamW {
             };
             let root = (moments.second.clone() / correction2).sqrt() + epsilon;
             let update = moments.first.clone() * (lr / correction1) / root;
-            let decayed = if shape.len() >= 2 && weight_decay != 0.0 { weight * (1.0 - lr * weight_decay) } else { weight };
+            let decayed =
+                if shape.len() >= 2 && weight_decay != 0.0 { weight * (1.0 - lr * weight_decay) } else { weight };
             self.moments.insert(name.to_owned(), moments);
             decayed - update
         })

@@ -122,9 +122,15 @@ impl AdaptSettings {
     pub fn check(&self, longest: usize) -> Result<()> {
         let refuse = |key: &str, value: String, cure: &str| Err(Error::input(key, format!("is {value}"), cure));
         if self.context.is_some_and(|context| context > longest) {
-            return refuse("context", format!("{:?}, the model reads {longest} tokens", self.context.unwrap_or(0)), "choose a shorter one");
+            return refuse(
+                "context",
+                format!("{:?}, the model reads {longest} tokens", self.context.unwrap_or(0)),
+                "choose a shorter one",
+            );
         }
-        for (key, value) in [("batch", self.batch), ("micro_batch", self.micro_batch), ("context", self.context.unwrap_or(2))] {
+        for (key, value) in
+            [("batch", self.batch), ("micro_batch", self.micro_batch), ("context", self.context.unwrap_or(2))]
+        {
             if value < if key == "context" { 2 } else { 1 } {
                 return refuse(key, value.to_string(), "use a positive number (a context of at least 2)");
             }

@@ -30,7 +30,15 @@ pub fn run(_args: &Args, common: &Common) -> Result<()> {
     output::result(common, &devices, || {
         let mebibytes = |bytes: u64| format!("{} MiB", bytes >> 20);
         let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
-        let cpu = vec!["cpu".into(), devices.cpu.adapter.clone(), "processor".into(), "flex".into(), "–".into(), "–".into(), "–".into()];
+        let cpu = vec![
+            "cpu".into(),
+            devices.cpu.adapter.clone(),
+            "processor".into(),
+            "flex".into(),
+            "–".into(),
+            "–".into(),
+            "–".into(),
+        ];
         let rows = devices.adapters.iter().map(|a| {
             vec![
                 a.choice.clone(),

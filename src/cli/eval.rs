@@ -74,7 +74,8 @@ fn table(result: &EvalResult) -> String {
             number(t.word_ppl),
         ]
     });
-    let headings = ["text", "tokens scored", "nats/token", "perplexity", "95 % interval", "bits/byte", "word perplexity"];
+    let headings =
+        ["text", "tokens scored", "nats/token", "perplexity", "95 % interval", "bits/byte", "word perplexity"];
     let protocol = &result.protocol;
     format!(
         "{}\nmacro-average perplexity {:.3} · {:?} windows of {}, stride {} · fingerprint {} · {:.0} tokens/s",

@@ -38,8 +38,11 @@ impl Terminal {
 impl Monitor for Terminal {
     fn begin(&mut self, what: &str, total: u64) {
         let bar = if total == 0 { ProgressBar::new_spinner() } else { ProgressBar::new(total) };
-        let template =
-            if total == 0 { "{spinner} {prefix}" } else { "{prefix} {wide_bar} {human_pos}/{human_len} {eta} left  {msg}" };
+        let template = if total == 0 {
+            "{spinner} {prefix}"
+        } else {
+            "{prefix} {wide_bar} {human_pos}/{human_len} {eta} left  {msg}"
+        };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }

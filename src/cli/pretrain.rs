@@ -9,7 +9,9 @@ use super::{Common, output};
 
 /// Train a small base model from random weights, so that its pretraining corpus is known.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  odyssey synth languages --out languages\n  odyssey pretrain examples/pretrain.toml --out base")]
+#[command(
+    after_help = "Examples:\n  odyssey synth languages --out languages\n  odyssey pretrain examples/pretrain.toml --out base"
+)]
 pub struct Args {
     /// The TOML: corpus, tokenizer, architecture, recipe.
     config: PathBuf,

@@ -100,11 +100,15 @@ fn table(result: &SimilarityResult) -> String {
     let mut headings = vec!["domain", "samples"];
     headings.extend(Distances::MEASURES.iter().map(|measure| measure.label));
     let row = |name: &str, distances: &Distances| {
-        let values = Distances::MEASURES.iter().map(|m| distances.get(m.key).map_or("–".into(), |v| format!("{v:.4}")));
+        let values =
+            Distances::MEASURES.iter().map(|m| distances.get(m.key).map_or("–".into(), |v| format!("{v:.4}")));
         [name.to_owned(), distances.samples.to_string()].into_iter().chain(values).collect()
     };
     let rows = result.domains.iter().map(|d| row(&d.domain, &d.distances));
     let null = row("reference against itself", &result.null);
-    let reasons = result.domains.iter().flat_map(|d| d.distances.reasons.iter().map(|(m, why)| format!("\n{}: no {m}: {why}", d.domain)));
+    let reasons = result
+        .domains
+        .iter()
+        .flat_map(|d| d.distances.reasons.iter().map(|(m, why)| format!("\n{}: no {m}: {why}", d.domain)));
     format!("{}{}", output::table(&headings, rows.chain([null])), reasons.collect::<String>())
 }

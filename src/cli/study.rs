@@ -80,7 +80,8 @@ pub fn run_study(config: StudyConfig, out: &Path, common: &Common) -> Result<Stu
 pub fn show(results: &StudyResults, folder: &Path, common: &Common) -> Result<()> {
     output::result(common, results, || {
         let answer = report::page::answer(results).join("\n");
-        let tables = format!("{}\n{}", report::table::results_table(results), report::table::correlations_table(results));
+        let tables =
+            format!("{}\n{}", report::table::results_table(results), report::table::correlations_table(results));
         format!("{tables}\n{answer}\n\nreport: {}", folder.join("report.html").display())
     })
 }

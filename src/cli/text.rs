@@ -32,7 +32,12 @@ pub struct ProtocolArgs {
 
 impl ProtocolArgs {
     /// The recipe for this model and these texts.
-    pub fn recipe(&self, model: &LoadedModel, tokenizer: Option<&Tokenizer>, text: &TextArgs) -> Result<ProtocolResult> {
+    pub fn recipe(
+        &self,
+        model: &LoadedModel,
+        tokenizer: Option<&Tokenizer>,
+        text: &TextArgs,
+    ) -> Result<ProtocolResult> {
         let protocol = Protocol::new(self.protocol, self.context, self.stride, model.config.context())?;
         Ok(ProtocolResult::new(protocol, text.document, &text.stream, tokenizer))
     }

@@ -62,12 +62,7 @@ pub struct ProtocolResult {
 
 impl ProtocolResult {
     /// The recipe `protocol` on texts read and joined like this.
-    pub fn new(
-        protocol: Protocol,
-        rule: DocumentRule,
-        options: &StreamOptions,
-        tokenizer: Option<&Tokenizer>,
-    ) -> Self {
+    pub fn new(protocol: Protocol, rule: DocumentRule, options: &StreamOptions, tokenizer: Option<&Tokenizer>) -> Self {
         let fingerprint = protocol.fingerprint(rule, options, tokenizer.map_or("", Tokenizer::hash));
         Self { protocol, join: options.join, fingerprint }
     }
@@ -185,7 +180,11 @@ impl ScoredStream {
         if documents >= FEWEST_DOCUMENTS {
             Clusters { of: &self.document, count: documents, name: "documents" }
         } else {
-            Clusters { of: &self.window, count: self.window.iter().max().map_or(0, |&w| w as usize + 1), name: "windows" }
+            Clusters {
+                of: &self.window,
+                count: self.window.iter().max().map_or(0, |&w| w as usize + 1),
+                name: "windows",
+            }
         }
     }
 

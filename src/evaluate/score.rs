@@ -1,5 +1,6 @@
 //! Negative log-likelihoods of tokens, without ever holding the logits of more than a bounded chunk of positions.
 
+use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::protocol::Window;
@@ -16,29 +17,27 @@ pub fn head_chunk(vocabulary: usize) -> usize {
     (LOGITS_AT_ONCE / vocabulary.max(1)).max(1)
 }
 
-/// Shifted logits of one chunk and their log normaliser, the start of both the loss and its gradient.
+/// Logits of one chunk of positions and their softmax, the start of both the loss and its gradient.
 pub struct ChunkLogits {
-    /// Logits less their row's maximum, `[n, vocab]`.
-    pub shifted: Tensor<2>,
-    /// exp of `shifted`, `[n, vocab]`.
-    pub exponentials: Tensor<2>,
-    /// Sum of `exponentials` over the vocabulary, `[n, 1]`.
-    pub normaliser: Tensor<2>,
+    logits: Tensor<2>,
+    /// p of every token at every position, `[n, vocab]`.
+    pub softmax: Tensor<2>,
 }
 
 impl ChunkLogits {
     /// From hidden states `[n, channels]` and the head `[vocab, channels]`.
     pub fn new(hidden: Tensor<2>, head: Tensor<2>) -> Self {
         let logits = hidden.matmul(head.transpose());
-        let shifted = logits.clone() - logits.max_dim(1);
-        let exponentials = shifted.clone().exp();
-        let normaliser = exponentials.clone().sum_dim(1);
-        Self { shifted, exponentials, normaliser }
+        Self { softmax: softmax(logits.clone(), 1), logits }
     }
 
     /// −ln p of each row's target, `[n, 1]`; targets are `[n, 1]`.
+    ///
+    /// The normaliser comes from the likeliest token, whose probability is at least 1/vocab: ln Z = max − ln p_max. The
+    /// target's own probability may round to 0, where its logarithm would be lost.
     pub fn nll(&self, targets: Tensor<2, Int>) -> Tensor<2> {
-        self.normaliser.clone().log() - self.shifted.clone().gather(1, targets)
+        let normaliser = self.logits.clone().max_dim(1) - self.softmax.clone().max_dim(1).log();
+        normaliser - self.logits.clone().gather(1, targets)
     }
 }
 

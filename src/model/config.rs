@@ -109,7 +109,9 @@ impl ModelConfig {
             bos_token_id: file.token_id("bos_token_id")?,
             json: file.json.clone(),
         };
-        for (key, size) in [("vocabulary", config.vocabulary()), ("context", config.context()), ("layers", config.layers())] {
+        for (key, size) in
+            [("vocabulary", config.vocabulary()), ("context", config.context()), ("layers", config.layers())]
+        {
             if size == 0 {
                 return Err(Error::file(&file.path, format!("its {key} has size 0"), "restore the file"));
             }
@@ -168,7 +170,11 @@ impl ConfigFile {
     /// The family's keys as a typed structure.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_value(Value::Object(self.json.clone())).map_err(|e| {
-            Error::file(&self.path, format!("not a complete configuration: {e}"), "restore the file from the model's source")
+            Error::file(
+                &self.path,
+                format!("not a complete configuration: {e}"),
+                "restore the file from the model's source",
+            )
         })
     }
 
@@ -187,7 +193,11 @@ impl ConfigFile {
         if divisor != 0 && value != 0 && value.is_multiple_of(divisor) {
             return Ok(());
         }
-        Err(Error::file(&self.path, format!("`{key}` = {value} is not a multiple of {of} = {divisor}"), "restore the file"))
+        Err(Error::file(
+            &self.path,
+            format!("`{key}` = {value} is not a multiple of {of} = {divisor}"),
+            "restore the file",
+        ))
     }
 
     /// Base and scaling of rotary positions: `rope_theta` + `rope_scaling` (transformers 4) or `rope_parameters` (5).
@@ -213,7 +223,10 @@ impl ConfigFile {
             return Err(self.refusal(key, "a partial rotation is not implemented"));
         }
         let scaling = serde_json::from_value(value).map_err(|e| {
-            self.refusal(key, &format!("implemented are \"default\", \"linear\" and \"llama3\", each with all its numbers ({e})"))
+            self.refusal(
+                key,
+                &format!("implemented are \"default\", \"linear\" and \"llama3\", each with all its numbers ({e})"),
+            )
         })?;
         Ok((theta, scaling))
     }

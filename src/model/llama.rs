@@ -69,9 +69,19 @@ impl LlamaConfig {
         file.refuse_unless("hidden_act", "silu")?;
         let mut config: Self = file.parse()?;
         (config.rope_theta, config.rope_scaling) = file.rope()?;
-        file.require_multiple("num_attention_heads", config.num_attention_heads, "num_key_value_heads", config.kv_heads())?;
+        file.require_multiple(
+            "num_attention_heads",
+            config.num_attention_heads,
+            "num_key_value_heads",
+            config.kv_heads(),
+        )?;
         if config.head_dim.is_none() {
-            file.require_multiple("hidden_size", config.hidden_size, "num_attention_heads", config.num_attention_heads)?;
+            file.require_multiple(
+                "hidden_size",
+                config.hidden_size,
+                "num_attention_heads",
+                config.num_attention_heads,
+            )?;
         }
         file.require_multiple("head_dim", config.head_dim(), "the two halves of a rotation", 2)?;
         Ok(config)

@@ -80,9 +80,10 @@ impl LanguageModel {
             let [_, time, channels] = hidden.dims();
             let last = hidden.narrow(1, time - 1, 1).reshape([1, channels]);
             let logits = parameters::to_host(last.matmul(self.head().transpose()).flatten(0, 1))?;
-            let best = logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (id, &logit)| {
-                if logit > best.1 { (id, logit) } else { best }
-            });
+            let best = logits
+                .iter()
+                .enumerate()
+                .fold((0, f32::NEG_INFINITY), |best, (id, &logit)| if logit > best.1 { (id, logit) } else { best });
             ids.push(best.0 as u32);
         }
         Ok(ids)

@@ -76,12 +76,6 @@ impl Rotary {
         let sin = self.sin.clone().narrow(0, 0, time).unsqueeze::<4>();
         let first = x.clone().narrow(3, 0, half);
         let second = x.narrow(3, half, half);
-        Tensor::cat(
-            vec![
-                first.clone() * cos.clone() - second.clone() * sin.clone(),
-                second * cos + first * sin,
-            ],
-            3,
-        )
+        Tensor::cat(vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin], 3)
     }
 }

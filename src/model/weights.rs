@@ -68,12 +68,21 @@ impl WeightFiles {
             for name in names {
                 // Only plain file names: an index must not reach outside its folder.
                 if Path::new(name).components().count() != 1 || Path::new(name).file_name().is_none() {
-                    return Err(Error::file(&index, format!("names the shard {name:?}, not a file beside it"), "restore the file"));
+                    return Err(Error::file(
+                        &index,
+                        format!("names the shard {name:?}, not a file beside it"),
+                        "restore the file",
+                    ));
                 }
                 opened.add_shard(folder.join(name))?;
             }
-            if let Some((tensor, shard)) = weight_map.iter().find(|(tensor, _)| !opened.remaining.contains_key(*tensor)) {
-                return Err(Error::file(&index, format!("promises {tensor:?} in {shard}, where it is not"), "fetch the shards again"));
+            if let Some((tensor, shard)) = weight_map.iter().find(|(tensor, _)| !opened.remaining.contains_key(*tensor))
+            {
+                return Err(Error::file(
+                    &index,
+                    format!("promises {tensor:?} in {shard}, where it is not"),
+                    "fetch the shards again",
+                ));
             }
         } else {
             return Err(Error::file(
@@ -93,7 +102,11 @@ impl WeightFiles {
         let shard = self.shards.len();
         for name in parse(&path, &map)?.names() {
             if self.remaining.insert(name.to_owned(), shard).is_some() {
-                return Err(Error::file(&path, format!("holds {name:?}, which another shard holds too"), "fetch the shards again"));
+                return Err(Error::file(
+                    &path,
+                    format!("holds {name:?}, which another shard holds too"),
+                    "fetch the shards again",
+                ));
             }
         }
         self.shards.push((path, map));
@@ -107,7 +120,9 @@ impl WeightFiles {
             .into_keys()
             .filter(|name| {
                 // Causal-mask buffers of old GPT-2 files and rotation tables of old LLaMA files; a tied head's copy.
-                let buffer = name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name.ends_with("rotary_emb.inv_freq");
+                let buffer = name.ends_with(".attn.bias")
+                    || name.ends_with(".attn.masked_bias")
+                    || name.ends_with("rotary_emb.inv_freq");
                 !(buffer || tied_head && name == "lm_head.weight")
             })
             .collect();
@@ -129,7 +144,8 @@ pub fn hash_folder(folder: &Path) -> Result<String> {
         .map_err(|e| Error::reading(folder, e))?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| {
-            path.file_name().is_some_and(|name| name == "config.json") || path.extension().is_some_and(|e| e == "safetensors")
+            path.file_name().is_some_and(|name| name == "config.json")
+                || path.extension().is_some_and(|e| e == "safetensors")
         })
         .collect();
     names.sort();
@@ -160,7 +176,8 @@ impl WeightSource for WeightFiles {
         };
         let (path, map) = &self.shards[shard];
         let tensors = parse(path, map)?;
-        let view = tensors.tensor(name).map_err(|e| Error::file(path, format!("tensor {name:?}: {e}"), "fetch it again"))?;
+        let view =
+            tensors.tensor(name).map_err(|e| Error::file(path, format!("tensor {name:?}: {e}"), "fetch it again"))?;
         if view.shape() != shape {
             return Err(Error::file(
                 path,
@@ -222,7 +239,8 @@ impl WeightSource for RandomWeights {
         if shape.len() == 1 {
             return Ok(vec![1.0; count]); // the weight of a norm
         }
-        let writes_residual = ["c_proj.weight", "o_proj.weight", "down_proj.weight"].iter().any(|end| name.ends_with(end));
+        let writes_residual =
+            ["c_proj.weight", "o_proj.weight", "down_proj.weight"].iter().any(|end| name.ends_with(end));
         let deviation = if writes_residual { 0.02 * self.residual_scale } else { 0.02 };
         Ok((0..count).map(|_| deviation * self.normal()).collect())
     }

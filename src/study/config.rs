@@ -168,7 +168,8 @@ impl StudyConfig {
         for entry in &mut config.domains {
             entry.path = folder.join(&entry.path);
             if entry.name.is_empty() {
-                entry.name = entry.path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+                entry.name =
+                    entry.path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
             }
         }
         config.check(path)?;
@@ -187,7 +188,11 @@ impl StudyConfig {
             }
             let mut seen = BTreeSet::new();
             if let Some(twice) = names.iter().find(|name| !seen.insert(**name)) {
-                return Err(Error::file(path, format!("names {twice:?} twice among its {what}"), "give each its own name"));
+                return Err(Error::file(
+                    path,
+                    format!("names {twice:?} twice among its {what}"),
+                    "give each its own name",
+                ));
             }
         }
         for (what, count) in [("seeds", self.seeds.len()), ("devices", self.devices.len())] {
@@ -195,7 +200,8 @@ impl StudyConfig {
                 return Err(Error::file(path, format!("its list of {what} is empty"), "give one or leave the key out"));
             }
         }
-        let paths = self.models.iter().flat_map(|m| [&m.path, &m.reference]).chain(self.domains.iter().map(|d| &d.path));
+        let paths =
+            self.models.iter().flat_map(|m| [&m.path, &m.reference]).chain(self.domains.iter().map(|d| &d.path));
         for named in paths {
             if !named.exists() {
                 return Err(Error::file(

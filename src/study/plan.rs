@@ -94,7 +94,11 @@ impl Plan {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(PLAN_FILE);
         if !path.exists() {
-            return Err(Error::file(folder, "is not the folder of a study", "run `odyssey study run STUDY.toml --out DIR` first"));
+            return Err(Error::file(
+                folder,
+                "is not the folder of a study",
+                "run `odyssey study run STUDY.toml --out DIR` first",
+            ));
         }
         files::read_json(&path)
     }

@@ -150,7 +150,8 @@ impl<'a> Runner<'a> {
         let reference = match loaded.reference.take() {
             Some(reference) => reference,
             None => {
-                let task = self.plan.sibling(task, TaskKind::Reference).ok_or_else(|| unknown("reference of", &task.model))?;
+                let task =
+                    self.plan.sibling(task, TaskKind::Reference).ok_or_else(|| unknown("reference of", &task.model))?;
                 let sample = read_sample(&self.folder.join(&task.folder).join("sample.safetensors"))?;
                 Reference::new(sample, loaded.base.config.vocabulary(), SIMILARITY_SEED)
             }
@@ -214,10 +215,16 @@ impl<'a> Runner<'a> {
         let adapted = adapt(&loaded.base, train, &valid, &strategy.recipe, task.seed, Some(resumable), monitor)?;
         let (scored, after) = self.score_test(task, loaded, &adapted.last, monitor)?;
 
-        let zero_shot = self.plan.sibling(task, TaskKind::ZeroShot).ok_or_else(|| unknown("zero-shot task of", &task.domain))?;
-        let (before, before_result) = per_token::read(&self.folder.join(&zero_shot.folder).join("per_token.safetensors"))?;
+        let zero_shot =
+            self.plan.sibling(task, TaskKind::ZeroShot).ok_or_else(|| unknown("zero-shot task of", &task.domain))?;
+        let (before, before_result) =
+            per_token::read(&self.folder.join(&zero_shot.folder).join("per_token.safetensors"))?;
         if before_result.protocol.fingerprint != after.protocol.fingerprint {
-            return Err(Error::file(&zero_shot.folder, "was evaluated by another recipe", "remove this folder and run again"));
+            return Err(Error::file(
+                &zero_shot.folder,
+                "was evaluated by another recipe",
+                "remove this folder and run again",
+            ));
         }
         let adapted_name = format!("{} adapted to {}", task.model, task.domain);
         let comparison = compare(&before, &scored, [&task.model, &adapted_name], &loaded.vocabulary)?;
@@ -244,12 +251,17 @@ impl<'a> Runner<'a> {
 }
 
 fn unknown(what: &str, name: &str) -> Error {
-    Error::input("plan.json", format!("its task names the {what} {name:?}, which the study does not have"), "run the study again")
+    Error::input(
+        "plan.json",
+        format!("its task names the {what} {name:?}, which the study does not have"),
+        "run the study again",
+    )
 }
 
 /// A reference's features and token counts as safetensors; why features are missing stands in the metadata.
 fn write_sample(path: &Path, sample: &CorpusSample) -> Result<()> {
-    let impossible = |e: safetensors::SafeTensorError| Error::file(path, format!("cannot be laid out: {e}"), "report this");
+    let impossible =
+        |e: safetensors::SafeTensorError| Error::file(path, format!("cannot be laid out: {e}"), "report this");
     let (ids, counts): (Vec<u32>, Vec<u64>) = sample.unigrams.iter().unzip();
     let rate = [sample.newline_rate];
     let mut views = vec![
@@ -261,7 +273,8 @@ fn write_sample(path: &Path, sample: &CorpusSample) -> Result<()> {
     match &sample.features {
         Ok(f) => views.push((
             "features",
-            TensorView::new(Dtype::F32, vec![f.samples, f.dimension], bytemuck::cast_slice(&f.values)).map_err(impossible)?,
+            TensorView::new(Dtype::F32, vec![f.samples, f.dimension], bytemuck::cast_slice(&f.values))
+                .map_err(impossible)?,
         )),
         Err(reason) => {
             metadata.insert("no_features".to_owned(), reason.clone());
@@ -272,7 +285,9 @@ fn write_sample(path: &Path, sample: &CorpusSample) -> Result<()> {
 }
 
 fn read_sample(path: &Path) -> Result<CorpusSample> {
-    let broken = |e: String| Error::file(path, format!("not a sample of a corpus: {e}"), "remove its folder and run the study again");
+    let broken = |e: String| {
+        Error::file(path, format!("not a sample of a corpus: {e}"), "remove its folder and run the study again")
+    };
     let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| broken(e.to_string()))?;
     let array = |name: &str, dtype: Dtype| match tensors.tensor(name) {
@@ -285,7 +300,9 @@ fn read_sample(path: &Path) -> Result<CorpusSample> {
     let rate: Vec<f64> = bytemuck::pod_collect_to_vec(array("newline_rate", Dtype::F64)?.data());
     let features = match array("features", Dtype::F32) {
         Ok(view) => match *view.shape() {
-            [samples, dimension] => Features::new(samples, dimension, bytemuck::pod_collect_to_vec(view.data())).map_err(|e| e.to_string()),
+            [samples, dimension] => {
+                Features::new(samples, dimension, bytemuck::pod_collect_to_vec(view.data())).map_err(|e| e.to_string())
+            }
             _ => return Err(broken("features are no matrix".into())),
         },
         Err(_) => Err("the corpus is shorter than one chunk".into()),

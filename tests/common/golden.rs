@@ -101,14 +101,23 @@ pub fn check_gradients(case: &str, device: &Device) {
     assert!((norm / expected - 1.0).abs() < 1e-5, "{case}: gradient norm {norm} against {expected}");
 
     let expected = golden["float64"]["grads"].as_object().unwrap();
-    let prefix = |name: &str| if name.starts_with("transformer.") || !case.starts_with("gpt2") || name.starts_with("lm_head") { name.to_owned() } else { format!("transformer.{name}") };
+    let prefix = |name: &str| {
+        if name.starts_with("transformer.") || !case.starts_with("gpt2") || name.starts_with("lm_head") {
+            name.to_owned()
+        } else {
+            format!("transformer.{name}")
+        }
+    };
     assert_eq!(expected.len(), backward.gradients.len(), "{case}: as many gradients as weights");
     for (name, expected) in expected {
         let gradient = backward.gradients.get(&prefix(name)).unwrap_or_else(|| panic!("{case}: no gradient of {name}"));
         let values = to_host(gradient.clone()).unwrap();
         let norm = values.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
         let golden_norm = expected["norm"].as_f64().unwrap();
-        assert!((norm - golden_norm).abs() < 1e-4 * golden_norm + 1e-8, "{case} {name}: norm {norm} against {golden_norm}");
+        assert!(
+            (norm - golden_norm).abs() < 1e-4 * golden_norm + 1e-8,
+            "{case} {name}: norm {norm} against {golden_norm}"
+        );
         for (value, expected) in values.iter().zip(expected["first4"].as_array().unwrap()) {
             let (value, expected) = (f64::from(*value), expected.as_f64().unwrap());
             assert!((value - expected).abs() < 1e-4 * golden_norm, "{case} {name}: {value} against {expected}");
