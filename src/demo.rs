@@ -57,7 +57,7 @@ pub fn prepare(
             text: StreamOptions::default(),
             model: architecture(&Tokenizer::from_file(&tokenizer)?),
             recipe: AdaptSettings {
-                epochs: 2,
+                epochs: 5,
                 lr: 3e-3,
                 warmup_ratio: 0.05,
                 adamw: AdamWConfig { beta2: 0.95, weight_decay: 0.1, ..AdamWConfig::default() },

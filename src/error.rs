@@ -3,6 +3,7 @@
 //! An [`Error::Input`] names the place (a file, a line, an option), what is wrong with it, and the cure; the command
 //! line turns it into exit status 2. Everything else is not the user's fault (1) or a wish of theirs (130).
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Result of everything in this library.
@@ -59,17 +60,35 @@ impl Error {
         Self::input(path.display(), fault, cure)
     }
 
-    /// The error for a path that could not be read: a missing file is the request's fault, anything else the system's.
+    /// The error for a path that could not be read: what the path names may be the request's fault, anything else is
+    /// the system's.
     pub fn reading(path: &Path, source: std::io::Error) -> Self {
         match source.kind() {
-            std::io::ErrorKind::NotFound => Self::file(path, "no such file or folder", "check the path"),
+            ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                Self::file(path, "no such file or folder", "check the path")
+            }
+            ErrorKind::IsADirectory => Self::file(path, "is a folder, expected a file", "name a file"),
+            ErrorKind::InvalidData => Self::file(path, "not text in UTF-8", "save it as UTF-8 or make it again"),
+            ErrorKind::PermissionDenied => {
+                Self::file(path, "cannot be read (permission denied)", "change its permissions")
+            }
             _ => Self::Io { path: path.to_owned(), action: "read", source },
         }
     }
 
-    /// The error for a path that could not be written.
+    /// The error for a path that could not be written: a place where nothing can be is the request's fault, anything
+    /// else (a full disk, say) the system's.
     pub fn writing(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), action: "write", source }
+        match source.kind() {
+            ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+                Self::file(path, "cannot be made: a file stands where a folder is needed", "choose another place")
+            }
+            ErrorKind::IsADirectory => Self::file(path, "is a folder, expected a file's name", "name a file"),
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                Self::file(path, "cannot be written (permission denied)", "choose a place that you may write to")
+            }
+            _ => Self::Io { path: path.to_owned(), action: "write", source },
+        }
     }
 
     /// The process exit status that scripts may rely on (interface: 2 input, 130 interrupted, 1 anything else).

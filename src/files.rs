@@ -42,6 +42,18 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
         .map_err(|e| Error::file(path, format!("not the JSON expected here: {e}"), "restore the file or make it again"))
 }
 
+/// Reads `path` as TOML of type `T`. What does not fit is the file's fault, named by its line.
+pub fn read_toml<T: DeserializeOwned>(path: &Path, what: &str, cure: &str) -> Result<T> {
+    let text = fs::read_to_string(path).map_err(|e| Error::reading(path, e))?;
+    toml::from_str(&text).map_err(|e| {
+        let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = 1 + before.matches('\n').count();
+        // One line: the parser's own display draws the place over several.
+        let fault = e.message().replace('\n', ", ");
+        Error::input(format!("{}: line {line}", path.display()), format!("not {what}: {fault}"), cure)
+    })
+}
+
 /// Fills a new folder whole: `fill` writes into a folder beside it, which then takes the name `path`.
 ///
 /// A folder that exists already is refused, so that nothing is ever overwritten.
@@ -66,6 +78,19 @@ pub fn refuse_existing(path: &Path) -> Result<()> {
         Ok(_) => Err(Error::file(path, "exists already", "choose another folder or remove it first")),
         Err(_) => Ok(()),
     }
+}
+
+/// Refuses a new folder that could not be written later: the path is taken, or its place takes no new files. Asked
+/// before work that takes hours.
+pub fn check_new_folder(path: &Path) -> Result<()> {
+    refuse_existing(path)?;
+    let mut place = parent(path);
+    while place.symlink_metadata().is_err() {
+        place = parent(&place);
+    }
+    // Permissions tell less than trying.
+    tempfile::Builder::new().prefix(".odyssey-").tempfile_in(&place).map_err(|e| Error::writing(path, e))?;
+    Ok(())
 }
 
 /// SHA-256 of a file's bytes, in hexadecimal.

@@ -45,10 +45,9 @@ fn default_seed() -> u64 {
 impl PretrainConfig {
     /// Reads the TOML at `path`.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(|e| Error::reading(path, e))?;
-        let mut config: Self = toml::from_str(&text).map_err(|e| {
-            Error::file(path, format!("not a pretraining configuration:\n{e}"), "see examples/pretrain.toml")
-        })?;
+        let mut config: Self = files::read_toml(path, "a pretraining configuration", "see examples/pretrain.toml")?;
+        // Here and not later, so that a message names this file.
+        ModelConfig::from_json(format!("{}: [model]", path.display()), config.model.clone())?;
         let folder = path.parent().unwrap_or(Path::new("."));
         config.corpus = folder.join(&config.corpus);
         config.tokenizer = folder.join(&config.tokenizer);
@@ -66,7 +65,7 @@ pub fn pretrain(
     device: &Device,
     monitor: &mut dyn Monitor,
 ) -> Result<AdaptResult> {
-    files::refuse_existing(out)?;
+    files::check_new_folder(out)?;
     // The base's configuration and tokenizer wait in a folder of their own until there are weights to go with them.
     let start = tempfile::tempdir().map_err(|e| Error::writing(Path::new("the temporary folder"), e))?;
     let tokenizer = fs::read(&config.tokenizer).map_err(|e| Error::reading(&config.tokenizer, e))?;

@@ -1,5 +1,6 @@
 //! The families against transformers' and f64 golden values, on the CPU backend.
 
+mod common;
 #[path = "common/golden.rs"]
 mod golden;
 

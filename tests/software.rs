@@ -1,10 +1,21 @@
-//! The same golden checks on a software adapter, through wgpu, and the pipeline's smallest run there.
+//! The same golden checks on a software adapter, through wgpu, and the pipeline there against the CPU backend.
 
+mod common;
 #[path = "common/golden.rs"]
 mod golden;
 
 use burn::tensor::Device;
+use odyssey::adapt::adapt;
+use odyssey::adapt::settings::AdaptSettings;
+use odyssey::compare::{Comparison, Vocabulary, compare};
 use odyssey::device::DeviceChoice;
+use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
+use odyssey::model::LoadedModel;
+use odyssey::progress::Silent;
+use odyssey::similarity::embed::Sampling;
+use odyssey::similarity::{CorpusSample, Distances, Reference};
+
+use common::{id_stream, model_folder};
 
 fn software() -> Device {
     DeviceChoice::Software.open().expect("these tests need a software Vulkan adapter (mesa-vulkan-drivers)").device
@@ -20,5 +31,48 @@ fn golden_forward_gradients_and_training_hold_on_a_software_adapter() {
     }
     for case in golden::TRAINED {
         golden::check_training(case, &device);
+    }
+}
+
+/// Evaluates, adapts, evaluates again, compares, and measures the distance between two texts.
+fn pipeline(device: &Device) -> (Comparison, Distances) {
+    let base = LoadedModel::open(&model_folder("llama_gqa"), device).unwrap();
+    let test = id_stream(&[150; 12]);
+    let protocol = Protocol::new(ProtocolName::Disjoint, Some(32), None, 512).unwrap();
+    let score = |model| evaluate(model, device, &test, &protocol, &mut Silent).unwrap();
+    let before = score(&base.model);
+    let settings = AdaptSettings {
+        context: Some(32),
+        lr: 1e-3,
+        batch: 4,
+        micro_batch: 4,
+        max_steps: Some(6),
+        ..Default::default()
+    };
+    let train = id_stream(&[400, 500]);
+    let adapted = adapt(&base, train.clone(), &id_stream(&[200]), &settings, 1, None, &mut Silent).unwrap();
+    let vocabulary = Vocabulary::new(None, 512);
+    let comparison = compare(&before, &score(&adapted.last), ["before", "after"], &vocabulary).unwrap();
+
+    let sample = |ids: &[u32]| {
+        let sampling = Sampling { chunk: 16, samples: 40 };
+        CorpusSample::of(&base.model, device, ids, sampling, &vocabulary, &mut Silent).unwrap()
+    };
+    let other: Vec<u32> = train.ids.iter().map(|id| id / 2).collect();
+    (comparison, Reference::new(sample(&train.ids), 512, 1).distances(&sample(&other)))
+}
+
+#[test]
+fn the_whole_pipeline_on_a_software_adapter_agrees_with_the_cpu_backend() {
+    let (software, cpu) = (pipeline(&software()), pipeline(&Device::flex()));
+    println!("delta {:+.6} on software, {:+.6} on the CPU", software.0.delta, cpu.0.delta);
+    assert!(cpu.0.delta < -0.01, "six steps teach something, so the comparison means something");
+    assert!((software.0.delta - cpu.0.delta).abs() < 1e-4);
+    for (a, b) in software.0.classes.iter().zip(&cpu.0.classes) {
+        assert!((a.contribution - b.contribution).abs() < 1e-4, "{:?}", a.class);
+    }
+    for measure in Distances::MEASURES {
+        let [a, b] = [&software.1, &cpu.1].map(|distances| distances.get(measure.key).unwrap());
+        assert!((a - b).abs() < 1e-4 * b.abs().max(1.0), "{}: {a} against {b}", measure.key);
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use odyssey::adapt::{AdaptResult, AdaptSettings, Resumable, adapt, write};
 use odyssey::error::Result;
-use odyssey::files::refuse_existing;
+use odyssey::files::check_new_folder;
 use odyssey::model::LoadedModel;
 use odyssey::text::{Split, open_corpus};
 
@@ -56,7 +56,7 @@ fn checkpoint_of(out: &Path) -> PathBuf {
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
-    refuse_existing(&args.out)?;
+    check_new_folder(&args.out)?;
     let checkpoint = checkpoint_of(&args.out);
     if checkpoint.exists() && !args.resume {
         return Err(odyssey::error::Error::file(

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use odyssey::compare::{Vocabulary, compare};
 use odyssey::device::ChosenDevice;
 use odyssey::error::{Error, Result};
-use odyssey::evaluate::{ScoredStream, evaluate, per_token};
+use odyssey::evaluate::{EvalResult, ProtocolResult, ScoredStream, evaluate, per_token};
 use odyssey::model::LoadedModel;
-use odyssey::text::{Split, Tokenizer, open_corpus};
+use odyssey::text::{Domain, Split, Tokenizer, open_corpus};
 use odyssey::{files, report};
 
 use super::text::{ProtocolArgs, TextArgs};
@@ -46,7 +46,7 @@ pub struct Args {
 struct Scored {
     stream: ScoredStream,
     fingerprint: String,
-    /// What to call tokens; a per-token file has none.
+    /// What to call tokens: the tokenizer, and the entries of the vocabulary.
     names: Option<(Option<Tokenizer>, usize)>,
 }
 
@@ -77,7 +77,9 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
 fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Result<Scored> {
     if path.is_file() {
         let (stream, result) = per_token::read(path)?;
-        return Ok(Scored { stream, fingerprint: result.protocol.fingerprint, names: None });
+        check_text(path, &result, args)?;
+        let names = tokenizer_of(&result, args);
+        return Ok(Scored { stream, fingerprint: result.protocol.fingerprint, names });
     }
     let model = LoadedModel::open(path, &chosen.device)?;
     let tokenizer = model.tokenizer()?;
@@ -86,4 +88,31 @@ fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Res
     let stream = model.stream(&corpus, tokenizer.as_ref(), &args.reading.stream)?;
     let stream = evaluate(&model.model, &model.device, &stream, &recipe.protocol, &mut common.monitor())?;
     Ok(Scored { stream, fingerprint: recipe.fingerprint, names: Some((tokenizer, model.config.vocabulary())) })
+}
+
+/// Refuses a per-token file of another text than the one asked for.
+fn check_text(path: &Path, result: &EvalResult, args: &Args) -> Result<()> {
+    let rule = args.reading.document;
+    let scored = result.texts.first();
+    let is_scored = |hash: &str| scored.is_some_and(|text| text.corpus_hash == hash);
+    // A study scores the test split also of a domain that is one file.
+    let split = || Domain::open(&args.text, rule).and_then(|domain| domain.split(Split::Test));
+    if is_scored(&open_corpus(&args.text, Split::Test, rule)?.hash) || split().is_ok_and(|test| is_scored(&test.hash)) {
+        return Ok(());
+    }
+    let of = scored.map_or("nothing", |text| &text.text);
+    Err(Error::file(
+        path,
+        format!("holds the scores of {of}, another text than {}", args.text.display()),
+        "name the text it was made from",
+    ))
+}
+
+/// The tokenizer a per-token file was made with, if it is still where it was.
+fn tokenizer_of(result: &EvalResult, args: &Args) -> Option<(Option<Tokenizer>, usize)> {
+    let tokenizer = Tokenizer::load(Path::new(&result.model)).ok()?;
+    let TextArgs { document, stream } = args.reading;
+    let recipe = ProtocolResult::new(result.protocol.protocol, document, &stream, Some(&tokenizer));
+    let size = tokenizer.vocabulary_size();
+    (recipe.fingerprint == result.protocol.fingerprint).then_some((Some(tokenizer), size))
 }

@@ -42,6 +42,7 @@ pub struct Side {
     /// Mean negative log-likelihood, nats per token.
     pub nll: f64,
     /// exp of `nll`.
+    #[serde(deserialize_with = "crate::evaluate::null_as_infinite")]
     pub ppl: f64,
 }
 

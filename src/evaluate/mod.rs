@@ -10,7 +10,7 @@ pub mod score;
 use std::time::Instant;
 
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::device::DeviceName;
 use crate::error::{Error, Result};
@@ -41,6 +41,7 @@ pub struct EvalResult {
     /// One row per text.
     pub texts: Vec<TextResult>,
     /// exp of the mean over texts of their mean negative log-likelihood.
+    #[serde(deserialize_with = "null_as_infinite")]
     pub macro_ppl: f64,
     /// Seconds of scoring.
     pub seconds: f64,
@@ -84,8 +85,10 @@ pub struct TextResult {
     /// Mean negative log-likelihood, nats per scored token.
     pub nll: f64,
     /// exp of `nll`.
+    #[serde(deserialize_with = "null_as_infinite")]
     pub ppl: f64,
     /// 95 % block-bootstrap interval of `ppl`.
+    #[serde(deserialize_with = "nulls_as_infinite")]
     pub ppl_ci95: [f64; 2],
     /// What was resampled: "documents" or "windows".
     pub ci_over: String,
@@ -100,6 +103,15 @@ pub struct TextResult {
     /// Why a number is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// For serde: JSON has no infinity, so the perplexity of a model that diverged is written as null.
+pub(crate) fn null_as_infinite<'de, D: Deserializer<'de>>(json: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(json)?.unwrap_or(f64::INFINITY))
+}
+
+fn nulls_as_infinite<'de, D: Deserializer<'de>>(json: D) -> Result<[f64; 2], D::Error> {
+    Ok(<[Option<f64>; 2]>::deserialize(json)?.map(|end| end.unwrap_or(f64::INFINITY)))
 }
 
 /// A stream with the negative log-likelihood of each token.
@@ -210,6 +222,11 @@ impl ScoredStream {
         let nll = sum / scored as f64;
         let (interval, ci_over) = self.nll_interval()?;
         let known = stream.bytes > 0;
+        let reasons = [
+            (!known, "the corpus is given as token ids, so its bytes and words are not known"),
+            (!nll.exp().is_finite(), "the perplexity is beyond the range of f64"),
+        ];
+        let reasons: Vec<&str> = reasons.into_iter().filter_map(|(holds, reason)| holds.then_some(reason)).collect();
         Ok(TextResult {
             text: text.to_owned(),
             corpus_hash: stream.corpus_hash.clone(),
@@ -224,7 +241,7 @@ impl ScoredStream {
             bytes: stream.bytes,
             words: stream.words,
             word_ppl: (stream.words > 0).then(|| (sum / stream.words as f64).exp()).filter(|ppl| ppl.is_finite()),
-            reason: (!known).then(|| "the corpus is given as token ids, so its bytes and words are not known".into()),
+            reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
         })
     }
 }

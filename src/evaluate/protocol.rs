@@ -89,7 +89,8 @@ impl Protocol {
             let end = (start + self.context).min(tokens);
             let scored = match self.name {
                 ProtocolName::Disjoint => start + 1,
-                ProtocolName::Strided => scored_until,
+                // Windows that do not overlap leave nothing to predict their first token from.
+                ProtocolName::Strided => scored_until.max(start + 1),
             };
             if scored < end {
                 windows.push(Window { start, end, scored });

@@ -169,12 +169,18 @@ pub struct ConfigFile {
 impl ConfigFile {
     /// The family's keys as a typed structure.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_value(Value::Object(self.json.clone())).map_err(|e| {
-            Error::file(
-                &self.path,
-                format!("not a complete configuration: {e}"),
-                "restore the file from the model's source",
-            )
+        // Through text with one key a line, because the error then knows a line, and so the key.
+        let text = serde_json::to_string_pretty(&self.json).unwrap_or_default();
+        serde_json::from_str(&text).map_err(|e| {
+            let line =
+                text.lines().nth(e.line().saturating_sub(1)).map_or("", |line| line.trim().trim_end_matches(','));
+            let message = e.to_string();
+            let message = message.split(" at line ").next().unwrap_or_default();
+            let fault = match line.starts_with('"') {
+                true => format!("{line} does not fit: {message}"),
+                false => format!("not a complete configuration: {message}"),
+            };
+            Error::file(&self.path, fault, "restore the file from the model's source")
         })
     }
 

@@ -1,6 +1,7 @@
 //! A study's TOML: which models, reference corpora, domains, strategies, seeds and devices.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,8 @@ use crate::adapt::AdaptSettings;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::evaluate::ProtocolName;
+use crate::files;
+use crate::text::domain::name_of;
 use crate::text::{Bos, DocumentRule, Join, Newlines, StreamOptions};
 
 /// A study, every default filled in. Paths are relative to the file.
@@ -151,15 +154,25 @@ pub struct StrategyEntry {
     pub recipe: AdaptSettings,
 }
 
+impl StrategyEntry {
+    /// Checks the recipe for a model that reads `longest` tokens; `place` says in errors where it stands.
+    pub(super) fn check(&self, place: &dyn Display, longest: usize) -> Result<()> {
+        self.recipe.check(longest).map_err(|error| match error {
+            Error::Input { place: key, fault, cure } => {
+                Error::Input { place: format!("{place}: strategy {:?}: {key}", self.name), fault, cure }
+            }
+            other => other,
+        })
+    }
+}
+
 impl StudyConfig {
     /// Reads and checks a study; relative paths become paths from where the program runs.
     ///
     /// # Errors
     /// What is not TOML, misses a key or has an unknown one (with its line), names given twice, paths that do not exist.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::reading(path, e))?;
-        let mut config: Self = toml::from_str(&text)
-            .map_err(|e| Error::file(path, format!("not a study:\n{e}"), "see examples/ for studies that work"))?;
+        let mut config: Self = files::read_toml(path, "a study", "see examples/ for studies that work")?;
         let folder = path.parent().unwrap_or(Path::new("."));
         for entry in &mut config.models {
             entry.path = folder.join(&entry.path);
@@ -168,8 +181,7 @@ impl StudyConfig {
         for entry in &mut config.domains {
             entry.path = folder.join(&entry.path);
             if entry.name.is_empty() {
-                entry.name =
-                    entry.path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+                entry.name = name_of(&entry.path);
             }
         }
         config.check(path)?;
@@ -199,6 +211,9 @@ impl StudyConfig {
             if count == 0 {
                 return Err(Error::file(path, format!("its list of {what} is empty"), "give one or leave the key out"));
             }
+        }
+        for strategy in &self.strategies {
+            strategy.check(&path.display(), usize::MAX)?; // what depends on a model is checked when one is planned with
         }
         let paths =
             self.models.iter().flat_map(|m| [&m.path, &m.reference]).chain(self.domains.iter().map(|d| &d.path));

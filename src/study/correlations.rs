@@ -16,7 +16,7 @@ struct Point<'a> {
 }
 
 /// Correlates `delta` with every measure of [`Distances::MEASURES`], for each model and strategy: pooled over all domains
-/// and within each group.
+/// and, where there are several, within each group.
 ///
 /// Seeds are averaged first, so that a domain counts once however often it was adapted to. Measures enter as they are:
 /// with a distance, "the more similar, the worse" is a negative coefficient, with a similarity (such as the centroid
@@ -41,7 +41,9 @@ pub fn correlate(rows: &[Row], seed: u64) -> Vec<Correlation> {
                 correlations.push(coefficients(measure.key, scope, &of, &x, &y, seed));
             };
             add("pooled".into(), None);
-            groups.iter().for_each(|group| add(format!("within:{group}"), Some(group)));
+            if groups.len() > 1 {
+                groups.iter().for_each(|group| add(format!("within:{group}"), Some(group)));
+            }
         }
     }
     correlations

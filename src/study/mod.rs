@@ -17,7 +17,7 @@ pub use plan::{Plan, Task, TaskKind};
 pub use results::{Correlation, NullDistance, Row, StudyResults};
 
 use crate::device::ChosenDevice;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::{BOOTSTRAP_SEED, EvalResult};
 use crate::files;
 use crate::progress::Monitor;
@@ -39,7 +39,14 @@ pub fn run(config: StudyConfig, folder: &Path, monitor: &mut dyn Monitor) -> Res
     monitor.begin(&plan.config.name, missing.len() as u64);
     for task in missing {
         monitor.begin(&task.label(), 0);
-        runner.run(task, monitor)?;
+        runner.run(task, monitor).map_err(|error| match error {
+            Error::Interrupted(what) => Error::Interrupted(format!(
+                "{}: {what}; tasks that are done stay in {}, give the same command again to go on",
+                task.label(),
+                folder.display()
+            )),
+            other => other,
+        })?;
         monitor.end();
         monitor.advance(1, "");
     }

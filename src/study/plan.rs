@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::config::{DomainEntry, ModelEntry, StrategyEntry, StudyConfig};
+use super::config::{DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StrategyEntry, StudyConfig};
 use crate::device::{ChosenDevice, DeviceName};
 use crate::error::{Error, Result};
+use crate::evaluate::Protocol;
 use crate::files;
+use crate::model::ModelConfig;
 use crate::model::weights::hash_folder;
 use crate::text::{Corpus, DocumentRule, Domain, Split, open_corpus};
 
@@ -134,6 +136,7 @@ fn model_tasks(
     name: &DeviceName,
     hashes: &mut Hashes,
 ) -> Result<Vec<Task>> {
+    check_sizes(config, model)?;
     let common = json!({
         "version": RESULTS_VERSION, "program": env!("CARGO_PKG_VERSION"), "device": name,
         "model": hash_folder(&model.path)?, "text": config.text,
@@ -163,6 +166,25 @@ fn model_tasks(
         }
     }
     Ok(tasks)
+}
+
+/// Refuses what does not fit the model before anything is computed.
+fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
+    let longest = ModelConfig::read(&model.path)?.context();
+    let EvaluationSettings { protocol, context, stride } = config.evaluation;
+    Protocol::new(protocol, context, stride, longest)?;
+    for strategy in &config.strategies {
+        strategy.check(&format!("model {:?}", model.name), longest)?;
+    }
+    let SimilaritySettings { chunk, samples, reference_samples } = config.similarity;
+    if chunk.is_some_and(|chunk| chunk == 0 || chunk > longest) || samples < 2 || reference_samples < 2 {
+        return Err(Error::input(
+            "similarity",
+            format!("chunk is {}, samples {samples}, reference_samples {reference_samples}", chunk.unwrap_or(longest)),
+            format!("use a chunk of 1 to {longest} tokens, which {:?} can read, and at least two samples", model.name),
+        ));
+    }
+    Ok(())
 }
 
 /// `tasks/adapt-wiki_sports-full-0123456789ab`: readable, and unique by what determines the result.

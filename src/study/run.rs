@@ -210,7 +210,7 @@ impl<'a> Runner<'a> {
             path: &checkpoint,
             resume: true,
             every: None,
-            how_to_resume: "give the same command again to go on",
+            how_to_resume: "the study goes on from there",
         };
         let adapted = adapt(&loaded.base, train, &valid, &strategy.recipe, task.seed, Some(resumable), monitor)?;
         let (scored, after) = self.score_test(task, loaded, &adapted.last, monitor)?;

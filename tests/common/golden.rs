@@ -1,6 +1,6 @@
 //! Checks of models and training against the golden values of `tests/fixtures` (f64 truth), for any device.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::Device;
 use odyssey::adapt::data::MicroBatch;
@@ -15,16 +15,10 @@ use odyssey::progress::Silent;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
+use crate::common::{fixture, model_folder};
+
 pub const CASES: [&str; 4] = ["gpt2_tied", "gpt2_odd", "llama_mha", "llama_gqa"];
 pub const TRAINED: [&str; 3] = ["gpt2_tied", "llama_mha", "llama_gqa"];
-
-pub fn fixture(path: impl AsRef<Path>) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(path)
-}
-
-pub fn model_folder(case: &str) -> PathBuf {
-    fixture("models").join(case)
-}
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()

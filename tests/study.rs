@@ -1,0 +1,413 @@
+//! `odyssey study` as users run it: what it finds, what it keeps, how it goes on.
+
+#[path = "common/cli.rs"]
+mod cli;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use cli::{Place, assert_has};
+use serde_json::{Value, json};
+
+/// Two seeds of one strategy on four languages: eight adaptations of three steps.
+const STUDY: &str = r#"
+name = "Four languages"
+seeds = [1, 2]
+
+[similarity]
+chunk = 32
+samples = 30
+reference_samples = 60
+
+[[models]]
+name = "golden"
+path = "model"
+reference = "languages/base"
+
+[[domains]]
+path = "languages/lambda-0"
+group = "near"
+
+[[domains]]
+path = "languages/lambda-0.25"
+name = "quarter"
+group = "near"
+
+[[domains]]
+path = "languages/lambda-0.5"
+name = "half"
+group = "far"
+
+[[domains]]
+path = "languages/lambda-1"
+group = "far"
+
+[[strategies]]
+name = "full"
+recipe = { steps = 3, batch = 4, lr = 1e-3, validations = 1, valid_tokens = 300 }
+"#;
+
+const RUN: &str = "study run study.toml --out study";
+/// One reference, and per domain the perplexity before, the distance, and an adaptation per seed.
+const TASKS: usize = 1 + 4 * (1 + 1 + 2);
+
+fn planned(study: &str) -> Place {
+    let place = Place::with_languages();
+    place.write("study.toml", study);
+    place
+}
+
+/// The folders of tasks with the time of the latest change in each, by name.
+fn tasks(place: &Place) -> BTreeMap<String, SystemTime> {
+    let changed = |path: PathBuf| fs::metadata(path).unwrap().modified().unwrap();
+    let folders = fs::read_dir(place.path("study/tasks")).unwrap().map(|entry| entry.unwrap().path());
+    folders
+        .map(|folder| {
+            let files = fs::read_dir(&folder).unwrap().map(|entry| changed(entry.unwrap().path()));
+            let latest = files.chain([changed(folder.clone())]).max().unwrap();
+            (folder.file_name().unwrap().to_string_lossy().into_owned(), latest)
+        })
+        .collect()
+}
+
+fn names(tasks: &BTreeMap<String, SystemTime>, kind: &str) -> BTreeSet<String> {
+    tasks.keys().filter(|name| name.starts_with(kind)).cloned().collect()
+}
+
+/// Results without what differs from run to run.
+fn untimed(mut results: Value) -> Value {
+    for row in results["rows"].as_array_mut().unwrap() {
+        assert!(row.as_object_mut().unwrap().shift_remove("seconds").is_some());
+    }
+    results
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn a_study_writes_results_table_report_and_figures() {
+    let place = planned(STUDY);
+    let results = place.result(RUN);
+    assert_eq!(results["schema"], "odyssey.study/1");
+    assert_eq!(results["missing"], json!([]));
+    let rows = results["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 8);
+    let keys = "model domain group strategy seed zero_shot_ppl adapted_ppl delta delta_ci95/0 delta_ci95/1 \
+                similarity/mmd2 similarity/frechet newline_rate";
+    for row in rows {
+        keys.split_whitespace().for_each(|key| assert_has(row, &[&format!("/{key}")]));
+        let change = (number(&row["adapted_ppl"]) / number(&row["zero_shot_ppl"])).ln();
+        assert!((number(&row["delta"]) - change).abs() < 1e-9);
+        let ends = [&row["delta_ci95"][0], &row["delta_ci95"][1]].map(number);
+        assert!(ends[0] < number(&row["delta"]) && number(&row["delta"]) < ends[1], "{ends:?}");
+    }
+    let domains: BTreeSet<_> = rows.iter().map(|r| (r["domain"].as_str(), r["group"].as_str())).collect();
+    let expected = [("half", "far"), ("lambda-0", "near"), ("lambda-1", "far"), ("quarter", "near")];
+    assert_eq!(domains, expected.map(|(domain, group)| (Some(domain), Some(group))).into());
+
+    // Every correlation has numbers or says why not: two domains of a group are too few.
+    let correlations = results["correlations"].as_array().unwrap();
+    for correlation in correlations {
+        assert_has(correlation, &["/x", "/scope", "/n"]);
+        match correlation["scope"].as_str().unwrap() {
+            "pooled" => {
+                assert_eq!(correlation["n"], 4);
+                assert_has(correlation, &["/pearson", "/pearson_p", "/spearman", "/spearman_p", "/kendall"]);
+            }
+            scope => {
+                assert!(["within:near", "within:far"].contains(&scope), "{scope}");
+                assert_eq!((&correlation["n"], &correlation["pearson"]), (&json!(2), &Value::Null));
+                assert!(correlation["reason"].as_str().unwrap().contains("at least 3"));
+            }
+        }
+    }
+    assert!(correlations.len() >= 3 * 4 && correlations.len().is_multiple_of(3));
+
+    assert_eq!(place.json("study/results.json"), results);
+    let csv = String::from_utf8(place.read("study/results.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 8);
+    let page = String::from_utf8(place.read("study/report.html")).unwrap();
+    for text in ["Four languages", "lambda-0", "quarter", "half", "lambda-1"] {
+        assert!(page.contains(text), "{text}");
+    }
+    let figures: Vec<PathBuf> = fs::read_dir(place.path("study/plots")).unwrap().map(|e| e.unwrap().path()).collect();
+    let count = |kind: &str| figures.iter().filter(|path| path.extension().is_some_and(|e| e == kind)).count();
+    assert!(count("svg") > 0 && count("svg") == count("png"));
+}
+
+#[test]
+fn a_study_finds_what_its_commands_find_one_by_one() {
+    let place = planned(STUDY);
+    let results = place.result(RUN);
+    let row = |domain: &str, seed: u64| {
+        let rows = results["rows"].as_array().unwrap();
+        rows.iter().find(|row| row["domain"] == domain && row["seed"] == seed).unwrap()
+    };
+
+    let eval = place.result("eval --model model --text languages/lambda-0 languages/lambda-0.5");
+    assert_eq!(row("lambda-0", 1)["zero_shot_ppl"], eval["texts"][0]["ppl"]);
+    assert_eq!(row("half", 2)["zero_shot_ppl"], eval["texts"][1]["ppl"]);
+
+    place.result(
+        "adapt --model model --train languages/lambda-0.5 --valid languages/lambda-0.5 --out adapted --seed 2 \
+         --steps 3 --batch 4 --lr 1e-3 --validations 1 --valid-tokens 300",
+    );
+    let compare = place.result("compare --before model --after adapted --text languages/lambda-0.5");
+    for key in ["delta", "delta_ci95", "handful", "without", "classes", "passages"] {
+        assert_eq!(row("half", 2)[key], compare[key], "{key}");
+    }
+    assert_ne!(row("half", 1)["delta"], compare["delta"], "another seed is another order of blocks");
+
+    let similarity = place.result(
+        "similarity --features model:model --reference languages/base --domain languages/lambda-0 languages/lambda-0.5 \
+         --chunk 32 --samples 30 --reference-samples 60",
+    );
+    for (at, domain) in ["lambda-0", "half"].into_iter().enumerate() {
+        for key in ["samples", "mmd2", "frechet", "centroid_cosine", "energy", "unigram_js", "vocabulary_overlap"] {
+            assert_eq!(row(domain, 1)["similarity"][key], similarity["domains"][at][key], "{domain} {key}");
+            assert_eq!(results["null"][0]["distances"][key], similarity["null"][key], "null {key}");
+        }
+    }
+}
+
+#[test]
+fn a_finished_study_run_again_does_nothing_and_says_the_same() {
+    let place = planned(STUDY);
+    let first = place.result(RUN);
+    let (bytes, before) = (place.read("study/results.json"), tasks(&place));
+    assert_eq!(before.len(), TASKS);
+    let status = place.result("study status study");
+    assert_eq!((&status["done"], &status["of"]), (&json!(TASKS), &json!(TASKS)));
+
+    assert_eq!(place.result(RUN), first);
+    assert_eq!(place.read("study/results.json"), bytes);
+    assert_eq!(tasks(&place), before, "no task's folder is touched");
+
+    // The report comes from the tasks alone: neither models nor texts are needed.
+    fs::remove_dir_all(place.path("model")).unwrap();
+    fs::remove_dir_all(place.path("languages")).unwrap();
+    let (csv, page) = (place.read("study/results.csv"), place.read("study/report.html"));
+    for file in ["results.json", "results.csv", "report.html"] {
+        fs::remove_file(place.path("study").join(file)).unwrap();
+    }
+    fs::remove_dir_all(place.path("study/plots")).unwrap();
+    assert_eq!(place.result("study report study"), first);
+    assert_eq!(place.read("study/results.json"), bytes);
+    assert_eq!((place.read("study/results.csv"), place.read("study/report.html")), (csv, page));
+    assert!(place.path("study/plots").exists());
+}
+
+#[test]
+fn a_task_that_is_removed_is_the_only_one_done_again() {
+    let place = planned(STUDY);
+    let first = place.result(RUN);
+    let before = tasks(&place);
+    let gone = names(&before, "adapt-golden-half").pop_first().unwrap();
+    fs::remove_dir_all(place.path("study/tasks").join(&gone)).unwrap();
+
+    let status = place.result("study status study");
+    assert_eq!((&status["done"], &status["of"]), (&json!(TASKS - 1), &json!(TASKS)));
+    let missing: Vec<_> = status["tasks"].as_array().unwrap().iter().filter(|task| task["done"] == false).collect();
+    assert_eq!(missing.len(), 1);
+    let label = missing[0]["task"].clone();
+    assert!(label.as_str().unwrap().starts_with("golden adapted to half (full, seed "), "{label}");
+
+    // A report of what is there says what is not.
+    let partial = place.result("study report study");
+    assert_eq!((&partial["missing"], partial["rows"].as_array().unwrap().len()), (&json!([label]), 7));
+
+    assert_eq!(untimed(place.result(RUN)), untimed(first));
+    let mut after = tasks(&place);
+    assert!(after.remove(&gone).is_some());
+    let mut before = before;
+    before.remove(&gone);
+    assert_eq!(after, before);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_study_goes_on_and_finds_the_same() {
+    // Long adaptations, so that one is hit in the middle.
+    let study = STUDY.replace("seeds = [1, 2]", "seeds = [1]").replace("steps = 3", "steps = 12");
+    let whole = planned(&study).result(RUN);
+
+    let place = planned(&study);
+    let first_adaptation = || tasks_done(&place, "adapt-") > 0;
+    let said = place.interrupted(RUN, |_| first_adaptation()).expect("three adaptations are left");
+    assert_eq!((said.status, said.out.as_str()), (Some(130), ""), "{}", said.err);
+    let last = said.err.lines().last().unwrap();
+    assert!(last.starts_with("odyssey: interrupted: golden adapted to "), "{last}");
+    assert!(last.ends_with("stay in study, give the same command again to go on"), "{last}");
+
+    let status = place.result("study status study");
+    assert_eq!(status["of"], TASKS - 4);
+    assert_eq!(status["done"], tasks_done(&place, ""), "what waits to go on is not done");
+    assert!(status["done"].as_u64() < status["of"].as_u64());
+
+    let kept = tasks(&place).into_iter().filter(|(name, _)| !name.ends_with(".checkpoint")).collect::<BTreeMap<_, _>>();
+    assert_eq!(untimed(place.result(RUN)), untimed(whole));
+    let after = tasks(&place);
+    assert!(kept.iter().all(|(name, changed)| after[name] == *changed), "what was done is not done again");
+    assert!(after.keys().all(|name| !name.ends_with(".checkpoint") && !name.starts_with('.')), "{after:?}");
+}
+
+/// Finished tasks of a kind.
+#[cfg(unix)]
+fn tasks_done(place: &Place, kind: &str) -> usize {
+    let Ok(entries) = fs::read_dir(place.path("study/tasks")) else { return 0 };
+    let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(kind) && !name.starts_with('.') && !name.ends_with(".checkpoint")).count()
+}
+
+#[test]
+fn another_seed_or_rate_leaves_what_comes_before_adaptation_as_it_is() {
+    let place = planned(STUDY);
+    place.result(RUN);
+    let first = tasks(&place);
+
+    for (from, to, new) in [("[1, 2]", "[2, 3]", 4), ("lr = 1e-3", "lr = 1e-4", 8)] {
+        let before = tasks(&place);
+        place.write("study.toml", STUDY.replace(from, to));
+        let results = place.result(RUN);
+        assert_eq!(results["rows"].as_array().unwrap().len(), 8);
+        let after = tasks(&place);
+        assert!(before.iter().all(|(name, changed)| after[name] == *changed), "old results stay");
+        for kind in ["reference", "zero-shot", "similarity"] {
+            assert_eq!(names(&after, kind), names(&first, kind));
+        }
+        let added = names(&after, "adapt").difference(&names(&before, "adapt")).count();
+        assert_eq!(added, new, "{to}");
+    }
+
+    // Back at the first study everything is there.
+    place.write("study.toml", STUDY);
+    let before = tasks(&place);
+    place.result(RUN);
+    assert_eq!(tasks(&place), before);
+}
+
+#[test]
+fn another_text_or_recipe_of_evaluation_makes_new_tasks() {
+    let study = one_domain("languages/lambda-0");
+    let place = planned(&study);
+    let first = place.result(RUN);
+    let before = tasks(&place);
+
+    place.write("study.toml", format!("evaluation = {{ context = 32 }}\n{study}"));
+    place.result(RUN);
+    let after = tasks(&place);
+    for (kind, count) in [("reference", 1), ("similarity", 1), ("zero-shot", 2), ("adapt", 2)] {
+        assert_eq!(names(&after, kind).len(), count, "{kind}");
+    }
+    assert!(before.iter().all(|(name, changed)| after[name] == *changed));
+
+    place.write("study.toml", &study);
+    let test = [place.read("languages/lambda-0/test.txt"), place.read("languages/lambda-1/test.txt")].join(&b"\n"[..]);
+    place.write("languages/lambda-0/test.txt", test);
+    let second = place.result(RUN);
+    assert_ne!(second["rows"][0]["zero_shot_ppl"], first["rows"][0]["zero_shot_ppl"]);
+    assert_eq!(second["rows"][0]["train_loss"], first["rows"][0]["train_loss"]);
+}
+
+/// A study of one domain and one seed.
+fn one_domain(path: &str) -> String {
+    let (head, _) = STUDY.split_once("[[domains]]").unwrap();
+    let (_, strategies) = STUDY.split_once("[[strategies]]").unwrap();
+    let head = head.replace("[1, 2]", "[1]");
+    format!("{head}\n[[domains]]\npath = {path:?}\n\n[[strategies]]{strategies}")
+}
+
+#[test]
+fn a_broken_result_of_a_task_is_named() {
+    let place = planned(&one_domain("languages/lambda-0"));
+    let whole = place.result(RUN);
+    for (kind, file) in [
+        ("reference", "reference.json"),
+        ("zero-shot", "eval.json"),
+        ("similarity", "similarity.json"),
+        ("adapt", "adapt.json"),
+    ] {
+        let folder = names(&tasks(&place), kind).pop_first().unwrap();
+        let name = format!("study/tasks/{folder}/{file}");
+        let bytes = place.read(&name);
+        for content in [&bytes[..bytes.len() / 2], b"{}", b"", b"\xff"] {
+            place.write(&name, content);
+            for command in [RUN, "study report study"] {
+                place.refused(command, &[&folder, file]);
+            }
+        }
+        fs::remove_file(place.path(&name)).unwrap();
+        place.refused("study report study", &[&folder, file, "no such file"]);
+        place.write(&name, bytes);
+    }
+
+    // What later tasks read of earlier ones is checked too.
+    for (kind, file, dependent) in
+        [("reference", "sample.safetensors", "similarity"), ("zero-shot", "per_token.safetensors", "adapt")]
+    {
+        let name = format!("study/tasks/{}/{file}", names(&tasks(&place), kind).pop_first().unwrap());
+        let bytes = place.read(&name);
+        place.write(&name, &bytes[..bytes.len() - 1]);
+        let dependent = names(&tasks(&place), dependent).pop_first().unwrap();
+        fs::remove_dir_all(place.path("study/tasks").join(dependent)).unwrap();
+        place.refused(RUN, &[file]);
+        place.write(&name, bytes);
+        assert_eq!(untimed(place.result(RUN)), untimed(whole.clone()));
+    }
+
+    place.write("study/plan.json", "{");
+    for command in ["status", "report"] {
+        place.refused(&format!("study {command} study"), &["plan.json: "]);
+    }
+}
+
+#[test]
+fn a_domain_in_one_file_is_split_by_document_the_same_way_wherever_it_is() {
+    let documents = |place: &Place| -> Vec<String> {
+        let text = ["train", "valid", "test"].map(|split| {
+            String::from_utf8(place.read(&format!("languages/lambda-0/{split}.txt"))).unwrap().trim().to_owned()
+        });
+        // Shorter pieces, one sentence each, so that every split gets some.
+        let joined = text.join("\n").replace("\n\n", "\n");
+        joined.split('\n').map(str::to_owned).collect()
+    };
+    let run = |write: &dyn Fn(&Place) -> String| {
+        let place = Place::with_languages();
+        let name = write(&place);
+        place.write("study.toml", one_domain(&name));
+        let mut results = untimed(place.result(RUN));
+        results["settings"].take(); // it holds the path
+        results
+    };
+    let plain = run(&|place| {
+        place.write("mixed.txt", documents(place).join("\n\n"));
+        "mixed.txt".into()
+    });
+    let lines = run(&|place| {
+        let lines = documents(place).iter().map(|text| json!({ "text": text }).to_string() + "\n").collect::<String>();
+        fs::create_dir(place.path("elsewhere")).unwrap();
+        place.write("elsewhere/mixed.jsonl", lines);
+        "elsewhere/mixed.jsonl".into()
+    });
+    assert_eq!(plain, lines);
+
+    // About a tenth is the test split: no document stands in two, and none is lost.
+    let place = Place::with_languages();
+    let total: usize = documents(&place).iter().map(|text| text.split_whitespace().count()).sum();
+    let tested = number(&plain["rows"][0]["test_tokens"]) / total as f64;
+    assert!((0.05..0.2).contains(&tested), "{tested}");
+}
+
+#[test]
+fn an_adaptation_that_diverges_does_not_break_the_study() {
+    let place = planned(&one_domain("languages/lambda-1").replace("lr = 1e-3", "lr = 1e4"));
+    let results = place.result(RUN);
+    assert_eq!(results["rows"][0]["adapted_ppl"], Value::Null, "beyond the range of numbers");
+    assert!(number(&results["rows"][0]["delta"]) > 709.0);
+    assert_eq!(place.result("study report study"), results);
+    assert!(place.odyssey("study report study").out.contains("lambda-1"));
+}
