@@ -13,7 +13,7 @@ use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
 use odyssey::model::LoadedModel;
 use odyssey::model::parameters::to_host;
 use odyssey::progress::Silent;
-use odyssey::text::{DocumentRule, Domain, Split, StreamOptions, TokenStream};
+use odyssey::text::{DocumentRule, Domain, Split, StreamOptions};
 
 use common::{id_stream as stream, model_folder, test_data};
 

@@ -3,14 +3,50 @@
 #[path = "common/cli.rs"]
 mod cli;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
-use cli::{Place, assert_has, numbers, tensors, write_tensors};
-use safetensors::Dtype;
+use cli::{Place, assert_has};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 
 const EVAL: &str = "eval --model model --text test.jsonl";
 const ADAPT: &str = "adapt --model model --train train.jsonl --valid valid.jsonl --out adapted --batch 4";
+
+/// Sets `key` of a model's `config.json`; null removes it.
+fn configure(place: &Place, model: &str, key: &str, value: Value) {
+    let name = format!("{model}/config.json");
+    let mut config = place.json(&name);
+    match value {
+        Value::Null => drop(config.as_object_mut().unwrap().shift_remove(key)),
+        value => config[key] = value,
+    }
+    place.write(&name, config.to_string());
+}
+
+/// A tensor of a file: type, shape, bytes.
+type RawTensor = (Dtype, Vec<usize>, Vec<u8>);
+
+/// The tensors of a safetensors file by name.
+fn tensors(path: &Path) -> BTreeMap<String, RawTensor> {
+    let bytes = fs::read(path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let raw = |(name, view): (_, TensorView<'_>)| (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()));
+    tensors.tensors().into_iter().map(raw).collect()
+}
+
+/// Writes a safetensors file.
+fn write_tensors(path: &Path, tensors: &BTreeMap<String, RawTensor>) {
+    let view = |(dtype, shape, bytes)| TensorView::new(dtype, shape, bytes).unwrap();
+    let views = tensors.iter().map(|(name, (dtype, shape, bytes))| (name, view((*dtype, shape.clone(), bytes))));
+    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+/// The numbers of a tensor.
+fn numbers<T: bytemuck::Pod>((_, _, bytes): &RawTensor) -> Vec<T> {
+    bytemuck::pod_collect_to_vec(bytes)
+}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Bad input: status 2, one line that names the place, the fault and the cure, and nothing left behind.
@@ -31,7 +67,7 @@ fn a_model_folder_that_is_none_is_refused() {
 fn a_configuration_without_a_needed_key_is_refused_by_the_keys_name() {
     for key in ["model_type", "vocab_size", "n_positions", "n_embd", "n_layer", "n_head"] {
         let place = Place::with_model();
-        place.configure("model", key, Value::Null);
+        configure(&place, "model", key, Value::Null);
         place.refused(EVAL, &["config.json: ", &format!("`{key}`")]);
     }
     let place = Place::with_model();
@@ -46,7 +82,7 @@ fn a_configuration_without_a_needed_key_is_refused_by_the_keys_name() {
 #[test]
 fn an_unknown_architecture_is_refused_and_the_known_ones_named() {
     let place = Place::with_model();
-    place.configure("model", "model_type", json!("mamba"));
+    configure(&place, "model", "model_type", json!("mamba"));
     place.refused(EVAL, &["config.json: `model_type` is \"mamba\"", "\"gpt2\"", "\"llama\""]);
 }
 
@@ -70,7 +106,7 @@ fn a_setting_that_changes_the_mathematics_is_refused_by_name_and_value() {
     ] {
         let name = format!("{model}/config.json");
         let whole = place.read(&name);
-        place.configure(model, key, value);
+        configure(&place, model, key, value);
         place.refused(&format!("eval --model {model} --text test.jsonl"), &["config.json: ", key, says]);
         place.write(&name, whole);
         // The same folder without the setting is read.
@@ -89,7 +125,7 @@ fn sizes_that_do_not_go_together_are_refused() {
         ("eos_token_id", json!("end"), "`eos_token_id` is \"end\""),
     ] {
         let place = Place::with_model();
-        place.configure("model", key, value);
+        configure(&place, "model", key, value);
         place.refused(EVAL, &["config.json: ", says]);
     }
 }
@@ -766,7 +802,7 @@ fn best_holds_the_weights_of_the_best_validation_where_it_is_not_the_last() {
 #[test]
 fn an_adapted_folder_is_a_model_in_f32_with_its_tokenizer() {
     let place = Place::with_languages();
-    place.configure("model", "torch_dtype", json!("float16"));
+    configure(&place, "model", "torch_dtype", json!("float16"));
     place.write("model/generation_config.json", "{}");
     let result = place.result(
         "adapt --model model --train languages/lambda-1 --valid languages/lambda-1 --out adapted --steps 20 --batch 8 \
@@ -827,7 +863,7 @@ fn an_interrupted_adaptation_goes_on_to_the_same_bits() {
     assert!((1..60).contains(&step));
     assert!(last.contains("saved in adapted.checkpoint") && last.contains("--resume"), "{last}");
     let left: Vec<_> = place.listing().difference(&before).cloned().collect();
-    assert_eq!(left, [std::path::PathBuf::from("adapted.checkpoint")], "nothing but the checkpoint is left");
+    assert_eq!(left, [Path::new("adapted.checkpoint")], "nothing but the checkpoint is left");
 
     // Other settings, another base, another text or a checkpoint cut short are another run, and the difference is said.
     let another = "adapted.checkpoint: is of another run: ";

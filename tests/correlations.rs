@@ -3,7 +3,7 @@
 use odyssey::compare::Handful;
 use odyssey::similarity::Distances;
 use odyssey::stats;
-use odyssey::study::{Correlation, Row, correlations::correlate};
+use odyssey::study::{Correlation, Row, correlate};
 
 /// A row with a distance `mmd2` and a similarity `centroid_cosine`.
 fn row(domain: &str, group: &str, seed: u64, delta: f64, mmd2: f64) -> Row {

@@ -62,8 +62,9 @@ fn planned(study: &str) -> Place {
 /// The folders of tasks with the time of the latest change in each, by name.
 fn tasks(place: &Place) -> BTreeMap<String, SystemTime> {
     let changed = |path: PathBuf| fs::metadata(path).unwrap().modified().unwrap();
-    let folders = fs::read_dir(place.path("study/tasks")).unwrap().map(|entry| entry.unwrap().path());
-    folders
+    let entries = fs::read_dir(place.path("study/tasks")).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .filter(|path| path.is_dir()) // a checkpoint is no task
         .map(|folder| {
             let files = fs::read_dir(&folder).unwrap().map(|entry| changed(entry.unwrap().path()));
             let latest = files.chain([changed(folder.clone())]).max().unwrap();
@@ -248,19 +249,21 @@ fn an_interrupted_study_goes_on_and_finds_the_same() {
     assert_eq!(status["done"], tasks_done(&place, ""), "what waits to go on is not done");
     assert!(status["done"].as_u64() < status["of"].as_u64());
 
-    let kept = tasks(&place).into_iter().filter(|(name, _)| !name.ends_with(".checkpoint")).collect::<BTreeMap<_, _>>();
+    let kept = tasks(&place);
     assert_eq!(untimed(place.result(RUN)), untimed(whole));
     let after = tasks(&place);
     assert!(kept.iter().all(|(name, changed)| after[name] == *changed), "what was done is not done again");
-    assert!(after.keys().all(|name| !name.ends_with(".checkpoint") && !name.starts_with('.')), "{after:?}");
+    let left = fs::read_dir(place.path("study/tasks")).unwrap().count();
+    assert_eq!((after.len(), left), (TASKS - 4, TASKS - 4), "neither checkpoints nor scratch folders are left");
 }
 
-/// Finished tasks of a kind.
+/// Finished tasks of a kind, also where there are none yet.
 #[cfg(unix)]
 fn tasks_done(place: &Place, kind: &str) -> usize {
-    let Ok(entries) = fs::read_dir(place.path("study/tasks")) else { return 0 };
-    let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-    names.filter(|name| name.starts_with(kind) && !name.starts_with('.') && !name.ends_with(".checkpoint")).count()
+    match place.path("study/tasks").exists() {
+        true => names(&tasks(place), kind).iter().filter(|name| !name.starts_with('.')).count(),
+        false => 0,
+    }
 }
 
 #[test]
@@ -349,12 +352,15 @@ fn a_broken_result_of_a_task_is_named() {
     for (kind, file, dependent) in
         [("reference", "sample.safetensors", "similarity"), ("zero-shot", "per_token.safetensors", "adapt")]
     {
-        let name = format!("study/tasks/{}/{file}", names(&tasks(&place), kind).pop_first().unwrap());
+        let folder = names(&tasks(&place), kind).pop_first().unwrap();
+        let name = format!("study/tasks/{folder}/{file}");
         let bytes = place.read(&name);
         place.write(&name, &bytes[..bytes.len() - 1]);
         let dependent = names(&tasks(&place), dependent).pop_first().unwrap();
         fs::remove_dir_all(place.path("study/tasks").join(dependent)).unwrap();
-        place.refused(RUN, &[file]);
+        let said = place.odyssey(&format!("{RUN} --quiet"));
+        assert_eq!((said.status, said.out.as_str(), said.err.lines().count()), (Some(2), "", 1), "{}", said.err);
+        assert!(said.err.contains(&folder) && said.err.contains(file), "{}", said.err);
         place.write(&name, bytes);
         assert_eq!(untimed(place.result(RUN)), untimed(whole.clone()));
     }

@@ -95,7 +95,8 @@ pub struct Resumable<'a> {
     pub path: &'a Path,
     /// Whether to go on from it where it exists.
     pub resume: bool,
-    /// Steps between checkpoints; at an interruption one is always written.
+    /// Steps between checkpoints. One is also written at an interruption and at the end: remove it once the result is
+    /// whole elsewhere.
     pub every: Option<u64>,
     /// How to go on, said when the run is interrupted.
     pub how_to_resume: &'a str,
@@ -197,21 +198,22 @@ pub fn adapt(
         let rate = tokens as f64 / started.elapsed().as_secs_f64();
         monitor.advance(1, &format!("loss {:.3}, {rate:.0} tokens/s", done.loss));
 
-        if let Some(resumable) = resumable {
-            let seconds = seconds_before + started.elapsed().as_secs_f64();
-            let stopped = monitor.stopped() && state.step < steps;
-            if stopped || resumable.every.is_some_and(|every| state.step.is_multiple_of(every.max(1))) {
-                state.checkpoint(seconds, &determined_by).write(resumable.path)?;
+        let stopped = monitor.stopped() && state.step < steps;
+        if let Some(Resumable { path, every, how_to_resume, .. }) = resumable {
+            // The finished state is kept too: what follows, scoring or writing, may still be interrupted or fail.
+            let due = every.is_some_and(|every| state.step.is_multiple_of(every.max(1))) || state.step == steps;
+            if stopped || due {
+                let seconds = seconds_before + started.elapsed().as_secs_f64();
+                state.checkpoint(seconds, &determined_by).write(path)?;
             }
             if stopped {
                 return Err(Error::Interrupted(format!(
-                    "stopped after step {} of {steps}, saved in {}; {}",
+                    "stopped after step {} of {steps}, saved in {}; {how_to_resume}",
                     state.step,
-                    resumable.path.display(),
-                    resumable.how_to_resume
+                    path.display(),
                 )));
             }
-        } else if monitor.stopped() {
+        } else if stopped {
             return Err(Error::Interrupted(format!("stopped after step {} of {steps}; nothing was saved", state.step)));
         }
     }

@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, default_value_t = 42)]
     seed: u64,
     /// Also save where the run is every N steps.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: Option<u64>,
     /// Go on from the checkpoint of an interrupted run.
     #[arg(long)]
@@ -65,6 +65,9 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
             "give --resume to go on from it, or remove it to start again",
         ));
     }
+    if args.resume && !checkpoint.exists() {
+        common.say(&format!("there is no {} to go on from: starting anew", checkpoint.display()));
+    }
     let chosen = common.open_device()?;
     let base = LoadedModel::open(&args.model, &chosen.device)?;
     let tokenizer = base.tokenizer()?;
@@ -83,7 +86,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let mut adapted = adapt(&base, train, &valid, &args.settings, args.seed, Some(resumable), &mut monitor)?;
     drop(monitor);
     write(&mut adapted, &base, &args.out)?;
-    let _ = std::fs::remove_file(&checkpoint); // there only if the run was saved on the way
+    let _ = std::fs::remove_file(&checkpoint); // its result is whole now
     output::result(common, &adapted.result, || table(&adapted.result))
 }
 

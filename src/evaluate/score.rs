@@ -107,7 +107,7 @@ pub fn score(
         }
         monitor.advance(scored, "");
         if monitor.stopped() {
-            return Err(Error::Interrupted("evaluation stopped; nothing was written".into()));
+            return Err(Error::Interrupted("stopped while scoring, which starts anew".into()));
         }
     }
     Ok(nll)

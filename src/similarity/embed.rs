@@ -102,7 +102,7 @@ fn features(
         values.extend(to_host(hidden.mean_dim(1).flatten(0, 2))?);
         monitor.advance(batch.len() as u64, "");
         if monitor.stopped() {
-            return Err(Error::Interrupted("embedding stopped; nothing was written".into()));
+            return Err(Error::Interrupted("stopped while embedding, which starts anew".into()));
         }
     }
     monitor.end();

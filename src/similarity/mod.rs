@@ -90,13 +90,13 @@ impl Reference {
         };
         let both = || Ok((self.sample.features.as_ref()?, domain.features.as_ref()?));
         let both = both().map_err(|reason: &String| reason.clone());
-        let lexical = |f: fn(&Unigrams, &Unigrams) -> Result<f64>| text(f(&domain.unigrams, &self.sample.unigrams));
-
         let mmd2 = both.clone().and_then(|(x, y)| text(mmd::mmd2(x, y, self.sigma.clone()?)));
         let frechet = both.clone().and_then(|(_, y)| {
             let reference = self.gaussian.as_ref().map_err(String::clone)?;
             Ok(text(frechet::frechet(reference, &text(Gaussian::fit(y))?))?.distance)
         });
+        // Any two corpora share all of a small vocabulary, so only its more frequent part is compared.
+        let top_types = lexical::TOP_TYPES.min(self.vocabulary / 4);
         Distances {
             samples: domain.features.as_ref().map_or(0, |f| f.samples),
             mmd2: keep("mmd2", mmd2),
@@ -106,14 +106,14 @@ impl Reference {
                 both.clone().and_then(|(x, y)| text(features::centroid_cosine(x, y))),
             ),
             energy: keep("energy", both.and_then(|(x, y)| text(energy::energy_distance(x, y)))),
-            unigram_js: keep("unigram_js", lexical(lexical::jensen_shannon)),
+            unigram_js: keep("unigram_js", text(lexical::jensen_shannon(&domain.unigrams, &self.sample.unigrams))),
             unigram_cross_entropy: keep(
                 "unigram_cross_entropy",
                 text(lexical::cross_entropy(&domain.unigrams, &self.sample.unigrams, self.vocabulary)),
             ),
             vocabulary_overlap: keep(
                 "vocabulary_overlap",
-                lexical(|a, b| lexical::vocabulary_overlap(a, b, lexical::TOP_TYPES)),
+                text(lexical::vocabulary_overlap(&domain.unigrams, &self.sample.unigrams, top_types)),
             ),
             newline_rate: Some(domain.newline_rate),
             reasons,

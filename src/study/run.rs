@@ -206,12 +206,8 @@ impl<'a> Runner<'a> {
         let valid = self.split(task, loaded, Split::Valid, &config.text.stream())?;
 
         let checkpoint = self.checkpoint(task);
-        let resumable = Resumable {
-            path: &checkpoint,
-            resume: true,
-            every: None,
-            how_to_resume: "the study goes on from there",
-        };
+        let resumable =
+            Resumable { path: &checkpoint, resume: true, every: None, how_to_resume: "the study goes on from there" };
         let adapted = adapt(&loaded.base, train, &valid, &strategy.recipe, task.seed, Some(resumable), monitor)?;
         let (scored, after) = self.score_test(task, loaded, &adapted.last, monitor)?;
 
@@ -238,7 +234,7 @@ impl<'a> Runner<'a> {
             per_token::write(&folder.join("per_token.safetensors"), &scored, &result.after)?;
             files::write_json(&folder.join("adapt.json"), &result)
         })?;
-        let _ = std::fs::remove_file(&checkpoint); // there only where the run was interrupted
+        let _ = std::fs::remove_file(&checkpoint); // its result is whole now
         Ok(())
     }
 

@@ -1,13 +1,12 @@
 //! Runs the real binary in a folder of its own, and makes what it reads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use assert_cmd::Command;
 use odyssey::synth::{Sizes, Splits, write_family};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -75,17 +74,6 @@ impl Place {
 
     pub fn json(&self, name: &str) -> Value {
         serde_json::from_slice(&self.read(name)).unwrap()
-    }
-
-    /// Sets `key` of a model's `config.json`; null removes it.
-    pub fn configure(&self, model: &str, key: &str, value: Value) {
-        let name = format!("{model}/config.json");
-        let mut config = self.json(&name);
-        match value {
-            Value::Null => drop(config.as_object_mut().unwrap().shift_remove(key)),
-            value => config[key] = value,
-        }
-        self.write(&name, config.to_string());
     }
 
     /// Runs a command line, words separated by spaces. One that hangs fails.
@@ -195,29 +183,6 @@ pub fn id_documents(seed: u64, documents: usize) -> String {
     };
     let document = |_| json!({ "ids": (0..50).map(|_| next()).collect::<Vec<_>>() }).to_string() + "\n";
     (0..documents).map(document).collect()
-}
-
-/// A tensor of a file: type, shape, bytes.
-pub type RawTensor = (Dtype, Vec<usize>, Vec<u8>);
-
-/// The tensors of a safetensors file by name.
-pub fn tensors(path: &Path) -> BTreeMap<String, RawTensor> {
-    let bytes = fs::read(path).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let raw = |(name, view): (_, TensorView<'_>)| (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()));
-    tensors.tensors().into_iter().map(raw).collect()
-}
-
-/// Writes a safetensors file.
-pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, RawTensor>) {
-    let view = |(dtype, shape, bytes)| TensorView::new(dtype, shape, bytes).unwrap();
-    let views = tensors.iter().map(|(name, (dtype, shape, bytes))| (name, view((*dtype, shape.clone(), bytes))));
-    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
-}
-
-/// The numbers of a tensor.
-pub fn numbers<T: bytemuck::Pod>((_, _, bytes): &RawTensor) -> Vec<T> {
-    bytemuck::pod_collect_to_vec(bytes)
 }
 
 /// Asserts that `value` has something other than null at each of these JSON pointers.
