@@ -14,7 +14,8 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 use super::data::MicroBatch;
 use crate::error::Result;
-use crate::evaluate::score::{ChunkLogits, head_chunk};
+use crate::evaluate::score::{ChunkSoftmax, head_chunk};
+use crate::model::layers::within;
 use crate::model::{LanguageModel, token_ids};
 
 /// What is minimised.
@@ -34,47 +35,58 @@ impl Objective {
     ///
     /// `model` must be on an autodiff device.
     pub fn backward(&self, model: &LanguageModel, batch: &MicroBatch, step_weight: f64) -> Result<Backward> {
-        let head = model.head(); // [V, C]
-        let device = head.device().inner();
+        let head = model.head();
+        let head_now = head.inner();
+        let device = head_now.pieces[0].device();
         let inputs: Vec<&[u32]> = batch.inputs.iter().map(Vec::as_slice).collect();
         let hidden = model.hidden_states(token_ids(&inputs, &device));
         let [batch_size, time, channels] = hidden.dims();
         let positions = batch_size * time;
         let hidden = hidden.reshape([positions, channels]);
+        let hidden_now = hidden.clone().inner();
 
         let targets: Vec<i32> = batch.targets.iter().map(|&id| id as i32).collect();
         let targets: Tensor<2, Int> = Tensor::from_data(TensorData::new(targets, [positions, 1]), &device);
         let scale: Vec<f32> = batch.weights.iter().map(|&w| (f64::from(w) / step_weight) as f32).collect();
         let scale: Tensor<2> = Tensor::from_data(TensorData::new(scale, [positions, 1]), &device);
 
-        let (hidden_now, head_now) = (hidden.clone().inner(), head.clone().inner());
-        let chunk = head_chunk(head_now.dims()[0]);
+        let chunk = head_chunk(head_now.rows());
         let mut losses = Vec::new();
         let mut hidden_gradients = Vec::new();
-        let mut head_gradient: Option<Tensor<2>> = None;
+        let mut head_gradients: Vec<Option<Tensor<2>>> = vec![None; head_now.pieces.len()];
         for start in (0..positions).step_by(chunk) {
             let count = chunk.min(positions - start);
             let hidden = hidden_now.clone().narrow(0, start, count); // [n, C]
             let targets = targets.clone().narrow(0, start, count); // [n, 1]
             let scale = scale.clone().narrow(0, start, count); // [n, 1]
 
-            let logits = ChunkLogits::new(hidden.clone(), head_now.clone());
-            losses.push((logits.nll(targets.clone()) * scale.clone()).sum());
-            // ∂L/∂logits = w/Σw · (softmax − onehot(target))
-            let gradient = (logits.softmax * scale.clone()).scatter(1, targets, scale.neg(), IndexingUpdateOp::Add); // [n, V]
-
-            hidden_gradients.push(gradient.clone().matmul(head_now.clone()));
-            let part = gradient.transpose().matmul(hidden);
-            head_gradient = Some(match head_gradient {
-                Some(sum) => sum + part,
-                None => part,
+            let ChunkSoftmax { pieces, nll } = ChunkSoftmax::new(hidden.clone(), &head_now, targets.clone());
+            losses.push((nll * scale.clone()).sum());
+            let mut hidden_gradient: Option<Tensor<2>> = None;
+            for (i, (softmax, start)) in pieces.into_iter().zip(head_now.starts()).enumerate() {
+                let (local, inside) = within(targets.clone(), start, softmax.dims()[1]);
+                // ∂L/∂logits = w/Σw · (softmax − onehot(target))
+                let gradient =
+                    (softmax * scale.clone()).scatter(1, local, inside * scale.clone().neg(), IndexingUpdateOp::Add);
+                accumulate(&mut hidden_gradient, gradient.clone().matmul(head_now.pieces[i].clone()));
+                accumulate(&mut head_gradients[i], gradient.transpose().matmul(hidden.clone()));
+            }
+            hidden_gradients.extend(hidden_gradient);
+        }
+        let linear = (hidden * Tensor::cat(hidden_gradients, 0)).sum();
+        let linear =
+            head.pieces.into_iter().zip(head_gradients).fold(linear, |sum, (piece, gradient)| match gradient {
+                Some(gradient) => sum + (piece * gradient).sum(),
+                None => sum,
             });
-        }
-        let mut linear = (hidden * Tensor::cat(hidden_gradients, 0)).sum();
-        if let Some(head_gradient) = head_gradient {
-            linear = linear + (head * head_gradient).sum();
-        }
         let gradients = model.gradients(linear.backward());
         Ok(Backward { loss: Tensor::cat(losses, 0).sum(), gradients })
     }
+}
+
+fn accumulate<const D: usize>(sum: &mut Option<Tensor<D>>, part: Tensor<D>) {
+    *sum = Some(match sum.take() {
+        Some(sum) => sum + part,
+        None => part,
+    });
 }

@@ -5,8 +5,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::protocol::Window;
 use crate::error::{Error, Result};
+use crate::model::layers::within;
 use crate::model::parameters::to_host;
-use crate::model::{LanguageModel, token_ids};
+use crate::model::{LanguageModel, Table, token_ids};
 use crate::progress::Monitor;
 
 /// Logits held at once, at most: 32 MiB of f32. Memory does not grow with vocabulary × tokens.
@@ -17,41 +18,54 @@ pub fn head_chunk(vocabulary: usize) -> usize {
     (LOGITS_AT_ONCE / vocabulary.max(1)).max(1)
 }
 
-/// Logits of one chunk of positions and their softmax, the start of both the loss and its gradient.
-pub struct ChunkLogits {
-    logits: Tensor<2>,
-    /// p of every token at every position, `[n, vocab]`.
-    pub softmax: Tensor<2>,
+/// The softmax over the vocabulary of one chunk of positions, the start of both the loss and its gradient. Computed
+/// piece by piece of the head.
+pub struct ChunkSoftmax {
+    /// p of the tokens of each piece of the head, `[n, rows of the piece]`.
+    pub pieces: Vec<Tensor<2>>,
+    /// −ln p of each position's target, nats: `[n, 1]`.
+    pub nll: Tensor<2>,
 }
 
-impl ChunkLogits {
-    /// From hidden states `[n, channels]` and the head `[vocab, channels]`.
-    pub fn new(hidden: Tensor<2>, head: Tensor<2>) -> Self {
-        let logits = hidden.matmul(head.transpose());
-        Self { softmax: softmax(logits.clone(), 1), logits }
-    }
-
-    /// −ln p of each row's target, `[n, 1]`; targets are `[n, 1]`.
+impl ChunkSoftmax {
+    /// From hidden states `[n, channels]`, the head `[vocab, channels]` and targets `[n, 1]`.
     ///
-    /// The normaliser comes from the likeliest token, whose probability is at least 1/vocab: ln Z = max − ln p_max. The
-    /// target's own probability may round to 0, where its logarithm would be lost.
-    pub fn nll(&self, targets: Tensor<2, Int>) -> Tensor<2> {
-        let normaliser = self.logits.clone().max_dim(1) - self.softmax.clone().max_dim(1).log();
-        normaliser - self.logits.clone().gather(1, targets)
+    /// ln Z comes from the likeliest token of a piece, whose probability within it is at least 1/rows: ln Z = max − ln
+    /// p_max. The target's own probability may round to 0, where its logarithm would be lost.
+    pub fn new(hidden: Tensor<2>, head: &Table, targets: Tensor<2, Int>) -> Self {
+        let mut pieces = Vec::new();
+        let mut normalisers = Vec::new(); // ln Z of each piece, [n, 1]
+        let mut target_logits = Vec::new(); // the target's logit where it lies in the piece, else 0: [n, 1]
+        for (piece, start) in head.pieces.iter().zip(head.starts()) {
+            let logits = hidden.clone().matmul(piece.clone().transpose());
+            let probabilities = softmax(logits.clone(), 1);
+            normalisers.push(logits.clone().max_dim(1) - probabilities.clone().max_dim(1).log());
+            let (local, inside) = within(targets.clone(), start, piece.dims()[0]);
+            target_logits.push(logits.gather(1, local) * inside);
+            pieces.push(probabilities);
+        }
+        if let ([normaliser], [target]) = (normalisers.as_slice(), target_logits.as_slice()) {
+            return Self { pieces, nll: normaliser.clone() - target.clone() };
+        }
+        let normalisers = Tensor::cat(normalisers, 1); // [n, pieces]
+        let largest = normalisers.clone().max_dim(1);
+        let whole = (normalisers.clone() - largest.clone()).exp().sum_dim(1).log() + largest; // ln Z, [n, 1]
+        let shares = (normalisers - whole.clone()).exp(); // Z of the piece over Z
+        let pieces = pieces.into_iter().enumerate().map(|(i, p)| p * shares.clone().narrow(1, i, 1)).collect();
+        Self { pieces, nll: whole - Tensor::cat(target_logits, 1).sum_dim(1) }
     }
 }
 
 /// −ln p of `targets` `[n]` given `hidden` `[n, channels]` and `head` `[vocab, channels]`: `[n]`, nats.
-fn chunked_nll(hidden: Tensor<2>, head: &Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+fn chunked_nll(hidden: Tensor<2>, head: &Table, targets: Tensor<1, Int>) -> Tensor<1> {
     let [positions, _] = hidden.dims();
-    let [vocabulary, _] = head.dims();
-    let chunk = head_chunk(vocabulary);
+    let chunk = head_chunk(head.rows());
     let parts = (0..positions)
         .step_by(chunk)
         .map(|start| {
             let count = chunk.min(positions - start);
-            let logits = ChunkLogits::new(hidden.clone().narrow(0, start, count), head.clone());
-            logits.nll(targets.clone().narrow(0, start, count).unsqueeze_dim(1)).flatten(0, 1)
+            let targets = targets.clone().narrow(0, start, count).unsqueeze_dim(1);
+            ChunkSoftmax::new(hidden.clone().narrow(0, start, count), head, targets).nll.flatten(0, 1)
         })
         .collect();
     Tensor::cat(parts, 0)

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::gpt2::Gpt2Config;
 use super::llama::LlamaConfig;
 use super::rotary::RopeScaling;
+use super::weights::LARGEST_PIECE;
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -141,6 +142,19 @@ impl ModelConfig {
             Architecture::Gpt2(c) => c.n_embd,
             Architecture::Llama(c) => c.hidden_size,
         }
+    }
+
+    /// Query heads of a block.
+    pub fn heads(&self) -> usize {
+        match &self.architecture {
+            Architecture::Gpt2(c) => c.n_head,
+            Architecture::Llama(c) => c.num_attention_heads,
+        }
+    }
+
+    /// Windows of `context` tokens whose attention scores, `[windows, heads, context, context]`, a kernel can bind at once.
+    pub fn largest_batch(&self, context: usize) -> usize {
+        (LARGEST_PIECE / (size_of::<f32>() * self.heads() * context * context).max(1)).max(1)
     }
 
     /// Whether the token table is the output head.

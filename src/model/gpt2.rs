@@ -10,7 +10,7 @@ use burn::tensor::{Bool, Device, Int, Tensor};
 use serde::Deserialize;
 
 use super::config::ConfigFile;
-use super::layers::{Embedding, LayerNorm, Layout, Linear, causal_attention, causal_mask, split_heads};
+use super::layers::{Embedding, LayerNorm, Layout, Linear, Table, causal_attention, causal_mask, split_heads};
 use super::weights::WeightSource;
 use crate::error::Result;
 
@@ -137,8 +137,8 @@ impl Gpt2 {
     }
 
     /// The output head, `[vocab, C]`: logits are `hidden · headᵀ`.
-    pub fn head(&self) -> Tensor<2> {
-        self.lm_head.as_ref().unwrap_or(&self.wte).weight()
+    pub fn head(&self) -> Table {
+        self.lm_head.as_ref().unwrap_or(&self.wte).table()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Device, Int, Tensor, module};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData, module};
 
 use super::weights::WeightSource;
 use crate::error::Result;
@@ -125,10 +125,12 @@ impl RmsNorm {
     }
 }
 
-/// The token table, and the output head where the two are tied.
+/// A table of one row per token or position, cut by rows so that no piece exceeds what a kernel can see at once (128
+/// MiB on many adapters). The pieces appear under one name in checkpoints.
 #[derive(Module, Debug)]
 pub struct Embedding {
-    weight: Param<Tensor<2>>,
+    /// The rows in order, `[rows of the piece, channels]` each.
+    weight: Vec<Param<Tensor<2>>>,
 }
 
 impl Embedding {
@@ -139,18 +141,72 @@ impl Embedding {
         [rows, channels]: [usize; 2],
         device: &Device,
     ) -> Result<Self> {
-        Ok(Self { weight: source.parameter(&format!("{path}.weight"), [rows, channels], device)? })
+        let values = source.values(&format!("{path}.weight"), &[rows, channels])?;
+        let piece = (source.largest_piece() / (size_of::<f32>() * channels.max(1))).max(1);
+        let weight = values
+            .chunks(piece * channels.max(1))
+            .map(|rows| {
+                let shape = [rows.len() / channels.max(1), channels];
+                Param::from_tensor(Tensor::from_data(TensorData::new(rows.to_vec(), shape), device))
+            })
+            .collect();
+        Ok(Self { weight })
     }
 
     /// The rows named by `ids`: `[B, T]` to `[B, T, C]`.
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        module::embedding(self.weight.val(), ids)
+        let table = self.table();
+        if let [whole] = table.pieces.as_slice() {
+            return module::embedding(whole.clone(), ids);
+        }
+        let parts = table.pieces.iter().zip(table.starts()).map(|(piece, start)| {
+            let (local, inside) = within(ids.clone(), start, piece.dims()[0]);
+            module::embedding(piece.clone(), local) * inside.unsqueeze_dim(2)
+        });
+        parts.reduce(|sum, part| sum + part).unwrap_or_else(|| Tensor::empty([0, 0, 0], &ids.device()))
     }
 
-    /// The table itself, `[rows, channels]`.
-    pub fn weight(&self) -> Tensor<2> {
-        self.weight.val()
+    /// The table itself.
+    pub fn table(&self) -> Table {
+        Table { pieces: self.weight.iter().map(Param::val).collect() }
     }
+}
+
+/// An embedding's rows `[rows, channels]`, as pieces of consecutive rows. As output head: logits are `hidden · rowsᵀ`.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// `[rows of the piece, channels]` each, in order.
+    pub pieces: Vec<Tensor<2>>,
+}
+
+impl Table {
+    /// All rows.
+    pub fn rows(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.dims()[0]).sum()
+    }
+
+    /// The first row of each piece.
+    pub fn starts(&self) -> Vec<usize> {
+        let ends = self.pieces.iter().scan(0, |end, piece| {
+            *end += piece.dims()[0];
+            Some(*end)
+        });
+        std::iter::once(0).chain(ends).take(self.pieces.len()).collect()
+    }
+
+    /// The same rows without autodiff.
+    pub fn inner(&self) -> Self {
+        Self { pieces: self.pieces.iter().map(|piece| piece.clone().inner()).collect() }
+    }
+}
+
+/// Ids as rows of a piece that begins at row `start`, and 1 where they lie in it: `[.., ..]` each. Ids outside name the
+/// nearest row, so that looking them up stays within bounds.
+pub fn within<const D: usize>(ids: Tensor<D, Int>, start: usize, rows: usize) -> (Tensor<D, Int>, Tensor<D>) {
+    let local = ids - start as i64;
+    let nearest = local.clone().clamp(0, rows as i64 - 1);
+    let inside = nearest.clone().equal(local).float();
+    (nearest, inside)
 }
 
 /// Where a query may not look: `[T, T]`, true above the diagonal.

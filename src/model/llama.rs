@@ -9,7 +9,7 @@ use burn::tensor::{Bool, Device, Int, Tensor};
 use serde::Deserialize;
 
 use super::config::ConfigFile;
-use super::layers::{Embedding, Layout, Linear, RmsNorm, causal_attention, causal_mask, split_heads};
+use super::layers::{Embedding, Layout, Linear, RmsNorm, Table, causal_attention, causal_mask, split_heads};
 use super::rotary::{RopeScaling, Rotary};
 use super::weights::WeightSource;
 use crate::error::Result;
@@ -141,8 +141,8 @@ impl Llama {
     }
 
     /// The output head, `[vocab, C]`: logits are `hidden · headᵀ`.
-    pub fn head(&self) -> Tensor<2> {
-        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).weight()
+    pub fn head(&self) -> Table {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).table()
     }
 }
 

@@ -19,6 +19,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 pub use config::{Architecture, ModelConfig};
+pub use layers::Table;
 pub use save::save;
 
 use crate::error::Result;
@@ -55,7 +56,7 @@ impl LanguageModel {
     }
 
     /// The output head, `[vocab, channels]`.
-    pub fn head(&self) -> Tensor<2> {
+    pub fn head(&self) -> Table {
         match self {
             Self::Gpt2(model) => model.head(),
             Self::Llama(model) => model.head(),
@@ -65,7 +66,9 @@ impl LanguageModel {
     /// Logits of every position, `[batch, time, vocab]`. They are large: for scoring and training use
     /// [`crate::evaluate`] and [`crate::adapt`], which never hold them whole.
     pub fn logits(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        self.hidden_states(ids).matmul(self.head().transpose().unsqueeze())
+        let hidden = self.hidden_states(ids);
+        let pieces = self.head().pieces.into_iter();
+        Tensor::cat(pieces.map(|piece| hidden.clone().matmul(piece.transpose().unsqueeze())).collect(), 2)
     }
 
     /// Continues `prompt` greedily by `count` tokens, reading at most `context` of the latest tokens at a time.
@@ -79,7 +82,10 @@ impl LanguageModel {
             let hidden = self.hidden_states(token_ids(&[window], device));
             let [_, time, channels] = hidden.dims();
             let last = hidden.narrow(1, time - 1, 1).reshape([1, channels]);
-            let logits = parameters::to_host(last.matmul(self.head().transpose()).flatten(0, 1))?;
+            let pieces = self.head().pieces.into_iter();
+            let logits: Vec<Tensor<1>> =
+                pieces.map(|piece| last.clone().matmul(piece.transpose()).flatten(0, 1)).collect();
+            let logits = parameters::to_host(Tensor::cat(logits, 0))?;
             let best = logits
                 .iter()
                 .enumerate()
@@ -109,8 +115,12 @@ impl LoadedModel {
     /// # Errors
     /// Whatever is missing, unreadable, of another shape or left over, by file and name.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        Self::from_files(folder, WeightFiles::open(folder)?, device)
+    }
+
+    /// The same from files that are open already.
+    pub fn from_files(folder: &Path, mut files: WeightFiles, device: &Device) -> Result<Self> {
         let config = ModelConfig::read(folder)?;
-        let mut files = WeightFiles::open(folder)?;
         let model = LanguageModel::build(&config, &mut files, device)?;
         files.finish(config.tied_head())?;
         Ok(Self { model, config, folder: folder.to_owned(), device: device.clone() })

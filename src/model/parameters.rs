@@ -6,6 +6,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 
 use super::LanguageModel;
+use crate::error::{Error, Result};
 
 /// A weight by name, in the published shape.
 #[derive(Debug, Clone)]
@@ -17,6 +18,20 @@ pub struct NamedTensor {
     /// Its values in a row, without autodiff: `[product of shape]`.
     pub values: Tensor<1>,
 }
+
+/// A weight on the host, as a checkpoint holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PublishedTensor {
+    /// Its published name.
+    pub name: String,
+    /// Its published shape.
+    pub shape: Vec<usize>,
+    /// Its values, row-major.
+    pub values: Vec<f32>,
+}
+
+/// Stands between a table's published name and the number of a piece of it.
+const PIECE: char = '#';
 
 /// The path of the weight being visited, as published.
 struct Path {
@@ -31,8 +46,17 @@ impl Path {
         self.parts.push(if container.starts_with("Enum:") { String::new() } else { name.to_owned() });
     }
 
+    /// `h.0.attn.c_attn.weight`; pieces of a table after the first are `wte.weight#1`, `wte.weight#2`, …
     fn name(&self) -> String {
-        let path = self.parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(".");
+        let mut parts: Vec<&str> = self.parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect();
+        let piece = match parts[..] {
+            [.., "weight", piece] => {
+                parts.pop();
+                Some(piece).filter(|piece| *piece != "0")
+            }
+            _ => None,
+        };
+        let path = piece.map_or_else(|| parts.join("."), |piece| format!("{}{PIECE}{piece}", parts.join(".")));
         if path.starts_with("lm_head") { path } else { format!("{}{path}", self.prefix) }
     }
 }
@@ -108,11 +132,30 @@ impl<F: FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>> ModuleMapper for Replacer
 }
 
 impl LanguageModel {
-    /// Every weight, in the order of the checkpoint. Tied weights appear once.
+    /// Every weight, in the order of the checkpoint. Tied weights appear once, a table in pieces once per piece.
     pub fn parameters(&self) -> Vec<NamedTensor> {
         let mut collector = Collector { path: self.path(), found: Vec::new() };
         self.visit(&mut collector);
         collector.found
+    }
+
+    /// Every weight on the host, as a checkpoint holds it: pieces of a table are put together again.
+    ///
+    /// # Errors
+    /// The device's failure.
+    pub fn published(&self) -> Result<Vec<PublishedTensor>> {
+        let mut whole: Vec<PublishedTensor> = Vec::new();
+        for NamedTensor { name, shape, values } in self.parameters() {
+            let values = to_host(values)?;
+            match whole.last_mut() {
+                Some(table) if name.contains(PIECE) => {
+                    table.shape[0] += shape[0];
+                    table.values.extend(values);
+                }
+                _ => whole.push(PublishedTensor { name, shape, values }),
+            }
+        }
+        Ok(whole)
     }
 
     /// The gradient of every weight that has one, by name, its values in a row: `[n]`, without autodiff.
@@ -141,9 +184,9 @@ impl LanguageModel {
 ///
 /// # Errors
 /// The device's own failure: errors of earlier launches surface here, at the first read-back.
-pub fn to_host(tensor: Tensor<1>) -> crate::error::Result<Vec<f32>> {
+pub fn to_host(tensor: Tensor<1>) -> Result<Vec<f32>> {
     let device = tensor.device();
-    let failed = |fault: String| crate::error::Error::Device { device: format!("{device:?}"), fault };
+    let failed = |fault: String| Error::Device { device: format!("{device:?}"), fault };
     let data: TensorData = tensor.try_into_data().map_err(|e| failed(format!("{e:?}")))?;
     data.try_to_vec::<f32>().map_err(|e| failed(format!("{e:?}")))
 }

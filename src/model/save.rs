@@ -7,7 +7,7 @@ use std::path::Path;
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::Value;
 
-use super::parameters::to_host;
+use super::parameters::PublishedTensor;
 use super::{LanguageModel, LoadedModel};
 use crate::error::{Error, Result};
 use crate::files;
@@ -49,13 +49,10 @@ pub fn save(model: &LanguageModel, base: &LoadedModel, into: &Path) -> Result<()
 
 /// Every weight under its published name, f32, in one safetensors file, whole.
 fn write_weights(model: &LanguageModel, path: &Path) -> Result<()> {
-    let mut tensors = Vec::new();
-    for parameter in model.parameters() {
-        tensors.push((parameter.name, parameter.shape, to_host(parameter.values)?));
-    }
+    let tensors = model.published()?;
     let views = tensors
         .iter()
-        .map(|(name, shape, values)| {
+        .map(|PublishedTensor { name, shape, values }| {
             let view = TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values));
             view.map(|view| (name.as_str(), view)).map_err(|e| Error::Numeric(format!("weight {name:?}: {e}")))
         })

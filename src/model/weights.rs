@@ -16,6 +16,9 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use crate::files;
 
+/// What a kernel can bind at once by WebGPU's default limit, and on software adapters: 128 MiB.
+pub const LARGEST_PIECE: usize = 1 << 27;
+
 /// Gives weights by their published name.
 pub trait WeightSource {
     /// Whether there is a weight of this name.
@@ -23,6 +26,11 @@ pub trait WeightSource {
 
     /// The values of a weight, row-major, which must have this shape.
     fn values(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>>;
+
+    /// Bytes of the largest piece that a token table may be held in.
+    fn largest_piece(&self) -> usize {
+        LARGEST_PIECE
+    }
 }
 
 impl dyn WeightSource + '_ {
@@ -46,6 +54,7 @@ pub struct WeightFiles {
     shards: Vec<(PathBuf, Mmap)>,
     /// Tensors not yet asked for, by name, with the shard that holds them.
     remaining: BTreeMap<String, usize>,
+    largest_piece: usize,
 }
 
 #[derive(Deserialize)]
@@ -57,7 +66,12 @@ impl WeightFiles {
     /// Opens the files of `folder` and reads their headers.
     pub fn open(folder: &Path) -> Result<Self> {
         let (single, index) = (folder.join("model.safetensors"), folder.join("model.safetensors.index.json"));
-        let mut opened = Self { folder: folder.to_owned(), shards: Vec::new(), remaining: BTreeMap::new() };
+        let mut opened = Self {
+            folder: folder.to_owned(),
+            shards: Vec::new(),
+            remaining: BTreeMap::new(),
+            largest_piece: LARGEST_PIECE,
+        };
         if single.exists() {
             opened.add_shard(single)?;
         } else if index.exists() {
@@ -92,6 +106,12 @@ impl WeightFiles {
             ));
         }
         Ok(opened)
+    }
+
+    /// Cuts token tables into pieces of at most so many bytes, for devices that bind less at once than usual.
+    pub fn with_largest_piece(mut self, bytes: usize) -> Self {
+        self.largest_piece = bytes;
+        self
     }
 
     fn add_shard(&mut self, path: PathBuf) -> Result<()> {
@@ -162,6 +182,10 @@ fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
 }
 
 impl WeightSource for WeightFiles {
+    fn largest_piece(&self) -> usize {
+        self.largest_piece
+    }
+
     fn has(&self, name: &str) -> bool {
         self.remaining.contains_key(name)
     }
