@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     let protocol = Protocol::new(ProtocolName::Disjoint, None, None, model.config.context())?;
     let scored = evaluate(&model.model, &model.device, &stream, &protocol, &mut Silent)?;
 
-    let row = scored.summary(&text.display().to_string(), &stream)?;
+    let row = scored.summary(&text.display().to_string(), &stream, &protocol)?;
     let [low, high] = row.ppl_ci95;
     println!("perplexity {:.2}, 95 % interval {low:.2} to {high:.2}, over {} tokens", row.ppl, row.scored);
     Ok(())

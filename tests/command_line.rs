@@ -251,7 +251,10 @@ fn a_corpus_that_cannot_be_read_is_refused_with_its_line() {
         ("torn.jsonl", b"{\"ids\": [1, 2]}\n\n{\"ids\": [3", "torn.jsonl: line 3: "),
         ("mixed.jsonl", b"{\"ids\": [1, 2]}\n{\"text\": \"a\"}\n", "mixed.jsonl: line 2: "),
         ("neither.jsonl", b"{\"words\": 3}\n", "neither.jsonl: line 1: has neither `text` nor `ids`"),
-        ("table.parquet", b"PAR1", "table.parquet: cannot be read as a corpus"),
+        ("table.parquet", b"PAR1", "table.parquet: not a whole parquet file"),
+        ("table.csv", b"text", "table.csv: cannot be read as a corpus"),
+        ("cut.txt.gz", b"\x1f\x8b\x08", "cut.txt.gz: its gzip data is damaged, cut short"),
+        ("domain.tar.gz", b"", "domain.tar.gz: its gzip data is damaged, cut short"),
         ("plain", b"text", "plain: cannot be read as a corpus"),
     ] {
         place.write(name, content);

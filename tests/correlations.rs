@@ -26,6 +26,7 @@ fn row(domain: &str, group: &str, seed: u64, delta: f64, mmd2: f64) -> Row {
             ..Default::default()
         },
         newline_rate: 0.02,
+        overlap: None,
         train_tokens: 1000,
         test_tokens: 100,
         train_loss: vec![],

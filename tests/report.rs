@@ -10,6 +10,7 @@ use odyssey::compare::{
 use odyssey::report::{self, page, plots, table};
 use odyssey::similarity::Distances;
 use odyssey::study::{Correlation, NullDistance, Row, StudyResults};
+use odyssey::text::Overlap;
 
 const HOSTILE: [&str; 4] = ["<script>alert(1)</script>", "\"'&", "a\u{1b}[31m\0b\u{7}", "\u{202e}evil\u{200f}"];
 const NAMES: [&str; 25] = [
@@ -134,6 +135,11 @@ fn row(index: usize, strategy: &str, seed: u64) -> Row {
             reasons: BTreeMap::from([("energy".to_owned(), "too few samples".to_owned())]),
         },
         newline_rate: 0.02 + 0.01 * wobble(index, 4).abs(),
+        overlap: Some(Overlap {
+            test_13grams_in_train: Some(0.001 * index as f64),
+            near_duplicate_documents: Some(0.0),
+            reason: None,
+        }),
         train_tokens: 280_469,
         test_tokens: 35_652,
         train_loss: curve(0.08),
@@ -276,6 +282,7 @@ fn comparison() -> Comparison {
         classes: row.classes,
         handful: row.handful,
         without: row.without,
+        divergence: None,
         passages: row.passages,
     }
 }
@@ -495,6 +502,9 @@ fn the_csv_reads_back_to_the_same_numbers() {
             assert_eq!(number(measure.key), row.similarity.get(measure.key), "{}", measure.key);
         }
         assert_eq!(line["train_tokens"], row.train_tokens.to_string());
+        let overlap = row.overlap.as_ref().unwrap();
+        assert_eq!(number("test_13grams_in_train"), overlap.test_13grams_in_train);
+        assert_eq!(number("near_duplicate_documents"), overlap.near_duplicate_documents);
     }
 }
 

@@ -36,7 +36,7 @@ fn ids(count: usize) -> Vec<u32> {
 fn forward(device: &Device) -> Vec<f32> {
     let model = gpt2(device);
     let ids = ids(1024);
-    let window = [Window { start: 0, end: 1024, scored: 1 }];
+    let window = [Window { prefix: None, start: 0, end: 1024, scored: 1 }];
     let started = Instant::now();
     let nll = score(&model.model, device, &ids, &window, 1, &mut Silent).unwrap();
     println!("GPT-2 124M, 1 window of 1024: {:.1} s", started.elapsed().as_secs_f64());

@@ -12,8 +12,8 @@ use odyssey::device::DeviceChoice;
 use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
 use odyssey::model::LoadedModel;
 use odyssey::progress::Silent;
-use odyssey::similarity::embed::Sampling;
-use odyssey::similarity::{CorpusSample, Distances, Reference};
+use odyssey::similarity::embed::Embedder;
+use odyssey::similarity::{Distances, Reference};
 
 use common::{id_stream, model_folder};
 
@@ -54,10 +54,8 @@ fn pipeline(device: &Device) -> (Comparison, Distances) {
     let vocabulary = Vocabulary::new(None, 512);
     let comparison = compare(&before, &score(&adapted.last), ["before", "after"], &vocabulary).unwrap();
 
-    let sample = |ids: &[u32]| {
-        let sampling = Sampling { chunk: 16, samples: 40 };
-        CorpusSample::of(&base.model, device, ids, sampling, &vocabulary, &mut Silent).unwrap()
-    };
+    let embedder = Embedder { model: &base.model, device, vocabulary: &vocabulary, chunk: 16 };
+    let sample = |ids: &[u32]| embedder.sample(ids, 40, &mut Silent).unwrap();
     let other: Vec<u32> = train.ids.iter().map(|id| id / 2).collect();
     (comparison, Reference::new(sample(&train.ids), 512, 1).distances(&sample(&other)))
 }

@@ -3,6 +3,10 @@
 mod common;
 #[path = "text/corpora.rs"]
 mod corpora;
+#[path = "text/formats.rs"]
+mod formats;
+#[path = "text/overlap.rs"]
+mod overlap;
 #[path = "text/references.rs"]
 mod references;
 #[path = "text/streams.rs"]
@@ -16,7 +20,9 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use odyssey::compare::token_class::{FUNCTION_WORDS, TokenClass, classes};
+use odyssey::device::DeviceChoice;
 use odyssey::error::Error;
+use odyssey::model::LoadedModel;
 use odyssey::text::{
     Bos, Content, Corpus, Document, DocumentRule, Domain, Encoded, Join, Newlines, Split, StreamOptions, TokenStream,
     Tokenizer, open_corpus,

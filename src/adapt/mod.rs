@@ -129,8 +129,6 @@ pub fn adapt(
     let (steps, steps_per_epoch) = settings.steps(blocks.len())?;
     let schedule = settings.schedule(steps);
     let validation = Validation::new(valid, context, settings, steps)?;
-    // More windows at once than a kernel can bind would fail; the step's gradient is the same either way.
-    let micro_batch = settings.micro_batch.min(base.config.largest_batch(context));
     let max_norm = (settings.clip > 0.0).then_some(settings.clip);
 
     let optimizer = AdamW::new(settings.adamw);
@@ -178,7 +176,7 @@ pub fn adapt(
         };
         let from = within as usize * settings.batch;
         let chosen = &order.1[from..(from + settings.batch).min(order.1.len())];
-        let batches: Vec<MicroBatch> = chosen.chunks(micro_batch).map(|c| blocks.micro_batch(c)).collect();
+        let batches: Vec<MicroBatch> = chosen.chunks(settings.micro_batch).map(|c| blocks.micro_batch(c)).collect();
         tokens += batches.iter().map(|b| b.weight() as u64).sum::<u64>();
 
         let lr = schedule.at(state.step + 1, steps);

@@ -60,10 +60,10 @@ impl Objective {
             let targets = targets.clone().narrow(0, start, count); // [n, 1]
             let scale = scale.clone().narrow(0, start, count); // [n, 1]
 
-            let ChunkSoftmax { pieces, nll } = ChunkSoftmax::new(hidden.clone(), &head_now, targets.clone());
-            losses.push((nll * scale.clone()).sum());
+            let softmax = ChunkSoftmax::new(hidden.clone(), &head_now);
+            losses.push((softmax.nll(&head_now, targets.clone()) * scale.clone()).sum());
             let mut hidden_gradient: Option<Tensor<2>> = None;
-            for (i, (softmax, start)) in pieces.into_iter().zip(head_now.starts()).enumerate() {
+            for (i, (softmax, start)) in softmax.pieces.into_iter().zip(head_now.starts()).enumerate() {
                 let (local, inside) = within(targets.clone(), start, softmax.dims()[1]);
                 // ∂L/∂logits = w/Σw · (softmax − onehot(target))
                 let gradient =

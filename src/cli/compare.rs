@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use odyssey::compare::{Vocabulary, compare};
 use odyssey::device::ChosenDevice;
 use odyssey::error::{Error, Result};
-use odyssey::evaluate::{EvalResult, ProtocolResult, ScoredStream, evaluate, per_token};
+use odyssey::evaluate::divergence::divergence;
+use odyssey::evaluate::{EvalResult, ProtocolResult, ScoredStream, Window, evaluate, per_token};
 use odyssey::model::LoadedModel;
 use odyssey::text::{Domain, Split, Tokenizer, open_corpus};
 use odyssey::{files, report};
@@ -45,19 +46,25 @@ pub struct Args {
 /// One side, scored now or before.
 struct Scored {
     stream: ScoredStream,
-    fingerprint: String,
+    recipe: ProtocolResult,
     /// What to call tokens: the tokenizer, and the entries of the vocabulary.
     names: Option<(Option<Tokenizer>, usize)>,
+    /// The model and what it read, where it was asked now.
+    read: Option<(LoadedModel, Vec<Window>)>,
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
     let chosen = common.open_device()?;
     let before = side(&args.before, args, &chosen, common)?;
     let after = side(&args.after, args, &chosen, common)?;
-    if before.fingerprint != after.fingerprint {
+    if before.recipe.fingerprint != after.recipe.fingerprint {
+        let [a, b] = [&before, &after].map(|side| &side.recipe.fingerprint);
         return Err(Error::input(
             format!("{} and {}", args.before.display(), args.after.display()),
-            format!("were scored by different recipes (fingerprints {} and {})", before.fingerprint, after.fingerprint),
+            format!(
+                "were scored by different recipes (fingerprints {a} and {b}), which differ in {}",
+                before.recipe.difference(&after.recipe)
+            ),
             "score both with the same protocol, joins and tokenizer",
         ));
     }
@@ -66,7 +73,11 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         None => Vocabulary::new(None, before.stream.ids.iter().max().map_or(0, |&id| id as usize + 1)),
     };
     let names = [&args.before, &args.after].map(|path| path.display().to_string());
-    let result = compare(&before.stream, &after.stream, [&names[0], &names[1]], &vocabulary)?;
+    let mut result = compare(&before.stream, &after.stream, [&names[0], &names[1]], &vocabulary)?;
+    if let (Some((base, windows)), Some((adapted, _))) = (&before.read, &after.read) {
+        let divergence = divergence(base, adapted, &before.stream.ids, windows, &mut common.monitor())?;
+        result.divergence = Some(divergence);
+    }
     if let Some(path) = &args.report {
         let page = report::page::comparison_page(&result)?;
         files::write_whole(path, |out| out.write_all(page.as_bytes()))?;
@@ -78,16 +89,18 @@ fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Res
     if path.is_file() {
         let (stream, result) = per_token::read(path)?;
         check_text(path, &result, args)?;
-        let names = tokenizer_of(&result, args);
-        return Ok(Scored { stream, fingerprint: result.protocol.fingerprint, names });
+        let names = tokenizer_of(&result);
+        return Ok(Scored { stream, recipe: result.protocol, names, read: None });
     }
     let model = LoadedModel::open(path, &chosen.device)?;
     let tokenizer = model.tokenizer()?;
     let recipe = args.protocol.recipe(&model, tokenizer.as_ref(), &args.reading)?;
     let corpus = open_corpus(&args.text, Split::Test, args.reading.document)?;
-    let stream = model.stream(&corpus, tokenizer.as_ref(), &args.reading.stream)?;
+    let stream = model.stream(&corpus, tokenizer.as_ref(), &recipe.stream())?;
+    let windows = recipe.protocol.windows(&stream.document);
     let stream = evaluate(&model.model, &model.device, &stream, &recipe.protocol, &mut common.monitor())?;
-    Ok(Scored { stream, fingerprint: recipe.fingerprint, names: Some((tokenizer, model.config.vocabulary())) })
+    let names = Some((tokenizer, model.config.vocabulary()));
+    Ok(Scored { stream, recipe, names, read: Some((model, windows)) })
 }
 
 /// Refuses a per-token file of another text than the one asked for.
@@ -109,10 +122,8 @@ fn check_text(path: &Path, result: &EvalResult, args: &Args) -> Result<()> {
 }
 
 /// The tokenizer a per-token file was made with, if it is still where it was.
-fn tokenizer_of(result: &EvalResult, args: &Args) -> Option<(Option<Tokenizer>, usize)> {
+fn tokenizer_of(result: &EvalResult) -> Option<(Option<Tokenizer>, usize)> {
     let tokenizer = Tokenizer::load(Path::new(&result.model)).ok()?;
-    let TextArgs { document, stream } = args.reading;
-    let recipe = ProtocolResult::new(result.protocol.protocol, document, &stream, Some(&tokenizer));
     let size = tokenizer.vocabulary_size();
-    (recipe.fingerprint == result.protocol.fingerprint).then_some((Some(tokenizer), size))
+    (tokenizer.hash() == result.protocol.tokenizer).then_some((Some(tokenizer), size))
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use odyssey::error::{Error, Result};
-use odyssey::evaluate::{EvalResult, evaluate, per_token, summarise};
+use odyssey::evaluate::positions::Bin;
+use odyssey::evaluate::{EvalResult, Positions, TextResult, evaluate, per_token, summarise};
 use odyssey::model::LoadedModel;
 use odyssey::text::{Split, open_corpus};
 
@@ -27,6 +28,9 @@ pub struct Args {
     /// Keep every token's negative log-likelihood in this safetensors file (one text only).
     #[arg(long, value_name = "FILE")]
     per_token: Option<PathBuf>,
+    /// Also the loss by distance into the window and into the document.
+    #[arg(long)]
+    by_position: bool,
     #[command(flatten)]
     protocol: ProtocolArgs,
     #[command(flatten)]
@@ -48,9 +52,11 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let mut last = None;
     for path in &args.text {
         let corpus = open_corpus(path, Split::Test, args.reading.document)?;
-        let stream = model.stream(&corpus, tokenizer.as_ref(), &args.reading.stream)?;
+        let stream = model.stream(&corpus, tokenizer.as_ref(), &recipe.stream())?;
         let scored = evaluate(&model.model, &model.device, &stream, &recipe.protocol, &mut monitor)?;
-        rows.push(scored.summary(&path.display().to_string(), &stream)?);
+        let mut row = scored.summary(&path.display().to_string(), &stream, &recipe.protocol)?;
+        row.positions = args.by_position.then(|| Positions::of(&scored, &recipe.protocol));
+        rows.push(row);
         last = Some(scored);
     }
     drop(monitor);
@@ -77,8 +83,9 @@ fn table(result: &EvalResult) -> String {
     let headings =
         ["text", "tokens scored", "nats/token", "perplexity", "95 % interval", "bits/byte", "word perplexity"];
     let protocol = &result.protocol;
+    let positions: String = result.texts.iter().filter_map(by_position).collect();
     format!(
-        "{}\nmacro-average perplexity {:.3} · {:?} windows of {}, stride {} · fingerprint {} · {:.0} tokens/s",
+        "{}\n{positions}macro-average perplexity {:.3} · {}, context {}, stride {} · fingerprint {} · {:.0} tokens/s",
         output::table(&headings, rows),
         result.macro_ppl,
         protocol.protocol.name,
@@ -87,4 +94,20 @@ fn table(result: &EvalResult) -> String {
         protocol.fingerprint,
         result.tokens_per_second,
     )
+}
+
+/// Two small tables of one text, where positions were asked for.
+fn by_position(text: &TextResult) -> Option<String> {
+    let positions = text.positions.as_ref()?;
+    let row = |bin: &Bin| {
+        let range = if bin.from == bin.to { bin.from.to_string() } else { format!("{}–{}", bin.from, bin.to) };
+        vec![range, bin.count.to_string(), format!("{:.4}", bin.nll)]
+    };
+    let of = |place: &str, bins: &[Bin]| {
+        output::table(
+            &[&format!("tokens before it in the {place}"), "tokens scored", "nats/token"],
+            bins.iter().map(row),
+        )
+    };
+    Some(format!("\n{}\n{}\n{}\n\n", text.text, of("window", &positions.window), of("document", &positions.document)))
 }

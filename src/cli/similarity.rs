@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use odyssey::compare::Vocabulary;
 use odyssey::error::{Error, Result};
 use odyssey::model::LoadedModel;
-use odyssey::similarity::embed::Sampling;
-use odyssey::similarity::{CorpusSample, Distances, DomainDistances, Reference, SimilarityResult};
+use odyssey::similarity::embed::Embedder;
+use odyssey::similarity::{Distances, DomainDistances, Reference, SimilarityResult};
 use odyssey::text::{Split, TokenStream, open_corpus};
 
 use super::text::TextArgs;
@@ -67,22 +67,17 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         let corpus = open_corpus(path, Split::Train, args.reading.document)?;
         base.stream(&corpus, tokenizer.as_ref(), &args.reading.stream)
     };
-    let sampling = |samples| Sampling { chunk, samples };
+    let embedder = Embedder { model: &base.model, device: &base.device, vocabulary: &vocabulary, chunk };
     let mut monitor = common.monitor();
 
-    let reference = stream(&args.reference)?;
-    let (model, device) = (&base.model, &base.device);
-    let wanted = sampling(args.reference_samples);
-    let sample = CorpusSample::of(model, device, &reference.ids, wanted, &vocabulary, &mut monitor)?;
-    let halves = sampling(2 * args.samples);
-    let [a, b] = CorpusSample::halves(model, device, &reference.ids, halves, &vocabulary, &mut monitor)?;
-    let null = Reference::new(a, base.config.vocabulary(), args.seed).distances(&b);
-    let reference = Reference::new(sample, base.config.vocabulary(), args.seed);
+    let reference = stream(&args.reference)?.ids;
+    let sample = embedder.sample(&reference, args.reference_samples, &mut monitor)?;
+    let null = embedder.against_itself(&reference, args.samples, args.seed, &mut monitor)?;
+    let reference = Reference::new(sample, vocabulary.len(), args.seed);
 
     let mut domains = Vec::new();
     for path in &args.domain {
-        let ids = stream(path)?.ids;
-        let sample = CorpusSample::of(model, device, &ids, sampling(args.samples), &vocabulary, &mut monitor)?;
+        let sample = embedder.sample(&stream(path)?.ids, args.samples, &mut monitor)?;
         domains.push(DomainDistances { domain: path.display().to_string(), distances: reference.distances(&sample) });
     }
     drop(monitor);

@@ -19,10 +19,10 @@ pub struct TextArgs {
 /// How perplexity is measured.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct ProtocolArgs {
-    /// Which windows are read and which tokens scored.
+    /// Which windows are read and which tokens are scored.
     #[arg(long, value_enum, default_value_t)]
     pub protocol: ProtocolName,
-    /// Tokens of a window; the model's longest by default.
+    /// Tokens of a window; by default the model's longest, for `half-window` at most 512.
     #[arg(long, value_name = "TOKENS")]
     pub context: Option<usize>,
     /// Tokens between windows; for `strided` half the context by default.
@@ -38,7 +38,8 @@ impl ProtocolArgs {
         tokenizer: Option<&Tokenizer>,
         text: &TextArgs,
     ) -> Result<ProtocolResult> {
-        let protocol = Protocol::new(self.protocol, self.context, self.stride, model.config.context())?;
+        let Self { protocol, context, stride } = *self;
+        let protocol = Protocol::for_model(protocol, context, stride, &model.config, tokenizer, &text.stream)?;
         Ok(ProtocolResult::new(protocol, text.document, &text.stream, tokenizer))
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::token_class::TokenClass;
+use crate::evaluate::divergence::Divergence;
 
 /// What adaptation changed, overall and by token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub struct Comparison {
     /// Perplexity with some targets left out (contexts keep them), by name: a class, "after_newline",
     /// "newline_and_after", "handful".
     pub without: BTreeMap<String, Without>,
+    /// How far apart the two models predict over the whole vocabulary; absent where only scorings were compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<Divergence>,
     /// The passages that changed most, worst first and then best.
     pub passages: Vec<Passage>,
 }

@@ -29,6 +29,16 @@ impl Vocabulary {
         Self { texts: (0..size as u32).map(text).collect(), classes: token_class::classes(tokenizer, size) }
     }
 
+    /// Entries.
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
     /// The token as printed.
     pub fn text(&self, id: u32) -> &str {
         self.texts.get(id as usize).map_or("", String::as_str)
@@ -100,6 +110,7 @@ pub fn compare(
         without: attribution::without(&pairs, &before.ids, vocabulary, &types[..handful.types]),
         types,
         handful,
+        divergence: None,
         passages: passages::most_changed(before, after, vocabulary),
     })
 }

@@ -1,9 +1,12 @@
 //! Perplexity, with its interval, from negative log-likelihoods that are kept for every later step.
 //!
-//! [`protocol`] says which tokens count, [`score`] asks the model, [`per_token`] keeps the answer in a file. All sums
-//! are taken in f64 over scored tokens, never as means of window means.
+//! [`protocol`] says which tokens count, [`score`] asks the model, [`per_token`] keeps the answer in a file, and
+//! [`positions`] asks where in windows and documents the loss is. All sums are taken in f64 over scored tokens, never as
+//! means of window means (but for the protocol `m2d2-exact`, which is about just that).
 
+pub mod divergence;
 pub mod per_token;
+pub mod positions;
 pub mod protocol;
 pub mod score;
 
@@ -11,13 +14,15 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::device::DeviceName;
 use crate::error::{Error, Result};
 use crate::model::LanguageModel;
 use crate::progress::Monitor;
 use crate::stats::Resamples;
-use crate::text::{DocumentRule, Join, StreamOptions, TokenStream, Tokenizer};
+use crate::text::{Bos, DocumentRule, Join, Newlines, StreamOptions, TokenStream, Tokenizer};
+pub use positions::Positions;
 pub use protocol::{Protocol, ProtocolName, Window};
 
 /// Resamples of every bootstrap interval.
@@ -57,15 +62,67 @@ pub struct ProtocolResult {
     pub protocol: Protocol,
     /// What stands between documents.
     pub join: Join,
+    /// What became of line breaks inside documents.
+    #[serde(default)]
+    pub newlines: Newlines,
+    /// Whether a begin-of-text token started the stream.
+    #[serde(default)]
+    pub bos: Bos,
+    /// What a document is in a `.txt` file.
+    #[serde(default)]
+    pub document: DocumentRule,
+    /// Hash of the tokenizer; empty where there was none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tokenizer: String,
     /// Only numbers with the same fingerprint are comparable.
     pub fingerprint: String,
 }
 
 impl ProtocolResult {
-    /// The recipe `protocol` on texts read and joined like this.
+    /// The recipe `protocol` on texts read and joined like this. Where it reads documents by themselves they are not
+    /// joined, whatever `options` say: build streams with [`ProtocolResult::stream`].
     pub fn new(protocol: Protocol, rule: DocumentRule, options: &StreamOptions, tokenizer: Option<&Tokenizer>) -> Self {
-        let fingerprint = protocol.fingerprint(rule, options, tokenizer.map_or("", Tokenizer::hash));
-        Self { protocol, join: options.join, fingerprint }
+        let join = if protocol.name.by_document() { Join::Apart } else { options.join };
+        let options = StreamOptions { join, ..*options };
+        let tokenizer = tokenizer.map_or("", Tokenizer::hash);
+        Self {
+            protocol,
+            join,
+            newlines: options.newlines,
+            bos: options.bos,
+            document: rule,
+            fingerprint: protocol.fingerprint(rule, &options, tokenizer),
+            tokenizer: tokenizer.to_owned(),
+        }
+    }
+
+    /// How a corpus becomes the stream that this recipe scores.
+    pub fn stream(&self) -> StreamOptions {
+        StreamOptions { join: self.join, newlines: self.newlines, bos: self.bos }
+    }
+
+    /// In words, how this recipe differs from another: `context (64 and 32), stride (64 and 32)`.
+    pub fn difference(&self, other: &Self) -> String {
+        let shown = |recipe: &Self, key: &str| match serde_json::to_value(recipe).unwrap_or_default().get(key) {
+            None | Some(Value::Null) => "none".to_owned(),
+            Some(Value::String(text)) if key == "tokenizer" => text.chars().take(8).collect(),
+            Some(Value::String(text)) => text.clone(),
+            Some(value) => value.to_string(),
+        };
+        let keys = ["name", "context", "stride", "prefix", "join", "newlines", "bos", "document", "tokenizer"];
+        let differ: Vec<String> = keys
+            .into_iter()
+            .map(|key| (key, shown(self, key), shown(other, key)))
+            .filter(|(_, ours, theirs)| ours != theirs)
+            .map(|(key, ours, theirs)| {
+                let key = if key == "name" { "protocol" } else { key };
+                format!("{key} ({ours} and {theirs})")
+            })
+            .collect();
+        match differ.is_empty() {
+            true => "something that an older version of this program did not note".into(),
+            false => differ.join(", "),
+        }
     }
 }
 
@@ -82,7 +139,7 @@ pub struct TextResult {
     pub tokens: usize,
     /// Tokens scored.
     pub scored: usize,
-    /// Mean negative log-likelihood, nats per scored token.
+    /// Mean negative log-likelihood, nats per scored token (under `m2d2-exact` its biased mean).
     pub nll: f64,
     /// exp of `nll`.
     #[serde(deserialize_with = "null_as_infinite")]
@@ -100,6 +157,9 @@ pub struct TextResult {
     pub words: u64,
     /// exp of the sum of negative log-likelihoods over words; null for a corpus given as ids.
     pub word_ppl: Option<f64>,
+    /// Mean loss by position, where asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positions: Option<Positions>,
     /// Why a number is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -129,10 +189,11 @@ pub struct ScoredStream {
     pub window: Vec<u32>,
 }
 
-/// Scores `stream` under `protocol`. `model` must be free of autodiff, so that no graph is kept.
+/// Scores `stream` under `protocol`. `model` must be free of autodiff, so that no graph is kept. Protocols that read
+/// documents by themselves need them apart, as [`ProtocolResult::stream`] has them.
 ///
 /// # Errors
-/// The device's failure; an interruption; a loss that is not finite.
+/// A stream too short for the protocol; the device's failure; an interruption; a loss that is not finite.
 pub fn evaluate(
     model: &LanguageModel,
     device: &Device,
@@ -140,7 +201,14 @@ pub fn evaluate(
     protocol: &Protocol,
     monitor: &mut dyn Monitor,
 ) -> Result<ScoredStream> {
-    let windows = protocol.windows(stream.ids.len());
+    let windows = protocol.windows(&stream.document);
+    if windows.is_empty() {
+        return Err(Error::input(
+            format!("--protocol {}", protocol.name),
+            format!("finds nothing to score in {} tokens with windows of {}", stream.ids.len(), protocol.context),
+            "use a longer text or a smaller --context",
+        ));
+    }
     monitor.begin("scoring", windows.iter().map(|w| (w.end - w.scored) as u64).sum());
     let nll = score::score(model, device, &stream.ids, &windows, batch_size(protocol.context), monitor)?;
     monitor.end();
@@ -200,27 +268,45 @@ impl ScoredStream {
         }
     }
 
+    /// What a scored token counts in the mean, by the window that scores it, `[windows]`.
+    ///
+    /// 1, but for `m2d2-exact`. M2D2's script multiplies the mean over the L − 1 targets of a window by L and divides the
+    /// sum by all tokens, so each of its targets counts L / (L − 1): more in a short last window than in the others.
+    fn weights(&self, protocol: &Protocol) -> Vec<f64> {
+        let mut scored = vec![0.0; self.window.iter().max().map_or(0, |&last| last as usize + 1)];
+        for position in self.scored() {
+            scored[self.window[position] as usize] += 1.0;
+        }
+        let weight =
+            |targets: f64| if protocol.name == ProtocolName::M2d2Exact { (targets + 1.0) / targets } else { 1.0 };
+        scored.into_iter().map(weight).collect()
+    }
+
     /// 95 % interval of the mean negative log-likelihood, nats per token.
-    fn nll_interval(&self) -> Result<([f64; 2], &'static str)> {
+    fn nll_interval(&self, weights: &[f64]) -> Result<([f64; 2], &'static str)> {
         let clusters = self.clusters();
         let (mut sums, mut counts) = (vec![0.0; clusters.count], vec![0.0; clusters.count]);
         for position in self.scored() {
-            let cluster = clusters.of[position] as usize;
-            sums[cluster] += f64::from(self.nll[position]);
-            counts[cluster] += 1.0;
+            let (cluster, weight) = (clusters.of[position] as usize, weights[self.window[position] as usize]);
+            sums[cluster] += weight * f64::from(self.nll[position]);
+            counts[cluster] += weight;
         }
         let resamples = Resamples::new(clusters.count, RESAMPLES, BOOTSTRAP_SEED);
         Ok((resamples.ratio_interval(&sums, &counts)?, clusters.name))
     }
 
-    /// The row of this text in an `eval` result.
-    pub fn summary(&self, text: &str, stream: &TokenStream) -> Result<TextResult> {
-        let (sum, scored) = self.total();
+    /// The row of this text in an `eval` result; `protocol` is the one it was scored under.
+    pub fn summary(&self, text: &str, stream: &TokenStream, protocol: &Protocol) -> Result<TextResult> {
+        let weights = self.weights(protocol);
+        let weighted = self.scored().map(|position| (position, weights[self.window[position] as usize]));
+        let (sum, count, scored) = weighted.fold((0.0, 0.0, 0), |(sum, count, scored), (position, weight)| {
+            (sum + weight * f64::from(self.nll[position]), count + weight, scored + 1)
+        });
         if scored == 0 {
             return Err(Error::input(text, "no token is scored", "give at least two tokens of text"));
         }
-        let nll = sum / scored as f64;
-        let (interval, ci_over) = self.nll_interval()?;
+        let nll = sum / count;
+        let (interval, ci_over) = self.nll_interval(&weights)?;
         let known = stream.bytes > 0;
         let reasons = [
             (!known, "the corpus is given as token ids, so its bytes and words are not known"),
@@ -241,6 +327,7 @@ impl ScoredStream {
             bytes: stream.bytes,
             words: stream.words,
             word_ppl: (stream.words > 0).then(|| (sum / stream.words as f64).exp()).filter(|ppl| ppl.is_finite()),
+            positions: None,
             reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
         })
     }

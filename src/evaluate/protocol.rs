@@ -2,21 +2,59 @@
 //!
 //! Every protocol is a named recipe with a fingerprint; numbers of different fingerprints are not comparable.
 
+use std::fmt;
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::text::{DocumentRule, StreamOptions};
+use crate::model::ModelConfig;
+use crate::text::{DocumentRule, Join, StreamOptions, Tokenizer};
+
+/// The window of llama.cpp's perplexity tool unless it is told otherwise, tokens.
+const HALF_WINDOW_CONTEXT: usize = 512;
 
 /// A named way of cutting a token stream into windows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProtocolName {
-    /// Windows of the context length side by side; the first token of each is context only.
+    /// Windows of the context length side by side; the first token of each is context only
     #[default]
     Disjoint,
-    /// Overlapping windows; each token is scored once, with at least `context − stride` tokens before it.
+    /// Overlapping windows; each token is scored once, with at least `context − stride` tokens before it
     Strided,
+    /// lm-evaluation-harness's: each document by itself, begun by a begin-of-text or end-of-text token; every token is
+    /// scored once, and a document's last window is filled up with the tokens before it
+    Rolling,
+    /// llama.cpp's: whole windows of 512 side by side, the first token of each replaced by the begin-of-text token where
+    /// the stream begins with one (--bos); only the second half of each is scored
+    HalfWindow,
+    /// As `rolling`, but a document's last window is left short: one token before it is its context
+    Doc,
+    /// M2D2's script: the windows of `disjoint`, but a mean in which a window of L tokens counts L times although L − 1
+    /// are scored; the negative log-likelihoods of tokens are those of `disjoint`
+    M2d2Exact,
+}
+
+impl ProtocolName {
+    /// Whether documents are read by themselves, so that nothing stands between them.
+    pub fn by_document(self) -> bool {
+        matches!(self, Self::Rolling | Self::Doc)
+    }
+}
+
+impl fmt::Display for ProtocolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disjoint => "disjoint",
+            Self::Strided => "strided",
+            Self::Rolling => "rolling",
+            Self::HalfWindow => "half-window",
+            Self::Doc => "doc",
+            Self::M2d2Exact => "m2d2-exact",
+        })
+    }
 }
 
 /// A protocol with its sizes.
@@ -28,26 +66,95 @@ pub struct Protocol {
     pub context: usize,
     /// Tokens from one window's start to the next.
     pub stride: usize,
+    /// The token of the model that windows begin with where the recipe asks for one: each document's first window, or
+    /// every window of `half-window`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<u32>,
 }
 
-/// A window of the stream: the model reads `start..end`, tokens `scored..end` count.
+/// A window of the stream: the model reads `prefix`, then the tokens `start..end`; tokens `scored..end` count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// First token.
+    /// Read before `start`, whatever the stream has there.
+    pub prefix: Option<u32>,
+    /// First token of the stream.
     pub start: usize,
     /// One past the last token.
     pub end: usize,
-    /// First scored token; always after `start`, since nothing predicts a window's first token.
+    /// First scored token; after `start` unless there is a prefix, since nothing predicts the first token that is read.
     pub scored: usize,
 }
 
+impl Window {
+    /// How many tokens of the window are read before this one.
+    pub fn distance(&self, token: usize) -> usize {
+        token - self.start + usize::from(self.prefix.is_some())
+    }
+
+    /// Tokens that the model reads: all but the last, which is only predicted.
+    pub fn read(&self) -> usize {
+        self.distance(self.end) - 1
+    }
+}
+
 impl Protocol {
-    /// Checks the sizes against the model's longest window; both default to what the protocol and model suggest.
+    /// A protocol that needs no token of the model, its sizes checked against the model's longest window; both default
+    /// to what the protocol and model suggest. [`Protocol::for_model`] makes every protocol.
     ///
     /// # Errors
-    /// A context longer than the model's or shorter than two tokens, a stride of 0 or beyond the context.
+    /// A context longer than the model's or too short to predict anything, a stride of 0 or beyond the context, a
+    /// protocol that begins documents with a token of the model.
     pub fn new(name: ProtocolName, context: Option<usize>, stride: Option<usize>, longest: usize) -> Result<Self> {
-        let context = context.unwrap_or(longest);
+        Self::with_prefix(name, context, stride, longest, None)
+    }
+
+    /// A protocol as this model follows it on texts that become a stream by `options`.
+    ///
+    /// Documents of `rolling` and `doc` begin with the begin-of-text token or, where the model has none, end-of-text, as
+    /// lm-evaluation-harness has it; windows of `half-window` with what `options` put before a stream, as llama.cpp has it.
+    ///
+    /// # Errors
+    /// As [`Protocol::new`]; a model without the token that is needed; a join of documents that are read by themselves.
+    pub fn for_model(
+        name: ProtocolName,
+        context: Option<usize>,
+        stride: Option<usize>,
+        config: &ModelConfig,
+        tokenizer: Option<&Tokenizer>,
+        options: &StreamOptions,
+    ) -> Result<Self> {
+        if name.by_document() && !matches!(options.join, Join::Eot | Join::Apart) {
+            return Err(Error::input(
+                format!("--protocol {name}"),
+                "reads every document by itself, so that no text can join them",
+                "leave --join out, or use --protocol disjoint or strided",
+            ));
+        }
+        let own = tokenizer.and_then(Tokenizer::bos_added);
+        let prefix = match name {
+            ProtocolName::Disjoint | ProtocolName::Strided | ProtocolName::M2d2Exact => None,
+            ProtocolName::HalfWindow => options.bos.token(own, config.bos_token_id)?,
+            ProtocolName::Rolling | ProtocolName::Doc => config.bos_token_id.or(own).or(config.eos_token_id),
+        };
+        if let Some(id) = prefix.filter(|&id| id as usize >= config.vocabulary()) {
+            return Err(Error::input(
+                format!("--protocol {name}"),
+                format!("begins with token {id}, which does not fit the model's vocabulary of {}", config.vocabulary()),
+                "correct `bos_token_id` in the model's config.json",
+            ));
+        }
+        Self::with_prefix(name, context, stride, config.context(), prefix)
+    }
+
+    fn with_prefix(
+        name: ProtocolName,
+        context: Option<usize>,
+        stride: Option<usize>,
+        longest: usize,
+        prefix: Option<u32>,
+    ) -> Result<Self> {
+        let halves = name == ProtocolName::HalfWindow;
+        let context = context.unwrap_or(if halves { longest.min(HALF_WINDOW_CONTEXT) } else { longest });
         if context > longest {
             return Err(Error::input(
                 format!("--context {context}"),
@@ -55,21 +162,26 @@ impl Protocol {
                 format!("use at most --context {longest}"),
             ));
         }
-        if context < 2 {
-            return Err(Error::input(format!("--context {context}"), "leaves nothing to predict", "use at least 2"));
+        let shortest = if halves { 3 } else { 2 };
+        if context < shortest {
+            return Err(Error::input(
+                format!("--context {context}"),
+                "leaves nothing to predict",
+                format!("use at least {shortest}"),
+            ));
         }
         let stride = match name {
-            ProtocolName::Disjoint => match stride {
+            ProtocolName::Strided => stride.unwrap_or(context / 2),
+            _ => match stride {
                 Some(stride) if stride != context => {
                     return Err(Error::input(
                         format!("--stride {stride}"),
-                        "disjoint windows do not overlap",
+                        format!("{name} windows do not overlap"),
                         "leave --stride out, or use --protocol strided",
                     ));
                 }
                 _ => context,
             },
-            ProtocolName::Strided => stride.unwrap_or(context / 2),
         };
         if stride == 0 || stride > context {
             return Err(Error::input(
@@ -78,22 +190,44 @@ impl Protocol {
                 "choose a smaller stride",
             ));
         }
-        Ok(Self { name, context, stride })
+        if name.by_document() && prefix.is_none() {
+            return Err(Error::input(
+                format!("--protocol {name}"),
+                "begins every document with a begin-of-text or end-of-text token, and the model names neither",
+                "put `bos_token_id` or `eos_token_id` into its config.json, or use --protocol disjoint or strided",
+            ));
+        }
+        Ok(Self { name, context, stride, prefix })
     }
 
-    /// The windows of a stream of `tokens` tokens.
-    pub fn windows(&self, tokens: usize) -> Vec<Window> {
+    /// The windows of a stream, of which `document` says where each token belongs.
+    pub fn windows(&self, document: &[u32]) -> Vec<Window> {
+        match self.name {
+            ProtocolName::Disjoint | ProtocolName::Strided | ProtocolName::M2d2Exact => {
+                self.overlapping(document.len())
+            }
+            ProtocolName::HalfWindow => self.second_halves(document.len()),
+            ProtocolName::Rolling | ProtocolName::Doc => {
+                let mut start = 0;
+                let documents = document.chunk_by(|a, b| a == b).map(|part| {
+                    start += part.len();
+                    start - part.len()..start
+                });
+                documents.flat_map(|document| self.of_document(document)).collect()
+            }
+        }
+    }
+
+    /// Windows of `context` tokens, the next one `stride` after the last; only what is new in each is scored.
+    fn overlapping(&self, tokens: usize) -> Vec<Window> {
         let mut windows = Vec::new();
-        let mut scored_until = 1; // nothing predicts the stream's first token
+        let mut scored_until = 0;
         for start in (0..tokens).step_by(self.stride) {
             let end = (start + self.context).min(tokens);
-            let scored = match self.name {
-                ProtocolName::Disjoint => start + 1,
-                // Windows that do not overlap leave nothing to predict their first token from.
-                ProtocolName::Strided => scored_until.max(start + 1),
-            };
+            // Nothing predicts the first token that is read.
+            let scored = scored_until.max(start + 1);
             if scored < end {
-                windows.push(Window { start, end, scored });
+                windows.push(Window { prefix: None, start, end, scored });
             }
             scored_until = end;
             if end == tokens {
@@ -101,6 +235,34 @@ impl Protocol {
             }
         }
         windows
+    }
+
+    /// Whole windows side by side. Of `n` logits llama.cpp takes those from `n/2` on, which predict `n/2 + 1..n`.
+    fn second_halves(&self, tokens: usize) -> Vec<Window> {
+        let Self { context, prefix, .. } = *self;
+        let window = |first: usize| Window {
+            prefix,
+            start: first + usize::from(prefix.is_some()),
+            end: first + context,
+            scored: first + context / 2 + 1,
+        };
+        (0..tokens / context).map(|index| window(index * context)).collect()
+    }
+
+    /// Windows that predict `context` tokens of one document each. The first reads the prefix, later ones the token before
+    /// those they predict, the last of `rolling` as many as fit.
+    fn of_document(&self, document: Range<usize>) -> impl Iterator<Item = Window> {
+        let Self { name, context, prefix, .. } = *self;
+        let Range { start: first, end: last } = document;
+        document.step_by(context).map(move |scored| {
+            let end = (scored + context).min(last);
+            let start = match name {
+                _ if scored == first => return Window { prefix, start: first, end, scored: first },
+                ProtocolName::Rolling => end - context - 1,
+                _ => scored - 1,
+            };
+            Window { prefix: None, start, end, scored }
+        })
     }
 
     /// What makes two numbers comparable, in 16 hexadecimal digits: recipe, sizes, joins, tokenizer.

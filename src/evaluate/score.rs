@@ -1,5 +1,7 @@
 //! Negative log-likelihoods of tokens, without ever holding the logits of more than a bounded chunk of positions.
 
+use std::cmp::Reverse;
+
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -21,38 +23,47 @@ pub fn head_chunk(vocabulary: usize) -> usize {
 /// The softmax over the vocabulary of one chunk of positions, the start of both the loss and its gradient. Computed
 /// piece by piece of the head.
 pub struct ChunkSoftmax {
-    /// p of the tokens of each piece of the head, `[n, rows of the piece]`.
+    /// Logits of the tokens of each piece of the head, `[n, rows of the piece]`.
+    pub logits: Vec<Tensor<2>>,
+    /// p of the same tokens.
     pub pieces: Vec<Tensor<2>>,
-    /// −ln p of each position's target, nats: `[n, 1]`.
-    pub nll: Tensor<2>,
+    /// ln Z of each position, `[n, 1]`: ln p = logit − ln Z.
+    pub normaliser: Tensor<2>,
 }
 
 impl ChunkSoftmax {
-    /// From hidden states `[n, channels]`, the head `[vocab, channels]` and targets `[n, 1]`.
+    /// From hidden states `[n, channels]` and the head `[vocab, channels]`.
     ///
     /// ln Z comes from the likeliest token of a piece, whose probability within it is at least 1/rows: ln Z = max − ln
-    /// p_max. The target's own probability may round to 0, where its logarithm would be lost.
-    pub fn new(hidden: Tensor<2>, head: &Table, targets: Tensor<2, Int>) -> Self {
-        let mut pieces = Vec::new();
-        let mut normalisers = Vec::new(); // ln Z of each piece, [n, 1]
-        let mut target_logits = Vec::new(); // the target's logit where it lies in the piece, else 0: [n, 1]
-        for (piece, start) in head.pieces.iter().zip(head.starts()) {
-            let logits = hidden.clone().matmul(piece.clone().transpose());
-            let probabilities = softmax(logits.clone(), 1);
-            normalisers.push(logits.clone().max_dim(1) - probabilities.clone().max_dim(1).log());
-            let (local, inside) = within(targets.clone(), start, piece.dims()[0]);
-            target_logits.push(logits.gather(1, local) * inside);
-            pieces.push(probabilities);
+    /// p_max. A token's own probability may round to 0, where its logarithm would be lost.
+    pub fn new(hidden: Tensor<2>, head: &Table) -> Self {
+        let logits: Vec<Tensor<2>> =
+            head.pieces.iter().map(|piece| hidden.clone().matmul(piece.clone().transpose())).collect();
+        let pieces: Vec<Tensor<2>> = logits.iter().map(|logits| softmax(logits.clone(), 1)).collect();
+        let normalisers: Vec<Tensor<2>> = logits
+            .iter()
+            .zip(&pieces)
+            .map(|(logits, p)| logits.clone().max_dim(1) - p.clone().max_dim(1).log())
+            .collect();
+        if let [normaliser] = normalisers.as_slice() {
+            return Self { logits, pieces, normaliser: normaliser.clone() };
         }
-        if let ([normaliser], [target]) = (normalisers.as_slice(), target_logits.as_slice()) {
-            return Self { pieces, nll: normaliser.clone() - target.clone() };
-        }
-        let normalisers = Tensor::cat(normalisers, 1); // [n, pieces]
+        let normalisers = Tensor::cat(normalisers, 1); // ln Z of each piece, [n, pieces]
         let largest = normalisers.clone().max_dim(1);
-        let whole = (normalisers.clone() - largest.clone()).exp().sum_dim(1).log() + largest; // ln Z, [n, 1]
-        let shares = (normalisers - whole.clone()).exp(); // Z of the piece over Z
+        let normaliser = (normalisers.clone() - largest.clone()).exp().sum_dim(1).log() + largest;
+        let shares = (normalisers - normaliser.clone()).exp(); // Z of the piece over Z
         let pieces = pieces.into_iter().enumerate().map(|(i, p)| p * shares.clone().narrow(1, i, 1)).collect();
-        Self { pieces, nll: whole - Tensor::cat(target_logits, 1).sum_dim(1) }
+        Self { logits, pieces, normaliser }
+    }
+
+    /// −ln p of each position's target, nats: `[n, 1]`; targets are `[n, 1]`.
+    pub fn nll(&self, head: &Table, targets: Tensor<2, Int>) -> Tensor<2> {
+        let pieces = self.logits.iter().zip(head.starts());
+        pieces.fold(self.normaliser.clone(), |nll, (logits, start)| {
+            // A target's logit counts in the piece it lies in, and is 0 in the others.
+            let (local, inside) = within(targets.clone(), start, logits.dims()[1]);
+            nll - logits.clone().gather(1, local) * inside
+        })
     }
 }
 
@@ -65,7 +76,7 @@ fn chunked_nll(hidden: Tensor<2>, head: &Table, targets: Tensor<1, Int>) -> Tens
         .map(|start| {
             let count = chunk.min(positions - start);
             let targets = targets.clone().narrow(0, start, count).unsqueeze_dim(1);
-            ChunkSoftmax::new(hidden.clone().narrow(0, start, count), head, targets).nll.flatten(0, 1)
+            ChunkSoftmax::new(hidden.clone().narrow(0, start, count), head).nll(head, targets).flatten(0, 1)
         })
         .collect();
     Tensor::cat(parts, 0)
@@ -88,26 +99,17 @@ pub fn score(
 ) -> Result<Vec<f32>> {
     let head = model.head();
     let mut nll = vec![f32::NAN; ids.len()];
-    let mut rest = windows;
-    while let Some(first) = rest.first() {
-        let length = first.end - first.start;
-        // Only the last window is shorter; it goes alone rather than padded.
-        let same = rest.iter().take(batch.max(1)).take_while(|w| w.end - w.start == length).count();
-        let (group, later) = rest.split_at(same);
-        rest = later;
-
-        // A stream's last token is never read as input, only predicted; read T−1 tokens, predict T−1.
-        let inputs: Vec<&[u32]> = group.iter().map(|w| &ids[w.start..w.end - 1]).collect();
-        let hidden = model.hidden_states(token_ids(&inputs, device));
+    for group in groups(windows, batch) {
+        let hidden = model.hidden_states(read(ids, &group, device));
         let [batch, time, channels] = hidden.dims();
         let targets: Vec<i32> =
-            group.iter().flat_map(|w| ids[w.start + 1..w.end].iter().map(|&id| id as i32)).collect();
+            group.iter().flat_map(|w| ids[w.end - time..w.end].iter().map(|&id| id as i32)).collect();
         let targets = Tensor::from_data(TensorData::new(targets, [batch * time]), device);
         let values = to_host(chunked_nll(hidden.reshape([batch * time, channels]), &head, targets))?;
 
         let mut scored = 0u64;
         for (window, values) in group.iter().zip(values.chunks_exact(time)) {
-            let skip = window.scored - window.start - 1;
+            let skip = window.distance(window.scored) - 1;
             for (token, &value) in (window.scored..window.end).zip(&values[skip..]) {
                 if !value.is_finite() {
                     return Err(Error::Numeric(format!(
@@ -125,4 +127,21 @@ pub fn score(
         }
     }
     Ok(nll)
+}
+
+/// Windows of one length go together, at most `batch` of them, whatever lies between them: nothing is padded.
+pub(super) fn groups(windows: &[Window], batch: usize) -> Vec<Vec<&Window>> {
+    let mut by_length: Vec<&Window> = windows.iter().collect();
+    by_length.sort_by_key(|window| Reverse(window.read()));
+    let same = by_length.chunk_by(|a, b| a.read() == b.read());
+    same.flat_map(|same| same.chunks(batch.max(1))).map(<[&Window]>::to_vec).collect()
+}
+
+/// What the model reads of equally long windows, `[windows, time]`. A window's last token is never read, only predicted:
+/// T tokens are read and T predicted.
+pub(super) fn read(ids: &[u32], group: &[&Window], device: &Device) -> Tensor<2, Int> {
+    let read: Vec<Vec<u32>> =
+        group.iter().map(|w| w.prefix.into_iter().chain(ids[w.start..w.end - 1].iter().copied()).collect()).collect();
+    let read: Vec<&[u32]> = read.iter().map(Vec::as_slice).collect();
+    token_ids(&read, device)
 }

@@ -5,35 +5,35 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::gpt_neox::GptNeoxConfig;
 use super::gpt2::Gpt2Config;
-use super::llama::LlamaConfig;
+use super::llama::{Family, LlamaConfig};
 use super::rotary::RopeScaling;
-use super::weights::LARGEST_PIECE;
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Keys that alter the computation in some architecture, and that no family here implements. Any value but the ones
-/// that switch the feature off is refused by name.
-const UNSUPPORTED: &[&str] = &[
-    "quantization_config",
-    "sliding_window",
-    "attn_logit_softcapping",
-    "final_logit_softcapping",
-    "query_pre_attn_scalar",
-    "logit_scale",
-    "logits_scaling",
-    "embedding_multiplier",
-    "residual_multiplier",
-    "attention_multiplier",
-    "use_qk_norm",
-    "qk_norm",
-    "clip_qkv",
-    "alibi",
-    "parallel_attn",
-    "use_parallel_residual",
-    "num_experts",
-    "num_local_experts",
-    "no_rope_layers",
+/// Keys that alter the computation in some architecture, with the `model_type`s here that implement them. For all others
+/// any value but the ones that switch the feature off is refused by name.
+const SPECIAL: &[(&str, &[&str])] = &[
+    ("quantization_config", &[]),
+    ("sliding_window", &["mistral", "qwen2", "qwen3"]),
+    ("attn_logit_softcapping", &[]),
+    ("final_logit_softcapping", &[]),
+    ("query_pre_attn_scalar", &[]),
+    ("logit_scale", &[]),
+    ("logits_scaling", &[]),
+    ("embedding_multiplier", &[]),
+    ("residual_multiplier", &[]),
+    ("attention_multiplier", &[]),
+    ("use_qk_norm", &[]),
+    ("qk_norm", &[]),
+    ("clip_qkv", &["olmo"]),
+    ("alibi", &[]),
+    ("parallel_attn", &[]),
+    ("use_parallel_residual", &["gpt_neox"]),
+    ("num_experts", &[]),
+    ("num_local_experts", &[]),
+    ("no_rope_layers", &[]),
 ];
 
 /// The architectures that can be read, with their sizes.
@@ -41,8 +41,12 @@ const UNSUPPORTED: &[&str] = &[
 pub enum Architecture {
     /// GPT-2.
     Gpt2(Gpt2Config),
-    /// LLaMA 1, 2, 3.
+    /// LLaMA 1, 2, 3, Mistral, Qwen 2 and 3.
     Llama(LlamaConfig),
+    /// OLMo 1, 2.
+    Olmo(LlamaConfig),
+    /// GPT-NeoX, Pythia.
+    GptNeox(GptNeoxConfig),
 }
 
 /// What a model folder's `config.json` says.
@@ -82,7 +86,8 @@ impl ModelConfig {
     }
 
     fn parse(file: ConfigFile) -> Result<Self> {
-        for key in UNSUPPORTED {
+        let model_type = file.string("model_type")?;
+        for (key, _) in SPECIAL.iter().filter(|(_, families)| !families.contains(&model_type)) {
             let off = match file.json.get(*key) {
                 None | Some(Value::Null | Value::Bool(false)) => true,
                 Some(Value::Number(n)) => n.as_f64() == Some(0.0),
@@ -93,13 +98,24 @@ impl ModelConfig {
                 return Err(file.refusal(key, "changes the computation and is not implemented"));
             }
         }
-        let architecture = match file.string("model_type")? {
+        let llama = |family| LlamaConfig::read(&file, family).map(Architecture::Llama);
+        let olmo = |family| LlamaConfig::read(&file, family).map(Architecture::Olmo);
+        let architecture = match model_type {
             "gpt2" => Architecture::Gpt2(Gpt2Config::read(&file)?),
-            "llama" => Architecture::Llama(LlamaConfig::read(&file)?),
+            "llama" => llama(Family::Llama)?,
+            "mistral" => llama(Family::Mistral)?,
+            "qwen2" => llama(Family::Qwen2)?,
+            "qwen3" => llama(Family::Qwen3)?,
+            "olmo" => olmo(Family::Olmo)?,
+            "olmo2" => olmo(Family::Olmo2)?,
+            "gpt_neox" => Architecture::GptNeox(GptNeoxConfig::read(&file)?),
             other => {
                 return Err(Error::file(
                     &file.path,
-                    format!("`model_type` is {other:?}; implemented are \"gpt2\" and \"llama\""),
+                    format!(
+                        "`model_type` is {other:?}; implemented are \"gpt2\", \"llama\", \"mistral\", \"qwen2\", \"qwen3\", \
+                         \"olmo\", \"olmo2\" and \"gpt_neox\""
+                    ),
                     "choose a model of one of these architectures",
                 ));
             }
@@ -124,7 +140,8 @@ impl ModelConfig {
     pub fn vocabulary(&self) -> usize {
         match &self.architecture {
             Architecture::Gpt2(c) => c.vocab_size,
-            Architecture::Llama(c) => c.vocab_size,
+            Architecture::Llama(c) | Architecture::Olmo(c) => c.vocab_size,
+            Architecture::GptNeox(c) => c.vocab_size,
         }
     }
 
@@ -132,7 +149,8 @@ impl ModelConfig {
     pub fn context(&self) -> usize {
         match &self.architecture {
             Architecture::Gpt2(c) => c.n_positions,
-            Architecture::Llama(c) => c.max_position_embeddings,
+            Architecture::Llama(c) | Architecture::Olmo(c) => c.max_position_embeddings,
+            Architecture::GptNeox(c) => c.max_position_embeddings,
         }
     }
 
@@ -140,28 +158,17 @@ impl ModelConfig {
     pub fn channels(&self) -> usize {
         match &self.architecture {
             Architecture::Gpt2(c) => c.n_embd,
-            Architecture::Llama(c) => c.hidden_size,
+            Architecture::Llama(c) | Architecture::Olmo(c) => c.hidden_size,
+            Architecture::GptNeox(c) => c.hidden_size,
         }
-    }
-
-    /// Query heads of a block.
-    pub fn heads(&self) -> usize {
-        match &self.architecture {
-            Architecture::Gpt2(c) => c.n_head,
-            Architecture::Llama(c) => c.num_attention_heads,
-        }
-    }
-
-    /// Windows of `context` tokens whose attention scores, `[windows, heads, context, context]`, a kernel can bind at once.
-    pub fn largest_batch(&self, context: usize) -> usize {
-        (LARGEST_PIECE / (size_of::<f32>() * self.heads() * context * context).max(1)).max(1)
     }
 
     /// Whether the token table is the output head.
     pub fn tied_head(&self) -> bool {
         match &self.architecture {
             Architecture::Gpt2(c) => c.tie_word_embeddings,
-            Architecture::Llama(c) => c.tie_word_embeddings,
+            Architecture::Llama(c) | Architecture::Olmo(c) => c.tie_word_embeddings,
+            Architecture::GptNeox(c) => c.tie_word_embeddings,
         }
     }
 
@@ -169,7 +176,8 @@ impl ModelConfig {
     pub fn layers(&self) -> usize {
         match &self.architecture {
             Architecture::Gpt2(c) => c.n_layer,
-            Architecture::Llama(c) => c.num_hidden_layers,
+            Architecture::Llama(c) | Architecture::Olmo(c) => c.num_hidden_layers,
+            Architecture::GptNeox(c) => c.num_hidden_layers,
         }
     }
 }
@@ -183,8 +191,17 @@ pub struct ConfigFile {
 impl ConfigFile {
     /// The family's keys as a typed structure.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        self.parse_with(Vec::new())
+    }
+
+    /// The same, with these values for keys that the file lacks.
+    pub fn parse_with<T: DeserializeOwned>(&self, defaults: Vec<(&str, Value)>) -> Result<T> {
+        let mut json = self.json.clone();
+        for (key, value) in defaults {
+            json.entry(key).or_insert(value);
+        }
         // Through text with one key a line, because the error then knows a line, and so the key.
-        let text = serde_json::to_string_pretty(&self.json).unwrap_or_default();
+        let text = serde_json::to_string_pretty(&json).unwrap_or_default();
         serde_json::from_str(&text).map_err(|e| {
             let line =
                 text.lines().nth(e.line().saturating_sub(1)).map_or("", |line| line.trim().trim_end_matches(','));
@@ -222,14 +239,29 @@ impl ConfigFile {
 
     /// Base and scaling of rotary positions: `rope_theta` + `rope_scaling` (transformers 4) or `rope_parameters` (5).
     pub fn rope(&self) -> Result<(f64, RopeScaling)> {
+        let (theta, scaling, share) = self.partial_rope("rope_theta", "partial_rotary_factor", 1.0)?;
+        if share != 1.0 {
+            let inside = |key: &&str| self.json.get(*key).is_some_and(|v| v.get("partial_rotary_factor").is_some());
+            let key = ["rope_parameters", "rope_scaling"].into_iter().find(inside).unwrap_or("partial_rotary_factor");
+            return Err(self.refusal(key, "a partial rotation is not implemented for this architecture"));
+        }
+        Ok((theta, scaling))
+    }
+
+    /// The same, and the share of a head's channels that is rotated, `partial_rotary_factor` of `rope_parameters`. Where
+    /// there is no `rope_parameters`, base and share stand under the keys given; `share` applies where neither says it.
+    pub fn partial_rope(&self, theta_key: &str, share_key: &str, share: f64) -> Result<(f64, RopeScaling, f64)> {
         let scaling = ["rope_parameters", "rope_scaling"].iter().find_map(|key| match self.json.get(*key) {
             None | Some(Value::Null) => None,
             Some(value) => Some((*key, value)),
         });
-        let theta = scaling.and_then(|(_, value)| value.get("rope_theta")).or(self.json.get("rope_theta"));
-        let theta = theta.and_then(Value::as_f64).unwrap_or(10_000.0);
+        let number = |inner: &str, outer: &str| {
+            scaling.and_then(|(_, value)| value.get(inner)).or(self.json.get(outer)).and_then(Value::as_f64)
+        };
+        let theta = number("rope_theta", theta_key).unwrap_or(10_000.0);
+        let share = number("partial_rotary_factor", share_key).unwrap_or(share);
         let Some((key, value)) = scaling else {
-            return Ok((theta, RopeScaling::Default));
+            return Ok((theta, RopeScaling::Default, share));
         };
         // Before transformers 4.43 the kind stood under "type".
         let mut value = value.clone();
@@ -239,16 +271,13 @@ impl ConfigFile {
             let kind = object.get("type").cloned().unwrap_or_else(|| "default".into());
             object.insert("rope_type".into(), kind);
         }
-        if value.get("partial_rotary_factor").and_then(Value::as_f64).is_some_and(|f| f != 1.0) {
-            return Err(self.refusal(key, "a partial rotation is not implemented"));
-        }
         let scaling = serde_json::from_value(value).map_err(|e| {
             self.refusal(
                 key,
                 &format!("implemented are \"default\", \"linear\" and \"llama3\", each with all its numbers ({e})"),
             )
         })?;
-        Ok((theta, scaling))
+        Ok((theta, scaling, share))
     }
 
     fn string(&self, key: &str) -> Result<&str> {
@@ -270,7 +299,8 @@ impl ConfigFile {
         }
     }
 
-    fn refusal(&self, key: &str, why: &str) -> Error {
+    /// An error that names `key` and its value.
+    pub fn refusal(&self, key: &str, why: &str) -> Error {
         let value = self.json.get(key).unwrap_or(&Value::Null);
         Error::file(&self.path, format!("`{key}` is {value}: {why}"), "choose a model without this setting")
     }

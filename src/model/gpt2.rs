@@ -5,12 +5,11 @@
 //! used again as output head. Dropout is never applied: additional pretraining here is deterministic.
 
 use burn::module::Module;
-use burn::tensor::activation::{gelu, sigmoid};
 use burn::tensor::{Bool, Device, Int, Tensor};
 use serde::Deserialize;
 
 use super::config::ConfigFile;
-use super::layers::{Embedding, LayerNorm, Layout, Linear, Table, causal_attention, causal_mask, split_heads};
+use super::layers::{Embedding, Gelu, LayerNorm, Layout, Linear, Table, causal_attention, causal_mask, split_heads};
 use super::weights::WeightSource;
 use crate::error::Result;
 
@@ -46,33 +45,6 @@ fn default_epsilon() -> f64 {
 
 fn default_true() -> bool {
     true
-}
-
-/// The two forms of GELU (arXiv 1606.08415) that GPT-2 checkpoints name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Gelu {
-    /// The tanh approximation, the original's choice.
-    #[default]
-    #[serde(alias = "gelu_pytorch_tanh")]
-    GeluNew,
-    /// The exact form with erf.
-    Gelu,
-}
-
-impl Gelu {
-    fn forward(self, x: Tensor<3>) -> Tensor<3> {
-        match self {
-            Self::Gelu => gelu(x),
-            Self::GeluNew => {
-                // 0.5 x (1 + tanh u) with u = √(2/π) (x + 0.044715 x³) is x · sigmoid(2u): the same function, but with
-                // one exponential instead of a tanh, and the cube as products. Both are slow on CPUs.
-                const TWICE_SQRT_2_OVER_PI: f64 = 1.595_769_121_605_730_8;
-                let cubic = x.clone() * x.clone() * (0.044715 * TWICE_SQRT_2_OVER_PI) + TWICE_SQRT_2_OVER_PI;
-                x.clone() * sigmoid(x * cubic)
-            }
-        }
-    }
 }
 
 impl Gpt2Config {

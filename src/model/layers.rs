@@ -3,11 +3,14 @@
 //! `B` batch, `T` time (tokens of a window), `C` channels, `H` heads, `K` key/value heads, `D` channels of a head.
 //! Weights keep the layout of the published checkpoint, so loading and saving never transpose.
 
-use burn::module::{Module, Param};
-use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData, module};
+use std::f64::consts::FRAC_1_SQRT_2;
 
-use super::weights::WeightSource;
+use burn::module::{Module, Param};
+use burn::tensor::activation::{sigmoid, softmax};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData, module};
+use serde::Deserialize;
+
+use super::weights::{LARGEST_PIECE, WeightSource};
 use crate::error::Result;
 
 /// How a linear layer's weight is stored.
@@ -98,6 +101,13 @@ impl LayerNorm {
     }
 }
 
+/// Layer normalisation of the last dimension of `x`, `[B, T, C]`, without weight and bias.
+pub fn layer_norm(x: Tensor<3>, epsilon: f64) -> Tensor<3> {
+    let [_, _, channels] = x.dims();
+    let ones = Tensor::ones([channels], &x.device());
+    module::layer_norm(x, ones, None, epsilon)
+}
+
 /// Root-mean-square normalisation (arXiv 1910.07467), as `LlamaRMSNorm`.
 #[derive(Module, Debug)]
 pub struct RmsNorm {
@@ -122,6 +132,12 @@ impl RmsNorm {
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let mean_square = (x.clone() * x.clone()).mean_dim(2); // [B, T, 1]
         x * (mean_square + self.epsilon).sqrt().recip() * self.weight.val().unsqueeze()
+    }
+
+    /// Normalises `x`, `[B, T, n·C]`, in runs of the `C` channels that this norm has weights for: every head alone.
+    pub fn forward_runs(&self, x: Tensor<3>) -> Tensor<3> {
+        let ([batch, time, all], [channels]) = (x.dims(), self.weight.dims());
+        self.forward(x.reshape([batch, time * all / channels, channels])).reshape([batch, time, all])
     }
 }
 
@@ -209,27 +225,83 @@ pub fn within<const D: usize>(ids: Tensor<D, Int>, start: usize, rows: usize) ->
     (nearest, inside)
 }
 
+/// The two forms of GELU (arXiv 1606.08415) that checkpoints name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gelu {
+    /// The tanh approximation, GPT-2's choice.
+    #[default]
+    #[serde(alias = "gelu_pytorch_tanh", alias = "gelu_fast")]
+    GeluNew,
+    /// The exact form with erf, GPT-NeoX's choice.
+    Gelu,
+}
+
+impl Gelu {
+    /// The function of every element.
+    pub fn forward(self, x: Tensor<3>) -> Tensor<3> {
+        match self {
+            // Not burn's own: on GPUs the gradient it gives is that of the approximation.
+            Self::Gelu => x.clone() * ((x * FRAC_1_SQRT_2).erf() + 1.0) * 0.5,
+            Self::GeluNew => {
+                // 0.5 x (1 + tanh u) with u = √(2/π) (x + 0.044715 x³) is x · sigmoid(2u): the same function, but with
+                // one exponential instead of a tanh, and the cube as products. Both are slow on CPUs.
+                const TWICE_SQRT_2_OVER_PI: f64 = 1.595_769_121_605_730_8;
+                let cubic = x.clone() * x.clone() * (0.044715 * TWICE_SQRT_2_OVER_PI) + TWICE_SQRT_2_OVER_PI;
+                x.clone() * sigmoid(x * cubic)
+            }
+        }
+    }
+}
+
 /// Where a query may not look: `[T, T]`, true above the diagonal.
 pub fn causal_mask(time: usize, device: &Device) -> Tensor<2, Bool> {
     Tensor::<2, Bool>::tril_mask([time, time], 0, &device.clone().inner())
 }
 
+/// The same where a query sees the last `window` tokens only, itself among them.
+pub fn windowed_mask(time: usize, window: usize, device: &Device) -> Tensor<2, Bool> {
+    let mask = causal_mask(time, device);
+    if window >= time {
+        return mask;
+    }
+    // True where the key lies `window` or more tokens back.
+    mask.bool_or(Tensor::triu_mask([time, time], 1 - window as i64, &device.clone().inner()))
+}
+
 /// Causal attention with grouped queries (arXiv 2305.13245): `softmax(q kᵀ / √D) v`.
 ///
 /// `q` is `[B, H, T, D]`; `k` and `v` are `[B, K, T, D]` with `H` a multiple of `K`; the result is `[B, T, H·D]`.
-/// The queries of one group are stacked along time, so keys and values are never copied per head.
+/// The queries of one group are stacked along time, so keys and values are never copied per head. Long windows are
+/// worked on a stretch of queries at a time, so that scores fit into one storage binding.
 pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &Tensor<2, Bool>) -> Tensor<3> {
     let [batch, heads, time, channels] = q.dims();
-    let kv_heads = k.dims()[1];
-    let group = heads / kv_heads;
+    let q = q * (channels as f64).powf(-0.5);
+    let stretch = (LARGEST_PIECE / (size_of::<f32>() * batch * heads * time).max(1)).clamp(1, time.max(1));
+    let parts: Vec<Tensor<4>> = (0..time)
+        .step_by(stretch)
+        .map(|start| {
+            let count = stretch.min(time - start);
+            let end = start + count; // nothing later is looked at
+            let mask = mask.clone().narrow(0, start, count).narrow(1, 0, end);
+            let [k, v] = [&k, &v].map(|x| x.clone().narrow(2, 0, end));
+            attend(q.clone().narrow(2, start, count), k, v, mask)
+        })
+        .collect();
+    Tensor::cat(parts, 2).swap_dims(1, 2).reshape([batch, time, heads * channels])
+}
 
-    let q = (q * (channels as f64).powf(-0.5)).reshape([batch, kv_heads, group * time, channels]);
-    let scores = q.matmul(k.swap_dims(2, 3)).reshape([batch, heads, time, time]);
-    let mask = mask.clone().unsqueeze::<4>().expand([batch, heads, time, time]);
+/// `softmax(q kᵀ) v` for queries `[B, H, T, D]`, keys and values `[B, K, S, D]` and a mask `[T, S]`: `[B, H, T, D]`.
+fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Tensor<2, Bool>) -> Tensor<4> {
+    let [batch, heads, time, channels] = q.dims();
+    let [_, kv_heads, keys, _] = k.dims();
+    let group = heads / kv_heads;
+    let q = q.reshape([batch, kv_heads, group * time, channels]);
+    let scores = q.matmul(k.swap_dims(2, 3)).reshape([batch, heads, time, keys]);
+    let mask = mask.unsqueeze::<4>().expand([batch, heads, time, keys]);
     // A finite floor: no row is ever wholly masked, and exp() of it is exactly 0 in f32.
     let weights = softmax(scores.mask_fill(mask, -1e30), 3);
-    let y = weights.reshape([batch, kv_heads, group * time, time]).matmul(v); // [B, K, group·T, D]
-    y.reshape([batch, heads, time, channels]).swap_dims(1, 2).reshape([batch, time, heads * channels])
+    weights.reshape([batch, kv_heads, group * time, keys]).matmul(v).reshape([batch, heads, time, channels])
 }
 
 /// Splits `[B, T, H·D]` into heads, `[B, H, T, D]`.

@@ -1,22 +1,63 @@
-//! LLaMA 1, 2 and 3 (arXiv 2302.13971, 2307.09288, 2407.21783).
+//! LLaMA 1, 2 and 3 (arXiv 2302.13971, 2307.09288, 2407.21783), and the families that are LLaMA with a switch.
 //!
 //! Follows `modeling_llama.py` of transformers: RMS norm before each part, rotary positions, grouped key/value
-//! heads, SwiGLU, no biases unless the configuration asks for them, head tied or not.
+//! heads, SwiGLU, no biases unless the configuration asks for them, head tied or not. Beside it `modeling_mistral.py`
+//! (arXiv 2310.06825: a sliding window), `modeling_qwen2.py` (arXiv 2407.10671: biases on queries, keys and values)
+//! and `modeling_qwen3.py` (arXiv 2505.09388: a norm of every query and key head).
 
 use burn::module::Module;
 use burn::tensor::activation::silu;
 use burn::tensor::{Bool, Device, Int, Tensor};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::config::ConfigFile;
-use super::layers::{Embedding, Layout, Linear, RmsNorm, Table, causal_attention, causal_mask, split_heads};
+use super::layers::{
+    Embedding, Layout, Linear, RmsNorm, Table, causal_attention, causal_mask, split_heads, windowed_mask,
+};
 use super::rotary::{RopeScaling, Rotary};
 use super::weights::WeightSource;
 use crate::error::Result;
 
-/// `config.json` of the family, under its published names.
+/// The families that share LLaMA's `config.json`, attention and MLP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Family {
+    /// LLaMA, and what calls itself so: SmolLM, TinyLlama, Yi, …
+    #[default]
+    Llama,
+    /// Mistral.
+    Mistral,
+    /// Qwen 1.5, 2 and 2.5.
+    Qwen2,
+    /// Qwen 3.
+    Qwen3,
+    /// OLMo, which [`super::olmo`] builds.
+    Olmo,
+    /// OLMo 2, which [`super::olmo`] builds.
+    Olmo2,
+}
+
+impl Family {
+    /// What transformers takes where the file lacks a key, if not LLaMA's value.
+    fn defaults(self) -> Vec<(&'static str, Value)> {
+        match self {
+            Self::Mistral => vec![("num_key_value_heads", 8.into()), ("sliding_window", 4096.into())],
+            Self::Qwen2 => vec![("num_key_value_heads", 32.into()), ("sliding_window", 4096.into())],
+            Self::Qwen3 => {
+                vec![("num_key_value_heads", 32.into()), ("sliding_window", 4096.into()), ("head_dim", 128.into())]
+            }
+            Self::Olmo2 => vec![("rms_norm_eps", 1e-5.into())],
+            Self::Llama | Self::Olmo => vec![],
+        }
+    }
+}
+
+/// `config.json` of the families, under its published names.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct LlamaConfig {
+    /// Not part of the JSON under this name.
+    #[serde(skip)]
+    pub family: Family,
     /// Entries of the token table.
     pub vocab_size: usize,
     /// Channels.
@@ -49,6 +90,29 @@ pub struct LlamaConfig {
     /// Whether the MLP's projections have biases.
     #[serde(default)]
     pub mlp_bias: bool,
+    /// OLMo: queries, keys and values are cut off at ± this.
+    pub clip_qkv: Option<f64>,
+    /// Mistral and Qwen: how many of the latest tokens a layer with a window sees.
+    sliding_window: Option<usize>,
+    /// Qwen: whether any layer has a window.
+    #[serde(default)]
+    use_sliding_window: bool,
+    /// Qwen: the first layer with a window, where `layer_types` does not say it.
+    #[serde(default = "default_max_window_layers")]
+    max_window_layers: usize,
+    layer_types: Option<Vec<LayerType>>,
+}
+
+/// What a layer's queries see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum LayerType {
+    FullAttention,
+    SlidingAttention,
+}
+
+fn default_max_window_layers() -> usize {
+    28
 }
 
 fn default_epsilon() -> f64 {
@@ -65,9 +129,17 @@ fn default_scaling() -> RopeScaling {
 
 impl LlamaConfig {
     /// Reads and checks the family's keys, in the spelling of transformers 4 or 5.
-    pub fn read(file: &ConfigFile) -> Result<Self> {
+    pub fn read(file: &ConfigFile, family: Family) -> Result<Self> {
         file.refuse_unless("hidden_act", "silu")?;
-        let mut config: Self = file.parse()?;
+        if family == Family::Mistral {
+            file.refuse_unless("attention_bias", false)?;
+        }
+        if family != Family::Llama {
+            file.refuse_unless("mlp_bias", false)?;
+        }
+        let mut config: Self = file.parse_with(family.defaults())?;
+        config.family = family;
+        config.check_windows(file)?;
         (config.rope_theta, config.rope_scaling) = file.rope()?;
         file.require_multiple(
             "num_attention_heads",
@@ -85,6 +157,56 @@ impl LlamaConfig {
         }
         file.require_multiple("head_dim", config.head_dim(), "the two halves of a rotation", 2)?;
         Ok(config)
+    }
+
+    fn check_windows(&self, file: &ConfigFile) -> Result<()> {
+        let qwen = matches!(self.family, Family::Qwen2 | Family::Qwen3);
+        if let Some(types) = &self.layer_types {
+            if types.len() != self.num_hidden_layers {
+                return Err(file.refusal("layer_types", "as many as `num_hidden_layers` are needed"));
+            }
+            if types.contains(&LayerType::SlidingAttention) && !(qwen && self.use_sliding_window) {
+                return Err(file.refusal("layer_types", "only \"full_attention\" is implemented here"));
+            }
+        }
+        let has_window = (0..self.num_hidden_layers).any(|layer| self.has_window(layer));
+        if has_window && self.sliding_window.unwrap_or(0) == 0 {
+            return Err(file.refusal("sliding_window", "layers with a window need its length"));
+        }
+        Ok(())
+    }
+
+    /// Whether the queries of `layer` see only the latest tokens.
+    fn has_window(&self, layer: usize) -> bool {
+        match (self.family, &self.layer_types) {
+            (Family::Mistral, _) => self.sliding_window.is_some(),
+            (Family::Qwen2 | Family::Qwen3, Some(types)) => types[layer] == LayerType::SlidingAttention,
+            (Family::Qwen2 | Family::Qwen3, None) => self.use_sliding_window && layer >= self.max_window_layers,
+            _ => false,
+        }
+    }
+
+    /// Whether the projections of queries, keys and values have biases, and whether the output projection has one.
+    fn biases(&self) -> [bool; 2] {
+        match self.family {
+            Family::Qwen2 => [true, false],
+            _ => [self.attention_bias; 2],
+        }
+    }
+
+    /// The channels that the norms of queries and of keys run over, where the family has such norms.
+    fn qk_norms(&self) -> Option<[usize; 2]> {
+        match self.family {
+            Family::Qwen3 => Some([self.head_dim(); 2]),
+            Family::Olmo2 => Some([self.num_attention_heads, self.kv_heads()].map(|heads| heads * self.head_dim())),
+            _ => None,
+        }
+    }
+
+    /// The rotation table of the configured length.
+    pub fn rotary(&self, device: &Device) -> Rotary {
+        let frequencies = self.rope_scaling.frequencies(self.rope_theta, self.head_dim());
+        Rotary::new(&frequencies, self.max_position_embeddings, device)
     }
 
     /// Key/value heads; as many as query heads when absent.
@@ -107,17 +229,19 @@ pub struct Llama {
     /// Only where the head is not tied.
     lm_head: Option<Embedding>,
     rotary: Rotary,
+    /// How many of the latest tokens the layers with a window see.
+    #[module(skip)]
+    window: Option<usize>,
 }
 
 impl Llama {
     /// Builds the model from its weights.
     pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, device: &Device) -> Result<Self> {
         let LlamaConfig { vocab_size, hidden_size, .. } = *config;
-        let frequencies = config.rope_scaling.frequencies(config.rope_theta, config.head_dim());
         Ok(Self {
             embed_tokens: Embedding::load(source, "model.embed_tokens", [vocab_size, hidden_size], device)?,
             layers: (0..config.num_hidden_layers)
-                .map(|i| Block::load(config, source, &format!("model.layers.{i}"), device))
+                .map(|i| Block::load(config, i, source, &format!("model.layers.{i}"), device))
                 .collect::<Result<_>>()?,
             norm: RmsNorm::load(source, "model.norm", hidden_size, config.rms_norm_eps, device)?,
             lm_head: if config.tie_word_embeddings {
@@ -125,7 +249,8 @@ impl Llama {
             } else {
                 Some(Embedding::load(source, "lm_head", [vocab_size, hidden_size], device)?)
             },
-            rotary: Rotary::new(&frequencies, config.max_position_embeddings, device),
+            rotary: config.rotary(device),
+            window: config.sliding_window,
         })
     }
 
@@ -133,9 +258,10 @@ impl Llama {
     pub fn hidden_states(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [_, time] = ids.dims();
         let mask = causal_mask(time, &ids.device());
+        let windowed = self.window.map_or(mask.clone(), |window| windowed_mask(time, window, &ids.device()));
         let mut x = self.embed_tokens.forward(ids);
         for block in &self.layers {
-            x = block.forward(x, &self.rotary, &mask);
+            x = block.forward(x, &self.rotary, if block.has_window { &windowed } else { &mask });
         }
         self.norm.forward(x)
     }
@@ -152,10 +278,18 @@ struct Block {
     self_attn: Attention,
     post_attention_layernorm: RmsNorm,
     mlp: Mlp,
+    #[module(skip)]
+    has_window: bool,
 }
 
 impl Block {
-    fn load(config: &LlamaConfig, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
+    fn load(
+        config: &LlamaConfig,
+        layer: usize,
+        source: &mut dyn WeightSource,
+        path: &str,
+        device: &Device,
+    ) -> Result<Self> {
         let (channels, epsilon) = (config.hidden_size, config.rms_norm_eps);
         let post = format!("{path}.post_attention_layernorm");
         Ok(Self {
@@ -163,6 +297,7 @@ impl Block {
             self_attn: Attention::load(config, source, &format!("{path}.self_attn"), device)?,
             post_attention_layernorm: RmsNorm::load(source, &post, channels, epsilon, device)?,
             mlp: Mlp::load(config, source, &format!("{path}.mlp"), device)?,
+            has_window: config.has_window(layer),
         })
     }
 
@@ -172,12 +307,18 @@ impl Block {
     }
 }
 
+/// Attention with rotary positions and grouped key/value heads.
 #[derive(Module, Debug)]
-struct Attention {
+pub struct Attention {
     q_proj: Linear,
     k_proj: Linear,
     v_proj: Linear,
     o_proj: Linear,
+    /// Norms of queries and keys: Qwen 3 of each head, OLMo 2 of all heads together.
+    q_norm: Option<RmsNorm>,
+    k_norm: Option<RmsNorm>,
+    #[module(skip)]
+    clip: Option<f64>,
     #[module(skip)]
     heads: usize,
     #[module(skip)]
@@ -185,40 +326,61 @@ struct Attention {
 }
 
 impl Attention {
-    fn load(config: &LlamaConfig, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
-        let (channels, bias) = (config.hidden_size, config.attention_bias);
+    /// Reads the weights below `path`.
+    pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
+        let (channels, [qkv_bias, o_bias]) = (config.hidden_size, config.biases());
         let (heads, kv_heads) = (config.num_attention_heads, config.kv_heads());
         let (q, kv) = (heads * config.head_dim(), kv_heads * config.head_dim());
-        let mut linear =
-            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, bias, Layout::OutIn, device);
-        Ok(Self {
-            q_proj: linear("q_proj", [channels, q])?,
-            k_proj: linear("k_proj", [channels, kv])?,
-            v_proj: linear("v_proj", [channels, kv])?,
-            o_proj: linear("o_proj", [q, channels])?,
-            heads,
-            kv_heads,
-        })
+        let mut linear = |name: &str, shape, bias| {
+            Linear::load(source, &format!("{path}.{name}"), shape, bias, Layout::OutIn, device)
+        };
+        let q_proj = linear("q_proj", [channels, q], qkv_bias)?;
+        let k_proj = linear("k_proj", [channels, kv], qkv_bias)?;
+        let v_proj = linear("v_proj", [channels, kv], qkv_bias)?;
+        let o_proj = linear("o_proj", [q, channels], o_bias)?;
+        let mut norm =
+            |name: &str, width| RmsNorm::load(source, &format!("{path}.{name}"), width, config.rms_norm_eps, device);
+        let (q_norm, k_norm) = match config.qk_norms() {
+            Some([q, k]) => (Some(norm("q_norm", q)?), Some(norm("k_norm", k)?)),
+            None => (None, None),
+        };
+        Ok(Self { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm, clip: config.clip_qkv, heads, kv_heads })
     }
 
-    fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        let q = split_heads(self.q_proj.forward(x.clone()), self.heads); // [B, H, T, D]
-        let k = split_heads(self.k_proj.forward(x.clone()), self.kv_heads); // [B, K, T, D]
-        let v = split_heads(self.v_proj.forward(x), self.kv_heads);
+    /// `x` is `[B, T, C]`, and so is the result; `mask` is true where a query may not look.
+    pub fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &Tensor<2, Bool>) -> Tensor<3> {
+        let q = self.clipped(self.q_proj.forward(x.clone()));
+        let k = self.clipped(self.k_proj.forward(x.clone()));
+        let v = self.clipped(self.v_proj.forward(x));
+        let normed = |x, norm: &Option<RmsNorm>| match norm {
+            Some(norm) => norm.forward_runs(x),
+            None => x,
+        };
+        let q = split_heads(normed(q, &self.q_norm), self.heads); // [B, H, T, D]
+        let k = split_heads(normed(k, &self.k_norm), self.kv_heads); // [B, K, T, D]
+        let v = split_heads(v, self.kv_heads);
         self.o_proj.forward(causal_attention(rotary.forward(q), rotary.forward(k), v, mask))
+    }
+
+    fn clipped(&self, x: Tensor<3>) -> Tensor<3> {
+        match self.clip {
+            Some(limit) => x.clamp(-limit, limit),
+            None => x,
+        }
     }
 }
 
 /// SwiGLU (arXiv 2002.05202): `down(silu(gate(x)) · up(x))`.
 #[derive(Module, Debug)]
-struct Mlp {
+pub struct Mlp {
     gate_proj: Linear,
     up_proj: Linear,
     down_proj: Linear,
 }
 
 impl Mlp {
-    fn load(config: &LlamaConfig, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
+    /// Reads the weights below `path`.
+    pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
         let (channels, inner, bias) = (config.hidden_size, config.intermediate_size, config.mlp_bias);
         let mut linear =
             |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, bias, Layout::OutIn, device);
@@ -229,7 +391,8 @@ impl Mlp {
         })
     }
 
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    /// `x` is `[B, T, C]`, and so is the result.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         self.down_proj.forward(silu(self.gate_proj.forward(x.clone())) * self.up_proj.forward(x))
     }
 }

@@ -1,13 +1,15 @@
 //! Language models: reading them from Hugging Face folders, computing with them, writing them back.
 //!
 //! A model is read from `config.json` ([`config`]) and safetensors files ([`weights`]), built of the parts in
-//! [`layers`] by one short file per family ([`gpt2`], [`llama`]), and saved so that transformers loads it unchanged
-//! ([`save`]).
+//! [`layers`] by one short file per family ([`gpt2`], [`llama`], [`olmo`], [`gpt_neox`]), and saved so that transformers
+//! loads it unchanged ([`save`]).
 
 pub mod config;
 pub mod gpt2;
+pub mod gpt_neox;
 pub mod layers;
 pub mod llama;
+pub mod olmo;
 pub mod parameters;
 pub mod rotary;
 mod save;
@@ -24,8 +26,10 @@ pub use save::save;
 
 use crate::error::Result;
 use crate::text::{Corpus, StreamOptions, TokenStream, Tokenizer};
+use gpt_neox::GptNeox;
 use gpt2::Gpt2;
 use llama::Llama;
+use olmo::Olmo;
 use weights::{RandomWeights, WeightFiles, WeightSource};
 
 /// A causal language model of any family.
@@ -35,8 +39,12 @@ use weights::{RandomWeights, WeightFiles, WeightSource};
 pub enum LanguageModel {
     /// GPT-2.
     Gpt2(Gpt2),
-    /// LLaMA 1, 2, 3.
+    /// LLaMA 1, 2, 3, Mistral, Qwen 2 and 3.
     Llama(Llama),
+    /// OLMo 1, 2.
+    Olmo(Olmo),
+    /// GPT-NeoX, Pythia.
+    GptNeox(GptNeox),
 }
 
 impl LanguageModel {
@@ -44,6 +52,8 @@ impl LanguageModel {
         Ok(match &config.architecture {
             Architecture::Gpt2(c) => Self::Gpt2(Gpt2::load(c, source, device)?),
             Architecture::Llama(c) => Self::Llama(Llama::load(c, source, device)?),
+            Architecture::Olmo(c) => Self::Olmo(Olmo::load(c, source, device)?),
+            Architecture::GptNeox(c) => Self::GptNeox(GptNeox::load(c, source, device)?),
         })
     }
 
@@ -52,6 +62,8 @@ impl LanguageModel {
         match self {
             Self::Gpt2(model) => model.hidden_states(ids),
             Self::Llama(model) => model.hidden_states(ids),
+            Self::Olmo(model) => model.hidden_states(ids),
+            Self::GptNeox(model) => model.hidden_states(ids),
         }
     }
 
@@ -60,6 +72,8 @@ impl LanguageModel {
         match self {
             Self::Gpt2(model) => model.head(),
             Self::Llama(model) => model.head(),
+            Self::Olmo(model) => model.head(),
+            Self::GptNeox(model) => model.head(),
         }
     }
 
@@ -126,12 +140,9 @@ impl LoadedModel {
         Ok(Self { model, config, folder: folder.to_owned(), device: device.clone() })
     }
 
-    /// Its tokenizer; `None` where the folder has none, which is enough for corpora of token ids.
+    /// Its tokenizer; `None` where the folder has none that can be read, which is enough for corpora of token ids.
     pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
-        if !self.folder.join("tokenizer.json").exists() {
-            return Ok(None);
-        }
-        Tokenizer::load(&self.folder).map(Some)
+        Tokenizer::find(&self.folder)
     }
 
     /// `corpus` as this model reads it.
@@ -141,6 +152,10 @@ impl LoadedModel {
         tokenizer: Option<&Tokenizer>,
         options: &StreamOptions,
     ) -> Result<TokenStream> {
+        // A tokenizer that is there in another form has its own cure.
+        if tokenizer.is_none() && self.folder.join("tokenizer.model").exists() && corpus.texts().is_ok() {
+            Tokenizer::load(&self.folder)?;
+        }
         let ModelConfig { eos_token_id, bos_token_id, .. } = self.config;
         TokenStream::build(corpus, tokenizer, eos_token_id, bos_token_id, self.config.vocabulary(), options)
     }

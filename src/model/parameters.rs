@@ -35,7 +35,7 @@ const PIECE: char = '#';
 
 /// The path of the weight being visited, as published.
 struct Path {
-    /// What transformers puts before the body's weights: `transformer.` or `model.`.
+    /// What transformers puts before the body's weights: `transformer.`, `model.` or `gpt_neox.`.
     prefix: &'static str,
     parts: Vec<String>,
 }
@@ -57,7 +57,8 @@ impl Path {
             _ => None,
         };
         let path = piece.map_or_else(|| parts.join("."), |piece| format!("{}{PIECE}{piece}", parts.join(".")));
-        if path.starts_with("lm_head") { path } else { format!("{}{path}", self.prefix) }
+        let head = path.starts_with("lm_head.") || path.starts_with("embed_out.");
+        if head { path } else { format!("{}{path}", self.prefix) }
     }
 }
 
@@ -174,7 +175,8 @@ impl LanguageModel {
     fn path(&self) -> Path {
         let prefix = match self {
             Self::Gpt2(_) => "transformer.",
-            Self::Llama(_) => "model.",
+            Self::Llama(_) | Self::Olmo(_) => "model.",
+            Self::GptNeox(_) => "gpt_neox.",
         };
         Path { prefix, parts: Vec::new() }
     }

@@ -68,14 +68,18 @@ impl Rotary {
         Self { cos: table(f64::cos), sin: table(f64::sin) }
     }
 
-    /// Rotates `x`, `[B, H, T, D]`, by its positions 0 … T−1.
+    /// Rotates `x`, `[B, H, T, D]`, by its positions 0 … T−1; channels beyond the frequencies stay as they are.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, _, time, channels] = x.dims();
-        let half = channels / 2;
+        let [_, half] = self.cos.dims();
         let cos = self.cos.clone().narrow(0, 0, time).unsqueeze::<4>(); // [1, 1, T, D/2]
         let sin = self.sin.clone().narrow(0, 0, time).unsqueeze::<4>();
         let first = x.clone().narrow(3, 0, half);
-        let second = x.narrow(3, half, half);
-        Tensor::cat(vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin], 3)
+        let second = x.clone().narrow(3, half, half);
+        let mut parts = vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin];
+        if 2 * half < channels {
+            parts.push(x.narrow(3, 2 * half, channels - 2 * half));
+        }
+        Tensor::cat(parts, 3)
     }
 }

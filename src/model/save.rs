@@ -21,6 +21,8 @@ const COMPANIONS: &[&str] = &[
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    "encoder.json",
+    "vocab.bpe",
     "tokenizer.model",
     "chat_template.jinja",
 ];

@@ -139,11 +139,18 @@ impl WeightFiles {
             .remaining
             .into_keys()
             .filter(|name| {
-                // Causal-mask buffers of old GPT-2 files and rotation tables of old LLaMA files; a tied head's copy.
-                let buffer = name.ends_with(".attn.bias")
-                    || name.ends_with(".attn.masked_bias")
-                    || name.ends_with("rotary_emb.inv_freq");
-                !(buffer || tied_head && name == "lm_head.weight")
+                // Causal masks in old GPT-2 and GPT-NeoX files, rotation tables in old LLaMA and GPT-NeoX files; a tied
+                // head's copy.
+                let buffer = [
+                    ".attn.bias",
+                    ".attn.masked_bias",
+                    ".attention.bias",
+                    ".attention.masked_bias",
+                    "rotary_emb.inv_freq",
+                ]
+                .iter()
+                .any(|end| name.ends_with(end));
+                !(buffer || tied_head && ["lm_head.weight", "embed_out.weight"].contains(&name.as_str()))
             })
             .collect();
         if left.is_empty() {
@@ -264,7 +271,9 @@ impl WeightSource for RandomWeights {
             return Ok(vec![1.0; count]); // the weight of a norm
         }
         let writes_residual =
-            ["c_proj.weight", "o_proj.weight", "down_proj.weight"].iter().any(|end| name.ends_with(end));
+            ["c_proj.weight", "o_proj.weight", "down_proj.weight", "attention.dense.weight", "dense_4h_to_h.weight"]
+                .iter()
+                .any(|end| name.ends_with(end));
         let deviation = if writes_residual { 0.02 * self.residual_scale } else { 0.02 };
         Ok((0..count).map(|_| deviation * self.normal()).collect())
     }

@@ -48,6 +48,8 @@ fn header() -> Vec<String> {
     names.extend(
         [
             "test_newline_rate",
+            "test_13grams_in_train",
+            "near_duplicate_documents",
             "train_tokens",
             "test_tokens",
             "handful_types",
@@ -81,6 +83,8 @@ fn fields(row: &Row) -> Vec<String> {
     fields.extend(Distances::MEASURES.map(|measure| number(row.similarity.get(measure.key))));
     fields.extend([
         number(Some(row.newline_rate)),
+        number(row.overlap.as_ref().and_then(|overlap| overlap.test_13grams_in_train)),
+        number(row.overlap.as_ref().and_then(|overlap| overlap.near_duplicate_documents)),
         row.train_tokens.to_string(),
         row.test_tokens.to_string(),
         row.handful.types.to_string(),

@@ -275,11 +275,24 @@ fn row_value(index: usize, row: &Row) -> Value {
         without_newline => cell(without_newline, delta, "perplexity without line breaks was not computed"),
         distances => distance_cells(&row.similarity),
         newline_rate => cell(Some(row.newline_rate), percent, "not a finite number"),
+        in_train => in_train(row),
         train_tokens => count(row.train_tokens),
         test_tokens => count(row.test_tokens as u64),
         device => visible(&row.device),
         fingerprint => visible(&row.fingerprint),
         seconds => cell(Some(row.seconds), significant, "not a finite number"),
+    }
+}
+
+/// How much of the test text stands in the training text, near-duplicate documents on hovering.
+fn in_train(row: &Row) -> Value {
+    let Some(overlap) = &row.overlap else { return cell(None, percent, "was not measured") };
+    match overlap.near_duplicate_documents.filter(|share| *share > 0.0) {
+        Some(share) => context! {
+            text => overlap.test_13grams_in_train.map_or_else(|| MISSING.to_owned(), percent),
+            why => format!("{} of the test documents are near-duplicates of training text", percent(share)),
+        },
+        None => cell(overlap.test_13grams_in_train, percent, overlap.reason.as_deref().unwrap_or("was not measured")),
     }
 }
 

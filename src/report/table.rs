@@ -7,6 +7,7 @@ use super::{
     visible, visible_token,
 };
 use crate::compare::{Comparison, TypeChange};
+use crate::evaluate::divergence::Divergence;
 use crate::study::StudyResults;
 
 /// Before and after, one line per row, and the reference against itself.
@@ -22,7 +23,18 @@ pub fn results_table(results: &StudyResults) -> String {
     header.extend(several_arms.then_some("model / strategy"));
     let texts = header.len();
     header.extend(several_seeds.then_some("seed"));
-    header.extend(["ppl before", "ppl after", "δ", "95 % interval", "δ without ⏎", "MMD²", "JS, bits", "⏎ rate", ""]);
+    header.extend([
+        "ppl before",
+        "ppl after",
+        "δ",
+        "95 % interval",
+        "δ without ⏎",
+        "MMD²",
+        "JS, bits",
+        "⏎ rate",
+        "in train",
+        "",
+    ]);
     let mut table = table(&header, texts);
     for row in &results.rows {
         let mut cells = vec![visible(&row.domain), visible(&row.group)];
@@ -37,6 +49,7 @@ pub fn results_table(results: &StudyResults) -> String {
             optional(row.similarity.mmd2, significant),
             optional(row.similarity.unigram_js, significant),
             percent(row.newline_rate),
+            optional(row.overlap.as_ref().and_then(|overlap| overlap.test_13grams_in_train), percent),
             Verdict::of(row.delta_ci95).name().to_owned(),
         ]);
         add(&mut table, cells, texts);
@@ -50,11 +63,15 @@ pub fn results_table(results: &StudyResults) -> String {
             optional(null.distances.mmd2, significant),
             optional(null.distances.unigram_js, significant),
             optional(null.distances.newline_rate, percent),
+            MISSING.to_owned(),
             String::new(),
         ]);
         add(&mut table, cells, texts);
     }
-    format!("{table}\nδ is the change in log-perplexity, nats per token: positive is worse. ⏎ stands for line breaks.")
+    format!(
+        "{table}\nδ is the change in log-perplexity, nats per token: positive is worse. ⏎ stands for line breaks. In train: \
+         the test text's runs of 13 tokens that the training text holds too."
+    )
 }
 
 /// The change in log-perplexity against every distance, pooled and within groups.
@@ -110,6 +127,13 @@ pub fn comparison_table(comparison: &Comparison, top: usize) -> String {
         Verdict::of(comparison.delta_ci95).name(),
     )];
 
+    if let Some(Divergence { kl, top1_agreement, .. }) = comparison.divergence {
+        parts.push(format!(
+            "KL(before‖after) {} nats per token; both find the same token likeliest at {} of positions",
+            significant(kl),
+            percent(top1_agreement),
+        ));
+    }
     let worst: Vec<&TypeChange> = comparison.types.iter().filter(|t| t.contribution > 0.0).take(top).collect();
     if !worst.is_empty() {
         let mut types = table(&["token", "class", "count", "before", "after", "part of δ", "95 % interval"], 2);

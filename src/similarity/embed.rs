@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use super::{CorpusSample, Features};
+use super::{CorpusSample, Distances, Features, Reference};
 use crate::compare::Vocabulary;
 use crate::error::{Error, Result};
 use crate::evaluate::batch_size;
@@ -11,68 +11,82 @@ use crate::model::{LanguageModel, token_ids};
 use crate::progress::Monitor;
 use crate::similarity::lexical::Unigrams;
 
-/// How a corpus is sampled for its features.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sampling {
+/// Looks at token streams through a model.
+#[derive(Clone, Copy)]
+pub struct Embedder<'a> {
+    /// The model, free of autodiff.
+    pub model: &'a LanguageModel,
+    /// Where it lives.
+    pub device: &'a Device,
+    /// What its tokens are.
+    pub vocabulary: &'a Vocabulary,
     /// Tokens of a chunk; one chunk gives one feature vector.
     pub chunk: usize,
-    /// Chunks taken, evenly spaced over the corpus; all of them where there are fewer.
-    pub samples: usize,
 }
 
-impl CorpusSample {
-    /// Looks at a token stream through the model: features, unigrams, newline rate.
+impl Embedder<'_> {
+    /// Features of at most `samples` chunks, evenly spaced over the stream, and what all of it counts.
     ///
     /// # Errors
-    /// The device's failure or an interruption. A corpus too short for features still has its lexical measures.
-    pub fn of(
-        model: &LanguageModel,
-        device: &Device,
+    /// The device's failure or an interruption. A stream too short for features still has its lexical measures.
+    pub fn sample(&self, ids: &[u32], samples: usize, monitor: &mut dyn Monitor) -> Result<CorpusSample> {
+        let chunks = evenly_spaced(ids.len() / self.chunk, samples);
+        let chunks: Vec<&[u32]> = chunks.into_iter().map(|i| self.chunk_at(ids, i)).collect();
+        self.sample_of(&chunks, ids, monitor)
+    }
+
+    /// The distances of a stream to another half of itself, each half of `samples` chunks: what no distance looks like
+    /// at that size. Chunks go to the halves in turn.
+    ///
+    /// # Errors
+    /// As [`Embedder::sample`].
+    pub fn against_itself(
+        &self,
         ids: &[u32],
-        sampling: Sampling,
-        vocabulary: &Vocabulary,
+        samples: usize,
+        seed: u64,
         monitor: &mut dyn Monitor,
-    ) -> Result<Self> {
-        let chunks = evenly_spaced(ids.len() / sampling.chunk, sampling.samples);
-        let chunks: Vec<&[u32]> = chunks.into_iter().map(|i| &ids[i * sampling.chunk..][..sampling.chunk]).collect();
-        Ok(Self {
-            features: features(model, device, &chunks, monitor)?,
+    ) -> Result<Distances> {
+        let chunks = evenly_spaced(ids.len() / self.chunk, 2 * samples);
+        let mut half = |odd: usize| {
+            let chunks: Vec<&[u32]> = chunks.iter().skip(odd).step_by(2).map(|&i| self.chunk_at(ids, i)).collect();
+            let ids: Vec<u32> = ids.chunks(self.chunk).skip(odd).step_by(2).flatten().copied().collect();
+            self.sample_of(&chunks, &ids, monitor)
+        };
+        let (a, b) = (half(0)?, half(1)?);
+        Ok(Reference::new(a, self.vocabulary.len(), seed).distances(&b))
+    }
+
+    fn chunk_at<'b>(&self, ids: &'b [u32], index: usize) -> &'b [u32] {
+        &ids[index * self.chunk..][..self.chunk]
+    }
+
+    fn sample_of(&self, chunks: &[&[u32]], ids: &[u32], monitor: &mut dyn Monitor) -> Result<CorpusSample> {
+        Ok(CorpusSample {
+            features: self.features(chunks, monitor)?,
             unigrams: Unigrams::count(ids.iter().copied()),
-            newline_rate: vocabulary.newline_rate(ids),
+            newline_rate: self.vocabulary.newline_rate(ids),
         })
     }
 
-    /// The same sample as two disjoint halves, for the comparison of a corpus with itself: even and odd chunks, and
-    /// the two halves of the text for the lexical measures.
-    pub fn halves(
-        model: &LanguageModel,
-        device: &Device,
-        ids: &[u32],
-        sampling: Sampling,
-        vocabulary: &Vocabulary,
-        monitor: &mut dyn Monitor,
-    ) -> Result<[Self; 2]> {
-        let chunks = evenly_spaced(ids.len() / sampling.chunk, sampling.samples);
-        let mut half = |odd: usize| {
-            let chunks: Vec<&[u32]> = chunks
-                .iter()
-                .enumerate()
-                .filter(|(rank, _)| rank % 2 == odd)
-                .map(|(_, &i)| &ids[i * sampling.chunk..][..sampling.chunk])
-                .collect();
-            let ids: Vec<u32> = ids
-                .chunks(sampling.chunk)
-                .enumerate()
-                .filter(|(i, _)| i % 2 == odd)
-                .flat_map(|(_, chunk)| chunk.iter().copied())
-                .collect();
-            Ok(Self {
-                features: features(model, device, &chunks, monitor)?,
-                unigrams: Unigrams::count(ids.iter().copied()),
-                newline_rate: vocabulary.newline_rate(&ids),
-            })
-        };
-        Ok([half(0)?, half(1)?])
+    /// Mean over time of the last hidden states of each chunk: `[chunks, channels]`.
+    fn features(&self, chunks: &[&[u32]], monitor: &mut dyn Monitor) -> Result<Result<Features, String>> {
+        if chunks.is_empty() {
+            return Ok(Err("the corpus is shorter than one chunk".into()));
+        }
+        monitor.begin("embedding", chunks.len() as u64);
+        let mut values = Vec::new();
+        for batch in chunks.chunks(batch_size(self.chunk)) {
+            let hidden = self.model.hidden_states(token_ids(batch, self.device)); // [B, T, C]
+            values.extend(to_host(hidden.mean_dim(1).flatten(0, 2))?);
+            monitor.advance(batch.len() as u64, "");
+            if monitor.stopped() {
+                return Err(Error::Interrupted("stopped while embedding, which starts anew".into()));
+            }
+        }
+        monitor.end();
+        let channels = values.len() / chunks.len();
+        Ok(Features::new(chunks.len(), channels, values).map_err(|e| e.to_string()))
     }
 }
 
@@ -83,29 +97,4 @@ fn evenly_spaced(of: usize, count: usize) -> Vec<usize> {
     }
     let step = (of - 1) as f64 / count.saturating_sub(1).max(1) as f64;
     (0..count).map(|i| (i as f64 * step).round_ties_even() as usize).collect()
-}
-
-/// Mean over time of the last hidden states of each chunk: `[chunks, channels]`.
-fn features(
-    model: &LanguageModel,
-    device: &Device,
-    chunks: &[&[u32]],
-    monitor: &mut dyn Monitor,
-) -> Result<Result<Features, String>> {
-    let Some(first) = chunks.first() else {
-        return Ok(Err("the corpus is shorter than one chunk".into()));
-    };
-    monitor.begin("embedding", chunks.len() as u64);
-    let mut values = Vec::new();
-    for batch in chunks.chunks(batch_size(first.len())) {
-        let hidden = model.hidden_states(token_ids(batch, device)); // [B, T, C]
-        values.extend(to_host(hidden.mean_dim(1).flatten(0, 2))?);
-        monitor.advance(batch.len() as u64, "");
-        if monitor.stopped() {
-            return Err(Error::Interrupted("stopped while embedding, which starts anew".into()));
-        }
-    }
-    monitor.end();
-    let channels = values.len() / chunks.len();
-    Ok(Features::new(chunks.len(), channels, values).map_err(|e| e.to_string()))
 }

@@ -101,7 +101,7 @@ pub fn collect(folder: &Path) -> Result<StudyResults> {
 }
 
 fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: SimilarityTaskResult, done: AdaptTaskResult) -> Row {
-    let AdaptTaskResult { adapt, after, comparison, test_newline_rate } = done;
+    let AdaptTaskResult { adapt, after, comparison, test_newline_rate, overlap } = done;
     let group = plan.config.domains.iter().find(|d| d.name == task.domain).map_or("", |d| d.group.as_str());
     let mut types = comparison.types;
     if types.len() > 2 * TYPES_KEPT {
@@ -121,6 +121,7 @@ fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: SimilarityTask
         delta_ci95: comparison.delta_ci95,
         similarity: similarity.distances,
         newline_rate: test_newline_rate,
+        overlap,
         train_tokens: adapt.tokens,
         test_tokens: comparison.scored,
         train_loss: adapt.curves.train_loss,

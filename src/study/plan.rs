@@ -13,10 +13,10 @@ use crate::evaluate::Protocol;
 use crate::files;
 use crate::model::ModelConfig;
 use crate::model::weights::hash_folder;
-use crate::text::{Corpus, DocumentRule, Domain, Split, open_corpus};
+use crate::text::{Corpus, DocumentRule, Domain, Split, Tokenizer, open_corpus};
 
 /// Raised when a task's computation changes, so that old results are not taken for new ones.
-const RESULTS_VERSION: u32 = 1;
+const RESULTS_VERSION: u32 = 2;
 
 /// The file in a study's folder that lists its tasks.
 const PLAN_FILE: &str = "plan.json";
@@ -170,9 +170,11 @@ fn model_tasks(
 
 /// Refuses what does not fit the model before anything is computed.
 fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
-    let longest = ModelConfig::read(&model.path)?.context();
+    let base = ModelConfig::read(&model.path)?;
+    let longest = base.context();
     let EvaluationSettings { protocol, context, stride } = config.evaluation;
-    Protocol::new(protocol, context, stride, longest)?;
+    let tokenizer = Tokenizer::find(&model.path)?;
+    Protocol::for_model(protocol, context, stride, &base, tokenizer.as_ref(), &config.text.stream())?;
     for strategy in &config.strategies {
         strategy.check(&format!("model {:?}", model.name), longest)?;
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::{ClassChange, Handful, Passage, TypeChange, Without};
 use crate::similarity::Distances;
+use crate::text::Overlap;
 
 /// `results.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,6 +56,9 @@ pub struct Row {
     pub similarity: Distances,
     /// Share of test tokens that hold a line break.
     pub newline_rate: f64,
+    /// How much of the test text stands in the training text; `None` in results of before it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
     /// Tokens the adaptation trained on.
     pub train_tokens: u64,
     /// Test tokens scored.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::config::{DomainEntry, ModelEntry, StrategyEntry};
+use super::config::{DomainEntry, EvaluationSettings, ModelEntry, StrategyEntry};
 use super::plan::{Plan, Task, TaskKind};
 use crate::adapt::{AdaptResult, Resumable, adapt};
 use crate::compare::{Comparison, Vocabulary, compare};
@@ -16,9 +16,9 @@ use crate::evaluate::{EvalResult, Protocol, ProtocolResult, ScoredStream, evalua
 use crate::files;
 use crate::model::{LanguageModel, LoadedModel};
 use crate::progress::Monitor;
-use crate::similarity::embed::Sampling;
+use crate::similarity::embed::Embedder;
 use crate::similarity::{CorpusSample, Distances, Features, Reference};
-use crate::text::{Domain, Split, StreamOptions, TokenStream, Tokenizer, open_corpus};
+use crate::text::{Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer, open_corpus};
 
 /// Seed of what the distances draw (subsamples for the bandwidth); not one of the study's seeds, which are adaptations'.
 const SIMILARITY_SEED: u64 = 42;
@@ -43,6 +43,9 @@ pub(super) struct AdaptTaskResult {
     pub after: EvalResult,
     pub comparison: Comparison,
     pub test_newline_rate: f64,
+    /// Absent from results of before it was measured.
+    #[serde(default)]
+    pub overlap: Option<Overlap>,
 }
 
 /// A model ready for the tasks that use it.
@@ -115,9 +118,10 @@ impl<'a> Runner<'a> {
         loaded.base.stream(&self.domain(task)?.split(split)?, loaded.tokenizer.as_ref(), options)
     }
 
-    fn sampling(&self, loaded: &Loaded, samples: usize) -> Sampling {
+    fn embedder<'b>(&self, loaded: &'b Loaded) -> Embedder<'b> {
         let chunk = self.plan.config.similarity.chunk.unwrap_or(loaded.base.config.context());
-        Sampling { chunk, samples }
+        let Loaded { base, vocabulary, .. } = loaded;
+        Embedder { model: &base.model, device: &base.device, vocabulary, chunk }
     }
 
     fn reference(&self, task: &Task, loaded: &Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
@@ -125,14 +129,10 @@ impl<'a> Runner<'a> {
         let entry = self.model(task)?;
         let corpus = open_corpus(&entry.reference, Split::Train, config.text.document)?;
         let stream = loaded.base.stream(&corpus, loaded.tokenizer.as_ref(), &config.text.stream())?;
-        let (base, vocabulary) = (&loaded.base, &loaded.vocabulary);
-
-        let sampling = self.sampling(loaded, config.similarity.reference_samples);
-        let sample = CorpusSample::of(&base.model, &base.device, &stream.ids, sampling, vocabulary, monitor)?;
+        let embedder = self.embedder(loaded);
+        let sample = embedder.sample(&stream.ids, config.similarity.reference_samples, monitor)?;
         // The halves are as large as a domain's sample, so that their distance shows its bias and noise.
-        let sampling = self.sampling(loaded, 2 * config.similarity.samples);
-        let [a, b] = CorpusSample::halves(&base.model, &base.device, &stream.ids, sampling, vocabulary, monitor)?;
-        let null = Reference::new(a, base.config.vocabulary(), SIMILARITY_SEED).distances(&b);
+        let null = embedder.against_itself(&stream.ids, config.similarity.samples, SIMILARITY_SEED, monitor)?;
 
         files::folder_whole(out, |folder| {
             write_sample(&folder.join("sample.safetensors"), &sample)?;
@@ -144,16 +144,14 @@ impl<'a> Runner<'a> {
     fn similarity(&self, task: &Task, loaded: &mut Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
         let config = &self.plan.config;
         let stream = self.split(task, loaded, Split::Train, &config.text.stream())?;
-        let sampling = self.sampling(loaded, config.similarity.samples);
-        let (base, vocabulary) = (&loaded.base, &loaded.vocabulary);
-        let sample = CorpusSample::of(&base.model, &base.device, &stream.ids, sampling, vocabulary, monitor)?;
+        let sample = self.embedder(loaded).sample(&stream.ids, config.similarity.samples, monitor)?;
         let reference = match loaded.reference.take() {
             Some(reference) => reference,
             None => {
                 let task =
                     self.plan.sibling(task, TaskKind::Reference).ok_or_else(|| unknown("reference of", &task.model))?;
                 let sample = read_sample(&self.folder.join(&task.folder).join("sample.safetensors"))?;
-                Reference::new(sample, loaded.base.config.vocabulary(), SIMILARITY_SEED)
+                Reference::new(sample, loaded.vocabulary.len(), SIMILARITY_SEED)
             }
         };
         let distances = reference.distances(&sample);
@@ -166,9 +164,10 @@ impl<'a> Runner<'a> {
     fn protocol(&self, loaded: &Loaded) -> Result<ProtocolResult> {
         let config = &self.plan.config;
         let evaluation = config.evaluation;
-        let longest = loaded.base.config.context();
-        let protocol = Protocol::new(evaluation.protocol, evaluation.context, evaluation.stride, longest)?;
-        Ok(ProtocolResult::new(protocol, config.text.document, &config.text.stream(), loaded.tokenizer.as_ref()))
+        let (base, tokenizer, options) = (&loaded.base.config, loaded.tokenizer.as_ref(), config.text.stream());
+        let EvaluationSettings { protocol, context, stride } = evaluation;
+        let protocol = Protocol::for_model(protocol, context, stride, base, tokenizer, &options)?;
+        Ok(ProtocolResult::new(protocol, config.text.document, &options, tokenizer))
     }
 
     /// Scores the domain's test split with `model`, and writes the per-token file into `folder`.
@@ -180,10 +179,10 @@ impl<'a> Runner<'a> {
         monitor: &mut dyn Monitor,
     ) -> Result<(ScoredStream, EvalResult)> {
         let started = Instant::now();
-        let stream = self.split(task, loaded, Split::Test, &self.plan.config.text.stream())?;
         let protocol = self.protocol(loaded)?;
+        let stream = self.split(task, loaded, Split::Test, &protocol.stream())?;
         let scored = evaluate(model, &loaded.base.device, &stream, &protocol.protocol, monitor)?;
-        let summary = scored.summary(&task.domain, &stream)?;
+        let summary = scored.summary(&task.domain, &stream, &protocol.protocol)?;
         let device = &self.plan.devices[task.device];
         let result = summarise(&task.model, device, protocol, vec![summary], started);
         Ok((scored, result))
@@ -204,6 +203,7 @@ impl<'a> Runner<'a> {
         let options = strategy.train_text.unwrap_or(config.text.stream());
         let train = self.split(task, loaded, Split::Train, &options)?;
         let valid = self.split(task, loaded, Split::Valid, &config.text.stream())?;
+        let overlap = self.overlap(task, loaded, &train, &options)?;
 
         let checkpoint = self.checkpoint(task);
         let resumable =
@@ -218,7 +218,10 @@ impl<'a> Runner<'a> {
         if before_result.protocol.fingerprint != after.protocol.fingerprint {
             return Err(Error::file(
                 &zero_shot.folder,
-                "was evaluated by another recipe",
+                format!(
+                    "was evaluated by another recipe, which differs in {}",
+                    before_result.protocol.difference(&after.protocol)
+                ),
                 "remove this folder and run again",
             ));
         }
@@ -229,6 +232,7 @@ impl<'a> Runner<'a> {
             after,
             comparison,
             test_newline_rate: loaded.vocabulary.newline_rate(&scored.ids),
+            overlap: Some(overlap),
         };
         files::folder_whole(out, |folder| {
             per_token::write(&folder.join("per_token.safetensors"), &scored, &result.after)?;
@@ -236,6 +240,18 @@ impl<'a> Runner<'a> {
         })?;
         let _ = std::fs::remove_file(&checkpoint); // its result is whole now
         Ok(())
+    }
+
+    /// How much of the test split stands in the train split, both as they are evaluated; `train` is as `options` made it.
+    fn overlap(&self, task: &Task, loaded: &Loaded, train: &TokenStream, options: &StreamOptions) -> Result<Overlap> {
+        let evaluated = self.plan.config.text.stream();
+        let test = self.split(task, loaded, Split::Test, &evaluated)?;
+        let eot = loaded.base.config.eos_token_id;
+        Ok(if *options == evaluated {
+            Overlap::of(train, &test, eot)
+        } else {
+            Overlap::of(&self.split(task, loaded, Split::Train, &evaluated)?, &test, eot)
+        })
     }
 
     /// Where an interrupted adaptation waits for the next run.

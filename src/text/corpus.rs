@@ -1,8 +1,7 @@
-//! A corpus: the documents of a `.txt` or `.jsonl` file, or of a folder of them, in order.
+//! A corpus: the documents of a `.txt`, `.jsonl` or `.parquet` file, compressed or not, or of a folder of them, in order.
 //!
-//! Everything is held in memory and every file is read once.
+//! Documents are held in memory; what they are read from is streamed, and every file is read once.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,11 +9,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::columns;
 use super::domain::Split;
+use super::format::{Format, Kind, READABLE, kind_of};
+use super::source::{LONGEST, Lines};
 use crate::error::{Error, Result};
 use crate::files::hash_bytes;
-
-const READABLE: &str = ".txt (plain text) and .jsonl (one object a line, with `text` or `ids`)";
 
 /// What counts as one document of a `.txt` file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -104,7 +104,7 @@ impl fmt::Display for Corpus {
 }
 
 impl Corpus {
-    /// Reads a file, or every `.txt` and `.jsonl` file in a folder and below it, sorted by path (hidden files and linked
+    /// Reads a file, or every file of these kinds in a folder and below it, sorted by path (hidden files and linked
     /// folders are passed over).
     ///
     /// * `.txt`: UTF-8. [`DocumentRule::BlankLine`] splits at empty lines: line breaks inside a document are kept, those
@@ -112,10 +112,15 @@ impl Corpus {
     ///   character are dropped. [`DocumentRule::File`] takes the file byte for byte.
     /// * `.jsonl`: one object a line, all with `text` (a string) or all with `ids` (token ids); other keys are ignored,
     ///   and so are empty lines and documents. `rule` does not apply: a line is a document.
+    /// * `.parquet`: the column `text`, a document a row; other columns are ignored, and so are empty documents.
+    /// * Each of these with `.gz` or `.zst` after its name: what gzip (one member or several) or Zstandard made of it.
+    ///
+    /// A `.tar.gz` is a domain of its own ([`super::Domain`]) and is passed over in a folder.
     ///
     /// # Errors
-    /// [`Error::Input`] for a missing path, another format, text that is not UTF-8, a line that is not as above, texts
-    /// mixed with token ids, or no document at all.
+    /// [`Error::Input`] for a missing path, another format, text that is not UTF-8, a line or row that is not as above,
+    /// texts mixed with token ids, compressed data that is damaged, cut short or followed by something else, a document
+    /// longer than 1 GiB, or no document at all.
     pub fn read(path: &Path, rule: DocumentRule) -> Result<Self> {
         let files = if fs::metadata(path).map_err(|e| Error::reading(path, e))?.is_dir() {
             files_below(path)?
@@ -124,10 +129,9 @@ impl Corpus {
         };
         let mut documents: Vec<Document> = Vec::new();
         for file in files {
-            let more = match format_of(&file) {
-                Some(Format::Plain) => read_plain(&file, rule)?,
-                Some(Format::Lines) => read_lines(&file)?,
-                None => return Err(unsupported(&file)),
+            let more = match kind_of(&file) {
+                Some(kind) if kind.format != Format::Archive => read_file(&file, kind, rule)?,
+                _ => return Err(unsupported(&file)),
             };
             if let (Some(first), Some(next)) = (documents.first(), more.first())
                 && first.is_text() != next.is_text()
@@ -174,20 +178,6 @@ impl Corpus {
     }
 }
 
-enum Format {
-    Plain,
-    Lines,
-}
-
-fn format_of(path: &Path) -> Option<Format> {
-    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-    match extension.as_str() {
-        "txt" => Some(Format::Plain),
-        "jsonl" => Some(Format::Lines),
-        _ => None,
-    }
-}
-
 /// The readable files of a folder and of all below it, sorted by path.
 fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
@@ -206,7 +196,7 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
                 folders.push(path);
             } else if path.is_dir() {
                 tracing::warn!("{}: a link to a folder, not followed", path.display());
-            } else if format_of(&path).is_some() {
+            } else if kind_of(&path).is_some_and(|kind| kind.format != Format::Archive) {
                 files.push(path);
             } else {
                 others.push(path);
@@ -218,7 +208,7 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     match others.first() {
         _ if !files.is_empty() => {
             for other in &others {
-                tracing::debug!("{}: neither .txt nor .jsonl, passed over", other.display());
+                tracing::debug!("{}: no file of a corpus, passed over", other.display());
             }
             Ok(files)
         }
@@ -230,8 +220,10 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
 fn unsupported(path: &Path) -> Error {
     let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     let cure = match extension.as_str() {
-        "gz" | "tgz" | "zst" | "xz" | "bz2" | "zip" | "tar" => "unpack it first",
-        "parquet" | "arrow" | "json" | "csv" | "tsv" => "convert it to .jsonl with one {\"text\": …} a line",
+        _ if kind_of(path).is_some() => "an archive is a domain with its splits: name it where a domain is expected",
+        "gz" | "zst" => "rename it so that its name says what is in it, as in books.txt.gz",
+        "xz" | "bz2" | "zip" | "7z" => "unpack it first",
+        "arrow" | "json" | "csv" | "tsv" => "convert it to .jsonl with one {\"text\": …} a line",
         _ => "convert it, or rename it if it is one of these",
     };
     Error::file(path, format!("cannot be read as a corpus; what is read is {READABLE}"), cure)
@@ -245,38 +237,72 @@ fn mixed(place: &dyn fmt::Display, is_text: bool) -> Error {
     Error::input(place, format!("{fault}; a corpus holds one kind"), "make two corpora of it")
 }
 
-/// The whole file as text.
-fn read_text(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).map_err(|e| Error::reading(path, e))?;
-    String::from_utf8(bytes).map_err(|e| {
-        let offset = e.utf8_error().valid_up_to();
-        let line = 1 + e.as_bytes().iter().take(offset).filter(|&&byte| byte == b'\n').count();
-        Error::input(
-            format!("{}: line {line}", path.display()),
-            format!("not UTF-8 at byte {offset} of the file"),
-            "save it as UTF-8, for example with `iconv -f latin1 -t utf-8`",
-        )
-    })
+/// The documents of a file, empty ones included.
+fn read_file(path: &Path, kind: Kind, rule: DocumentRule) -> Result<Vec<Document>> {
+    match kind.format {
+        Format::Columns => columns::read(path, kind.compression),
+        format => read_documents(&mut Lines::of_file(path, kind.compression)?, format, rule),
+    }
 }
 
-fn without_mark(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
+/// The documents of text in a format of lines, empty ones included.
+pub(super) fn read_documents(lines: &mut Lines<'_>, format: Format, rule: DocumentRule) -> Result<Vec<Document>> {
+    match (format, rule) {
+        (Format::Lines, _) => read_lines(lines),
+        (_, DocumentRule::BlankLine) => read_paragraphs(lines),
+        (_, DocumentRule::File) => read_whole(lines),
+    }
 }
 
-fn read_plain(path: &Path, rule: DocumentRule) -> Result<Vec<Document>> {
-    let text = read_text(path)?;
-    let document = |text: &str| Document { content: Content::Text(text.to_owned()) };
-    Ok(match rule {
-        DocumentRule::File => vec![Document { content: Content::Text(text) }],
-        DocumentRule::BlankLine => {
-            let text = match text.contains("\r\n") {
-                true => Cow::Owned(text.replace("\r\n", "\n")),
-                false => Cow::Borrowed(text.as_str()),
-            };
-            let text = without_mark(&text).trim_matches('\n');
-            text.split("\n\n").map(document).collect()
+fn without_mark(line: &str, number: u64) -> &str {
+    if number == 1 { line.strip_prefix('\u{feff}').unwrap_or(line) } else { line }
+}
+
+/// Everything as one document.
+fn read_whole(lines: &mut Lines<'_>) -> Result<Vec<Document>> {
+    let mut text = String::new();
+    while let Some(line) = lines.next()? {
+        text.push_str(line);
+        if lines.bytes() > LONGEST {
+            return Err(lines.too_long("file, one document,"));
         }
-    })
+    }
+    Ok(vec![Document { content: Content::Text(text) }])
+}
+
+/// Documents divided by empty lines: of the line breaks between two, each pair ends a document, and one left over begins
+/// the next, as `text.strip("\n").split("\n\n")` has it in Python.
+fn read_paragraphs(lines: &mut Lines<'_>) -> Result<Vec<Document>> {
+    let mut documents = Vec::new();
+    let mut document = String::new();
+    let mut breaks = 0_usize; // since the last character; those before the first one count for nothing
+    let mut started = false;
+    loop {
+        let number = lines.number() + 1;
+        let Some(line) = lines.next()? else { break };
+        let line = without_mark(line, number);
+        let (text, ended) = match line.strip_suffix('\n') {
+            Some(text) => (text.strip_suffix('\r').unwrap_or(text), true),
+            None => (line, false),
+        };
+        if !text.is_empty() {
+            if started && breaks > 1 {
+                documents.push(Document { content: Content::Text(document.as_str().to_owned()) });
+                document.clear();
+            }
+            if started && breaks % 2 == 1 {
+                document.push('\n');
+            }
+            document.push_str(text);
+            (started, breaks) = (true, 0);
+        }
+        breaks += usize::from(ended);
+        if document.len() as u64 > LONGEST {
+            return Err(lines.too_long("document"));
+        }
+    }
+    documents.push(Document { content: Content::Text(document) });
+    Ok(documents)
 }
 
 /// One line of a `.jsonl` file; other keys are ignored.
@@ -286,23 +312,23 @@ struct Record {
     ids: Option<Vec<u32>>,
 }
 
-fn read_lines(path: &Path) -> Result<Vec<Document>> {
-    let text = read_text(path)?;
+fn read_lines(lines: &mut Lines<'_>) -> Result<Vec<Document>> {
     let mut documents: Vec<Document> = Vec::new();
-    for (number, line) in (1..).zip(without_mark(&text).split('\n')) {
+    loop {
+        let number = lines.number() + 1;
+        let Some(line) = lines.next()? else { return Ok(documents) };
+        let line = without_mark(line.strip_suffix('\n').unwrap_or(line), number);
         if line.trim().is_empty() {
             continue;
         }
-        let place = || format!("{}: line {number}", path.display());
         let document = parse_record(line).map_err(|fault| {
-            Error::input(place(), fault, "write one object a line, {\"text\": \"…\"} or {\"ids\": [1, 2, …]}")
+            Error::input(lines.place(), fault, "write one object a line, {\"text\": \"…\"} or {\"ids\": [1, 2, …]}")
         })?;
         if documents.first().is_some_and(|first| first.is_text() != document.is_text()) {
-            return Err(mixed(&place(), document.is_text()));
+            return Err(mixed(&lines.place(), document.is_text()));
         }
         documents.push(document);
     }
-    Ok(documents)
 }
 
 /// The document on one line, or what is wrong with it.

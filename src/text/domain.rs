@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::archive;
 use super::corpus::{Corpus, Document, DocumentRule};
+use super::format::{Format, kind_of, split_endings, stem};
 use crate::error::{Error, Result};
 
 /// A part of a domain.
@@ -57,7 +59,7 @@ impl fmt::Display for Split {
 /// A text domain: its name and its three splits.
 #[derive(Debug, Clone)]
 pub struct Domain {
-    /// Name of the folder, or of the file without its extension.
+    /// Name of the folder, or of the file without its extensions.
     pub name: String,
     /// The folder or file.
     pub path: PathBuf,
@@ -68,6 +70,8 @@ pub struct Domain {
 #[derive(Debug, Clone)]
 enum Parts {
     Files(ThreeWay<PathBuf>),
+    /// The path is an archive that has all three.
+    Archive,
     Divided(ThreeWay<Corpus>),
 }
 
@@ -93,14 +97,25 @@ impl<T> ThreeWay<T> {
 }
 
 impl Domain {
-    /// Opens a folder with `train`, `valid` and `test` as `.txt` or `.jsonl` files, which are read when asked for; or
-    /// reads any other corpus and divides it by document, deterministically, about 80/10/10.
+    /// Opens a folder with `train`, `valid` and `test` as `.txt`, `.jsonl` or `.parquet` files, compressed or not, or a
+    /// `.tar.gz` as M2D2 publishes them, which holds such a folder: splits are read when asked for. Reads any other corpus
+    /// and divides it by document, deterministically, about 80/10/10.
+    ///
+    /// Of an archive's members only the splits are read, straight from it (`S.txt` or `S.jsonl`, at its top or in one
+    /// folder); others are passed over.
     ///
     /// # Errors
-    /// [`Error::Input`] where a split file is missing, empty or there twice, where dividing leaves a split empty, and
-    /// as [`Corpus::read`].
+    /// [`Error::Input`] where a split file is missing, empty or there twice, where dividing leaves a split empty, where
+    /// an archive holds a member whose path is absolute or leads upwards, or a link for a split, and as
+    /// [`Corpus::read`].
     pub fn open(path: &Path, rule: DocumentRule) -> Result<Self> {
-        let parts = if has_split_files(path)? {
+        let parts = if is_archive(path) {
+            let members = archive::splits(path)?;
+            match Split::ALL.into_iter().find(|split| !members.iter().any(|member| member.split == *split)) {
+                Some(split) => return Err(missing_in_archive(path, split, &members)),
+                None => Parts::Archive,
+            }
+        } else if has_split_files(path)? {
             Parts::Files(ThreeWay::make(|split| {
                 let file = split_file(path, split)?.ok_or_else(|| missing(path, split))?;
                 match fs::metadata(&file).map_err(|e| Error::reading(&file, e))?.len() {
@@ -121,18 +136,21 @@ impl Domain {
     pub fn split(&self, split: Split) -> Result<Corpus> {
         match &self.parts {
             Parts::Files(files) => Corpus::read(files.get(split), self.rule),
+            Parts::Archive => from_archive(&self.path, split, self.rule),
             Parts::Divided(corpora) => Ok(corpora.get(split).clone()),
         }
     }
 }
 
-/// Opens what stands on the command line for a corpus: of a folder with split files the `preferred` one, anything else
-/// whole.
+/// Opens what stands on the command line for a corpus: of a folder with split files, or an archive of them, the
+/// `preferred` one, anything else whole.
 ///
 /// # Errors
-/// [`Error::Input`] where the folder has split files but not this one, and as [`Corpus::read`].
+/// [`Error::Input`] where the folder has split files but not this one, and as [`Domain::open`].
 pub fn open_corpus(path: &Path, preferred: Split, rule: DocumentRule) -> Result<Corpus> {
-    if has_split_files(path)? {
+    if is_archive(path) {
+        from_archive(path, preferred, rule)
+    } else if has_split_files(path)? {
         Corpus::read(&split_file(path, preferred)?.ok_or_else(|| missing(path, preferred))?, rule)
     } else {
         Corpus::read(path, rule)
@@ -150,24 +168,45 @@ fn has_split_files(path: &Path) -> Result<bool> {
 
 /// The file of a split in a folder, if there is one.
 fn split_file(folder: &Path, split: Split) -> Result<Option<PathBuf>> {
-    let plain = folder.join(format!("{split}.txt"));
-    let lines = folder.join(format!("{split}.jsonl"));
-    match (plain.is_file(), lines.is_file()) {
-        (true, true) => {
-            let fault = format!("holds {split}.txt and {split}.jsonl, expected one {split} split");
+    let names = split_endings().map(|(ending, _)| format!("{split}{ending}"));
+    let mut found = names.filter(|name| folder.join(name).is_file());
+    match (found.next(), found.next()) {
+        (Some(first), Some(second)) => {
+            let fault = format!("holds {first} and {second}, expected one {split} split");
             Err(Error::file(folder, fault, "remove or rename one of them"))
         }
-        (true, false) => Ok(Some(plain)),
-        (false, true) => Ok(Some(lines)),
-        (false, false) => Ok(None),
+        (first, _) => Ok(first.map(|name| folder.join(name))),
     }
 }
 
 fn missing(folder: &Path, split: Split) -> Error {
     Error::file(
         folder,
-        format!("has split files but no {split}.txt or {split}.jsonl"),
+        format!("has split files but no {split}.txt, {split}.jsonl or {split}.parquet (or one of them as .gz or .zst)"),
         "add it, or name one of the files, which is then taken as a corpus of its own",
+    )
+}
+
+fn is_archive(path: &Path) -> bool {
+    path.is_file() && kind_of(path).is_some_and(|kind| kind.format == Format::Archive)
+}
+
+fn from_archive(path: &Path, split: Split, rule: DocumentRule) -> Result<Corpus> {
+    match archive::read(path, split, rule)? {
+        Some(documents) => Corpus::new(path, Some(split), documents),
+        None => Err(missing_in_archive(path, split, &archive::splits(path)?)),
+    }
+}
+
+fn missing_in_archive(path: &Path, split: Split, members: &[archive::Member]) -> Error {
+    let found = match members {
+        [] => "no split".to_owned(),
+        members => members.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(" and "),
+    };
+    Error::file(
+        path,
+        format!("holds {found}, but no {split}.txt or {split}.jsonl at its top or in one folder"),
+        "download it again, or unpack it and name what is in it",
     )
 }
 
@@ -198,11 +237,15 @@ fn divide(corpus: Corpus) -> Result<ThreeWay<Corpus>> {
     })
 }
 
-/// Name of a folder, or of a file without its extension. A folder may have a dot in its name ("arxiv_cs.CL").
+/// Name of a folder, or of a file without its extensions. A folder may have a dot in its name ("arxiv_cs.CL").
 pub(crate) fn name_of(path: &Path) -> String {
     // "." and ".." have no name of their own.
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let named = if path.file_name().is_some() { path } else { &whole };
+    let of_corpus = named.file_name().and_then(|name| stem(name.to_str()?)).filter(|_| !named.is_dir());
+    if let Some(name) = of_corpus {
+        return name.to_owned();
+    }
     let name = if named.is_dir() { named.file_name() } else { named.file_stem() };
     name.map_or_else(|| named.display().to_string(), |name| name.to_string_lossy().into_owned())
 }

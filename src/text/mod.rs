@@ -1,11 +1,17 @@
 //! From files to tokens: corpora, domains with their splits, tokenizers, token streams.
 
+mod archive;
+mod columns;
 pub mod corpus;
 pub mod domain;
+mod format;
+pub mod overlap;
+mod source;
 pub mod stream;
 pub mod tokenizer;
 
 pub use corpus::{Content, Corpus, Document, DocumentRule};
 pub use domain::{Domain, Split, open_corpus};
+pub use overlap::Overlap;
 pub use stream::{Bos, Join, Newlines, StreamOptions, TokenStream};
 pub use tokenizer::{Encoded, Tokenizer};

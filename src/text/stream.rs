@@ -21,13 +21,15 @@ pub enum Join {
     BlankLine,
     /// Nothing: the texts are glued before they are tokenised
     None,
+    /// Nothing: documents are tokenised one by one, and --bos says how each of them begins
+    Apart,
 }
 
 impl Join {
-    /// The text put between documents; `None` where it is a token.
+    /// The text put between documents; `None` where they are tokenised one by one.
     fn text(self) -> Option<&'static str> {
         match self {
-            Self::Eot => None,
+            Self::Eot | Self::Apart => None,
             Self::Newline => Some("\n"),
             Self::BlankLine => Some("\n\n"),
             Self::None => Some(""),
@@ -46,7 +48,7 @@ pub enum Newlines {
     Strip,
 }
 
-/// Whether a begin-of-text token stands at the start of the stream.
+/// Whether a begin-of-text token stands at the start of the stream; with [`Join::Apart`], of every document.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bos {
@@ -57,6 +59,22 @@ pub enum Bos {
     Always,
     /// No
     Never,
+}
+
+impl Bos {
+    /// The token to begin with: `own` is the one that the tokenizer adds to a text, `bos` the one that the model names.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where one is always wanted and there is none.
+    pub(crate) fn token(self, own: Option<u32>, bos: Option<u32>) -> Result<Option<u32>> {
+        match self {
+            Self::Auto => Ok(own),
+            Self::Never => Ok(None),
+            Self::Always => bos.or(own).map(Some).ok_or_else(|| {
+                Error::input("--bos always", "the model has no begin-of-text token", "use --bos auto or --bos never")
+            }),
+        }
+    }
 }
 
 /// How a corpus becomes a stream. Two results can be compared only if these agree.
@@ -80,7 +98,7 @@ pub struct TokenStream {
     /// Token ids, `[n]`.
     pub ids: Vec<u32>,
     /// Index in the corpus of the document each token belongs to, `[n]`. What stands between documents belongs to the
-    /// one before, a begin-of-text token to the first.
+    /// one before, a begin-of-text token to the one it begins.
     pub document: Vec<u32>,
     /// Byte offset of each token in its document, after [`Newlines`] had its way, `[n]`; what stands between documents
     /// begins at the length of the one before. All 0 for a corpus of token ids.
@@ -111,8 +129,9 @@ impl TokenStream {
     ///
     /// `eot` and `bos` are the model's end-of-text and begin-of-text ids, where it has them, and `vocabulary` its number
     /// of token embeddings. With [`Join::Eot`] documents are tokenised one by one and `eot` is put between them, neither
-    /// before the first nor after the last; otherwise the texts are joined and tokenised as one. A corpus of token ids
-    /// takes no part of the tokenizer, [`Bos::Auto`] included. A begin-of-text token is never put before another.
+    /// before the first nor after the last; with [`Join::Apart`] they are tokenised one by one with nothing between, and
+    /// each begins as `options` say; otherwise the texts are joined and tokenised as one. A corpus of token ids takes no
+    /// part of the tokenizer, [`Bos::Auto`] included. A begin-of-text token is never put before another.
     ///
     /// # Errors
     /// [`Error::Input`] where the corpus is text and there is no tokenizer, where `eot` or `bos` is needed and missing,
@@ -140,13 +159,7 @@ impl TokenStream {
             true => None,
             false => tokenizer.and_then(Tokenizer::bos_added),
         };
-        let bos = match options.bos {
-            Bos::Auto => own_bos,
-            Bos::Never => None,
-            Bos::Always => Some(bos.or(own_bos).ok_or_else(|| {
-                Error::input("--bos always", "the model has no begin-of-text token", "use --bos auto or --bos never")
-            })?),
-        };
+        let bos = options.bos.token(own_bos, bos)?;
         if of_ids {
             stream.extend_with_ids(corpus, eot, options)?;
         } else {
@@ -156,14 +169,12 @@ impl TokenStream {
             let texts: Vec<(u32, Cow<str>)> = (0..).zip(texts).filter(|(_, text)| !text.is_empty()).collect();
             stream.words = texts.iter().map(|(_, text)| words(text)).sum();
             match options.join.text() {
-                None => stream.extend_one_by_one(&texts, tokenizer, eot)?,
+                None => stream.extend_one_by_one(&texts, tokenizer, eot, options.join)?,
                 Some(between) => stream.extend_joined(&texts, tokenizer, between)?,
             }
         }
-        if let Some(bos) = bos.filter(|bos| stream.ids.first() != Some(bos)) {
-            stream.ids.insert(0, bos);
-            stream.document.insert(0, 0);
-            stream.byte.insert(0, 0);
+        if let Some(bos) = bos {
+            stream.begin_with(bos, options.join);
         }
         stream.check(corpus, tokenizer, vocabulary)?;
         Ok(stream)
@@ -175,11 +186,32 @@ impl TokenStream {
         self.byte.push(byte);
     }
 
-    fn extend_one_by_one(&mut self, texts: &[(u32, Cow<str>)], tokenizer: &Tokenizer, eot: Option<u32>) -> Result<()> {
+    /// Puts `bos` before the first token or, of documents that stand apart, before the first of each.
+    fn begin_with(&mut self, bos: u32, join: Join) {
+        let [ids, document] = [&mut self.ids, &mut self.document].map(std::mem::take);
+        let byte = std::mem::take(&mut self.byte);
+        let mut previous = None;
+        for ((id, of), byte) in ids.into_iter().zip(document).zip(byte) {
+            let begins = previous.is_none_or(|previous| join == Join::Apart && previous != of);
+            if begins && id != bos {
+                self.push(bos, of, 0);
+            }
+            self.push(id, of, byte);
+            previous = Some(of);
+        }
+    }
+
+    fn extend_one_by_one(
+        &mut self,
+        texts: &[(u32, Cow<str>)],
+        tokenizer: &Tokenizer,
+        eot: Option<u32>,
+        join: Join,
+    ) -> Result<()> {
         let parts: Vec<&str> = texts.iter().map(|(_, text)| text.as_ref()).collect();
         let mut end_of_previous = None;
         for ((document, text), encoded) in texts.iter().zip(tokenizer.encode(&parts)?) {
-            if let Some((document, byte)) = end_of_previous {
+            if let Some((document, byte)) = end_of_previous.filter(|_| join == Join::Eot) {
                 self.push(eot.ok_or_else(no_eot)?, document, byte);
             }
             for (id, start) in encoded.ids.into_iter().zip(encoded.starts) {

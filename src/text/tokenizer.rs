@@ -1,4 +1,5 @@
-//! The tokenizer of a model: a Hugging Face `tokenizer.json`, run by the `tokenizers` crate.
+//! The tokenizer of a model, run by the `tokenizers` crate: a Hugging Face `tokenizer.json`, or the vocabulary and merges
+//! of GPT-2 that older folders have instead.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,10 +7,12 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 use tokenizers::{Decoder, Encoding, ModelWrapper, PostProcessorWrapper, Token};
 
 use crate::error::{Error, Result};
-use crate::files::hash_bytes;
+use crate::files::{hash_bytes, read_json};
 
 /// A tokenizer that adds no special tokens, truncates nothing, pads nothing and drops no merges at random, whatever its
 /// file says.
@@ -33,22 +36,51 @@ pub struct Encoded {
     pub starts: Vec<u64>,
 }
 
+/// A vocabulary and its merges in one format under two pairs of names: transformers', and those they were published by.
+const PAIRS: [[&str; 2]; 2] = [["vocab.json", "merges.txt"], ["encoder.json", "vocab.bpe"]];
+
 impl Tokenizer {
-    /// Loads `tokenizer.json` of a model folder.
+    /// Loads the tokenizer of a model folder: `tokenizer.json`, or where there is none `vocab.json` with `merges.txt` (or
+    /// `encoder.json` with `vocab.bpe`), which are read as GPT-2's.
     ///
     /// # Errors
-    /// [`Error::Input`] where the folder has none, and as [`Tokenizer::from_file`].
+    /// [`Error::Input`] where the folder has neither, with the way to convert a `tokenizer.model` (SentencePiece) if that
+    /// is what it has, and as [`Tokenizer::from_file`] and [`Tokenizer::from_pair`].
     pub fn load(model_folder: &Path) -> Result<Self> {
         let path = model_folder.join("tokenizer.json");
-        if model_folder.is_dir() && !path.exists() {
-            return Err(Error::file(
-                model_folder,
-                "has no tokenizer.json, which is needed to read text",
-                "put the model's tokenizer.json there (transformers writes one with \
-                 `AutoTokenizer.from_pretrained(…).save_pretrained(…)`), or give corpora as token ids (.jsonl with `ids`)",
-            ));
+        if !model_folder.is_dir() {
+            return Self::from_file(&path);
         }
-        Self::from_file(&path)
+        if let Some(tokenizer) = Self::find(model_folder)? {
+            return Ok(tokenizer);
+        }
+        let sentencepiece = model_folder.join("tokenizer.model");
+        if sentencepiece.exists() {
+            let fault = "is a SentencePiece model, and what is read is tokenizer.json";
+            return Err(Error::file(&sentencepiece, fault, conversion(model_folder)));
+        }
+        Err(Error::file(
+            model_folder,
+            "has no tokenizer.json (nor vocab.json with merges.txt), which is needed to read text",
+            "put the model's tokenizer.json there (transformers writes one with \
+             `AutoTokenizer.from_pretrained(…).save_pretrained(…)`), or give corpora as token ids (.jsonl with `ids`)",
+        ))
+    }
+
+    /// As [`Tokenizer::load`]; `None` where the folder has no tokenizer that can be read.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where it has one that is broken.
+    pub fn find(model_folder: &Path) -> Result<Option<Self>> {
+        let path = model_folder.join("tokenizer.json");
+        if path.exists() {
+            return Self::from_file(&path).map(Some);
+        }
+        let pair = PAIRS.map(|names| names.map(|name| model_folder.join(name)));
+        match pair.iter().find(|pair| pair.iter().all(|path| path.exists())) {
+            Some([vocabulary, merges]) => Self::from_pair(vocabulary, merges).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Loads a `tokenizer.json`.
@@ -57,19 +89,60 @@ impl Tokenizer {
     /// [`Error::Input`] where the file is missing or is not a tokenizer.
     pub fn from_file(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(|e| Error::reading(path, e))?;
+        Self::from_json(path, &bytes, hash_bytes(&bytes))
+    }
+
+    /// Loads a byte-level BPE with GPT-2's settings from its vocabulary (a JSON object, token to id) and merges (two
+    /// tokens a line, the most frequent first), with the `added_tokens.json` beside them, if any.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where a file is missing or broken, where the two do not fit together, and where
+    /// `tokenizer_config.json` beside them names another kind of tokenizer, which would give other ids.
+    pub fn from_pair(vocabulary: &Path, merges: &Path) -> Result<Self> {
+        let folder = vocabulary.parent().unwrap_or(Path::new("."));
+        check_settings(folder)?;
+        let read = |path: &Path| fs::read(path).map_err(|e| Error::reading(path, e));
+        let added = folder.join("added_tokens.json");
+        let files = [read(vocabulary)?, read(merges)?, if added.exists() { read(&added)? } else { Vec::new() }];
+        let vocab: Map<String, Value> = parse_vocabulary(vocabulary, &files[0])?;
+        let extra = if files[2].is_empty() { Map::new() } else { parse_vocabulary(&added, &files[2])? };
+        let tokenizer = json!({
+            "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+            "added_tokens": added_tokens(&vocab, &extra),
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+            "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+            "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
+                      "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false,
+                      "vocab": vocab, "merges": parse_merges(merges, &files[1])?},
+        });
+        let hashes: Vec<String> = files.iter().map(|bytes| hash_bytes(bytes)).collect();
+        let hash = hash_bytes(hashes.join("\n").as_bytes());
+        let read = Self::from_json(vocabulary, tokenizer.to_string().as_bytes(), hash)?;
+        // The library counts on from the vocabulary, whatever the file says.
+        match extra.iter().find(|(token, id)| read.id_of(token).map(u64::from) != id.as_u64()) {
+            Some((token, id)) => {
+                let fault = format!("gives {token:?} the id {id}, which does not follow the vocabulary's");
+                Err(Error::file(&added, fault, conversion(folder)))
+            }
+            None => Ok(read),
+        }
+    }
+
+    /// The tokenizer in these bytes; `path` is what messages name.
+    fn from_json(path: &Path, bytes: &[u8], hash: String) -> Result<Self> {
         let broken = |e: tokenizers::Error| {
             let fault = format!("not a tokenizer in the format of the tokenizers library: {e}");
-            Error::file(path, fault, "get the tokenizer.json of this model again")
+            Error::file(path, fault, "get the tokenizer of this model again")
         };
         // The library panics on some malformed files, such as a template with a token that is not in its list.
-        let (inner, bos_added) = catch_unwind(|| prepare(&bytes))
+        let (inner, bos_added) = catch_unwind(|| prepare(bytes))
             .unwrap_or_else(|_| Err("its parts do not fit together".into()))
             .map_err(broken)?;
         let largest = inner.get_vocab(true).into_values().max();
         let special = inner.get_added_tokens_decoder().into_iter().filter(|(_, token)| token.special);
         Ok(Self {
             path: path.to_owned(),
-            hash: hash_bytes(&bytes),
+            hash,
             vocabulary_size: largest.map_or(0, |id| id as usize + 1),
             bos_added,
             special: special.map(|(id, _)| id).collect(),
@@ -77,7 +150,7 @@ impl Tokenizer {
         })
     }
 
-    /// SHA-256 of the file.
+    /// SHA-256 of the file, or of the SHA-256 of each of the files that make it up: whatever they are called.
     pub fn hash(&self) -> &str {
         &self.hash
     }
@@ -133,6 +206,90 @@ impl Tokenizer {
     pub fn is_special(&self, id: u32) -> bool {
         self.special.contains(&id)
     }
+}
+
+/// How to make a `tokenizer.json` of what a folder has.
+fn conversion(folder: &Path) -> String {
+    format!(
+        "convert it with `python -c \"from transformers import AutoTokenizer as T; d = '{}'; \
+         T.from_pretrained(d).save_pretrained(d)\"` (Python packages transformers, sentencepiece, protobuf), or give \
+         corpora as token ids (.jsonl with `ids`)",
+        folder.display()
+    )
+}
+
+/// What `tokenizer_config.json` says that changes ids.
+#[derive(Deserialize)]
+struct Settings {
+    tokenizer_class: Option<String>,
+    #[serde(default)]
+    add_prefix_space: bool,
+    #[serde(default)]
+    add_bos_token: bool,
+}
+
+/// Refuses a folder whose vocabulary and merges are not to be used as GPT-2 uses its own.
+fn check_settings(folder: &Path) -> Result<()> {
+    let path = folder.join("tokenizer_config.json");
+    if !path.exists() {
+        return Ok(());
+    }
+    let Settings { tokenizer_class, add_prefix_space, add_bos_token } = read_json(&path)?;
+    let other = match tokenizer_class {
+        Some(class) if !matches!(class.as_str(), "GPT2Tokenizer" | "GPT2TokenizerFast") => format!("class {class:?}"),
+        _ if add_prefix_space => "`add_prefix_space`".to_owned(),
+        _ if add_bos_token => "`add_bos_token`".to_owned(),
+        _ => return Ok(()),
+    };
+    let fault =
+        format!("names a tokenizer ({other}) that needs a tokenizer.json; without one only plain GPT-2's is read");
+    Err(Error::file(&path, fault, conversion(folder)))
+}
+
+/// Tokens with their ids.
+fn parse_vocabulary(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>> {
+    let broken = |fault: String| Error::file(path, fault, "get the tokenizer of this model again");
+    let tokens: Map<String, Value> = serde_json::from_slice(bytes)
+        .map_err(|e| broken(format!("not a vocabulary, an object of tokens and their ids: {e}")))?;
+    match tokens.iter().find(|(_, id)| id.as_u64().is_none_or(|id| u32::try_from(id).is_err())) {
+        Some((token, id)) => Err(broken(format!("the id of {token:?} is {id}, expected a number below 2^32"))),
+        None => Ok(tokens),
+    }
+}
+
+/// The pairs of a merges file: the first line may give its version.
+fn parse_merges(path: &Path, bytes: &[u8]) -> Result<Vec<[String; 2]>> {
+    let place = |number: usize| format!("{}: line {number}", path.display());
+    let cure = "get the tokenizer of this model again";
+    let text = str::from_utf8(bytes).map_err(|e| {
+        let line = 1 + bytes[..e.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+        Error::input(place(line), "not UTF-8", cure)
+    })?;
+    let lines = (1..)
+        .zip(text.lines())
+        .filter(|(number, line)| !line.is_empty() && !(*number == 1 && line.starts_with("#version")));
+    lines
+        .map(|(number, line)| match line.split(' ').collect::<Vec<_>>()[..] {
+            [a, b] => Ok([a.to_owned(), b.to_owned()]),
+            _ => {
+                Err(Error::input(place(number), format!("{line:?} is no merge, two tokens with a space between"), cure))
+            }
+        })
+        .collect()
+}
+
+/// `<|endoftext|>` where the vocabulary has it, and what was added to the vocabulary, by id.
+fn added_tokens(vocab: &Map<String, Value>, extra: &Map<String, Value>) -> Vec<Value> {
+    const END_OF_TEXT: &str = "<|endoftext|>";
+    let of_vocabulary = vocab.iter().filter(|(token, _)| *token == END_OF_TEXT);
+    let mut tokens: Vec<(&String, &Value)> =
+        of_vocabulary.chain(extra.iter().filter(|(token, _)| *token != END_OF_TEXT)).collect();
+    tokens.sort_by_key(|(_, id)| id.as_u64());
+    let added = |(content, id): (&String, &Value)| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+               "normalized": false, "special": true})
+    };
+    tokens.into_iter().map(added).collect()
 }
 
 /// The tokenizer in these bytes, with what must not happen switched off, and the token it adds in front.

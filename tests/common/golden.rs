@@ -10,15 +10,28 @@ use odyssey::adapt::training_step;
 use odyssey::evaluate::Window;
 use odyssey::evaluate::score::score;
 use odyssey::model::parameters::to_host;
-use odyssey::model::{LoadedModel, token_ids};
+use odyssey::model::{LanguageModel, LoadedModel, token_ids};
 use odyssey::progress::Silent;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
 use crate::common::{fixture, model_folder};
 
-pub const CASES: [&str; 4] = ["gpt2_tied", "gpt2_odd", "llama_mha", "llama_gqa"];
-pub const TRAINED: [&str; 3] = ["gpt2_tied", "llama_mha", "llama_gqa"];
+pub const CASES: [&str; 12] = [
+    "gpt2_tied",
+    "gpt2_odd",
+    "llama_mha",
+    "llama_gqa",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "olmo",
+    "olmo_clip",
+    "olmo2",
+    "neox_parallel",
+    "neox_sequential",
+];
+pub const TRAINED: [&str; 5] = ["gpt2_tied", "llama_mha", "llama_gqa", "olmo", "olmo2"];
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
@@ -45,6 +58,18 @@ fn micro_batch(rows: &[Vec<u32>]) -> MicroBatch {
     }
 }
 
+/// How far the logits of `model` on a case's ids are from the golden ones, at most.
+pub fn logit_error(model: &LanguageModel, case: &str, device: &Device) -> f64 {
+    let golden = model_folder(case).join("golden.safetensors");
+    let (shape, ids) = array::<i64>(&golden, "input_ids");
+    let ids = rows(&shape, &ids);
+    let (_, expected) = array::<f64>(&golden, "logits_f64");
+    let windows: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+    let logits = to_host(model.logits(token_ids(&windows, device)).flatten(0, 2)).unwrap();
+    assert_eq!(logits.len(), expected.len());
+    largest_difference(&logits, &expected)
+}
+
 /// Logits to 2e-4, per-token NLL to 1e-4, mean loss to 1e-5. Returns the largest errors.
 pub fn check_forward(case: &str, device: &Device) -> (f64, f64) {
     let folder = model_folder(case);
@@ -52,20 +77,16 @@ pub fn check_forward(case: &str, device: &Device) -> (f64, f64) {
     let model = LoadedModel::open(&folder, device).unwrap().model;
     let (shape, ids) = array::<i64>(&golden, "input_ids");
     let ids = rows(&shape, &ids);
-    let (_, expected) = array::<f64>(&golden, "logits_f64");
-
-    let windows: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
-    let logits = to_host(model.logits(token_ids(&windows, device)).flatten(0, 2)).unwrap();
-    assert_eq!(logits.len(), expected.len());
-    let logit_error = largest_difference(&logits, &expected);
+    let logit_error = logit_error(&model, case, device);
     assert!(logit_error < 2e-4, "{case}: logits differ by {logit_error:.2e}");
 
     // The scorer takes another path: chunks of positions, windows of a stream.
     let (_, expected) = array::<f64>(&golden, "nll_f64");
     let stream = ids.concat();
     let time = ids[0].len();
-    let windows: Vec<Window> =
-        (0..ids.len()).map(|i| Window { start: i * time, end: (i + 1) * time, scored: i * time + 1 }).collect();
+    let windows: Vec<Window> = (0..ids.len())
+        .map(|i| Window { prefix: None, start: i * time, end: (i + 1) * time, scored: i * time + 1 })
+        .collect();
     let nll = score(&model, device, &stream, &windows, 8, &mut Silent).unwrap();
     let scored: Vec<f32> = nll.into_iter().filter(|nll| !nll.is_nan()).collect();
     assert_eq!(scored.len(), expected.len());

@@ -12,6 +12,30 @@ fn an_empty_line_separates_documents_whose_own_line_breaks_stay() {
     assert_eq!(corpus.path, path);
 }
 
+/// Python's `text.replace("\r\n", "\n").removeprefix("\ufeff").strip("\n").split("\n\n")`, empty ones dropped.
+fn paragraphs(text: &str) -> Vec<String> {
+    let text = text.replace("\r\n", "\n");
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text).trim_matches('\n');
+    text.split("\n\n").filter(|text| !text.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn documents_read_line_by_line_are_those_of_the_whole_text() {
+    let folder = folder();
+    // Every text of up to seven of these pieces would be 6^7; each number from 0 picks another one.
+    let pieces = ["\n", "\n\n", "\r\n", "\r", "a", "\u{feff}", "é b"];
+    for number in (0..40_000_usize).step_by(7) {
+        let digits = (0..8).scan(number * 144 + number % 11, |rest, _| {
+            let digit = *rest % pieces.len();
+            *rest /= pieces.len();
+            Some(pieces[digit])
+        });
+        let text: String = digits.chain(["x"]).collect();
+        let path = write(folder.path().join("a.txt"), &text);
+        assert_eq!(texts(&Corpus::read(&path, DocumentRule::BlankLine).unwrap()), paragraphs(&text), "{text:?}");
+    }
+}
+
 #[test]
 fn windows_line_ends_and_a_byte_order_mark_do_not_change_documents() {
     let folder = folder();
@@ -87,9 +111,12 @@ fn a_bad_line_is_named_with_its_number_and_fault() {
 #[test]
 fn text_that_is_not_utf8_is_named_with_line_and_byte() {
     let folder = folder();
-    for name in ["a.txt", "a.jsonl"] {
-        let path = write(folder.path().join(name), b"caf\xc3\xa9\nna\xefve\n");
-        let parts = [&format!("{name}: line 2"), "not UTF-8", "byte 8", "iconv"];
+    for (name, content, byte) in [
+        ("a.txt", b"caf\xc3\xa9\nna\xefve\n".as_slice(), "byte 8"),
+        ("a.jsonl", b"{\"ids\": [1]}\nna\xefve\n", "byte 15"),
+    ] {
+        let path = write(folder.path().join(name), content);
+        let parts = [&format!("{name}: line 2"), "not UTF-8", byte, "iconv"];
         assert_input_error(Corpus::read(&path, DocumentRule::BlankLine), &parts);
     }
 }
@@ -98,10 +125,11 @@ fn text_that_is_not_utf8_is_named_with_line_and_byte() {
 fn other_formats_are_refused_with_what_is_read_and_a_cure() {
     let folder = folder();
     for (name, cure) in [
-        ("a.parquet", "convert it to .jsonl"),
-        ("a.txt.gz", "unpack it"),
-        ("a.jsonl.zst", "unpack it"),
-        ("a.tar.gz", "unpack it"),
+        ("a.csv", "convert it to .jsonl"),
+        ("a.txt.xz", "unpack it"),
+        ("a.gz", "books.txt.gz"),
+        ("a.tar.gz", "where a domain is expected"),
+        (".txt", "rename"),
         ("a.md", "rename"),
         ("noname", "rename"),
     ] {
@@ -128,8 +156,8 @@ fn a_corpus_without_a_document_is_refused() {
     let empty = folder.path().join("empty");
     fs::create_dir(&empty).unwrap();
     assert_input_error(Corpus::read(&empty, DocumentRule::BlankLine), &["empty", "no file to read", ".jsonl"]);
-    write(empty.join("a.parquet"), "");
-    assert_input_error(Corpus::read(&empty, DocumentRule::BlankLine), &["a.parquet", "convert"]);
+    write(empty.join("a.arrow"), "");
+    assert_input_error(Corpus::read(&empty, DocumentRule::BlankLine), &["a.arrow", "convert"]);
 }
 
 #[test]
@@ -140,6 +168,7 @@ fn a_folder_is_read_sorted_by_path_at_every_depth() {
         ("a/z.jsonl", "{\"text\": \"2\"}"),
         ("a/b/c.txt", "1\n\n1b"),
         ("c.md", "not read"),
+        ("c.tar.gz", "not read"),
         (".hidden.txt", "not read"),
         (".git/x.txt", "not read"),
     ] {
@@ -181,7 +210,7 @@ fn a_missing_empty_or_doubled_split_is_named() {
     write(path.join("train.txt"), "a");
     write(path.join("test.txt"), "c");
     let open = || Domain::open(&path, DocumentRule::BlankLine);
-    assert_input_error(open(), &["domain", "no valid.txt or valid.jsonl"]);
+    assert_input_error(open(), &["domain", "no valid.txt, valid.jsonl or valid.parquet"]);
     assert!(open_corpus(&path, Split::Test, DocumentRule::BlankLine).is_ok());
     assert_input_error(open_corpus(&path, Split::Valid, DocumentRule::BlankLine), &["no valid.txt"]);
 
@@ -192,6 +221,8 @@ fn a_missing_empty_or_doubled_split_is_named() {
     write(path.join("valid.txt"), "b");
     write(path.join("train.jsonl"), "{\"text\": \"a\"}");
     assert_input_error(open(), &["train.txt and train.jsonl", "remove or rename"]);
+    fs::rename(path.join("train.jsonl"), path.join("train.txt.gz")).unwrap();
+    assert_input_error(open(), &["train.txt and train.txt.gz", "remove or rename"]);
     assert_input_error(Domain::open(&folder.path().join("gone"), DocumentRule::BlankLine), &["gone", "no such"]);
 }
 

@@ -91,6 +91,30 @@ fn the_glued_stream_spells_the_glued_text_of_the_reference() {
 
 #[test]
 #[cfg_attr(not(test_data), ignore = "needs the shared test data")]
+fn gpt2s_vocabulary_and_merges_give_the_ids_of_its_tokenizer_json() {
+    let data = common::test_data();
+    let published = data.join("data/tokenizers/gpt2");
+    let from_json = Tokenizer::load(&published).unwrap();
+    let folder = folder();
+    for (name, called) in [("encoder.json", "vocab.json"), ("vocab.bpe", "merges.txt")] {
+        fs::copy(published.join(name), folder.path().join(called)).unwrap();
+    }
+    let from_pair = Tokenizer::load(folder.path()).unwrap();
+    assert_eq!((from_pair.vocabulary_size(), from_pair.id_of("<|endoftext|>")), (50257, Some(50256)));
+    for name in ["wiki_sports", "python_code", "man_pages", "math_latex", "dialogue"] {
+        let path = data.join("data/domains").join(name);
+        let corpus = open_corpus(&path, Split::Test, DocumentRule::BlankLine).unwrap();
+        let texts = texts(&corpus);
+        assert_eq!(from_pair.encode(&texts).unwrap(), from_json.encode(&texts).unwrap(), "{name}");
+    }
+    for id in (0..50257).step_by(97).chain([50256]) {
+        assert_eq!(from_pair.token_text(id), from_json.token_text(id));
+        assert_eq!(from_pair.is_special(id), from_json.is_special(id));
+    }
+}
+
+#[test]
+#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn gpt2_tokens_are_those_of_the_reference() {
     let data = common::test_data();
     let tokenizer = Tokenizer::load(&data.join("data/tokenizers/gpt2")).unwrap();

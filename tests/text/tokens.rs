@@ -119,6 +119,142 @@ fn a_missing_or_broken_tokenizer_is_refused_with_a_cure() {
     assert_input_error(unknown.encode(&["the dog"]), &["tokenizer.json", "cannot tokenise", "unknown token"]);
 }
 
+/// A folder with the byte-level tokenizer in two files, as GPT-2 was published, under these names.
+fn pair_folder(vocabulary: &str, merges: &str) -> TempDir {
+    let folder = folder();
+    let json = byte_level_json();
+    let mut vocab = json["model"]["vocab"].as_object().unwrap().clone();
+    vocab.insert("<|endoftext|>".to_owned(), json!(EOT));
+    write(folder.path().join(vocabulary), Value::Object(vocab).to_string());
+    write(folder.path().join(merges), "#version: 0.2\nh e\nĠ t\nĠt he\n");
+    folder
+}
+
+#[test]
+fn vocabulary_and_merges_are_a_tokenizer_under_either_pair_of_names() {
+    let text = "the café\n\nhe the<|endoftext|>the  日本語";
+    let folders = [pair_folder("vocab.json", "merges.txt"), pair_folder("encoder.json", "vocab.bpe")];
+    let [transformers, published] = folders.each_ref().map(|folder| Tokenizer::load(folder.path()).unwrap());
+    for tokenizer in [&transformers, &published] {
+        assert_eq!(encode(tokenizer, text), encode(&byte_level(), text));
+        assert_eq!((tokenizer.vocabulary_size(), tokenizer.bos_added()), (EOT as usize + 1, None));
+        assert!(tokenizer.is_special(EOT) && tokenizer.id_of("<|endoftext|>") == Some(EOT));
+    }
+    // The hash is that of what the files hold: either one counts, and names do not.
+    assert_eq!(transformers.hash(), published.hash());
+    let [_, folder] = &folders;
+    write(folder.path().join("vocab.bpe"), "h e\nĠ t\n");
+    let fewer = Tokenizer::load(folder.path()).unwrap();
+    assert_ne!(encode(&fewer, text), encode(&byte_level(), text));
+    let vocab = fs::read_to_string(folder.path().join("encoder.json")).unwrap();
+    write(folder.path().join("encoder.json"), vocab.replacen('{', "{ ", 1));
+    let same_ids = Tokenizer::load(folder.path()).unwrap();
+    assert_eq!(BTreeSet::from([transformers.hash(), fewer.hash(), same_ids.hash()]).len(), 3);
+    // A tokenizer.json is what counts where there is one.
+    write(folder.path().join("tokenizer.json"), byte_level_json().to_string());
+    assert_eq!(Tokenizer::load(folder.path()).unwrap().hash(), byte_level().hash());
+}
+
+#[test]
+fn tokens_added_to_a_vocabulary_keep_their_ids() {
+    let folder = pair_folder("vocab.json", "merges.txt");
+    let added = folder.path().join("added_tokens.json");
+    write(added.clone(), "{\"<pad>\": 261, \"<s>\": 260, \"<|endoftext|>\": 259}");
+    let tokenizer = Tokenizer::load(folder.path()).unwrap();
+    assert_eq!(encode(&tokenizer, "he<pad><s>").ids, [256, 261, 260]);
+    write(added, "{\"<pad>\": 300}");
+    assert_input_error(
+        Tokenizer::load(folder.path()),
+        &["added_tokens.json", "\"<pad>\" the id 300", "save_pretrained"],
+    );
+}
+
+#[test]
+fn a_broken_vocabulary_or_merge_is_refused_by_file_and_line() {
+    for (name, content, says) in [
+        ("merges.txt", "h e\nĠ  t\n", "merges.txt: line 2: \"Ġ  t\" is no merge"),
+        ("merges.txt", "h e\nnothing\n", "merges.txt: line 2"),
+        ("merges.txt", "zz zz\n", "not a tokenizer"),
+        ("vocab.json", "[]", "vocab.json: not a vocabulary"),
+        ("vocab.json", "{\"a\": 1", "vocab.json: not a vocabulary"),
+        ("vocab.json", "{\"a\": -1}", "the id of \"a\" is -1"),
+        ("vocab.json", "{\"a\": 4294967296}", "the id of \"a\" is 4294967296"),
+        ("vocab.json", "{\"a\": 1}", "not a tokenizer"),
+    ] {
+        let folder = pair_folder("vocab.json", "merges.txt");
+        write(folder.path().join(name), content);
+        assert_input_error(Tokenizer::load(folder.path()), &[says]);
+        assert!(Tokenizer::find(folder.path()).is_err(), "what is broken is not what is missing");
+    }
+    let folder = pair_folder("vocab.json", "merges.txt");
+    write(folder.path().join("merges.txt"), b"h e\n\xff\n");
+    assert_input_error(Tokenizer::load(folder.path()), &["merges.txt: line 2: not UTF-8"]);
+    fs::remove_file(folder.path().join("merges.txt")).unwrap();
+    assert_input_error(Tokenizer::load(folder.path()), &["has no tokenizer.json (nor vocab.json with merges.txt)"]);
+}
+
+#[test]
+fn vocabularies_that_are_not_used_as_gpt2s_are_refused_with_the_way_to_convert_them() {
+    for (settings, says) in [
+        ("{\"tokenizer_class\": \"Qwen2Tokenizer\"}", Some("class \"Qwen2Tokenizer\"")),
+        ("{\"tokenizer_class\": \"GPT2Tokenizer\", \"add_prefix_space\": true}", Some("add_prefix_space")),
+        ("{\"add_bos_token\": true}", Some("add_bos_token")),
+        ("{\"tokenizer_class\": \"GPT2Tokenizer\", \"add_prefix_space\": false, \"model_max_length\": 1024}", None),
+        ("{\"tokenizer_class\": \"GPT2TokenizerFast\"}", None),
+    ] {
+        let folder = pair_folder("vocab.json", "merges.txt");
+        write(folder.path().join("tokenizer_config.json"), settings);
+        match says {
+            Some(says) => {
+                assert_input_error(Tokenizer::load(folder.path()), &["tokenizer_config.json", says, "python -c"])
+            }
+            None => assert!(Tokenizer::load(folder.path()).is_ok(), "{settings}"),
+        }
+    }
+}
+
+#[test]
+fn a_sentencepiece_model_alone_is_refused_with_the_way_to_convert_it() {
+    let folder = folder();
+    write(folder.path().join("tokenizer.model"), b"\x0a\x0e\x0a\x05<unk>");
+    let cure = format!("d = '{}'; T.from_pretrained(d).save_pretrained(d)", folder.path().display());
+    assert_input_error(Tokenizer::load(folder.path()), &["tokenizer.model", "SentencePiece", &cure, "`ids`"]);
+    // Token ids need none.
+    assert!(Tokenizer::find(folder.path()).unwrap().is_none());
+}
+
+#[test]
+fn a_saved_model_keeps_the_files_of_its_tokenizer() {
+    let device = "cpu".parse::<DeviceChoice>().unwrap().open().unwrap();
+    let weights = ["config.json", "model.safetensors"];
+    for names in [["vocab.json", "merges.txt"], ["encoder.json", "vocab.bpe"]] {
+        let [from, into] = [pair_folder(names[0], names[1]), folder()];
+        for name in weights {
+            fs::copy(common::model_folder("gpt2_tied").join(name), from.path().join(name)).unwrap();
+        }
+        let base = LoadedModel::open(from.path(), &device.device).unwrap();
+        odyssey::model::save(&base.model, &base, into.path()).unwrap();
+        let [before, after] = [&from, &into].map(|folder| Tokenizer::load(folder.path()).unwrap());
+        assert_eq!(before.hash(), after.hash());
+        assert_eq!(base.tokenizer().unwrap().unwrap().hash(), before.hash());
+    }
+}
+
+#[test]
+fn a_model_with_a_sentencepiece_model_reads_ids_and_says_how_to_read_texts() {
+    let device = "cpu".parse::<DeviceChoice>().unwrap().open().unwrap();
+    let folder = folder();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(common::model_folder("gpt2_tied").join(name), folder.path().join(name)).unwrap();
+    }
+    write(folder.path().join("tokenizer.model"), "a model");
+    let model = LoadedModel::open(folder.path(), &device.device).unwrap();
+    assert!(model.tokenizer().unwrap().is_none());
+    let options = StreamOptions { join: Join::None, ..StreamOptions::default() };
+    assert_eq!(model.stream(&ids_corpus(&[&[1, 2, 3]]), None, &options).unwrap().ids, [1, 2, 3]);
+    assert_input_error(model.stream(&text_corpus(&["a b"]), None, &options), &["tokenizer.model", "python -c"]);
+}
+
 #[test]
 fn a_token_has_the_class_its_text_says() {
     use TokenClass::*;

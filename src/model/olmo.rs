@@ -1,0 +1,116 @@
+//! OLMo and OLMo 2 (arXiv 2402.00838, 2501.00656).
+//!
+//! Follows `modeling_olmo.py` and `modeling_olmo2.py` of transformers: LLaMA's attention and MLP, with other norms.
+//! OLMo normalises before each part, by layer norms without weights, and may cut queries, keys and values off
+//! (`clip_qkv`). OLMo 2 normalises what each part adds, and queries and keys before they are rotated, by RMS norms.
+
+use burn::module::Module;
+use burn::tensor::{Bool, Device, Int, Tensor};
+
+use super::layers::{Embedding, RmsNorm, Table, causal_mask, layer_norm};
+use super::llama::{Attention, Family, LlamaConfig, Mlp};
+use super::rotary::Rotary;
+use super::weights::WeightSource;
+use crate::error::Result;
+
+/// Added to the variance in OLMo's layer norms; no key of the configuration.
+const EPSILON: f64 = 1e-5;
+
+/// The model, `model.*` of the checkpoint.
+#[derive(Module, Debug)]
+pub struct Olmo {
+    embed_tokens: Embedding,
+    layers: Vec<Block>,
+    /// OLMo 2 only; OLMo's last norm has no weights.
+    norm: Option<RmsNorm>,
+    /// Only where the head is not tied.
+    lm_head: Option<Embedding>,
+    rotary: Rotary,
+}
+
+impl Olmo {
+    /// Builds the model from its weights.
+    pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, device: &Device) -> Result<Self> {
+        let LlamaConfig { vocab_size, hidden_size, .. } = *config;
+        Ok(Self {
+            embed_tokens: Embedding::load(source, "model.embed_tokens", [vocab_size, hidden_size], device)?,
+            layers: (0..config.num_hidden_layers)
+                .map(|i| Block::load(config, source, &format!("model.layers.{i}"), device))
+                .collect::<Result<_>>()?,
+            norm: olmo2_norm(config, source, "model.norm", device)?,
+            lm_head: if config.tie_word_embeddings {
+                None
+            } else {
+                Some(Embedding::load(source, "lm_head", [vocab_size, hidden_size], device)?)
+            },
+            rotary: config.rotary(device),
+        })
+    }
+
+    /// Final hidden states of `ids` `[B, T]`, after the last norm: `[B, T, C]`.
+    pub fn hidden_states(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let [_, time] = ids.dims();
+        let mask = causal_mask(time, &ids.device());
+        let mut x = self.embed_tokens.forward(ids);
+        for block in &self.layers {
+            x = block.forward(x, &self.rotary, &mask);
+        }
+        match &self.norm {
+            Some(norm) => norm.forward(x),
+            None => layer_norm(x, EPSILON),
+        }
+    }
+
+    /// The output head, `[vocab, C]`: logits are `hidden · headᵀ`.
+    pub fn head(&self) -> Table {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).table()
+    }
+}
+
+/// A norm that OLMo 2 has weights for, and OLMo has not.
+fn olmo2_norm(
+    config: &LlamaConfig,
+    source: &mut dyn WeightSource,
+    path: &str,
+    device: &Device,
+) -> Result<Option<RmsNorm>> {
+    match config.family {
+        Family::Olmo2 => RmsNorm::load(source, path, config.hidden_size, config.rms_norm_eps, device).map(Some),
+        _ => Ok(None),
+    }
+}
+
+#[derive(Module, Debug)]
+struct Block {
+    self_attn: Attention,
+    /// OLMo 2 only, as the other norm.
+    post_attention_layernorm: Option<RmsNorm>,
+    mlp: Mlp,
+    post_feedforward_layernorm: Option<RmsNorm>,
+}
+
+impl Block {
+    fn load(config: &LlamaConfig, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
+        let post_attention = format!("{path}.post_attention_layernorm");
+        let post_feedforward = format!("{path}.post_feedforward_layernorm");
+        Ok(Self {
+            self_attn: Attention::load(config, source, &format!("{path}.self_attn"), device)?,
+            post_attention_layernorm: olmo2_norm(config, source, &post_attention, device)?,
+            mlp: Mlp::load(config, source, &format!("{path}.mlp"), device)?,
+            post_feedforward_layernorm: olmo2_norm(config, source, &post_feedforward, device)?,
+        })
+    }
+
+    fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &Tensor<2, Bool>) -> Tensor<3> {
+        match (&self.post_attention_layernorm, &self.post_feedforward_layernorm) {
+            (Some(post_attention), Some(post_feedforward)) => {
+                let x = x.clone() + post_attention.forward(self.self_attn.forward(x, rotary, mask));
+                x.clone() + post_feedforward.forward(self.mlp.forward(x))
+            }
+            _ => {
+                let x = x.clone() + self.self_attn.forward(layer_norm(x, EPSILON), rotary, mask);
+                x.clone() + self.mlp.forward(layer_norm(x, EPSILON))
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Documents from the column `text` of an Apache Parquet file.
+
+use std::fs::File;
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use bytes::Bytes;
+use parquet::basic::Type;
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
+
+use super::corpus::{Content, Document};
+use super::format::Compression;
+use super::source::{self, LONGEST};
+use crate::error::{Error, Result};
+
+/// Rows decoded at a time.
+const BATCH: usize = 256;
+
+/// The documents of a file, empty ones included. Pages are read one at a time; a file that is compressed as a whole is
+/// held decompressed, because it is read from its end.
+pub(super) fn read(path: &Path, compression: Compression) -> Result<Vec<Document>> {
+    if compression == Compression::None {
+        return read_from(path, File::open(path).map_err(|e| Error::reading(path, e))?);
+    }
+    let mut bytes = Vec::new();
+    let mut whole = source::open(path, compression)?.take(LONGEST + 1);
+    whole.read_to_end(&mut bytes).map_err(|e| source::fault(path, compression, e))?;
+    if bytes.len() as u64 > LONGEST {
+        let cure = "unpack it first; parquet compresses its columns itself";
+        return Err(Error::file(path, "holds more than 1 GiB when it is decompressed", cure));
+    }
+    read_from(path, Bytes::from(bytes))
+}
+
+fn read_from(path: &Path, reader: impl ChunkReader + 'static) -> Result<Vec<Document>> {
+    // The library checks what it reads, but not everything: some files that lie end in a panic of its own.
+    catch_unwind(AssertUnwindSafe(|| Column::open(path, reader)?.documents()))
+        .unwrap_or_else(|_| Err(damaged(path, "its parts do not fit together")))
+}
+
+fn damaged(path: &Path, fault: impl std::fmt::Display) -> Error {
+    Error::file(
+        path,
+        format!("not a whole parquet file that can be read ({fault})"),
+        "download it again, or write it again with snappy, zstd or gzip columns, or as .jsonl",
+    )
+}
+
+/// The column `text` of an open file.
+struct Column<'a> {
+    path: &'a Path,
+    file: Box<dyn FileReader>,
+    index: usize,
+    /// Whether rows may be null.
+    optional: bool,
+}
+
+impl<'a> Column<'a> {
+    fn open(path: &'a Path, reader: impl ChunkReader + 'static) -> Result<Self> {
+        let file = SerializedFileReader::new(reader).map_err(|e| damaged(path, e))?;
+        let schema = file.metadata().file_metadata().schema_descr();
+        let Some(index) = schema.columns().iter().position(|column| column.path().parts() == ["text"]) else {
+            let names: Vec<String> = schema.columns().iter().take(12).map(|column| column.path().string()).collect();
+            return Err(Error::file(
+                path,
+                format!("has no column `text`; its columns are {}", names.join(", ")),
+                "rename the column that holds the text",
+            ));
+        };
+        let column = schema.column(index);
+        if column.physical_type() != Type::BYTE_ARRAY || column.max_rep_level() != 0 || column.max_def_level() > 1 {
+            return Err(Error::file(path, "its column `text` does not hold strings", "convert the column to strings"));
+        }
+        Ok(Self { path, optional: column.max_def_level() == 1, file: Box::new(file), index })
+    }
+
+    fn documents(&self) -> Result<Vec<Document>> {
+        let broken = |e: ParquetError| damaged(self.path, e);
+        let mut documents = Vec::new();
+        for group in 0..self.file.num_row_groups() {
+            let group = self.file.get_row_group(group).map_err(broken)?;
+            let before = documents.len();
+            match group.get_column_reader(self.index).map_err(broken)? {
+                ColumnReader::ByteArrayColumnReader(reader) => self.read_group(reader, &mut documents)?,
+                _ => return Err(damaged(self.path, "its row groups differ from its schema")),
+            }
+            let (promised, found) = (group.metadata().num_rows(), documents.len() - before);
+            if i64::try_from(found) != Ok(promised) {
+                return Err(damaged(self.path, format!("a row group promises {promised} rows and holds {found}")));
+            }
+        }
+        Ok(documents)
+    }
+
+    /// Adds a document for every row of a row group.
+    fn read_group(&self, mut reader: ColumnReaderImpl<ByteArrayType>, documents: &mut Vec<Document>) -> Result<()> {
+        let mut values: Vec<ByteArray> = Vec::with_capacity(BATCH);
+        let mut levels: Vec<i16> = Vec::with_capacity(BATCH);
+        loop {
+            values.clear();
+            levels.clear();
+            let levels_wanted = self.optional.then_some(&mut levels);
+            let (rows, ..) =
+                reader.read_records(BATCH, levels_wanted, None, &mut values).map_err(|e| damaged(self.path, e))?;
+            if rows == 0 {
+                return Ok(());
+            }
+            let row = |index: usize| format!("{}: row {}", self.path.display(), documents.len() + index + 1);
+            if let Some(null) = levels.iter().position(|&level| level == 0) {
+                return Err(Error::input(
+                    row(null),
+                    "`text` is null, expected a string",
+                    "leave rows without text out",
+                ));
+            }
+            let mut batch = Vec::with_capacity(values.len());
+            for (index, value) in values.iter().enumerate() {
+                if value.len() as u64 > LONGEST {
+                    return Err(Error::input(
+                        row(index),
+                        "this document is longer than 1 GiB, the longest that is read",
+                        "divide it",
+                    ));
+                }
+                let text = str::from_utf8(value.data()).map_err(|e| {
+                    let fault = format!("not UTF-8 at byte {} of `text`", e.valid_up_to());
+                    Error::input(row(index), fault, "save the column as strings in UTF-8")
+                })?;
+                batch.push(Document { content: Content::Text(text.to_owned()) });
+            }
+            documents.append(&mut batch);
+        }
+    }
+}
