@@ -68,7 +68,8 @@ fn divergence_equals_the_sum_over_the_vocabulary() {
 fn a_model_does_not_diverge_from_itself_however_its_table_is_cut() {
     let base = base();
     let files = WeightFiles::open(&model_folder("gpt2_tied")).unwrap().with_largest_piece(100 * 4 * 48);
-    let pieces = LoadedModel::from_files(&model_folder("gpt2_tied"), files, &Device::flex()).unwrap();
+    let pieces =
+        LoadedModel::from_files(base.config.clone(), &model_folder("gpt2_tied"), files, &Device::flex()).unwrap();
     let ids = id_stream(&[130]).ids;
     let same = divergence(&base, &base, &ids, &windows(&ids), &mut Silent).unwrap();
     assert_eq!((same.kl, same.top1_agreement), (0.0, 1.0));

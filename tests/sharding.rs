@@ -12,7 +12,7 @@ use odyssey::adapt::optimizer::{AdamW, AdamWConfig};
 use odyssey::adapt::training_step;
 use odyssey::model::parameters::to_host;
 use odyssey::model::weights::WeightFiles;
-use odyssey::model::{LanguageModel, LoadedModel, save, token_ids};
+use odyssey::model::{LanguageModel, LoadedModel, ModelConfig, save, token_ids};
 
 use common::{id_stream, model_folder};
 
@@ -25,7 +25,13 @@ fn whole(case: &str) -> LoadedModel {
 /// Tables in pieces of a few hundred rows at most, the last one shorter.
 fn in_pieces(case: &str) -> LoadedModel {
     let files = WeightFiles::open(&model_folder(case)).unwrap().with_largest_piece(200 * 4 * 48);
-    LoadedModel::from_files(&model_folder(case), files, &Device::flex()).unwrap()
+    LoadedModel::from_files(
+        ModelConfig::read(&model_folder(case)).unwrap(),
+        &model_folder(case),
+        files,
+        &Device::flex(),
+    )
+    .unwrap()
 }
 
 fn batch() -> MicroBatch {

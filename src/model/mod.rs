@@ -129,12 +129,13 @@ impl LoadedModel {
     /// # Errors
     /// Whatever is missing, unreadable, of another shape or left over, by file and name.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        Self::from_files(folder, WeightFiles::open(folder)?, device)
+        // The configuration first: its absence says best that this is no model's folder.
+        let config = ModelConfig::read(folder)?;
+        Self::from_files(config, folder, WeightFiles::open(folder)?, device)
     }
 
-    /// The same from files that are open already.
-    pub fn from_files(folder: &Path, mut files: WeightFiles, device: &Device) -> Result<Self> {
-        let config = ModelConfig::read(folder)?;
+    /// The same from a configuration and files that are open already.
+    pub fn from_files(config: ModelConfig, folder: &Path, mut files: WeightFiles, device: &Device) -> Result<Self> {
         let model = LanguageModel::build(&config, &mut files, device)?;
         files.finish(config.tied_head())?;
         Ok(Self { model, config, folder: folder.to_owned(), device: device.clone() })

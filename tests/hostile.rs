@@ -1,0 +1,415 @@
+//! Every reader against files that are cut short, changed at random, or made to lie: an answer or an error that says what is
+//! wrong, never a panic, never a long wait.
+
+#[path = "common/cli.rs"]
+#[allow(dead_code)] // what the command line's own tests need besides
+mod cli;
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use odyssey::adapt::checkpoint::{Checkpoint, Position};
+use odyssey::adapt::optimizer::{AdamW, AdamWConfig};
+use odyssey::adapt::{Best, Curves};
+use odyssey::device::{ChosenDevice, DeviceChoice};
+use odyssey::error::Error;
+use odyssey::evaluate::per_token;
+use odyssey::model::weights::{WeightFiles, WeightSource};
+use odyssey::model::{LoadedModel, ModelConfig};
+use odyssey::study::StudyConfig;
+use odyssey::text::{Corpus, DocumentRule, Domain, Split, Tokenizer};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A reading takes milliseconds; this is room for a machine that is busy.
+const LONGEST: Duration = Duration::from_secs(5);
+/// Places at which a file is cut or changed.
+const PLACES: usize = 200;
+
+/// A file, its right content, and what reads it.
+struct Target<'a> {
+    path: PathBuf,
+    whole: Vec<u8>,
+    read: Box<dyn Fn() -> Result<(), Error> + 'a>,
+}
+
+impl Target<'_> {
+    /// Whether `content` is read. Panics, long waits and errors that are not about the file fail the test.
+    #[track_caller]
+    fn reads(&self, content: &[u8], what: &str) -> bool {
+        fs::write(&self.path, content).unwrap();
+        let started = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(|| (self.read)()));
+        let name = self.path.file_name().unwrap().display();
+        assert!(started.elapsed() < LONGEST, "{name}, {what}: took {:?}", started.elapsed());
+        match result {
+            Ok(Ok(())) => true,
+            Ok(Err(Error::Input { .. } | Error::Io { .. })) => false,
+            Ok(Err(other)) => panic!("{name}, {what}: not an error of a file: {other:?}"),
+            Err(_) => panic!("{name}, {what}: panicked"),
+        }
+    }
+
+    /// Cuts the file at every byte of a short file, at 200 places of a long one. Returns how many of the stumps are read.
+    #[track_caller]
+    fn cut(&self) -> usize {
+        assert!(self.reads(&self.whole, "whole"), "{}: the control must be read", self.path.display());
+        let step = self.whole.len().div_ceil(2 * PLACES);
+        let stumps = (0..self.whole.len()).step_by(step);
+        stumps.filter(|&length| self.reads(&self.whole[..length], &format!("cut after {length} bytes"))).count()
+    }
+
+    /// Changes one bit, one byte or a run of bytes at random places of `range`. Returns how many files are still read.
+    #[track_caller]
+    fn change(&self, range: std::ops::Range<usize>) -> usize {
+        let mut random = ChaCha8Rng::seed_from_u64(self.whole.len() as u64);
+        let mut read = 0;
+        for attempt in 0..2 * PLACES {
+            let mut content = self.whole.clone();
+            let at = random.random_range(range.clone());
+            match attempt % 4 {
+                0 => content[at] ^= 1 << random.random_range(0..8),
+                1 => content[at] = [0, 0xff, 0x7f, 0x80][random.random_range(0..4)],
+                2 => random.fill_bytes(&mut content[at..range.end.min(at + 8)]),
+                _ => drop(content.drain(at..range.end.min(at + 3))),
+            }
+            read += usize::from(self.reads(&content, &format!("change {attempt} at byte {at}")));
+        }
+        read
+    }
+
+    /// Both attacks; every cut must be found out.
+    #[track_caller]
+    fn withstands_and_notices_every_cut(&self) {
+        assert_eq!(self.cut(), 0, "{} is read though it is cut short", self.path.display());
+        self.change(0..self.whole.len());
+    }
+
+    /// Both attacks, on formats in which a part may be a whole.
+    #[track_caller]
+    fn withstands(&self) {
+        self.cut();
+        self.change(0..self.whole.len());
+    }
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn cpu() -> ChosenDevice {
+    "cpu".parse::<DeviceChoice>().unwrap().open().unwrap()
+}
+
+fn corpus<'a>(folder: &TempDir, name: &str, whole: impl Into<Vec<u8>>) -> Target<'a> {
+    let path = folder.path().join(name);
+    let read = {
+        let path = path.clone();
+        move || {
+            for rule in [DocumentRule::BlankLine, DocumentRule::File] {
+                Corpus::read(&path, rule)?;
+            }
+            Ok(())
+        }
+    };
+    Target { path, whole: whole.into(), read: Box::new(read) }
+}
+
+fn archive<'a>(folder: &TempDir, name: &str, whole: Vec<u8>) -> Target<'a> {
+    let path = folder.path().join(name);
+    let read = {
+        let path = path.clone();
+        move || {
+            let domain = Domain::open(&path, DocumentRule::BlankLine)?;
+            Split::ALL.into_iter().try_for_each(|split| domain.split(split).map(drop))
+        }
+    };
+    Target { path, whole, read: Box::new(read) }
+}
+
+fn made(name: &str) -> Vec<u8> {
+    fs::read(common::fixture("corpora").join(name)).unwrap()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+const TEXT: &str = "\u{feff}A document.\r\nIts second line.\n\n\nCafé, 日本語, 🙂\n\n\n\nThe third\n";
+const JSON_LINES: &str =
+    "{\"text\": \"a \\u00e9 \\ud83d\\ude42\", \"other\": [1, {\"x\": null}]}\n\n{\"text\": \"b\\n\\nc\"}\r\n";
+
+#[test]
+fn corpora_of_lines_withstand_cuts_and_changes() {
+    let folder = folder();
+    corpus(&folder, "a.txt", TEXT).withstands();
+    corpus(&folder, "a.jsonl", JSON_LINES).withstands();
+    corpus(&folder, "ids.jsonl", "{\"ids\": [1, 20, 4294967295]}\n{\"ids\": [3], \"n\": -1.5e3}\n").withstands();
+}
+
+#[test]
+fn compressed_corpora_withstand_cuts_and_changes_and_notice_every_cut() {
+    let folder = folder();
+    let zstd = |bytes: &str| zstd::encode_all(bytes.as_bytes(), 3).unwrap();
+    for target in [
+        corpus(&folder, "a.txt.gz", gzip(TEXT.as_bytes())),
+        corpus(&folder, "a.jsonl.gz", gzip(JSON_LINES.as_bytes())),
+        corpus(&folder, "a.txt.zst", zstd(TEXT)),
+        corpus(&folder, "a.jsonl.zst", zstd(JSON_LINES)),
+        corpus(&folder, "lines.jsonl.zst", made("lines.jsonl.zst")), // with a checksum, as the zstd program writes it
+    ] {
+        target.withstands_and_notices_every_cut();
+    }
+    // A file of two members, cut where the first ends, is a whole one of one.
+    let twice = [gzip(b"one\n"), gzip(b"two\n")].concat();
+    assert_eq!(corpus(&folder, "two.txt.gz", twice).cut(), 1);
+}
+
+#[test]
+fn parquet_withstands_cuts_changes_and_every_byte_of_its_footer_made_a_lie() {
+    let folder = folder();
+    for name in ["polars.parquet", "snappy.parquet", "gzip.parquet", "delta.parquet", "required.parquet"] {
+        let target = corpus(&folder, name, made(name));
+        target.withstands_and_notices_every_cut();
+        // The last eight bytes are the footer's length and "PAR1".
+        let end = target.whole.len() - 8;
+        let length = u32::from_le_bytes(target.whole[end..end + 4].try_into().unwrap());
+        for lie in [0, 1, length - 1, length + 1, end as u32, end as u32 + 1, 1 << 24, i32::MAX as u32, u32::MAX] {
+            let mut content = target.whole.clone();
+            content[end..end + 4].copy_from_slice(&lie.to_le_bytes());
+            assert!(!target.reads(&content, &format!("a footer of {lie} bytes")));
+        }
+        for at in end - length as usize..end {
+            for byte in [0, 0xff, target.whole[at] ^ 1, target.whole[at].wrapping_add(2)] {
+                let mut content = target.whole.clone();
+                content[at] = byte;
+                target.reads(&content, &format!("byte {at} is {byte}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn archives_withstand_cuts_and_changes() {
+    let folder = folder();
+    let packed = made("cs.CL.tar.gz");
+    archive(&folder, "packed.tar.gz", packed.clone()).withstands_and_notices_every_cut();
+    // Unpacked, so that changes reach the archive itself. Beyond its members it is padding, which may be missing.
+    let mut bare = Vec::new();
+    std::io::copy(&mut flate2::read::GzDecoder::new(packed.as_slice()), &mut bare).unwrap();
+    let target = archive(&folder, "bare.tar", bare);
+    target.withstands();
+    target.change(0..1024); // the headers of the folder and of its first file
+    let mut extended = Vec::new();
+    std::io::copy(&mut flate2::read::GzDecoder::new(made("python.tgz").as_slice()), &mut extended).unwrap();
+    let target = archive(&folder, "extended.tar", extended);
+    target.withstands();
+    target.change(0..2048);
+}
+
+#[test]
+fn json_nested_a_hundred_thousand_deep_is_refused_by_every_reader_of_json() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("merges.txt"), "a b\n").unwrap();
+    let vocabulary = path("vocab.json");
+    let readers: [(&str, Box<dyn Fn() -> Result<(), Error>>); 6] = [
+        ("config.json", Box::new(|| ModelConfig::read(folder.path()).map(drop))),
+        ("model.safetensors.index.json", Box::new(|| WeightFiles::open(folder.path()).map(drop))),
+        ("tokenizer.json", Box::new(|| Tokenizer::load(folder.path()).map(drop))),
+        ("vocab.json", Box::new(|| Tokenizer::from_pair(&vocabulary, &path("merges.txt")).map(drop))),
+        ("study.toml", Box::new(|| StudyConfig::read(&path("study.toml")).map(drop))),
+        ("a.jsonl", Box::new(|| Corpus::read(&path("a.jsonl"), DocumentRule::File).map(drop))),
+    ];
+    for (name, read) in readers {
+        let target = Target { path: path(name), whole: Vec::new(), read };
+        for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("{\"text\":[", "]}"), ("x = [", "]"), ("[a.", "]")] {
+            for close in ["", close] {
+                let content = format!("{}0{}", open.repeat(100_000), close.repeat(100_000));
+                assert!(!target.reads(content.as_bytes(), open), "{name}: {open} is read");
+            }
+        }
+        fs::remove_file(&target.path).unwrap();
+    }
+}
+
+/// A safetensors file with this header, and as many bytes of data.
+fn safetensors(header: &str, data: usize) -> Vec<u8> {
+    [(header.len() as u64).to_le_bytes().as_slice(), header.as_bytes(), &vec![0; data]].concat()
+}
+
+/// The header of a safetensors file.
+fn header(file: &[u8]) -> (Value, usize) {
+    let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    (serde_json::from_slice(&file[8..8 + length]).unwrap(), 8 + length)
+}
+
+/// A reader of safetensors against headers that lie.
+#[track_caller]
+fn withstands_headers_that_lie(target: &Target) {
+    let (whole, start) = header(&target.whole);
+    let data = &target.whole[start..];
+    let name = whole.as_object().unwrap().keys().find(|key| *key != "__metadata__").unwrap().clone();
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut header = whole.clone();
+        change(&mut header[&name]);
+        let header = header.to_string();
+        [(header.len() as u64).to_le_bytes().as_slice(), header.as_bytes(), data].concat()
+    };
+    assert!(target.reads(&with(&|_| ()), "the header as it was"), "the control must be read");
+    let last = data.len();
+    let lies: [(&str, Value); 9] = [
+        ("shape", json!([1_000_000_000])),
+        ("shape", json!([u64::MAX])),
+        ("shape", json!([1_u64 << 33, 1_u64 << 33])),
+        ("shape", json!([-1])),
+        ("dtype", json!("F99")),
+        ("data_offsets", json!([0, last + 4])),
+        ("data_offsets", json!([0, u64::MAX])),
+        ("data_offsets", json!([8, 4])),
+        ("data_offsets", json!([0, last])), // over all the others
+    ];
+    for (key, lie) in lies {
+        assert!(!target.reads(&with(&|tensor| tensor[key] = lie.clone()), &format!("{key}: {lie}")), "{key}: {lie}");
+    }
+    for length in [0, 1, target.whole.len() as u64 - 7, 1 << 27, 1 << 40, u64::MAX] {
+        let mut content = target.whole.clone();
+        content[..8].copy_from_slice(&length.to_le_bytes());
+        assert!(!target.reads(&content, &format!("a header of {length} bytes")));
+    }
+    for nested in ["[".repeat(100_000), "{\"a\":".repeat(100_000), format!("{{\"a\":{}", "[".repeat(100_000))] {
+        assert!(!target.reads(&safetensors(&nested, 64), "nested"));
+    }
+    for header in ["", "{}", "null", "[]", "{\"__metadata__\": {\"a\": 1}}", "\u{0}"] {
+        assert!(!target.reads(&safetensors(header, 0), header), "{header}");
+    }
+    target.change(0..start);
+}
+
+#[test]
+fn weight_files_withstand_cuts_changes_and_headers_that_lie() {
+    let folder = folder();
+    let path = folder.path().join("model.safetensors");
+    let whole = fs::read(common::model_folder("gpt2_odd").join("model.safetensors")).unwrap();
+    let shapes: Vec<(String, Vec<usize>)> = {
+        let tensors = safetensors::SafeTensors::deserialize(&whole).unwrap();
+        let numbers = tensors.iter().filter(|(_, view)| view.dtype() == safetensors::Dtype::F32);
+        numbers.map(|(name, view)| (name.to_owned(), view.shape().to_vec())).collect()
+    };
+    let read = || {
+        let mut files = WeightFiles::open(folder.path())?;
+        shapes.iter().try_for_each(|(name, shape)| files.values(name, shape).map(drop))
+    };
+    let target = Target { path, whole, read: Box::new(read) };
+    target.withstands_and_notices_every_cut();
+    withstands_headers_that_lie(&target);
+}
+
+#[test]
+fn a_shard_index_withstands_cuts_and_changes() {
+    let folder = folder();
+    let whole = fs::read(common::model_folder("gpt2_odd").join("model.safetensors")).unwrap();
+    let (tensors, _) = header(&whole);
+    fs::write(folder.path().join("model-00001-of-00001.safetensors"), whole).unwrap();
+    let names = tensors.as_object().unwrap().keys().filter(|key| *key != "__metadata__");
+    let map: serde_json::Map<String, Value> =
+        names.map(|name| (name.clone(), "model-00001-of-00001.safetensors".into())).collect();
+    let target = Target {
+        path: folder.path().join("model.safetensors.index.json"),
+        whole: json!({"metadata": {"total_size": 1}, "weight_map": map}).to_string().into_bytes(),
+        read: Box::new(|| WeightFiles::open(folder.path()).map(drop)),
+    };
+    target.withstands_and_notices_every_cut();
+}
+
+#[test]
+fn configurations_withstand_cuts_and_changes() {
+    let folder = folder();
+    for entry in fs::read_dir(common::fixture("models")).unwrap() {
+        let target = Target {
+            path: folder.path().join("config.json"),
+            whole: fs::read(entry.unwrap().path().join("config.json")).unwrap().trim_ascii().to_vec(),
+            read: Box::new(|| ModelConfig::read(folder.path()).map(drop)),
+        };
+        target.withstands_and_notices_every_cut();
+    }
+}
+
+#[test]
+fn tokenizers_withstand_cuts_and_changes() {
+    let folder = folder();
+    let family = odyssey::synth::write_family;
+    let sizes = odyssey::synth::Splits { train: 2000, valid: 200, test: 200 };
+    let languages = folder.path().join("languages");
+    family(&languages, 1, &[0.5], odyssey::synth::Sizes { base: sizes, domain: sizes }).unwrap();
+    let load = |path: &Path| Tokenizer::load(path.parent().unwrap()).and_then(|t| t.encode(&["a b <s> é"]).map(drop));
+    let target = |name: &str, whole: Vec<u8>| {
+        let path = folder.path().join(name);
+        let read = {
+            let path = path.clone();
+            move || load(&path)
+        };
+        Target { path, whole, read: Box::new(read) }
+    };
+    let json = fs::read(languages.join("tokenizer.json")).unwrap().trim_ascii().to_vec();
+    target("tokenizer.json", json).withstands();
+    fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
+
+    let alphabet = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
+    let vocab: serde_json::Map<String, Value> =
+        alphabet.into_iter().map(String::from).chain(["ab".into()]).zip((0..).map(Value::from)).collect();
+    let (vocab, merges) = (Value::Object(vocab).to_string().into_bytes(), b"#version: 0.2\na b\n".to_vec());
+    let [vocabulary, merged] = [target("vocab.json", vocab.clone()), target("merges.txt", merges.clone())];
+    fs::write(&merged.path, &merges).unwrap();
+    vocabulary.withstands();
+    fs::write(&vocabulary.path, &vocab).unwrap();
+    merged.withstands();
+    fs::write(&merged.path, &merges).unwrap();
+    target("tokenizer_config.json", b"{\"tokenizer_class\": \"GPT2Tokenizer\"}".to_vec()).withstands();
+}
+
+#[test]
+fn per_token_files_withstand_cuts_changes_and_headers_that_lie() {
+    let place = cli::Place::with_model();
+    place.result("eval --model model --text test.jsonl --per-token scored.safetensors");
+    let path = place.path("scored.safetensors");
+    let target = Target {
+        whole: fs::read(&path).unwrap(),
+        read: Box::new(|| per_token::read(&place.path("scored.safetensors")).map(drop)),
+        path,
+    };
+    target.withstands_and_notices_every_cut();
+    withstands_headers_that_lie(&target);
+}
+
+#[test]
+fn checkpoints_withstand_cuts_changes_and_headers_that_lie() {
+    let device = cpu();
+    let model = LoadedModel::open(&common::model_folder("gpt2_odd"), &device.device).unwrap().model;
+    let folder = folder();
+    let path = folder.path().join("checkpoint.safetensors");
+    let run = json!({"seed": 1});
+    let best = Best { step: 3, loss: 2.5 };
+    let position = Position::new(3, Curves::default(), best, 1.0, run.clone());
+    let optimizer = AdamW::new(AdamWConfig::default());
+    let checkpoint = Checkpoint { position, model: model.clone(), best: model.clone(), optimizer: optimizer.clone() };
+    checkpoint.write(&path).unwrap();
+    let target = Target {
+        whole: fs::read(&path).unwrap(),
+        read: {
+            let path = path.clone();
+            Box::new(move || Checkpoint::read(&path, &model, optimizer.clone(), &device.device, &run).map(drop))
+        },
+        path,
+    };
+    target.withstands_and_notices_every_cut();
+    withstands_headers_that_lie(&target);
+}
