@@ -544,6 +544,24 @@ fn a_missing_number_is_a_dash_that_says_why() {
 }
 
 #[test]
+fn results_of_before_the_overlap_was_measured_are_read_and_shown_without_it() {
+    let mut old = serde_json::to_value(made_up(2)).unwrap();
+    old["rows"][0].as_object_mut().unwrap().remove("overlap").unwrap();
+    let results: StudyResults = serde_json::from_value(old).unwrap();
+    assert!(results.rows[0].overlap.is_none() && results.rows[1].overlap.is_some());
+    let html = page::study_page(&results).unwrap();
+    assert_eq!(html.matches("<abbr title=\"was not measured\">–</abbr>").count(), 1);
+    assert!(html.contains("13-grams<br>in train") && html.contains(">0.1 %</td>"), "the other row has 0.001");
+
+    let mut results = made_up(1);
+    let overlap = results.rows[0].overlap.as_mut().unwrap();
+    (overlap.test_13grams_in_train, overlap.near_duplicate_documents) = (Some(0.25), Some(0.125));
+    let html = page::study_page(&results).unwrap();
+    assert!(html.contains("12.5 % of the test documents are near-duplicates of training text\">25.0 %</abbr>"));
+    assert!(table::results_table(&results).contains("25.0 %"));
+}
+
+#[test]
 fn an_incomplete_study_says_so_on_top() {
     let html = page::study_page(&many_arms()).unwrap();
     let (said, answer) = (html.find("adapt gpt2 to novels with lora, seed 2"), html.find("class=\"answer\""));

@@ -98,7 +98,8 @@ fn a_study_writes_results_table_report_and_figures() {
     let rows = results["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 8);
     let keys = "model domain group strategy seed zero_shot_ppl adapted_ppl delta delta_ci95/0 delta_ci95/1 \
-                similarity/mmd2 similarity/frechet newline_rate";
+                similarity/mmd2 similarity/frechet newline_rate overlap/test_13grams_in_train \
+                overlap/near_duplicate_documents";
     for row in rows {
         keys.split_whitespace().for_each(|key| assert_has(row, &[&format!("/{key}")]));
         let change = (number(&row["adapted_ppl"]) / number(&row["zero_shot_ppl"])).ln();

@@ -22,7 +22,7 @@ pub struct Args {
     /// The model's folder: config.json, model.safetensors, tokenizer.json.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// Texts: .txt or .jsonl files, folders of them, or domain folders, whose test split is taken.
+    /// Texts: .txt, .jsonl or .parquet files, also compressed, folders of them, or domains, whose test split is taken.
     #[arg(long, required = true, num_args = 1.., value_name = "CORPUS")]
     text: Vec<PathBuf>,
     /// Keep every token's negative log-likelihood in this safetensors file (one text only).

@@ -149,13 +149,14 @@ pub struct TextResult {
     pub ppl_ci95: [f64; 2],
     /// What was resampled: "documents" or "windows".
     pub ci_over: String,
-    /// Sum of negative log-likelihoods over ln 2 and the text's bytes; null for a corpus given as ids.
+    /// Sum of negative log-likelihoods over ln 2 and the text's bytes; null for a corpus given as ids, and where only
+    /// half of the text is scored.
     pub bits_per_byte: Option<f64>,
     /// UTF-8 bytes of the text.
     pub bytes: u64,
     /// Words, as lm-evaluation-harness counts them.
     pub words: u64,
-    /// exp of the sum of negative log-likelihoods over words; null for a corpus given as ids.
+    /// exp of the sum of negative log-likelihoods over words; null where `bits_per_byte` is.
     pub word_ppl: Option<f64>,
     /// Mean loss by position, where asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -308,8 +309,11 @@ impl ScoredStream {
         let nll = sum / count;
         let (interval, ci_over) = self.nll_interval(&weights)?;
         let known = stream.bytes > 0;
+        // Bytes and words are the whole text's; what other protocols leave unscored is a token or so a window.
+        let whole = protocol.name != ProtocolName::HalfWindow;
         let reasons = [
             (!known, "the corpus is given as token ids, so its bytes and words are not known"),
+            (known && !whole, "half of the text is scored, and its bytes and words are those of all"),
             (!nll.exp().is_finite(), "the perplexity is beyond the range of f64"),
         ];
         let reasons: Vec<&str> = reasons.into_iter().filter_map(|(holds, reason)| holds.then_some(reason)).collect();
@@ -323,10 +327,12 @@ impl ScoredStream {
             ppl: nll.exp(),
             ppl_ci95: interval.map(f64::exp),
             ci_over: ci_over.to_owned(),
-            bits_per_byte: known.then(|| sum / (std::f64::consts::LN_2 * stream.bytes as f64)),
+            bits_per_byte: (known && whole).then(|| sum / (std::f64::consts::LN_2 * stream.bytes as f64)),
             bytes: stream.bytes,
             words: stream.words,
-            word_ppl: (stream.words > 0).then(|| (sum / stream.words as f64).exp()).filter(|ppl| ppl.is_finite()),
+            word_ppl: (whole && stream.words > 0)
+                .then(|| (sum / stream.words as f64).exp())
+                .filter(|ppl| ppl.is_finite()),
             positions: None,
             reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
         })

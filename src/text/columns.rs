@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -14,7 +13,9 @@ use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 
 use super::corpus::{Content, Document};
 use super::format::Compression;
+use super::guard::without_panic;
 use super::source::{self, LONGEST};
+use super::thrift::look_through;
 use crate::error::{Error, Result};
 
 /// Rows decoded at a time.
@@ -24,7 +25,8 @@ const BATCH: usize = 256;
 /// held decompressed, because it is read from its end.
 pub(super) fn read(path: &Path, compression: Compression) -> Result<Vec<Document>> {
     if compression == Compression::None {
-        return read_from(path, File::open(path).map_err(|e| Error::reading(path, e))?);
+        let open = || File::open(path).map_err(|e| Error::reading(path, e));
+        return read_from(path, open()?, &open()?);
     }
     let mut bytes = Vec::new();
     let mut whole = source::open(path, compression)?.take(LONGEST + 1);
@@ -33,13 +35,32 @@ pub(super) fn read(path: &Path, compression: Compression) -> Result<Vec<Document
         let cure = "unpack it first; parquet compresses its columns itself";
         return Err(Error::file(path, "holds more than 1 GiB when it is decompressed", cure));
     }
-    read_from(path, Bytes::from(bytes))
+    let bytes = Bytes::from(bytes);
+    read_from(path, bytes.clone(), &bytes)
 }
 
-fn read_from(path: &Path, reader: impl ChunkReader + 'static) -> Result<Vec<Document>> {
+/// `twin` reads the same file again, for a look at its headers.
+fn read_from<R: ChunkReader + 'static>(path: &Path, reader: R, twin: &R) -> Result<Vec<Document>> {
     // The library checks what it reads, but not everything: some files that lie end in a panic of its own.
-    catch_unwind(AssertUnwindSafe(|| Column::open(path, reader)?.documents()))
-        .unwrap_or_else(|_| Err(damaged(path, "its parts do not fit together")))
+    let read = || {
+        check_footer(twin).map_err(|e| damaged(path, e))?;
+        let column = Column::open(path, reader)?;
+        column.check_pages(twin).map_err(|e| damaged(path, e))?;
+        column.documents()
+    };
+    without_panic(read).unwrap_or_else(|| Err(damaged(path, "its parts do not fit together")))
+}
+
+/// Looks through the footer, which stands before its length and "PAR1". Where there is none, the library says so.
+fn check_footer(reader: &impl ChunkReader) -> Result<(), ParquetError> {
+    const TAIL: u64 = 8;
+    let Some(end) = reader.len().checked_sub(TAIL) else { return Ok(()) };
+    let tail = reader.get_bytes(end, 4)?;
+    let length = tail.iter().rev().fold(0, |length, &byte| length << 8 | u64::from(byte));
+    if let Some(start) = end.checked_sub(length) {
+        look_through(&mut reader.get_read(start)?.take(length))?;
+    }
+    Ok(())
 }
 
 fn damaged(path: &Path, fault: impl std::fmt::Display) -> Error {
@@ -78,26 +99,53 @@ impl<'a> Column<'a> {
         Ok(Self { path, optional: column.max_def_level() == 1, file: Box::new(file), index })
     }
 
+    /// Looks through the headers of the column's pages, one after the other.
+    fn check_pages(&self, reader: &impl ChunkReader) -> Result<(), ParquetError> {
+        let outside = || ParquetError::General("a column that is not inside the file".to_owned());
+        for group in self.file.metadata().row_groups() {
+            let column = group.columns().get(self.index).ok_or_else(outside)?;
+            let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+            let start = u64::try_from(start).map_err(|_| outside())?;
+            let length = u64::try_from(column.compressed_size()).map_err(|_| outside())?;
+            let end = start.checked_add(length).filter(|&end| end <= reader.len()).ok_or_else(outside)?;
+            let mut at = start;
+            while at < end {
+                let mut header = reader.get_read(at)?.take(end - at);
+                let page = look_through(&mut header)?.and_then(|page| u64::try_from(page).ok()).ok_or_else(outside)?;
+                let after = at + (end - at - header.limit());
+                at = after.checked_add(page).filter(|&at| at <= end).ok_or_else(outside)?;
+            }
+        }
+        Ok(())
+    }
+
     fn documents(&self) -> Result<Vec<Document>> {
         let broken = |e: ParquetError| damaged(self.path, e);
         let mut documents = Vec::new();
         for group in 0..self.file.num_row_groups() {
             let group = self.file.get_row_group(group).map_err(broken)?;
+            let promised = group.metadata().num_rows();
             let before = documents.len();
             match group.get_column_reader(self.index).map_err(broken)? {
-                ColumnReader::ByteArrayColumnReader(reader) => self.read_group(reader, &mut documents)?,
+                ColumnReader::ByteArrayColumnReader(reader) => self.read_group(reader, promised, &mut documents)?,
                 _ => return Err(damaged(self.path, "its row groups differ from its schema")),
             }
-            let (promised, found) = (group.metadata().num_rows(), documents.len() - before);
-            if i64::try_from(found) != Ok(promised) {
-                return Err(damaged(self.path, format!("a row group promises {promised} rows and holds {found}")));
+            if i64::try_from(documents.len() - before) != Ok(promised) {
+                return Err(damaged(self.path, format!("a row group does not hold the {promised} rows it promises")));
             }
         }
         Ok(documents)
     }
 
-    /// Adds a document for every row of a row group.
-    fn read_group(&self, mut reader: ColumnReaderImpl<ByteArrayType>, documents: &mut Vec<Document>) -> Result<()> {
+    /// Adds a document for every row of a row group, up to the first batch that goes beyond the rows it promises: a few
+    /// bytes can repeat a value without end.
+    fn read_group(
+        &self,
+        mut reader: ColumnReaderImpl<ByteArrayType>,
+        promised: i64,
+        documents: &mut Vec<Document>,
+    ) -> Result<()> {
+        let most = documents.len().saturating_add(usize::try_from(promised).unwrap_or(0));
         let mut values: Vec<ByteArray> = Vec::with_capacity(BATCH);
         let mut levels: Vec<i16> = Vec::with_capacity(BATCH);
         loop {
@@ -106,7 +154,7 @@ impl<'a> Column<'a> {
             let levels_wanted = self.optional.then_some(&mut levels);
             let (rows, ..) =
                 reader.read_records(BATCH, levels_wanted, None, &mut values).map_err(|e| damaged(self.path, e))?;
-            if rows == 0 {
+            if rows == 0 || documents.len() > most {
                 return Ok(());
             }
             let row = |index: usize| format!("{}: row {}", self.path.display(), documents.len() + index + 1);

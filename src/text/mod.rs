@@ -5,9 +5,11 @@ mod columns;
 pub mod corpus;
 pub mod domain;
 mod format;
+mod guard;
 pub mod overlap;
 mod source;
 pub mod stream;
+mod thrift;
 pub mod tokenizer;
 
 pub use corpus::{Content, Corpus, Document, DocumentRule};

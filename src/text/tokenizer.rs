@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -11,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokenizers::{Decoder, Encoding, ModelWrapper, PostProcessorWrapper, Token};
 
+use super::guard::without_panic;
 use crate::error::{Error, Result};
 use crate::files::{hash_bytes, read_json};
 
@@ -135,8 +135,8 @@ impl Tokenizer {
             Error::file(path, fault, "get the tokenizer of this model again")
         };
         // The library panics on some malformed files, such as a template with a token that is not in its list.
-        let (inner, bos_added) = catch_unwind(|| prepare(bytes))
-            .unwrap_or_else(|_| Err("its parts do not fit together".into()))
+        let (inner, bos_added) = without_panic(|| prepare(bytes))
+            .unwrap_or_else(|| Err("its parts do not fit together".into()))
             .map_err(broken)?;
         let largest = inner.get_vocab(true).into_values().max();
         let special = inner.get_added_tokens_decoder().into_iter().filter(|(_, token)| token.special);
@@ -267,7 +267,7 @@ fn parse_merges(path: &Path, bytes: &[u8]) -> Result<Vec<[String; 2]>> {
     })?;
     let lines = (1..)
         .zip(text.lines())
-        .filter(|(number, line)| !line.is_empty() && !(*number == 1 && line.starts_with("#version")));
+        .filter(|(number, line)| !(line.is_empty() || *number == 1 && line.starts_with("#version")));
     lines
         .map(|(number, line)| match line.split(' ').collect::<Vec<_>>()[..] {
             [a, b] => Ok([a.to_owned(), b.to_owned()]),

@@ -28,6 +28,10 @@ fn every_protocol_goes_through_eval_per_token_files_and_compare() {
             let bins = row["positions"][place].as_array().unwrap();
             assert_eq!(bins.iter().map(|bin| bin["count"].as_u64().unwrap()).sum::<u64>(), counts[1] as u64);
         }
+        // Bytes and words are those of the whole text, of which half-window scores a half.
+        let half = name == ProtocolName::HalfWindow;
+        assert_eq!((row["bits_per_byte"].is_null(), row["word_ppl"].is_null()), (half, half), "{name}");
+        assert_eq!(row["reason"].as_str().is_some_and(|reason| reason.contains("half of the text")), half, "{name}");
         // Scored again and compared, nothing has changed.
         let change = place.result(&format!("compare --before {name} --after model {of}"));
         assert_eq!(change["delta"], 0.0, "{name}");

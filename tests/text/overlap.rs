@@ -72,11 +72,11 @@ fn runs_across_documents_and_the_token_between_them_do_not_count() {
     // Cut in two, no half holds a run of 13.
     let cut = vec![text[..10].to_vec(), text[10..].to_vec()];
     assert_eq!(overlap(&cut, std::slice::from_ref(&text)).test_13grams_in_train, Some(0.0));
-    let nothing = overlap(&[text.clone()], &cut);
+    let nothing = overlap(std::slice::from_ref(&text), &cut);
     assert_eq!(nothing.test_13grams_in_train, None);
     assert_eq!(nothing.reason.as_deref(), Some("no document of the test text has 13 tokens"));
     // In one text a document is followed by `END`, in the other it is the last.
-    let followed = overlap(&[text.clone()], &[text.clone(), vec![1]]);
+    let followed = overlap(std::slice::from_ref(&text), &[text.clone(), vec![1]]);
     assert_eq!(followed.test_13grams_in_train, Some(1.0));
 }
 

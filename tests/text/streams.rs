@@ -109,6 +109,26 @@ fn begin_of_text_stands_once_at_the_start_of_the_stream() {
 }
 
 #[test]
+fn documents_apart_are_tokenised_one_by_one_and_each_begins_like_a_text() {
+    let mut json = byte_level_json();
+    json["post_processor"] = template(&["<s>"], &[], BOS);
+    let adds = tokenizer(&json);
+    let corpus = text_corpus(&["a t", "he", "<s>é"]);
+    let build = |bos| {
+        let options = StreamOptions { join: Join::Apart, bos, ..StreamOptions::default() };
+        TokenStream::build(&corpus, Some(&adds), None, None, VOCABULARY, &options).unwrap()
+    };
+    let stream = build(Bos::Auto);
+    let each = ["a t", "he", "é"].map(|text| [vec![BOS], encode(&adds, text).ids].concat());
+    assert_eq!(stream.ids, each.concat(), "glued, \" the\" would be one token");
+    let lengths = each.iter().map(Vec::len);
+    assert_eq!(stream.document, (0..).zip(lengths).flat_map(|(of, n)| vec![of; n]).collect::<Vec<u32>>());
+    assert_eq!((stream.bytes, stream.words), (10, 4));
+    // What is written out in a text stays; --bos never adds no more.
+    assert_eq!(build(Bos::Never).ids, [&each[0][1..], &each[1][1..], &each[2]].concat());
+}
+
+#[test]
 fn a_stream_that_cannot_be_made_says_why_and_what_to_do() {
     let corpus = text_corpus(&["a the", "b"]);
     let bytes = byte_level();
@@ -153,7 +173,7 @@ fn options_have_one_name_on_the_command_line_and_in_files() {
         T::value_variants().iter().map(name).collect()
     }
     assert_eq!(names::<DocumentRule>(), ["blank-line", "file"]);
-    assert_eq!(names::<Join>(), ["eot", "newline", "blank-line", "none"]);
+    assert_eq!(names::<Join>(), ["eot", "newline", "blank-line", "none", "apart"]);
     assert_eq!(names::<Newlines>(), ["keep", "strip"]);
     assert_eq!(names::<Bos>(), ["auto", "always", "never"]);
     assert_eq!(names::<Split>(), Split::ALL.map(Split::name));
