@@ -9,7 +9,7 @@ use super::{Common, study};
 
 /// The whole experiment on what is built in: synthetic languages, a base trained on the spot, seven domains.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  odyssey demo\n  odyssey demo --out /tmp/demo --seed 7")]
+#[command(after_help = "Examples:\n  odyssey demo\n  odyssey demo --out another-demo --seed 7")]
 pub struct Args {
     /// The folder for corpora, base model, study and report; give the same one to go on after an interruption.
     #[arg(long, value_name = "DIR", default_value = "odyssey-demo")]
