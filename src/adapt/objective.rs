@@ -37,7 +37,7 @@ impl Objective {
     pub fn backward(&self, model: &LanguageModel, batch: &MicroBatch, step_weight: f64) -> Result<Backward> {
         let head = model.head();
         let head_now = head.inner();
-        let device = head_now.pieces[0].device();
+        let device = head_now.pieces[0].device(); // a model without tokens is refused when it is read
         let inputs: Vec<&[u32]> = batch.inputs.iter().map(Vec::as_slice).collect();
         let hidden = model.hidden_states(token_ids(&inputs, &device));
         let [batch_size, time, channels] = hidden.dims();
