@@ -5,11 +5,11 @@
 //! used again as output head. Dropout is never applied: additional pretraining here is deterministic.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use serde::Deserialize;
 
 use super::config::ConfigFile;
-use super::layers::{Embedding, Gelu, LayerNorm, Layout, Linear, Table, causal_attention, causal_mask, split_heads};
+use super::layers::{CausalMask, Embedding, Gelu, LayerNorm, Layout, Linear, Table, causal_attention, split_heads};
 use super::weights::WeightSource;
 use crate::error::Result;
 
@@ -100,7 +100,7 @@ impl Gpt2 {
         let [_, time] = ids.dims();
         let device = ids.device();
         let positions = Tensor::<1, Int>::arange(0..time as i64, &device).unsqueeze::<2>();
-        let mask = causal_mask(time, &device);
+        let mask = CausalMask::new(time, None, &device);
         let mut x = self.wte.forward(ids) + self.wpe.forward(positions); // [B, T, C] + [1, T, C]
         for block in &self.h {
             x = block.forward(x, &mask);
@@ -133,7 +133,7 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, mask: &CausalMask) -> Tensor<3> {
         let x = x.clone() + self.attn.forward(self.ln_1.forward(x), mask);
         x.clone() + self.mlp.forward(self.ln_2.forward(x))
     }
@@ -159,7 +159,7 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, mask: &CausalMask) -> Tensor<3> {
         let [_, _, channels] = x.dims();
         let qkv = self.c_attn.forward(x); // [B, T, 3C]
         let part = |i| split_heads(qkv.clone().narrow(2, i * channels, channels), self.heads);

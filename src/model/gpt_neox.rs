@@ -5,11 +5,11 @@
 //! holds query, key and value of one head after the other, exact GELU, a head of its own.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use serde::Deserialize;
 
 use super::config::ConfigFile;
-use super::layers::{Embedding, Gelu, LayerNorm, Layout, Linear, Table, causal_attention, causal_mask, split_heads};
+use super::layers::{CausalMask, Embedding, Gelu, LayerNorm, Layout, Linear, Table, causal_attention, split_heads};
 use super::rotary::Rotary;
 use super::weights::WeightSource;
 use crate::error::Result;
@@ -108,7 +108,7 @@ impl GptNeox {
     /// Final hidden states of `ids` `[B, T]`, after the last norm: `[B, T, C]`.
     pub fn hidden_states(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [_, time] = ids.dims();
-        let mask = causal_mask(time, &ids.device());
+        let mask = CausalMask::new(time, None, &ids.device());
         let mut x = self.embed_in.forward(ids);
         for block in &self.layers {
             x = block.forward(x, &self.rotary, &mask);
@@ -145,7 +145,7 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &Tensor<2, Bool>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &CausalMask) -> Tensor<3> {
         let attended = x.clone() + self.attention.forward(self.input_layernorm.forward(x.clone()), rotary, mask);
         let read = if self.parallel { x } else { attended.clone() };
         attended + self.mlp.forward(self.post_attention_layernorm.forward(read))
@@ -172,7 +172,7 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &Tensor<2, Bool>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &CausalMask) -> Tensor<3> {
         let qkv = split_heads(self.query_key_value.forward(x), self.heads); // [B, H, T, 3D]
         let channels = qkv.dims()[3] / 3;
         let part = |i| qkv.clone().narrow(3, i * channels, channels);

@@ -254,19 +254,41 @@ impl Gelu {
     }
 }
 
-/// Where a query may not look: `[T, T]`, true above the diagonal.
-pub fn causal_mask(time: usize, device: &Device) -> Tensor<2, Bool> {
-    Tensor::<2, Bool>::tril_mask([time, time], 0, &device.clone().inner())
+/// Windows up to this length have their mask made once and kept; of longer ones only the rows at hand exist.
+const WHOLE_MASK: usize = 4096;
+
+/// Where queries may look: at themselves and all before them, or only at the last so many of these.
+#[derive(Debug, Clone)]
+pub struct CausalMask {
+    window: Option<usize>,
+    device: Device,
+    /// `[T, T]`, for windows that are not long.
+    whole: Option<Tensor<2, Bool>>,
 }
 
-/// The same where a query sees the last `window` tokens only, itself among them.
-pub fn windowed_mask(time: usize, window: usize, device: &Device) -> Tensor<2, Bool> {
-    let mask = causal_mask(time, device);
-    if window >= time {
-        return mask;
+impl CausalMask {
+    /// For inputs of `time` tokens; with a `window`, a query sees the last `window` tokens only, itself among them.
+    pub fn new(time: usize, window: Option<usize>, device: &Device) -> Self {
+        let mut mask = Self { window: window.filter(|&w| w < time), device: device.clone().inner(), whole: None };
+        if time <= WHOLE_MASK {
+            mask.whole = Some(mask.rows(0, time, time));
+        }
+        mask
     }
-    // True where the key lies `window` or more tokens back.
-    mask.bool_or(Tensor::triu_mask([time, time], 1 - window as i64, &device.clone().inner()))
+
+    /// True where query `start + i` may not look at key `j`: `[count, end]`.
+    fn rows(&self, start: usize, count: usize, end: usize) -> Tensor<2, Bool> {
+        if let Some(whole) = &self.whole {
+            return whole.clone().narrow(0, start, count).narrow(1, 0, end);
+        }
+        let start = start as i64;
+        let later = Tensor::<2, Bool>::tril_mask([count, end], start, &self.device);
+        match self.window {
+            None => later,
+            // True where the key lies `window` or more tokens back.
+            Some(window) => later.bool_or(Tensor::triu_mask([count, end], start + 1 - window as i64, &self.device)),
+        }
+    }
 }
 
 /// Causal attention with grouped queries (arXiv 2305.13245): `softmax(q kᵀ / √D) v`.
@@ -274,7 +296,7 @@ pub fn windowed_mask(time: usize, window: usize, device: &Device) -> Tensor<2, B
 /// `q` is `[B, H, T, D]`; `k` and `v` are `[B, K, T, D]` with `H` a multiple of `K`; the result is `[B, T, H·D]`.
 /// The queries of one group are stacked along time, so keys and values are never copied per head. Long windows are
 /// worked on a stretch of queries at a time, so that scores fit into one storage binding.
-pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &CausalMask) -> Tensor<3> {
     let [batch, heads, time, channels] = q.dims();
     let q = q * (channels as f64).powf(-0.5);
     let stretch = (LARGEST_PIECE / (size_of::<f32>() * batch * heads * time).max(1)).clamp(1, time.max(1));
@@ -283,7 +305,7 @@ pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &Tensor<
         .map(|start| {
             let count = stretch.min(time - start);
             let end = start + count; // nothing later is looked at
-            let mask = mask.clone().narrow(0, start, count).narrow(1, 0, end);
+            let mask = mask.rows(start, count, end);
             let [k, v] = [&k, &v].map(|x| x.clone().narrow(2, 0, end));
             attend(q.clone().narrow(2, start, count), k, v, mask)
         })

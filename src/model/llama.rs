@@ -7,14 +7,12 @@
 
 use burn::module::Module;
 use burn::tensor::activation::silu;
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::config::ConfigFile;
-use super::layers::{
-    Embedding, Layout, Linear, RmsNorm, Table, causal_attention, causal_mask, split_heads, windowed_mask,
-};
+use super::layers::{CausalMask, Embedding, Layout, Linear, RmsNorm, Table, causal_attention, split_heads};
 use super::rotary::{RopeScaling, Rotary};
 use super::weights::WeightSource;
 use crate::error::Result;
@@ -257,8 +255,8 @@ impl Llama {
     /// Final hidden states of `ids` `[B, T]`, after the last norm: `[B, T, C]`.
     pub fn hidden_states(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [_, time] = ids.dims();
-        let mask = causal_mask(time, &ids.device());
-        let windowed = self.window.map_or(mask.clone(), |window| windowed_mask(time, window, &ids.device()));
+        let mask = CausalMask::new(time, None, &ids.device());
+        let windowed = CausalMask::new(time, self.window, &ids.device());
         let mut x = self.embed_tokens.forward(ids);
         for block in &self.layers {
             x = block.forward(x, &self.rotary, if block.has_window { &windowed } else { &mask });
@@ -301,7 +299,7 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &Tensor<2, Bool>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &CausalMask) -> Tensor<3> {
         let x = x.clone() + self.self_attn.forward(self.input_layernorm.forward(x), rotary, mask);
         x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x))
     }
@@ -347,8 +345,8 @@ impl Attention {
         Ok(Self { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm, clip: config.clip_qkv, heads, kv_heads })
     }
 
-    /// `x` is `[B, T, C]`, and so is the result; `mask` is true where a query may not look.
-    pub fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &Tensor<2, Bool>) -> Tensor<3> {
+    /// `x` is `[B, T, C]`, and so is the result; `mask` says where queries may look.
+    pub fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &CausalMask) -> Tensor<3> {
         let q = self.clipped(self.q_proj.forward(x.clone()));
         let k = self.clipped(self.k_proj.forward(x.clone()));
         let v = self.clipped(self.v_proj.forward(x));

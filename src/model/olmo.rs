@@ -5,9 +5,9 @@
 //! (`clip_qkv`). OLMo 2 normalises what each part adds, and queries and keys before they are rotated, by RMS norms.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
-use super::layers::{Embedding, RmsNorm, Table, causal_mask, layer_norm};
+use super::layers::{CausalMask, Embedding, RmsNorm, Table, layer_norm};
 use super::llama::{Attention, Family, LlamaConfig, Mlp};
 use super::rotary::Rotary;
 use super::weights::WeightSource;
@@ -50,7 +50,7 @@ impl Olmo {
     /// Final hidden states of `ids` `[B, T]`, after the last norm: `[B, T, C]`.
     pub fn hidden_states(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [_, time] = ids.dims();
-        let mask = causal_mask(time, &ids.device());
+        let mask = CausalMask::new(time, None, &ids.device());
         let mut x = self.embed_tokens.forward(ids);
         for block in &self.layers {
             x = block.forward(x, &self.rotary, &mask);
@@ -101,7 +101,7 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &Tensor<2, Bool>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &CausalMask) -> Tensor<3> {
         match (&self.post_attention_layernorm, &self.post_feedforward_layernorm) {
             (Some(post_attention), Some(post_feedforward)) => {
                 let x = x.clone() + post_attention.forward(self.self_attn.forward(x, rotary, mask));
