@@ -1,9 +1,12 @@
 //! Files appear whole or not at all: written aside in the same folder, synced, then renamed.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
@@ -25,6 +28,36 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> std
     scratch.persist(path).map_err(|e| failed(e.error))?;
     sync_folder(&folder);
     Ok(())
+}
+
+/// An array of a safetensors file.
+pub struct Array<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The type of its numbers.
+    pub dtype: Dtype,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its numbers, little-endian, row-major.
+    pub bytes: &'a [u8],
+}
+
+/// Writes `arrays` as a safetensors file with one entry of metadata, key and text, whole.
+pub fn write_safetensors<'a>(
+    path: &Path,
+    arrays: impl IntoIterator<Item = Array<'a>>,
+    metadata: (&str, String),
+) -> Result<()> {
+    // Arrays that do not fit together are a fault of this program, not of its input.
+    let impossible = |e| Error::Numeric(format!("{}: cannot be laid out: {e}", path.display()));
+    let views = arrays
+        .into_iter()
+        .map(|Array { name, dtype, shape, bytes }| Ok((name, TensorView::new(dtype, shape, bytes)?)))
+        .collect::<std::result::Result<Vec<_>, SafeTensorError>>()
+        .map_err(impossible)?;
+    let metadata = HashMap::from([(metadata.0.to_owned(), metadata.1)]);
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(impossible)?;
+    write_whole(path, |out| out.write_all(&bytes))
 }
 
 /// Writes `value` as indented JSON, whole.

@@ -3,19 +3,18 @@
 //! A safetensors file with the weights now (`model.*`), the best weights so far (`best.*`) and the optimiser's moments
 //! (`first.*`, `second.*`) by published names; its metadata holds the [`Position`].
 
-use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::optimizer::{AdamW, Moments};
 use super::{Best, Curves};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, Array};
 use crate::model::LanguageModel;
 use crate::model::parameters::to_host;
 
@@ -70,20 +69,15 @@ impl Checkpoint {
             arrays.push((format!("first.{name}"), to_host(moments.first.clone())?));
             arrays.push((format!("second.{name}"), to_host(moments.second.clone())?));
         }
-        let impossible =
-            |e: &dyn std::fmt::Display| Error::file(path, format!("cannot be laid out: {e}"), "report this");
-        let views = arrays
-            .iter()
-            .map(|(name, values)| {
-                TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))
-                    .map(|view| (name.as_str(), view))
-                    .map_err(|e| impossible(&e))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let position = serde_json::to_string(&self.position).map_err(|e| impossible(&e))?;
-        let metadata = HashMap::from([("position".to_owned(), position)]);
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| impossible(&e))?;
-        files::write_whole(path, |out| out.write_all(&bytes))
+        let position = serde_json::to_string(&self.position)
+            .map_err(|e| Error::file(path, format!("cannot be laid out: {e}"), "report this"))?;
+        let arrays = arrays.iter().map(|(name, values)| Array {
+            name,
+            dtype: Dtype::F32,
+            shape: vec![values.len()],
+            bytes: bytemuck::cast_slice(values),
+        });
+        files::write_safetensors(path, arrays, ("position", position))
     }
 
     /// Reads the state at `path` into the shape of `model`; `optimizer` gets its moments back.

@@ -3,35 +3,27 @@
 //! A safetensors file with `ids` u32, `nll` f32 (NaN where not scored), `document` u32, `byte` u64 and `window` u32,
 //! all `[n]`; its metadata holds the evaluation's JSON under "eval".
 
-use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
 
 use bytemuck::Pod;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors};
 
 use super::{EvalResult, ScoredStream};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, Array};
 
 /// Writes `scored` and the result it belongs to, whole.
 pub fn write(path: &Path, scored: &ScoredStream, result: &EvalResult) -> Result<()> {
-    let n = scored.ids.len();
-    let view = |dtype, bytes| {
-        TensorView::new(dtype, vec![n], bytes).map_err(|e| Error::file(path, format!("{e}"), "report this as a bug"))
-    };
-    let tensors = [
-        ("ids", view(Dtype::U32, bytemuck::cast_slice(&scored.ids))?),
-        ("nll", view(Dtype::F32, bytemuck::cast_slice(&scored.nll))?),
-        ("document", view(Dtype::U32, bytemuck::cast_slice(&scored.document))?),
-        ("byte", view(Dtype::U64, bytemuck::cast_slice(&scored.byte))?),
-        ("window", view(Dtype::U32, bytemuck::cast_slice(&scored.window))?),
+    let array = |name, dtype, bytes| Array { name, dtype, shape: vec![scored.ids.len()], bytes };
+    let arrays = [
+        array("ids", Dtype::U32, bytemuck::cast_slice(&scored.ids)),
+        array("nll", Dtype::F32, bytemuck::cast_slice(&scored.nll)),
+        array("document", Dtype::U32, bytemuck::cast_slice(&scored.document)),
+        array("byte", Dtype::U64, bytemuck::cast_slice(&scored.byte)),
+        array("window", Dtype::U32, bytemuck::cast_slice(&scored.window)),
     ];
     let json = serde_json::to_string(result).map_err(|e| Error::writing(path, e.into()))?;
-    let metadata = HashMap::from([("eval".to_owned(), json)]);
-    let bytes = safetensors::serialize(tensors, Some(metadata))
-        .map_err(|e| Error::file(path, format!("{e}"), "report this as a bug"))?;
-    files::write_whole(path, |out| out.write_all(&bytes))
+    files::write_safetensors(path, arrays, ("eval", json))
 }
 
 /// Reads a per-token file back.

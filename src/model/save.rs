@@ -1,16 +1,15 @@
 //! Writing a model as a Hugging Face folder that transformers loads unchanged.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use safetensors::{Dtype, tensor::TensorView};
+use safetensors::Dtype;
 use serde_json::Value;
 
 use super::parameters::PublishedTensor;
 use super::{LanguageModel, LoadedModel};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, Array};
 
 /// Files beside the weights that belong to a model and travel with it.
 const COMPANIONS: &[&str] = &[
@@ -52,15 +51,12 @@ pub fn save(model: &LanguageModel, base: &LoadedModel, into: &Path) -> Result<()
 /// Every weight under its published name, f32, in one safetensors file, whole.
 fn write_weights(model: &LanguageModel, path: &Path) -> Result<()> {
     let tensors = model.published()?;
-    let views = tensors
-        .iter()
-        .map(|PublishedTensor { name, shape, values }| {
-            let view = TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values));
-            view.map(|view| (name.as_str(), view)).map_err(|e| Error::Numeric(format!("weight {name:?}: {e}")))
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let arrays = tensors.iter().map(|PublishedTensor { name, shape, values }| Array {
+        name,
+        dtype: Dtype::F32,
+        shape: shape.clone(),
+        bytes: bytemuck::cast_slice(values),
+    });
     // transformers asks for this metadata before it reads a file.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| Error::Numeric(format!("weights: {e}")))?;
-    files::write_whole(path, |out| std::io::Write::write_all(out, &bytes))
+    files::write_safetensors(path, arrays, ("format", "pt".to_owned()))
 }

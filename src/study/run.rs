@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::config::{DomainEntry, EvaluationSettings, ModelEntry, StrategyEntry};
@@ -13,7 +13,7 @@ use crate::compare::{Comparison, Vocabulary, compare};
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
 use crate::evaluate::{EvalResult, Protocol, ProtocolResult, ScoredStream, evaluate, per_token, summarise};
-use crate::files;
+use crate::files::{self, Array};
 use crate::model::{LanguageModel, LoadedModel};
 use crate::progress::Monitor;
 use crate::similarity::embed::Embedder;
@@ -272,28 +272,22 @@ fn unknown(what: &str, name: &str) -> Error {
 
 /// A reference's features and token counts as safetensors; why features are missing stands in the metadata.
 fn write_sample(path: &Path, sample: &CorpusSample) -> Result<()> {
-    let impossible =
-        |e: safetensors::SafeTensorError| Error::file(path, format!("cannot be laid out: {e}"), "report this");
     let (ids, counts): (Vec<u32>, Vec<u64>) = sample.unigrams.iter().unzip();
     let rate = [sample.newline_rate];
-    let mut views = vec![
-        ("ids", TensorView::new(Dtype::U32, vec![ids.len()], bytemuck::cast_slice(&ids)).map_err(impossible)?),
-        ("counts", TensorView::new(Dtype::U64, vec![counts.len()], bytemuck::cast_slice(&counts)).map_err(impossible)?),
-        ("newline_rate", TensorView::new(Dtype::F64, vec![1], bytemuck::cast_slice(&rate)).map_err(impossible)?),
+    let array = |name, dtype, shape, bytes| Array { name, dtype, shape, bytes };
+    let mut arrays = vec![
+        array("ids", Dtype::U32, vec![ids.len()], bytemuck::cast_slice(&ids)),
+        array("counts", Dtype::U64, vec![counts.len()], bytemuck::cast_slice(&counts)),
+        array("newline_rate", Dtype::F64, vec![1], bytemuck::cast_slice(&rate)),
     ];
-    let mut metadata = std::collections::HashMap::new();
+    let mut no_features = String::new();
     match &sample.features {
-        Ok(f) => views.push((
-            "features",
-            TensorView::new(Dtype::F32, vec![f.samples, f.dimension], bytemuck::cast_slice(&f.values))
-                .map_err(impossible)?,
-        )),
-        Err(reason) => {
-            metadata.insert("no_features".to_owned(), reason.clone());
+        Ok(f) => {
+            arrays.push(array("features", Dtype::F32, vec![f.samples, f.dimension], bytemuck::cast_slice(&f.values)))
         }
+        Err(reason) => no_features.clone_from(reason),
     }
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(impossible)?;
-    files::write_whole(path, |out| std::io::Write::write_all(out, &bytes))
+    files::write_safetensors(path, arrays, ("no_features", no_features))
 }
 
 fn read_sample(path: &Path) -> Result<CorpusSample> {
@@ -310,14 +304,18 @@ fn read_sample(path: &Path) -> Result<CorpusSample> {
     let ids: Vec<u32> = bytemuck::pod_collect_to_vec(array("ids", Dtype::U32)?.data());
     let counts: Vec<u64> = bytemuck::pod_collect_to_vec(array("counts", Dtype::U64)?.data());
     let rate: Vec<f64> = bytemuck::pod_collect_to_vec(array("newline_rate", Dtype::F64)?.data());
-    let features = match array("features", Dtype::F32) {
-        Ok(view) => match *view.shape() {
+    let features = if tensors.names().contains(&"features") {
+        let view = array("features", Dtype::F32)?;
+        match *view.shape() {
             [samples, dimension] => {
                 Features::new(samples, dimension, bytemuck::pod_collect_to_vec(view.data())).map_err(|e| e.to_string())
             }
             _ => return Err(broken("features are no matrix".into())),
-        },
-        Err(_) => Err("the corpus is shorter than one chunk".into()),
+        }
+    } else {
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
+        let reason = header.metadata().as_ref().and_then(|metadata| metadata.get("no_features"));
+        Err(reason.ok_or_else(|| broken("has neither features nor a reason".into()))?.clone())
     };
     Ok(CorpusSample {
         features,
