@@ -1,7 +1,6 @@
 //! Perplexity of real models on real text, against PyTorch's and f64 reference values.
 
 #[path = "common/cli.rs"]
-#[allow(dead_code)] // other tests interrupt runs
 mod cli;
 #[path = "perplexity/commands.rs"]
 mod commands;

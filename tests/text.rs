@@ -7,8 +7,12 @@ mod corpora;
 mod formats;
 #[path = "text/overlap.rs"]
 mod overlap;
+#[path = "text/pieces.rs"]
+mod pieces;
 #[path = "text/references.rs"]
 mod references;
+#[path = "text/spools.rs"]
+mod spools;
 #[path = "text/streams.rs"]
 mod streams;
 #[path = "text/tokens.rs"]
@@ -19,13 +23,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use odyssey::compare::Vocabulary;
 use odyssey::compare::token_class::{FUNCTION_WORDS, TokenClass, classes};
 use odyssey::device::DeviceChoice;
 use odyssey::error::Error;
 use odyssey::model::LoadedModel;
 use odyssey::text::{
-    Bos, Content, Corpus, Document, DocumentRule, Domain, Encoded, Join, Newlines, Split, StreamOptions, TokenStream,
-    Tokenizer, open_corpus,
+    Bos, Corpus, Document, DocumentRule, Domain, Encoded, Join, Newlines, Split, StreamOptions, TokenStream, Tokenizer,
+    open_corpus,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -41,17 +46,15 @@ fn write(path: PathBuf, content: impl AsRef<[u8]>) -> PathBuf {
 }
 
 fn texts(corpus: &Corpus) -> Vec<&str> {
-    corpus.texts().unwrap()
+    corpus.texts().unwrap().collect()
 }
 
 fn text_corpus(documents: &[&str]) -> Corpus {
-    let document = |text: &&str| Document { content: Content::Text((*text).to_owned()) };
-    Corpus::new(Path::new("books.txt"), None, documents.iter().map(document).collect()).unwrap()
+    Corpus::new(Path::new("books.txt"), None, documents.iter().map(|text| Document::Text(text))).unwrap()
 }
 
 fn ids_corpus(documents: &[&[u32]]) -> Corpus {
-    let document = |ids: &&[u32]| Document { content: Content::Ids(ids.to_vec()) };
-    Corpus::new(Path::new("books.jsonl"), None, documents.iter().map(document).collect()).unwrap()
+    Corpus::new(Path::new("books.jsonl"), None, documents.iter().map(|ids| Document::Ids(ids))).unwrap()
 }
 
 /// Demands an input error whose message holds each of `parts`.

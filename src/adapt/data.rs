@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::spool::{Spool, SpoolWriter};
 use crate::text::TokenStream;
 
 /// How documents fill blocks of the context length.
@@ -37,9 +38,11 @@ pub enum Order {
 /// A training set cut into blocks.
 #[derive(Debug, Clone)]
 pub struct TrainingBlocks {
-    ids: Vec<u32>,
-    /// Tokens of each block: all but the last are read, all but the first predicted.
-    blocks: Vec<Range<usize>>,
+    ids: Spool<u32>,
+    /// The document of each token.
+    document: Spool<u32>,
+    /// First token of each block and one past its last: all but the last are read, all but the first predicted.
+    blocks: Spool<[u64; 2]>,
     order: Order,
     seed: u64,
 }
@@ -59,7 +62,7 @@ impl TrainingBlocks {
     /// Cuts `stream` for windows of `context` tokens.
     ///
     /// # Errors
-    /// Nothing is left to train on.
+    /// Nothing is left to train on; no room on the disk for the blocks of a long text.
     pub fn new(stream: TokenStream, context: usize, packing: Packing, order: Order, seed: u64) -> Result<Self> {
         let TokenStream { ids, document, .. } = stream;
         let cut = |whole: Range<usize>| {
@@ -70,19 +73,20 @@ impl TrainingBlocks {
                 .map(move |start| start..(start + context + 1).min(end))
                 .filter(|block| block.len() > 1)
         };
-        let blocks: Vec<Range<usize>> = match packing {
-            Packing::Stream => cut(0..ids.len()).collect(),
-            Packing::Blocks => (0..ids.len() / context).map(|i| i * context..(i + 1) * context).collect(),
+        let mut blocks = SpoolWriter::default();
+        let mut keep = |block: Range<usize>| blocks.push([block.start as u64, block.end as u64]);
+        match packing {
+            Packing::Stream => cut(0..ids.len()).try_for_each(keep)?,
+            Packing::Blocks => (0..ids.len() / context).map(|i| i * context..(i + 1) * context).try_for_each(keep)?,
             Packing::Document => {
                 let mut start = 0;
-                let mut blocks = Vec::new();
                 for part in document.chunk_by(|a, b| a == b) {
-                    blocks.extend(cut(start..start + part.len()));
+                    cut(start..start + part.len()).try_for_each(&mut keep)?;
                     start += part.len();
                 }
-                blocks
             }
-        };
+        }
+        let blocks = blocks.finish()?;
         if blocks.is_empty() {
             return Err(Error::input(
                 "the training text",
@@ -90,7 +94,7 @@ impl TrainingBlocks {
                 "give more text or a smaller --context",
             ));
         }
-        Ok(Self { ids, blocks, order, seed })
+        Ok(Self { ids, document, blocks, order, seed })
     }
 
     /// Blocks of an epoch.
@@ -105,7 +109,12 @@ impl TrainingBlocks {
 
     /// Targets of a block.
     pub fn targets(&self, block: usize) -> usize {
-        self.blocks[block].len() - 1
+        self.tokens(block).len() - 1
+    }
+
+    fn tokens(&self, block: usize) -> &[u32] {
+        let [start, end] = self.blocks[block];
+        &self.ids[start as usize..end as usize]
     }
 
     /// Which blocks epoch `epoch` reads, in order. It depends on nothing but the seed and the epoch's number, so a run
@@ -120,9 +129,28 @@ impl TrainingBlocks {
         order
     }
 
+    /// In words, which documents of the training text the blocks `which` are of, counted from 1.
+    pub fn documents(&self, which: &[usize]) -> String {
+        const SHOWN: usize = 8;
+        let mut found: Vec<[u32; 2]> = which
+            .iter()
+            .map(|&block| {
+                let [start, end] = self.blocks[block];
+                [self.document[start as usize] + 1, self.document[end as usize - 1] + 1]
+            })
+            .collect();
+        found.sort();
+        found.dedup();
+        let name =
+            |[first, last]: &[u32; 2]| if first == last { first.to_string() } else { format!("{first}–{last}") };
+        let shown = found.iter().take(SHOWN).map(name).collect::<Vec<_>>().join(", ");
+        let more = if found.len() > SHOWN { " and more" } else { "" };
+        format!("documents {shown}{more} of the training text")
+    }
+
     /// The blocks `which` as one micro-batch.
     pub fn micro_batch(&self, which: &[usize]) -> MicroBatch {
-        let blocks = || which.iter().map(|&block| &self.ids[self.blocks[block].clone()]);
+        let blocks = || which.iter().map(|&block| self.tokens(block));
         let time = blocks().map(|block| block.len() - 1).max().unwrap_or(0);
         let mut batch = MicroBatch { inputs: Vec::new(), targets: Vec::new(), weights: Vec::new() };
         for block in blocks() {

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 
 use super::{CorpusSample, Distances, Features, Reference};
-use crate::compare::Vocabulary;
+use crate::compare::{TokenClass, Vocabulary};
 use crate::error::{Error, Result};
 use crate::evaluate::batch_size;
 use crate::model::parameters::to_host;
@@ -32,7 +32,7 @@ impl Embedder<'_> {
     pub fn sample(&self, ids: &[u32], samples: usize, monitor: &mut dyn Monitor) -> Result<CorpusSample> {
         let chunks = evenly_spaced(ids.len() / self.chunk, samples);
         let chunks: Vec<&[u32]> = chunks.into_iter().map(|i| self.chunk_at(ids, i)).collect();
-        self.sample_of(&chunks, ids, monitor)
+        self.sample_of(&chunks, ids.iter().copied(), monitor)
     }
 
     /// The distances of a stream to another half of itself, each half of `samples` chunks: what no distance looks like
@@ -47,11 +47,11 @@ impl Embedder<'_> {
         seed: u64,
         monitor: &mut dyn Monitor,
     ) -> Result<Distances> {
-        let chunks = evenly_spaced(ids.len() / self.chunk, 2 * samples);
+        let chunks = evenly_spaced(ids.len() / self.chunk, samples.saturating_mul(2));
         let mut half = |odd: usize| {
             let chunks: Vec<&[u32]> = chunks.iter().skip(odd).step_by(2).map(|&i| self.chunk_at(ids, i)).collect();
-            let ids: Vec<u32> = ids.chunks(self.chunk).skip(odd).step_by(2).flatten().copied().collect();
-            self.sample_of(&chunks, &ids, monitor)
+            let ids = ids.chunks(self.chunk).skip(odd).step_by(2).flatten().copied();
+            self.sample_of(&chunks, ids, monitor)
         };
         let (a, b) = (half(0)?, half(1)?);
         Ok(Reference::new(a, self.vocabulary.len(), seed).distances(&b))
@@ -61,12 +61,19 @@ impl Embedder<'_> {
         &ids[index * self.chunk..][..self.chunk]
     }
 
-    fn sample_of(&self, chunks: &[&[u32]], ids: &[u32], monitor: &mut dyn Monitor) -> Result<CorpusSample> {
-        Ok(CorpusSample {
-            features: self.features(chunks, monitor)?,
-            unigrams: Unigrams::count(ids.iter().copied()),
-            newline_rate: self.vocabulary.newline_rate(ids),
-        })
+    /// `ids` are counted one by one: a reference may be longer than memory.
+    fn sample_of(
+        &self,
+        chunks: &[&[u32]],
+        ids: impl Iterator<Item = u32>,
+        monitor: &mut dyn Monitor,
+    ) -> Result<CorpusSample> {
+        let features = self.features(chunks, monitor)?;
+        let unigrams = Unigrams::count(ids);
+        let newlines = unigrams.iter().filter(|(id, _)| self.vocabulary.class(*id) == TokenClass::Newline);
+        let newlines: u64 = newlines.map(|(_, count)| count).sum();
+        let newline_rate = newlines as f64 / unigrams.total().max(1) as f64;
+        Ok(CorpusSample { features, unigrams, newline_rate })
     }
 
     /// Mean over time of the last hidden states of each chunk: `[chunks, channels]`.

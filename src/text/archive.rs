@@ -10,10 +10,10 @@ use std::path::Path;
 
 use tar::{EntryType, PaxExtensions};
 
-use super::corpus::{Document, DocumentRule, read_documents};
+use super::corpus::{Collector, DocumentRule, read_documents};
 use super::domain::Split;
 use super::format::{Compression, Format, Kind, kind_of, split_endings};
-use super::source::{self, Lines};
+use super::source::{self, Lines, Watch};
 use crate::error::{Error, Result};
 
 /// Bytes of a header that gives a member's name; what is longer is no name.
@@ -29,26 +29,30 @@ pub(super) struct Member {
 }
 
 /// The splits of an archive, in its order, each at most once and none empty.
-pub(super) fn splits(path: &Path) -> Result<Vec<Member>> {
-    walk(path, |_, _| Ok(()))
+pub(super) fn splits(path: &Path, watch: &Watch<'_>) -> Result<Vec<Member>> {
+    walk(path, watch, |_, _| Ok(()))
 }
 
-/// The documents of a split; `None` where the archive has no such member.
-pub(super) fn read(path: &Path, split: Split, rule: DocumentRule) -> Result<Option<Vec<Document>>> {
-    let mut documents = None;
-    walk(path, |member, content| {
+/// Hands the documents of a split to `documents`, and gives the splits that the archive has.
+pub(super) fn read(
+    path: &Path,
+    split: Split,
+    rule: DocumentRule,
+    watch: &Watch<'_>,
+    documents: &mut Collector,
+) -> Result<Vec<Member>> {
+    walk(path, watch, |member, content| {
         if member.split != split {
             return Ok(());
         }
         let name = format!("{}: {}", path.display(), member.name);
         let mut lines = Lines::new(Box::new(BufReader::new(content)), name, Box::new(|e| damaged(path, e)));
-        documents = Some(read_documents(&mut lines, member.format, rule)?);
+        read_documents(&mut lines, member.format, rule, documents)?;
         match lines.bytes() == member.size {
             true => Ok(()),
             false => Err(damaged(path, io::Error::other("it ends early"))),
         }
-    })?;
-    Ok(documents)
+    })
 }
 
 fn compression_of(path: &Path) -> Compression {
@@ -69,12 +73,16 @@ fn damaged(path: &Path, source: io::Error) -> Error {
 
 /// Shows each split's member with its content to `visit`. All of the archive is read whatever that wants, so that a
 /// member to be refused and damage always show; what follows its end may only be padding.
-fn walk(path: &Path, mut visit: impl FnMut(&Member, &mut dyn Read) -> Result<()>) -> Result<Vec<Member>> {
+fn walk(
+    path: &Path,
+    watch: &Watch<'_>,
+    mut visit: impl FnMut(&Member, &mut dyn Read) -> Result<()>,
+) -> Result<Vec<Member>> {
     let damaged = |e: io::Error| damaged(path, e);
     let refused = |name: &str, fault: &str| {
         Error::file(path, format!("its member {name:?} {fault}"), "do not trust this archive; download it again")
     };
-    let mut archive = tar::Archive::new(source::open(path, compression_of(path))?);
+    let mut archive = tar::Archive::new(source::open(path, compression_of(path), watch)?);
     let mut found: Vec<Member> = Vec::new();
     let mut long_name = None;
     // Raw, because the names that the library would put together itself have no bound.

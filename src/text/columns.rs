@@ -1,7 +1,7 @@
 //! Documents from the column `text` of an Apache Parquet file.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -11,42 +11,58 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 
-use super::corpus::{Content, Document};
+use super::corpus::{Collector, Document};
 use super::format::Compression;
 use super::guard::without_panic;
-use super::source::{self, LONGEST};
-use super::thrift::look_through;
+use super::source::{self, LONGEST, Watch};
+use super::thrift::{FOOTER, PAGE, look_through};
 use crate::error::{Error, Result};
+use crate::spool::SpoolWriter;
 
 /// Rows decoded at a time.
 const BATCH: usize = 256;
 
-/// The documents of a file, empty ones included. Pages are read one at a time; a file that is compressed as a whole is
-/// held decompressed, because it is read from its end.
-pub(super) fn read(path: &Path, compression: Compression) -> Result<Vec<Document>> {
+/// Hands the documents of a file to `documents`. Pages are read one at a time; a file that is compressed as a whole is
+/// decompressed first, because it is read from its end.
+pub(super) fn read(path: &Path, compression: Compression, watch: &Watch<'_>, documents: &mut Collector) -> Result<()> {
     if compression == Compression::None {
         let open = || File::open(path).map_err(|e| Error::reading(path, e));
-        return read_from(path, open()?, &open()?);
+        return read_from(path, open()?, &open()?, Some(watch), documents);
     }
-    let mut bytes = Vec::new();
-    let mut whole = source::open(path, compression)?.take(LONGEST + 1);
-    whole.read_to_end(&mut bytes).map_err(|e| source::fault(path, compression, e))?;
-    if bytes.len() as u64 > LONGEST {
-        let cure = "unpack it first; parquet compresses its columns itself";
-        return Err(Error::file(path, "holds more than 1 GiB when it is decompressed", cure));
+    let failed = |e| source::fault(path, compression, e);
+    let mut reader = source::open(path, compression, watch)?;
+    let mut whole = SpoolWriter::default();
+    loop {
+        let bytes = reader.fill_buf().map_err(failed)?;
+        whole.extend_from_slice(bytes)?;
+        let read = bytes.len();
+        reader.consume(read);
+        if whole.len() as u64 > LONGEST {
+            let cure = "unpack it first; parquet compresses its columns itself";
+            return Err(Error::file(path, "holds more than 1 GiB when it is decompressed", cure));
+        }
+        if read == 0 {
+            break;
+        }
     }
-    let bytes = Bytes::from(bytes);
-    read_from(path, bytes.clone(), &bytes)
+    let bytes = Bytes::from_owner(whole.finish()?);
+    read_from(path, bytes.clone(), &bytes, None, documents)
 }
 
-/// `twin` reads the same file again, for a look at its headers.
-fn read_from<R: ChunkReader + 'static>(path: &Path, reader: R, twin: &R) -> Result<Vec<Document>> {
+/// `twin` reads the same file again, for a look at its headers. Reading is told to `watch`, if it is not already.
+fn read_from<R: ChunkReader + 'static>(
+    path: &Path,
+    reader: R,
+    twin: &R,
+    watch: Option<&Watch<'_>>,
+    documents: &mut Collector,
+) -> Result<()> {
     // The library checks what it reads, but not everything: some files that lie end in a panic of its own.
     let read = || {
         check_footer(twin).map_err(|e| damaged(path, e))?;
         let column = Column::open(path, reader)?;
         column.check_pages(twin).map_err(|e| damaged(path, e))?;
-        column.documents()
+        column.read(watch, documents)
     };
     without_panic(read).unwrap_or_else(|| Err(damaged(path, "its parts do not fit together")))
 }
@@ -58,7 +74,7 @@ fn check_footer(reader: &impl ChunkReader) -> Result<(), ParquetError> {
     let tail = reader.get_bytes(end, 4)?;
     let length = tail.iter().rev().fold(0, |length, &byte| length << 8 | u64::from(byte));
     if let Some(start) = end.checked_sub(length) {
-        look_through(&mut reader.get_read(start)?.take(length))?;
+        look_through(&mut reader.get_read(start)?.take(length), FOOTER)?;
     }
     Ok(())
 }
@@ -111,7 +127,8 @@ impl<'a> Column<'a> {
             let mut at = start;
             while at < end {
                 let mut header = reader.get_read(at)?.take(end - at);
-                let page = look_through(&mut header)?.and_then(|page| u64::try_from(page).ok()).ok_or_else(outside)?;
+                let page =
+                    look_through(&mut header, PAGE)?.and_then(|page| u64::try_from(page).ok()).ok_or_else(outside)?;
                 let after = at + (end - at - header.limit());
                 at = after.checked_add(page).filter(|&at| at <= end).ok_or_else(outside)?;
             }
@@ -119,45 +136,55 @@ impl<'a> Column<'a> {
         Ok(())
     }
 
-    fn documents(&self) -> Result<Vec<Document>> {
+    fn read(&self, watch: Option<&Watch<'_>>, documents: &mut Collector) -> Result<()> {
         let broken = |e: ParquetError| damaged(self.path, e);
-        let mut documents = Vec::new();
+        let mut rows = 0;
         for group in 0..self.file.num_row_groups() {
             let group = self.file.get_row_group(group).map_err(broken)?;
             let promised = group.metadata().num_rows();
-            let before = documents.len();
+            let before = rows;
             match group.get_column_reader(self.index).map_err(broken)? {
-                ColumnReader::ByteArrayColumnReader(reader) => self.read_group(reader, promised, &mut documents)?,
+                ColumnReader::ByteArrayColumnReader(reader) => {
+                    self.read_group(reader, promised, &mut rows, watch, documents)?;
+                }
                 _ => return Err(damaged(self.path, "its row groups differ from its schema")),
             }
-            if i64::try_from(documents.len() - before) != Ok(promised) {
+            if i64::try_from(rows - before) != Ok(promised) {
                 return Err(damaged(self.path, format!("a row group does not hold the {promised} rows it promises")));
             }
+            let bytes = group.metadata().compressed_size().try_into().unwrap_or(0);
+            self.tell(watch, bytes)?;
         }
-        Ok(documents)
+        Ok(())
     }
 
-    /// Adds a document for every row of a row group, up to the first batch that goes beyond the rows it promises: a few
-    /// bytes can repeat a value without end.
+    fn tell(&self, watch: Option<&Watch<'_>>, bytes: u64) -> Result<()> {
+        watch.map_or(Ok(()), |watch| watch.advance(bytes)).map_err(|e| Error::reading(self.path, e))
+    }
+
+    /// Takes a document from every row of a row group, up to the first batch that goes beyond the rows it promises: a few
+    /// bytes can repeat a value without end. `rows` counts them over all row groups.
     fn read_group(
         &self,
         mut reader: ColumnReaderImpl<ByteArrayType>,
         promised: i64,
-        documents: &mut Vec<Document>,
+        rows: &mut usize,
+        watch: Option<&Watch<'_>>,
+        documents: &mut Collector,
     ) -> Result<()> {
-        let most = documents.len().saturating_add(usize::try_from(promised).unwrap_or(0));
+        let most = rows.saturating_add(usize::try_from(promised).unwrap_or(0));
         let mut values: Vec<ByteArray> = Vec::with_capacity(BATCH);
         let mut levels: Vec<i16> = Vec::with_capacity(BATCH);
         loop {
             values.clear();
             levels.clear();
             let levels_wanted = self.optional.then_some(&mut levels);
-            let (rows, ..) =
+            let (read, ..) =
                 reader.read_records(BATCH, levels_wanted, None, &mut values).map_err(|e| damaged(self.path, e))?;
-            if rows == 0 || documents.len() > most {
+            if read == 0 || *rows > most {
                 return Ok(());
             }
-            let row = |index: usize| format!("{}: row {}", self.path.display(), documents.len() + index + 1);
+            let row = |index: usize| format!("{}: row {}", self.path.display(), *rows + index + 1);
             if let Some(null) = levels.iter().position(|&level| level == 0) {
                 return Err(Error::input(
                     row(null),
@@ -165,7 +192,6 @@ impl<'a> Column<'a> {
                     "leave rows without text out",
                 ));
             }
-            let mut batch = Vec::with_capacity(values.len());
             for (index, value) in values.iter().enumerate() {
                 if value.len() as u64 > LONGEST {
                     return Err(Error::input(
@@ -178,9 +204,10 @@ impl<'a> Column<'a> {
                     let fault = format!("not UTF-8 at byte {} of `text`", e.valid_up_to());
                     Error::input(row(index), fault, "save the column as strings in UTF-8")
                 })?;
-                batch.push(Document { content: Content::Text(text.to_owned()) });
+                documents.push(Document::Text(text), || row(index))?;
             }
-            documents.append(&mut batch);
+            *rows += values.len();
+            self.tell(watch, 0)?;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A corpus: the documents of a `.txt`, `.jsonl` or `.parquet` file, compressed or not, or of a folder of them, in order.
 //!
-//! Documents are held in memory; what they are read from is streamed, and every file is read once.
+//! Every file is read once, from its start to its end; what is kept of it lies on the disk where it is long.
 
 use std::fmt;
 use std::fs;
@@ -12,9 +12,11 @@ use sha2::{Digest, Sha256};
 use super::columns;
 use super::domain::Split;
 use super::format::{Format, Kind, READABLE, kind_of};
-use super::source::{LONGEST, Lines};
+use super::source::{LONGEST, Lines, Watch};
 use crate::error::{Error, Result};
-use crate::files::hash_bytes;
+use crate::files::hexadecimal;
+use crate::progress::Watched;
+use crate::spool::{Spool, SpoolWriter};
 
 /// What counts as one document of a `.txt` file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -27,40 +29,33 @@ pub enum DocumentRule {
     File,
 }
 
-/// What a document holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    /// Text, still to be tokenised.
-    Text(String),
-    /// Token ids, which skip the tokenizer.
-    Ids(Vec<u32>),
-}
-
 /// One document. It is never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Document {
-    /// Its text or token ids.
-    pub content: Content,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Document<'a> {
+    /// Text, still to be tokenised.
+    Text(&'a str),
+    /// Token ids, which skip the tokenizer.
+    Ids(&'a [u32]),
 }
 
-impl Document {
+impl<'a> Document<'a> {
     /// The text; `None` for a document of token ids.
-    pub fn text(&self) -> Option<&str> {
-        match &self.content {
-            Content::Text(text) => Some(text),
-            Content::Ids(_) => None,
+    pub fn text(self) -> Option<&'a str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Ids(_) => None,
         }
     }
 
     /// SHA-256 of the content. Text and token ids never have the same hash.
-    pub(super) fn digest(&self) -> [u8; 32] {
+    pub(super) fn digest(self) -> [u8; 32] {
         let mut hasher = Sha256::new();
-        match &self.content {
-            Content::Text(text) => {
+        match self {
+            Self::Text(text) => {
                 hasher.update(b"text");
                 hasher.update(text);
             }
-            Content::Ids(ids) => {
+            Self::Ids(ids) => {
                 hasher.update(b"ids");
                 ids.iter().for_each(|id| hasher.update(id.to_le_bytes()));
             }
@@ -68,15 +63,145 @@ impl Document {
         hasher.finalize().into()
     }
 
-    fn is_empty(&self) -> bool {
+    fn is_empty(self) -> bool {
+        match self {
+            Self::Text(text) => text.is_empty(),
+            Self::Ids(ids) => ids.is_empty(),
+        }
+    }
+}
+
+/// Documents in order, all texts or all token ids. They lie back to back; where they are long, on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Documents {
+    content: Content,
+    /// Where each document ends in it, `[documents]`.
+    ends: Spool<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Content {
+    /// UTF-8.
+    Texts(Spool<u8>),
+    Ids(Spool<u32>),
+}
+
+impl Documents {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Whether they are texts.
+    pub fn are_texts(&self) -> bool {
+        matches!(self.content, Content::Texts(_))
+    }
+
+    /// The document at `index`, which must be there.
+    pub fn get(&self, index: usize) -> Document<'_> {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let range = start as usize..self.ends[index] as usize;
         match &self.content {
-            Content::Text(text) => text.is_empty(),
-            Content::Ids(ids) => ids.is_empty(),
+            Content::Texts(bytes) => {
+                Document::Text(str::from_utf8(&bytes[range]).expect("whole texts were put there and nothing else"))
+            }
+            Content::Ids(ids) => Document::Ids(&ids[range]),
         }
     }
 
-    fn is_text(&self) -> bool {
-        self.text().is_some()
+    /// All of them.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Document<'_>> + Clone {
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Bytes of the texts, or of the token ids.
+    pub(super) fn bytes(&self) -> u64 {
+        match &self.content {
+            Content::Texts(bytes) => bytes.len() as u64,
+            Content::Ids(ids) => size_of_val(&**ids) as u64,
+        }
+    }
+}
+
+/// Takes the documents of a corpus one by one as they are read.
+pub(super) struct Collector {
+    texts: SpoolWriter<u8>,
+    ids: SpoolWriter<u32>,
+    ends: SpoolWriter<u64>,
+    /// Whether documents are texts, as the first of them was.
+    are_texts: Option<bool>,
+    /// Whether there was more than white space.
+    any: bool,
+    /// Of the digests of all documents.
+    hasher: Sha256,
+}
+
+impl Collector {
+    pub(super) fn new() -> Self {
+        Self {
+            texts: SpoolWriter::default(),
+            ids: SpoolWriter::default(),
+            ends: SpoolWriter::default(),
+            are_texts: None,
+            any: false,
+            hasher: Sha256::new(),
+        }
+    }
+
+    /// Documents so far, empty ones not counted.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Takes a document, unless it is empty; `place` is where it comes from, for messages.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a text after token ids and the other way round; no room on the disk.
+    pub(super) fn push(&mut self, document: Document<'_>, place: impl FnOnce() -> String) -> Result<()> {
+        let is_text = document.text().is_some();
+        if *self.are_texts.get_or_insert(is_text) != is_text {
+            return Err(mixed(&place(), is_text));
+        }
+        if document.is_empty() {
+            return Ok(());
+        }
+        self.any |= document.text().is_none_or(|text| !text.trim().is_empty());
+        self.hasher.update(document.digest());
+        let end = match document {
+            Document::Text(text) => {
+                self.texts.extend_from_slice(text.as_bytes())?;
+                self.texts.len()
+            }
+            Document::Ids(ids) => {
+                self.ids.extend_from_slice(ids)?;
+                self.ids.len()
+            }
+        };
+        self.ends.push(end as u64)
+    }
+
+    /// The corpus of these documents, which came from (the `split` of) `path`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where there is nothing but white space; no room on the disk.
+    pub(super) fn finish(self, path: &Path, split: Option<Split>) -> Result<Corpus> {
+        let content = match self.are_texts {
+            Some(false) => Content::Ids(self.ids.finish()?),
+            _ => Content::Texts(self.texts.finish()?),
+        };
+        let documents = Documents { content, ends: self.ends.finish()? };
+        let hash = hexadecimal(&self.hasher.finalize());
+        let corpus = Corpus { path: path.to_owned(), split, documents, hash };
+        if !self.any {
+            let cure = "name a file or folder with text";
+            return Err(Error::input(corpus, "holds no document (nothing, or white space only)", cure));
+        }
+        Ok(corpus)
     }
 }
 
@@ -85,10 +210,10 @@ impl Document {
 pub struct Corpus {
     /// The file or folder it was read from.
     pub path: PathBuf,
-    /// The part of `path` it is, where a corpus without split files was divided by document.
+    /// The part of `path` it is, where several files make a split or a corpus was divided by document.
     pub split: Option<Split>,
     /// The documents, in file order.
-    pub documents: Vec<Document>,
+    pub documents: Documents,
     /// SHA-256 over the SHA-256 of every document, in order; the same documents in another file format have the same hash.
     pub hash: String,
 }
@@ -120,61 +245,64 @@ impl Corpus {
     /// # Errors
     /// [`Error::Input`] for a missing path, another format, text that is not UTF-8, a line or row that is not as above,
     /// texts mixed with token ids, compressed data that is damaged, cut short or followed by something else, a document
-    /// longer than 1 GiB, or no document at all.
-    pub fn read(path: &Path, rule: DocumentRule) -> Result<Self> {
+    /// longer than 1 GiB, or no document at all; no room for a long corpus on the disk; an interruption.
+    pub fn read<'m>(path: &Path, rule: impl Into<Watched<'m, DocumentRule>>) -> Result<Self> {
         let files = if fs::metadata(path).map_err(|e| Error::reading(path, e))?.is_dir() {
             files_below(path)?
         } else {
             vec![path.to_owned()]
         };
-        let mut documents: Vec<Document> = Vec::new();
-        for file in files {
-            let more = match kind_of(&file) {
-                Some(kind) if kind.format != Format::Archive => read_file(&file, kind, rule)?,
-                _ => return Err(unsupported(&file)),
-            };
-            if let (Some(first), Some(next)) = (documents.first(), more.first())
-                && first.is_text() != next.is_text()
-            {
-                return Err(mixed(&file.display(), next.is_text()));
-            }
-            documents.extend(more);
-        }
-        Self::new(path, None, documents)
+        Self::of_files(&files, path, None, rule.into())
+    }
+
+    /// The documents of some files, one after the other.
+    pub(super) fn of_files(
+        files: &[PathBuf],
+        path: &Path,
+        split: Option<Split>,
+        mut rule: Watched<'_, DocumentRule>,
+    ) -> Result<Self> {
+        let mut documents = Collector::new();
+        let request = rule.request;
+        Watch::over(&mut rule, path, files, |watch| {
+            files.iter().try_for_each(|file| match kind_of(file) {
+                Some(kind) if kind.format != Format::Archive => read_file(file, kind, request, watch, &mut documents),
+                _ => Err(unsupported(file)),
+            })
+        })?;
+        documents.finish(path, split)
     }
 
     /// A corpus of these documents, which came from (the `split` of) `path`. Empty documents are dropped.
     ///
     /// # Errors
-    /// [`Error::Input`] where nothing but white space is left, or texts are mixed with token ids.
-    pub fn new(path: &Path, split: Option<Split>, mut documents: Vec<Document>) -> Result<Self> {
-        documents.retain(|document| !document.is_empty());
-        let mut corpus = Self { path: path.to_owned(), split, documents, hash: String::new() };
-        if corpus.documents.iter().all(|document| document.text().is_some_and(|text| text.trim().is_empty())) {
-            let cure = "name a file or folder with text";
-            return Err(Error::input(corpus, "holds no document (nothing, or white space only)", cure));
+    /// [`Error::Input`] where nothing but white space is left, or texts are mixed with token ids; no room for a long
+    /// corpus on the disk.
+    pub fn new<'a>(
+        path: &Path,
+        split: Option<Split>,
+        documents: impl IntoIterator<Item = Document<'a>>,
+    ) -> Result<Self> {
+        let mut collector = Collector::new();
+        for document in documents {
+            collector.push(document, || path.display().to_string())?;
         }
-        let texts = corpus.documents.iter().filter(|document| document.is_text()).count();
-        if texts != 0 && texts != corpus.documents.len() {
-            return Err(mixed(&corpus, true));
-        }
-        let digests: Vec<u8> = corpus.documents.iter().flat_map(Document::digest).collect();
-        corpus.hash = hash_bytes(&digests);
-        Ok(corpus)
+        collector.finish(path, split)
     }
 
     /// The texts of all documents.
     ///
     /// # Errors
     /// [`Error::Input`] for a corpus of token ids.
-    pub fn texts(&self) -> Result<Vec<&str>> {
-        self.documents.iter().map(Document::text).collect::<Option<_>>().ok_or_else(|| {
-            Error::input(
+    pub fn texts(&self) -> Result<impl ExactSizeIterator<Item = &str> + Clone> {
+        if !self.documents.are_texts() {
+            return Err(Error::input(
                 self,
                 "holds token ids, but text is needed here",
                 "give a corpus of texts (.txt, or .jsonl with `text`)",
-            )
-        })
+            ));
+        }
+        Ok(self.documents.iter().map(|document| document.text().unwrap_or_default()))
     }
 }
 
@@ -237,20 +365,25 @@ fn mixed(place: &dyn fmt::Display, is_text: bool) -> Error {
     Error::input(place, format!("{fault}; a corpus holds one kind"), "make two corpora of it")
 }
 
-/// The documents of a file, empty ones included.
-fn read_file(path: &Path, kind: Kind, rule: DocumentRule) -> Result<Vec<Document>> {
+/// Hands the documents of a file to `documents`.
+fn read_file(path: &Path, kind: Kind, rule: DocumentRule, watch: &Watch<'_>, documents: &mut Collector) -> Result<()> {
     match kind.format {
-        Format::Columns => columns::read(path, kind.compression),
-        format => read_documents(&mut Lines::of_file(path, kind.compression)?, format, rule),
+        Format::Columns => columns::read(path, kind.compression, watch, documents),
+        format => read_documents(&mut Lines::of_file(path, kind.compression, watch)?, format, rule, documents),
     }
 }
 
-/// The documents of text in a format of lines, empty ones included.
-pub(super) fn read_documents(lines: &mut Lines<'_>, format: Format, rule: DocumentRule) -> Result<Vec<Document>> {
+/// Hands the documents of text in a format of lines to `documents`.
+pub(super) fn read_documents(
+    lines: &mut Lines<'_>,
+    format: Format,
+    rule: DocumentRule,
+    documents: &mut Collector,
+) -> Result<()> {
     match (format, rule) {
-        (Format::Lines, _) => read_lines(lines),
-        (_, DocumentRule::BlankLine) => read_paragraphs(lines),
-        (_, DocumentRule::File) => read_whole(lines),
+        (Format::Lines, _) => read_lines(lines, documents),
+        (_, DocumentRule::BlankLine) => read_paragraphs(lines, documents),
+        (_, DocumentRule::File) => read_whole(lines, documents),
     }
 }
 
@@ -259,7 +392,7 @@ fn without_mark(line: &str, number: u64) -> &str {
 }
 
 /// Everything as one document.
-fn read_whole(lines: &mut Lines<'_>) -> Result<Vec<Document>> {
+fn read_whole(lines: &mut Lines<'_>, documents: &mut Collector) -> Result<()> {
     let mut text = String::new();
     while let Some(line) = lines.next()? {
         text.push_str(line);
@@ -267,13 +400,13 @@ fn read_whole(lines: &mut Lines<'_>) -> Result<Vec<Document>> {
             return Err(lines.too_long("file, one document,"));
         }
     }
-    Ok(vec![Document { content: Content::Text(text) }])
+    documents.push(Document::Text(&text), || lines.name().to_owned())
 }
 
 /// Documents divided by empty lines: of the line breaks between two, each pair ends a document, and one left over begins
 /// the next, as `text.strip("\n").split("\n\n")` has it in Python.
-fn read_paragraphs(lines: &mut Lines<'_>) -> Result<Vec<Document>> {
-    let mut documents = Vec::new();
+fn read_paragraphs(lines: &mut Lines<'_>, documents: &mut Collector) -> Result<()> {
+    let place = lines.name().to_owned();
     let mut document = String::new();
     let mut breaks = 0_usize; // since the last character; those before the first one count for nothing
     let mut started = false;
@@ -287,7 +420,7 @@ fn read_paragraphs(lines: &mut Lines<'_>) -> Result<Vec<Document>> {
         };
         if !text.is_empty() {
             if started && breaks > 1 {
-                documents.push(Document { content: Content::Text(document.as_str().to_owned()) });
+                documents.push(Document::Text(&document), || place.clone())?;
                 document.clear();
             }
             if started && breaks % 2 == 1 {
@@ -301,8 +434,7 @@ fn read_paragraphs(lines: &mut Lines<'_>) -> Result<Vec<Document>> {
             return Err(lines.too_long("document"));
         }
     }
-    documents.push(Document { content: Content::Text(document) });
-    Ok(documents)
+    documents.push(Document::Text(&document), || place)
 }
 
 /// One line of a `.jsonl` file; other keys are ignored.
@@ -312,27 +444,24 @@ struct Record {
     ids: Option<Vec<u32>>,
 }
 
-fn read_lines(lines: &mut Lines<'_>) -> Result<Vec<Document>> {
-    let mut documents: Vec<Document> = Vec::new();
+fn read_lines(lines: &mut Lines<'_>, documents: &mut Collector) -> Result<()> {
     loop {
         let number = lines.number() + 1;
-        let Some(line) = lines.next()? else { return Ok(documents) };
+        let Some(line) = lines.next()? else { return Ok(()) };
         let line = without_mark(line.strip_suffix('\n').unwrap_or(line), number);
         if line.trim().is_empty() {
             continue;
         }
-        let document = parse_record(line).map_err(|fault| {
+        let record = parse_record(line).map_err(|fault| {
             Error::input(lines.place(), fault, "write one object a line, {\"text\": \"…\"} or {\"ids\": [1, 2, …]}")
         })?;
-        if documents.first().is_some_and(|first| first.is_text() != document.is_text()) {
-            return Err(mixed(&lines.place(), document.is_text()));
-        }
-        documents.push(document);
+        let of_ids = || Document::Ids(record.ids.as_deref().unwrap_or_default());
+        documents.push(record.text.as_deref().map_or_else(of_ids, Document::Text), || lines.place())?;
     }
 }
 
-/// The document on one line, or what is wrong with it.
-fn parse_record(line: &str) -> Result<Document, String> {
+/// A line with one of its fields, or what is wrong with it.
+fn parse_record(line: &str) -> Result<Record, String> {
     // serde would take an array for the fields in order.
     if !line.trim_start().starts_with('{') {
         return Err("not a JSON object".to_owned());
@@ -343,9 +472,8 @@ fn parse_record(line: &str) -> Result<Document, String> {
         let fault = message.split(" at line ").next().unwrap_or(&message);
         format!("not an object with `text` or `ids`: {fault} (column {})", e.column())
     })?;
-    match (record.text, record.ids) {
-        (Some(text), None) => Ok(Document { content: Content::Text(text) }),
-        (None, Some(ids)) => Ok(Document { content: Content::Ids(ids) }),
+    match (&record.text, &record.ids) {
+        (Some(_), None) | (None, Some(_)) => Ok(record),
         (Some(_), Some(_)) => Err("has both `text` and `ids`, expected one".to_owned()),
         (None, None) => Err("has neither `text` nor `ids`".to_owned()),
     }

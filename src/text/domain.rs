@@ -1,5 +1,6 @@
 //! A domain: a corpus in three splits, given as files or made by document.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,9 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::archive;
-use super::corpus::{Corpus, Document, DocumentRule};
+use super::corpus::{Collector, Corpus, Document, DocumentRule};
 use super::format::{Format, kind_of, split_endings, stem};
+use super::source::Watch;
 use crate::error::{Error, Result};
+use crate::progress::Watched;
 
 /// A part of a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
@@ -36,11 +39,20 @@ impl Split {
         }
     }
 
+    /// What its files may be called: the hub says "validation".
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Train => &["train"],
+            Self::Valid => &["valid", "validation"],
+            Self::Test => &["test"],
+        }
+    }
+
     /// The split of a document that belongs to a corpus without split files: about 80 % train, 10 % valid, 10 % test.
     ///
     /// It depends on the content alone, so a document keeps its split when others are added, and copies of a document
     /// never stand in two splits.
-    fn of(document: &Document) -> Self {
+    fn of(document: Document<'_>) -> Self {
         let [a, b, c, d, e, f, g, h, ..] = document.digest();
         match u64::from_le_bytes([a, b, c, d, e, f, g, h]) % 10 {
             8 => Self::Valid,
@@ -69,11 +81,14 @@ pub struct Domain {
 
 #[derive(Debug, Clone)]
 enum Parts {
-    Files(ThreeWay<PathBuf>),
+    Files(ThreeWay<SplitFiles>),
     /// The path is an archive that has all three.
     Archive,
-    Divided(ThreeWay<Corpus>),
+    Divided(Box<ThreeWay<Corpus>>),
 }
+
+/// The files that hold a split, in order.
+type SplitFiles = Vec<PathBuf>;
 
 #[derive(Debug, Clone)]
 struct ThreeWay<T> {
@@ -101,6 +116,9 @@ impl Domain {
     /// `.tar.gz` as M2D2 publishes them, which holds such a folder: splits are read when asked for. Reads any other corpus
     /// and divides it by document, deterministically, about 80/10/10.
     ///
+    /// Names of the hub are known too: `validation` for `valid`, splits of several files in order
+    /// (`train-00000-of-00002.parquet`), and all of them in a folder `data`.
+    ///
     /// Of an archive's members only the splits are read, straight from it (`S.txt` or `S.jsonl`, at its top or in one
     /// folder); others are passed over.
     ///
@@ -108,36 +126,45 @@ impl Domain {
     /// [`Error::Input`] where a split file is missing, empty or there twice, where dividing leaves a split empty, where
     /// an archive holds a member whose path is absolute or leads upwards, or a link for a split, and as
     /// [`Corpus::read`].
-    pub fn open(path: &Path, rule: DocumentRule) -> Result<Self> {
+    pub fn open<'m>(path: &Path, rule: impl Into<Watched<'m, DocumentRule>>) -> Result<Self> {
+        let mut rule = rule.into();
+        let request = rule.request;
         let parts = if is_archive(path) {
-            let members = archive::splits(path)?;
+            let members = Watch::over(&mut rule, path, &[path.to_owned()], |watch| archive::splits(path, watch))?;
             match Split::ALL.into_iter().find(|split| !members.iter().any(|member| member.split == *split)) {
                 Some(split) => return Err(missing_in_archive(path, split, &members)),
                 None => Parts::Archive,
             }
         } else if has_split_files(path)? {
             Parts::Files(ThreeWay::make(|split| {
-                let file = split_file(path, split)?.ok_or_else(|| missing(path, split))?;
-                match fs::metadata(&file).map_err(|e| Error::reading(&file, e))?.len() {
-                    0 => Err(Error::file(&file, format!("the {split} split is empty"), "fill it")),
-                    _ => Ok(file),
+                let files = split_files(path, split)?.ok_or_else(|| missing(path, split))?;
+                let mut bytes = 0;
+                for file in &files {
+                    bytes += fs::metadata(file).map_err(|e| Error::reading(file, e))?.len();
+                }
+                match bytes {
+                    0 => Err(Error::file(&files[0], format!("the {split} split is empty"), "fill it")),
+                    _ => Ok(files),
                 }
             })?)
         } else {
-            Parts::Divided(divide(Corpus::read(path, rule)?)?)
+            Parts::Divided(divide(&Corpus::read(path, rule)?)?.into())
         };
-        Ok(Self { name: name_of(path), path: path.to_owned(), rule, parts })
+        Ok(Self { name: name_of(path), path: path.to_owned(), rule: request, parts })
     }
 
     /// One of the splits.
     ///
     /// # Errors
     /// As [`Corpus::read`], where the split is a file.
-    pub fn split(&self, split: Split) -> Result<Corpus> {
+    pub fn split<'m>(&self, split: impl Into<Watched<'m, Split>>) -> Result<Corpus> {
+        let mut split = split.into();
+        let request = split.request;
+        let rule = Watched::by(self.rule, &mut split);
         match &self.parts {
-            Parts::Files(files) => Corpus::read(files.get(split), self.rule),
-            Parts::Archive => from_archive(&self.path, split, self.rule),
-            Parts::Divided(corpora) => Ok(corpora.get(split).clone()),
+            Parts::Files(files) => of_split_files(files.get(request), &self.path, request, rule),
+            Parts::Archive => from_archive(&self.path, request, rule),
+            Parts::Divided(corpora) => Ok(corpora.get(request).clone()),
         }
     }
 }
@@ -147,11 +174,12 @@ impl Domain {
 ///
 /// # Errors
 /// [`Error::Input`] where the folder has split files but not this one, and as [`Domain::open`].
-pub fn open_corpus(path: &Path, preferred: Split, rule: DocumentRule) -> Result<Corpus> {
+pub fn open_corpus<'m>(path: &Path, preferred: Split, rule: impl Into<Watched<'m, DocumentRule>>) -> Result<Corpus> {
     if is_archive(path) {
-        from_archive(path, preferred, rule)
+        from_archive(path, preferred, rule.into())
     } else if has_split_files(path)? {
-        Corpus::read(&split_file(path, preferred)?.ok_or_else(|| missing(path, preferred))?, rule)
+        let files = split_files(path, preferred)?.ok_or_else(|| missing(path, preferred))?;
+        of_split_files(&files, path, preferred, rule.into())
     } else {
         Corpus::read(path, rule)
     }
@@ -159,23 +187,97 @@ pub fn open_corpus(path: &Path, preferred: Split, rule: DocumentRule) -> Result<
 
 fn has_split_files(path: &Path) -> Result<bool> {
     for split in Split::ALL {
-        if split_file(path, split)?.is_some() {
+        if split_files(path, split)?.is_some() {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// The file of a split in a folder, if there is one.
-fn split_file(folder: &Path, split: Split) -> Result<Option<PathBuf>> {
-    let names = split_endings().map(|(ending, _)| format!("{split}{ending}"));
-    let mut found = names.filter(|name| folder.join(name).is_file());
-    match (found.next(), found.next()) {
-        (Some(first), Some(second)) => {
-            let fault = format!("holds {first} and {second}, expected one {split} split");
-            Err(Error::file(folder, fault, "remove or rename one of them"))
+/// A split of `folder`: a corpus of its own where it is one file.
+fn of_split_files(files: &[PathBuf], folder: &Path, split: Split, rule: Watched<'_, DocumentRule>) -> Result<Corpus> {
+    match files {
+        [file] => Corpus::of_files(files, file, None, rule),
+        _ => Corpus::of_files(files, folder, Some(split), rule),
+    }
+}
+
+/// The files of a split in a folder or, as data sets of the hub have it, in `data` below it, if there are any.
+fn split_files(folder: &Path, split: Split) -> Result<Option<SplitFiles>> {
+    for folder in [folder, &folder.join("data")] {
+        let mut found = whole_splits(folder, split);
+        found.extend(shards(folder, split)?);
+        match &found[..] {
+            [] => {}
+            [_] => return Ok(found.pop()),
+            [first, second, ..] => {
+                let [first, second] = [first, second].map(|files| files[0].file_name().unwrap_or_default().display());
+                let fault = format!("holds {first} and {second}, expected one {split} split");
+                return Err(Error::file(folder, fault, "remove or rename one of them"));
+            }
         }
-        (first, _) => Ok(first.map(|name| folder.join(name))),
+    }
+    Ok(None)
+}
+
+/// Splits of one file.
+fn whole_splits(folder: &Path, split: Split) -> Vec<SplitFiles> {
+    let names = split.names().iter().flat_map(|name| split_endings().map(move |(ending, _)| format!("{name}{ending}")));
+    names.map(|name| folder.join(name)).filter(|file| file.is_file()).map(|file| vec![file]).collect()
+}
+
+/// Splits of several files, `{split}-{number}-of-{count}.{ending}`, each whole and in order.
+fn shards(folder: &Path, split: Split) -> Result<Vec<SplitFiles>> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(Vec::new()) };
+    // By what they have in common: the split's name, the count and the ending.
+    let mut sets: BTreeMap<(String, usize, String), Vec<(usize, PathBuf)>> = BTreeMap::new();
+    for entry in entries {
+        let file = entry.map_err(|e| Error::reading(folder, e))?.path();
+        let shard = file.file_name().and_then(|name| Shard::of(name.to_str()?, split));
+        if let Some(Shard { name, number, count, ending }) = shard.filter(|_| file.is_file()) {
+            sets.entry((name, count, ending)).or_default().push((number, file));
+        }
+    }
+    let whole = |((name, count, ending), mut files): ((String, usize, String), Vec<(usize, PathBuf)>)| {
+        files.sort();
+        match (0..count).find(|&number| files.get(number).is_none_or(|(found, _)| *found != number)) {
+            None if files.len() == count => Ok(files.into_iter().map(|(_, file)| file).collect()),
+            number => {
+                let number = number.unwrap_or(count);
+                let fault = format!(
+                    "holds {} of the {count} files {name}-…-of-{count:05}{ending}: number {number:05} is missing or there \
+                     twice",
+                    files.len()
+                );
+                Err(Error::file(folder, fault, "download the data set again"))
+            }
+        }
+    };
+    sets.into_iter().map(whole).collect()
+}
+
+/// The name of a file that is a part of a split, taken apart.
+struct Shard {
+    name: String,
+    number: usize,
+    count: usize,
+    ending: String,
+}
+
+impl Shard {
+    /// `train-00000-of-00002.parquet`.
+    fn of(file: &str, split: Split) -> Option<Self> {
+        let (ending, rest) = split_endings().find_map(|(ending, _)| {
+            let rest = file.strip_suffix(&ending)?;
+            Some((ending, rest))
+        })?;
+        let (name, rest) = rest.split_once('-')?;
+        let (number, count) = rest.split_once("-of-")?;
+        let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !split.names().contains(&name) || !is_number(number) || !is_number(count) {
+            return None;
+        }
+        Some(Self { name: name.to_owned(), number: number.parse().ok()?, count: count.parse().ok()?, ending })
     }
 }
 
@@ -191,10 +293,15 @@ fn is_archive(path: &Path) -> bool {
     path.is_file() && kind_of(path).is_some_and(|kind| kind.format == Format::Archive)
 }
 
-fn from_archive(path: &Path, split: Split, rule: DocumentRule) -> Result<Corpus> {
-    match archive::read(path, split, rule)? {
-        Some(documents) => Corpus::new(path, Some(split), documents),
-        None => Err(missing_in_archive(path, split, &archive::splits(path)?)),
+fn from_archive(path: &Path, split: Split, mut rule: Watched<'_, DocumentRule>) -> Result<Corpus> {
+    let mut documents = Collector::new();
+    let request = rule.request;
+    let members = Watch::over(&mut rule, path, &[path.to_owned()], |watch| {
+        archive::read(path, split, request, watch, &mut documents)
+    })?;
+    match members.iter().any(|member| member.split == split) {
+        true => documents.finish(path, Some(split)),
+        false => Err(missing_in_archive(path, split, &members)),
     }
 }
 
@@ -210,17 +317,18 @@ fn missing_in_archive(path: &Path, split: Split, members: &[archive::Member]) ->
     )
 }
 
-fn divide(corpus: Corpus) -> Result<ThreeWay<Corpus>> {
-    let total = corpus.documents.len();
-    let [mut train, mut valid, mut test] = [const { Vec::new() }; 3];
-    for document in corpus.documents {
-        match Split::of(&document) {
-            Split::Train => train.push(document),
-            Split::Valid => valid.push(document),
-            Split::Test => test.push(document),
-        }
+fn divide(corpus: &Corpus) -> Result<ThreeWay<Corpus>> {
+    let [mut train, mut valid, mut test] = Split::ALL.map(|_| Collector::new());
+    for document in corpus.documents.iter() {
+        let part = match Split::of(document) {
+            Split::Train => &mut train,
+            Split::Valid => &mut valid,
+            Split::Test => &mut test,
+        };
+        part.push(document, || corpus.to_string())?;
     }
-    if [&train, &valid, &test].iter().any(|part| part.is_empty()) {
+    if [&train, &valid, &test].iter().any(|part| part.len() == 0) {
+        let total = corpus.documents.len();
         let [train, valid, test] = [train.len(), valid.len(), test.len()];
         return Err(Error::file(
             &corpus.path,
@@ -229,7 +337,7 @@ fn divide(corpus: Corpus) -> Result<ThreeWay<Corpus>> {
              train.txt, valid.txt and test.txt",
         ));
     }
-    let part = |split, documents| Corpus::new(&corpus.path, Some(split), documents);
+    let part = |split, documents: Collector| documents.finish(&corpus.path, Some(split));
     Ok(ThreeWay {
         train: part(Split::Train, train)?,
         valid: part(Split::Valid, valid)?,

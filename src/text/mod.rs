@@ -7,12 +7,13 @@ pub mod domain;
 mod format;
 mod guard;
 pub mod overlap;
+mod pieces;
 mod source;
 pub mod stream;
 mod thrift;
 pub mod tokenizer;
 
-pub use corpus::{Content, Corpus, Document, DocumentRule};
+pub use corpus::{Corpus, Document, DocumentRule, Documents};
 pub use domain::{Domain, Split, open_corpus};
 pub use overlap::Overlap;
 pub use stream::{Bos, Join, Newlines, StreamOptions, TokenStream};

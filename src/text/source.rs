@@ -1,20 +1,71 @@
 //! The bytes of a corpus file, decompressed as they are read, line by line: nothing is held but the line.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::format::Compression;
 use crate::error::{Error, Result};
+use crate::progress::{MaybeLong, Monitor};
 
 /// The longest line, document or compressed `.parquet` that is read, in bytes. Memory stays bounded by it whatever a
 /// file decompresses to, documents themselves apart.
 pub(super) const LONGEST: u64 = 1 << 30;
 
+/// Tells a monitor how much of some files is read, and ends the reading where the user wants to stop.
+pub(super) struct Watch<'m> {
+    reading: RefCell<MaybeLong<'m>>,
+    interrupted: RefCell<Option<Error>>,
+}
+
+impl<'m> Watch<'m> {
+    /// Lets `read` read `files`, which messages call `name`.
+    pub(super) fn over<T>(
+        monitor: &'m mut dyn Monitor,
+        name: &Path,
+        files: &[PathBuf],
+        read: impl FnOnce(&Self) -> Result<T>,
+    ) -> Result<T> {
+        let bytes = files.iter().filter_map(|file| Some(file.metadata().ok()?.len())).sum();
+        let reading = MaybeLong::new(monitor, format!("reading {}", name.display()), bytes);
+        let watch = Self { reading: reading.into(), interrupted: None.into() };
+        let done = read(&watch);
+        match watch.interrupted.take() {
+            // What the reader made of it is no news.
+            Some(interrupted) => Err(interrupted),
+            None => done,
+        }
+    }
+
+    /// So many more bytes of a file are read.
+    pub(super) fn advance(&self, bytes: u64) -> io::Result<()> {
+        self.reading.borrow_mut().advance(bytes).map_err(|interrupted| {
+            *self.interrupted.borrow_mut() = Some(interrupted);
+            io::Error::other("interrupted")
+        })
+    }
+}
+
+/// A file that is watched.
+struct WatchedFile<'a, 'm> {
+    file: File,
+    watch: &'a Watch<'m>,
+}
+
+impl Read for WatchedFile<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.file.read(buffer)?;
+        self.watch.advance(bytes as u64)?;
+        Ok(bytes)
+    }
+}
+
 /// Opens a file for reading what it holds under its compression.
-pub(super) fn open(path: &Path, compression: Compression) -> Result<Box<dyn BufRead>> {
+pub(super) fn open<'a>(path: &Path, compression: Compression, watch: &'a Watch<'_>) -> Result<Box<dyn BufRead + 'a>> {
     const BUFFER: usize = 1 << 16;
-    let file = BufReader::with_capacity(BUFFER, File::open(path).map_err(|e| Error::reading(path, e))?);
+    let file = File::open(path).map_err(|e| Error::reading(path, e))?;
+    let file = BufReader::with_capacity(BUFFER, WatchedFile { file, watch });
     Ok(match compression {
         Compression::None => Box::new(file),
         // Members after the first are part of the text, as for gzip itself; anything else after one is an error.
@@ -55,8 +106,8 @@ pub(super) struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// The lines of a file.
-    pub(super) fn of_file(path: &'a Path, compression: Compression) -> Result<Self> {
-        let reader = open(path, compression)?;
+    pub(super) fn of_file(path: &'a Path, compression: Compression, watch: &'a Watch<'_>) -> Result<Self> {
+        let reader = open(path, compression, watch)?;
         Ok(Self::new(reader, path.display().to_string(), Box::new(move |e| fault(path, compression, e))))
     }
 
@@ -87,6 +138,11 @@ impl<'a> Lines<'a> {
                 "save it as UTF-8, for example with `iconv -f latin1 -t utf-8`",
             )),
         }
+    }
+
+    /// What messages call it all.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Number of the line that was read last, from 1.

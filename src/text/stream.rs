@@ -4,9 +4,17 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::corpus::{Content, Corpus};
+use super::corpus::{Corpus, Document};
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
+use crate::progress::{MaybeLong, Watched};
+use crate::spool::{Spool, SpoolWriter};
+
+/// Bytes of text tokenised as a whole; a longer text is tokenised in pieces of this length. Each thread holds one, which
+/// takes some 100 bytes for each byte of it.
+const PIECE: usize = 1 << 16;
+/// Bytes of short documents tokenised together.
+const BATCH: usize = 1 << 22;
 
 /// What stands between documents when they become one stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -96,13 +104,13 @@ pub struct StreamOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenStream {
     /// Token ids, `[n]`.
-    pub ids: Vec<u32>,
+    pub ids: Spool<u32>,
     /// Index in the corpus of the document each token belongs to, `[n]`. What stands between documents belongs to the
     /// one before, a begin-of-text token to the one it begins.
-    pub document: Vec<u32>,
+    pub document: Spool<u32>,
     /// Byte offset of each token in its document, after [`Newlines`] had its way, `[n]`; what stands between documents
     /// begins at the length of the one before. All 0 for a corpus of token ids.
-    pub byte: Vec<u64>,
+    pub byte: Spool<u32>,
     /// UTF-8 bytes of the texts, what stands between them included where it is text. 0 (unknown) for token ids.
     pub bytes: u64,
     /// Words of the documents as lm-evaluation-harness counts them, `len(re.split(r"\s+", document))` in Python: runs of
@@ -136,116 +144,205 @@ impl TokenStream {
     /// # Errors
     /// [`Error::Input`] where the corpus is text and there is no tokenizer, where `eot` or `bos` is needed and missing,
     /// where the options do not apply to token ids, where an id does not fit `vocabulary`, and where fewer than two
-    /// tokens come out.
-    pub fn build(
+    /// tokens come out; no room for a long stream on the disk; an interruption.
+    pub fn build<'a>(
         corpus: &Corpus,
         tokenizer: Option<&Tokenizer>,
         eot: Option<u32>,
         bos: Option<u32>,
         vocabulary: usize,
-        options: &StreamOptions,
+        options: impl Into<Watched<'a, &'a StreamOptions>>,
     ) -> Result<Self> {
-        let mut stream = Self {
-            ids: Vec::new(),
-            document: Vec::new(),
-            byte: Vec::new(),
+        let mut watched = options.into();
+        let options = watched.request;
+        let of_texts = corpus.documents.are_texts();
+        let own_bos = tokenizer.filter(|_| of_texts).and_then(Tokenizer::bos_added);
+        let bos = options.bos.token(own_bos, bos)?;
+        let progress = MaybeLong::new(&mut watched, format!("tokenising {corpus}"), corpus.documents.bytes());
+        let builder = Builder {
+            ids: SpoolWriter::default(),
+            document: SpoolWriter::default(),
+            byte: SpoolWriter::default(),
             bytes: 0,
             words: 0,
+            bos,
+            every_document_begins: options.join == Join::Apart,
+            previous: None,
+            corpus,
+            tokenizer,
+            vocabulary,
+            progress,
+        };
+        builder.build(eot, options)
+    }
+}
+
+/// A stream that is being made.
+struct Builder<'a> {
+    ids: SpoolWriter<u32>,
+    document: SpoolWriter<u32>,
+    byte: SpoolWriter<u32>,
+    bytes: u64,
+    words: u64,
+    /// What the stream begins with or, where they stand apart, every document.
+    bos: Option<u32>,
+    every_document_begins: bool,
+    /// The document of the token before.
+    previous: Option<u32>,
+    corpus: &'a Corpus,
+    tokenizer: Option<&'a Tokenizer>,
+    vocabulary: usize,
+    progress: MaybeLong<'a>,
+}
+
+impl<'a> Builder<'a> {
+    fn build(mut self, eot: Option<u32>, options: &StreamOptions) -> Result<TokenStream> {
+        let corpus = self.corpus;
+        match (corpus.documents.are_texts(), options.join.text()) {
+            (false, _) => self.take_ids(eot, options)?,
+            (true, None) => self.take_one_by_one(eot, options)?,
+            (true, Some(between)) => self.take_joined(between, options.newlines)?,
+        }
+        if self.ids.len() < 2 {
+            let fault = format!("gives {} token(s), expected at least two", self.ids.len());
+            return Err(Error::input(corpus, fault, "use a longer text"));
+        }
+        Ok(TokenStream {
+            ids: self.ids.finish()?,
+            document: self.document.finish()?,
+            byte: self.byte.finish()?,
+            bytes: self.bytes,
+            words: self.words,
             documents: corpus.documents.len(),
             corpus_hash: corpus.hash.clone(),
-        };
-        let of_ids = corpus.documents.iter().any(|document| document.text().is_none());
-        let own_bos = match of_ids {
-            true => None,
-            false => tokenizer.and_then(Tokenizer::bos_added),
-        };
-        let bos = options.bos.token(own_bos, bos)?;
-        if of_ids {
-            stream.extend_with_ids(corpus, eot, options)?;
-        } else {
-            let tokenizer = tokenizer.ok_or_else(|| no_tokenizer(corpus))?;
-            let texts = corpus.texts()?.into_iter().map(|text| scored_text(text, options.newlines));
-            // A document of white space alone may have nothing left.
-            let texts: Vec<(u32, Cow<str>)> = (0..).zip(texts).filter(|(_, text)| !text.is_empty()).collect();
-            stream.words = texts.iter().map(|(_, text)| words(text)).sum();
-            match options.join.text() {
-                None => stream.extend_one_by_one(&texts, tokenizer, eot, options.join)?,
-                Some(between) => stream.extend_joined(&texts, tokenizer, between)?,
-            }
-        }
-        if let Some(bos) = bos {
-            stream.begin_with(bos, options.join);
-        }
-        stream.check(corpus, tokenizer, vocabulary)?;
-        Ok(stream)
+        })
     }
 
-    fn push(&mut self, id: u32, document: u32, byte: u64) {
-        self.ids.push(id);
-        self.document.push(document);
-        self.byte.push(byte);
-    }
-
-    /// Puts `bos` before the first token or, of documents that stand apart, before the first of each.
-    fn begin_with(&mut self, bos: u32, join: Join) {
-        let [ids, document] = [&mut self.ids, &mut self.document].map(std::mem::take);
-        let byte = std::mem::take(&mut self.byte);
-        let mut previous = None;
-        for ((id, of), byte) in ids.into_iter().zip(document).zip(byte) {
-            let begins = previous.is_none_or(|previous| join == Join::Apart && previous != of);
-            if begins && id != bos {
-                self.push(bos, of, 0);
-            }
-            self.push(id, of, byte);
-            previous = Some(of);
+    fn push(&mut self, id: u32, document: u32, byte: u64) -> Result<()> {
+        let begins = self.previous.is_none_or(|previous| self.every_document_begins && previous != document);
+        self.previous = Some(document);
+        if let Some(bos) = self.bos.filter(|&bos| begins && bos != id) {
+            self.push_as_it_is(bos, document, 0)?;
         }
+        self.push_as_it_is(id, document, byte)
     }
 
-    fn extend_one_by_one(
-        &mut self,
-        texts: &[(u32, Cow<str>)],
-        tokenizer: &Tokenizer,
-        eot: Option<u32>,
-        join: Join,
-    ) -> Result<()> {
-        let parts: Vec<&str> = texts.iter().map(|(_, text)| text.as_ref()).collect();
+    fn push_as_it_is(&mut self, id: u32, document: u32, byte: u64) -> Result<()> {
+        if id as usize >= self.vocabulary {
+            return Err(self.unknown(id));
+        }
+        let byte = u32::try_from(byte).map_err(|_| {
+            Error::input(self.corpus, "holds a document of more than 4 GiB", "divide it into documents")
+        })?;
+        self.ids.push(id)?;
+        self.document.push(document)?;
+        self.byte.push(byte)
+    }
+
+    fn unknown(&self, id: u32) -> Error {
+        let vocabulary = self.vocabulary;
+        let token = self.tokenizer.map(|tokenizer| tokenizer.token_text(id)).filter(|token| !token.is_empty());
+        let token = token.map(|token| format!(" ({token:?})")).unwrap_or_default();
+        Error::input(
+            self.corpus,
+            format!(
+                "token {id}{token} does not fit the model's vocabulary of {vocabulary}: tokenizer of another model?"
+            ),
+            "use the tokenizer.json, or the ids, that belong to this model",
+        )
+    }
+
+    /// Takes tokens; `place` gives the document of the byte one begins at, and where in the document that is.
+    fn take(&mut self, ids: &[u32], starts: &[u64], mut place: impl FnMut(u64) -> (u32, u64)) -> Result<()> {
+        ids.iter().zip(starts).try_for_each(|(&id, &start)| {
+            let (document, byte) = place(start);
+            self.push(id, document, byte)
+        })
+    }
+
+    /// Takes the tokens of a text however long.
+    fn take_long(&mut self, text: &str, tokenizer: &Tokenizer, mut place: impl FnMut(u64) -> (u32, u64)) -> Result<()> {
+        let mut done = 0;
+        tokenizer.encode_in_pieces(text, PIECE, |ids, starts| {
+            self.take(ids, starts, &mut place)?;
+            let more = starts.last().map_or(0, |&start| start.saturating_sub(done));
+            done += more;
+            self.progress.advance(more)
+        })
+    }
+
+    fn tokenizer(&self) -> Result<&'a Tokenizer> {
+        self.tokenizer.ok_or_else(|| no_tokenizer(self.corpus))
+    }
+
+    fn take_one_by_one(&mut self, eot: Option<u32>, options: &StreamOptions) -> Result<()> {
+        let tokenizer = self.tokenizer()?;
+        let between = (options.join == Join::Eot).then_some(eot);
         let mut end_of_previous = None;
-        for ((document, text), encoded) in texts.iter().zip(tokenizer.encode(&parts)?) {
-            if let Some((document, byte)) = end_of_previous.filter(|_| join == Join::Eot) {
-                self.push(eot.ok_or_else(no_eot)?, document, byte);
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        let mut texts = scored_texts(self.corpus, options.newlines)?.peekable();
+        while let Some((document, text)) = texts.next() {
+            self.words += words(&text);
+            bytes += text.len();
+            batch.push((document, text));
+            if bytes < BATCH && texts.peek().is_some() {
+                continue;
             }
-            for (id, start) in encoded.ids.into_iter().zip(encoded.starts) {
-                self.push(id, *document, start);
+            let is_short = |text: &str| text.len() <= PIECE;
+            let short: Vec<&str> = batch.iter().map(|(_, text)| &**text).filter(|text| is_short(text)).collect();
+            let mut encoded = tokenizer.encode(&short)?.into_iter();
+            for (document, text) in &batch {
+                if let (Some(eot), Some((document, byte))) = (between, end_of_previous) {
+                    self.push(eot.ok_or_else(no_eot)?, document, byte)?;
+                }
+                match is_short(text).then(|| encoded.next()).flatten() {
+                    Some(encoded) => self.take(&encoded.ids, &encoded.starts, |start| (*document, start))?,
+                    None => self.take_long(text, tokenizer, |start| (*document, start))?,
+                }
+                end_of_previous = Some((*document, text.len() as u64));
+                self.bytes += text.len() as u64;
             }
-            end_of_previous = Some((*document, text.len() as u64));
-            self.bytes += text.len() as u64;
+            self.progress.advance(short.iter().map(|text| text.len() as u64).sum())?;
+            batch.clear();
+            bytes = 0;
         }
         Ok(())
     }
 
-    fn extend_joined(&mut self, texts: &[(u32, Cow<str>)], tokenizer: &Tokenizer, between: &str) -> Result<()> {
-        let mut joined = String::new();
-        let mut firsts = Vec::with_capacity(texts.len()); // where each document begins in `joined`
-        for (document, text) in texts {
+    fn take_joined(&mut self, between: &str, newlines: Newlines) -> Result<()> {
+        let tokenizer = self.tokenizer()?;
+        let mut joined = SpoolWriter::default();
+        // Where each document begins in `joined`, and which it is.
+        let (mut firsts, mut documents) = (SpoolWriter::default(), SpoolWriter::default());
+        for (document, text) in scored_texts(self.corpus, newlines)? {
+            self.words += words(&text);
             if !firsts.is_empty() {
-                joined.push_str(between);
+                joined.extend_from_slice(between.as_bytes())?;
             }
-            firsts.push((joined.len() as u64, *document));
-            joined.push_str(text);
+            firsts.push(joined.len() as u64)?;
+            documents.push(document)?;
+            joined.extend_from_slice(text.as_bytes())?;
+            self.progress.advance(0)?;
         }
+        let (joined, firsts, documents) = (joined.finish()?, firsts.finish()?, documents.finish()?);
         self.bytes = joined.len() as u64;
-        for encoded in tokenizer.encode(&[&joined])? {
-            for (id, start) in encoded.ids.into_iter().zip(encoded.starts) {
-                // The last document that begins at or before the token; the first begins at 0.
-                let after = firsts.partition_point(|&(first, _)| first <= start);
-                let (first, document) = firsts.get(after.saturating_sub(1)).copied().unwrap_or_default();
-                self.push(id, document, start - first);
+        let joined = str::from_utf8(&joined).expect("whole texts were put there and nothing else");
+        let mut index = 0;
+        self.take_long(joined, tokenizer, |start| {
+            // The last document that begins at or before the token; the first begins at 0.
+            while firsts.get(index + 1).is_some_and(|&first| first <= start) {
+                index += 1;
             }
-        }
-        Ok(())
+            while firsts[index] > start {
+                index -= 1;
+            }
+            (documents[index], start - firsts[index])
+        })
     }
 
-    fn extend_with_ids(&mut self, corpus: &Corpus, eot: Option<u32>, options: &StreamOptions) -> Result<()> {
+    fn take_ids(&mut self, eot: Option<u32>, options: &StreamOptions) -> Result<()> {
+        let corpus = self.corpus;
         let cure = "leave the option out, or give a corpus of texts";
         if options.newlines == Newlines::Strip {
             return Err(Error::input(
@@ -257,36 +354,16 @@ impl TokenStream {
         if matches!(options.join, Join::Newline | Join::BlankLine) {
             return Err(Error::input(corpus, "holds token ids, which only --join eot and --join none can join", cure));
         }
-        for (index, document) in (0..).zip(&corpus.documents) {
+        for (index, document) in (0..).zip(corpus.documents.iter()) {
             if index > 0 && options.join == Join::Eot {
-                self.push(eot.ok_or_else(no_eot)?, index - 1, 0);
+                self.push(eot.ok_or_else(no_eot)?, index - 1, 0)?;
             }
-            if let Content::Ids(ids) = &document.content {
-                ids.iter().for_each(|&id| self.push(id, index, 0));
+            if let Document::Ids(ids) = document {
+                ids.iter().try_for_each(|&id| self.push(id, index, 0))?;
+                self.progress.advance(size_of_val(ids) as u64)?;
             }
         }
         Ok(())
-    }
-
-    fn check(&self, corpus: &Corpus, tokenizer: Option<&Tokenizer>, vocabulary: usize) -> Result<()> {
-        if let Some(&id) = self.ids.iter().find(|&&id| id as usize >= vocabulary) {
-            let token = tokenizer.map(|tokenizer| tokenizer.token_text(id)).filter(|token| !token.is_empty());
-            let token = token.map(|token| format!(" ({token:?})")).unwrap_or_default();
-            return Err(Error::input(
-                corpus,
-                format!(
-                    "token {id}{token} does not fit the model's vocabulary of {vocabulary}: tokenizer of another model?"
-                ),
-                "use the tokenizer.json, or the ids, that belong to this model",
-            ));
-        }
-        match self.ids.len() {
-            0 | 1 => {
-                let fault = format!("gives {} token(s), expected at least two", self.ids.len());
-                Err(Error::input(corpus, fault, "use a longer text"))
-            }
-            _ => Ok(()),
-        }
     }
 }
 
@@ -310,6 +387,12 @@ fn no_eot() -> Error {
 /// four information separators.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
+/// Documents as they are scored, with their index. One of white space alone may have nothing left, and is left out.
+fn scored_texts(corpus: &Corpus, newlines: Newlines) -> Result<impl Iterator<Item = (u32, Cow<'_, str>)>> {
+    let texts = (0..).zip(corpus.texts()?.map(move |text| scored_text(text, newlines)));
+    Ok(texts.filter(|(_, text)| !text.is_empty()))
 }
 
 fn scored_text(text: &str, newlines: Newlines) -> Cow<'_, str> {

@@ -1,29 +1,146 @@
 //! A look through parquet's own headers before its library reads them: what takes no bytes may repeat there a thousand
 //! million times, which the library goes through one by one.
 //!
-//! The format is Thrift's compact protocol; only its shape is looked at.
+//! The format is Thrift's compact protocol. The library takes a field that it knows for what it should be, whatever the
+//! file says it is; so those must be what they should be, or the two would read different headers.
 
 use std::io::{self, Read};
 
 /// How deep structures may stand in each other; a footer needs seven.
 const DEEPEST: u32 = 24;
 
-/// Goes through one structure and returns the number in its field 3, if it has one: in a page header, the bytes of the page.
+/// What a value is.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    Bool,
+    Byte,
+    /// Whole numbers are written alike, whatever their size.
+    Number(u8),
+    Double,
+    Binary,
+    List(&'static Shape),
+    /// A structure's fields from 1 on; those beyond are unknown, and passed over as what they say they are.
+    Fields(&'static [Shape]),
+    /// As it says it is: what the library does not know.
+    Unknown,
+}
+
+use Shape::{Binary, Bool, Byte, Double, Fields, List, Number, Unknown};
+
+const I16: Shape = Number(4);
+const I32: Shape = Number(5);
+const I64: Shape = Number(6);
+const EMPTY: Shape = Fields(&[]);
+
+const STATISTICS: Shape = Fields(&[Binary, Binary, I64, I64, Binary, Binary, Bool, Bool]);
+
+/// The header of a page, `PageHeader` in parquet.thrift.
+pub(super) const PAGE: Shape = Fields(&[
+    I32,
+    I32,
+    I32,
+    I32,
+    Fields(&[I32, I32, I32, I32, STATISTICS]),
+    EMPTY,
+    Fields(&[I32, I32, Bool]),
+    Fields(&[I32, I32, I32, I32, I32, I32, Bool, STATISTICS]),
+]);
+
+const PAIR: Shape = Fields(&[Binary, Binary]);
+const UNIT: Shape = Fields(&[EMPTY, EMPTY, EMPTY]);
+const TIME: Shape = Fields(&[Bool, UNIT]);
+const LOGICAL_TYPE: Shape = Fields(&[
+    EMPTY,
+    EMPTY,
+    EMPTY,
+    EMPTY,
+    Fields(&[I32, I32]),
+    EMPTY,
+    TIME,
+    TIME,
+    EMPTY,
+    Fields(&[Byte, Bool]),
+    EMPTY,
+    EMPTY,
+    EMPTY,
+    EMPTY,
+    EMPTY,
+    Fields(&[Byte]),
+    Fields(&[Binary]),
+    Fields(&[Binary, I32]),
+]);
+const BOX: Shape = Fields(&[Double, Double, Double, Double, Double, Double, Double, Double]);
+const COLUMN: Shape = Fields(&[
+    I32,
+    List(&I32),
+    List(&Binary),
+    I32,
+    I64,
+    I64,
+    I64,
+    List(&PAIR),
+    I64,
+    I64,
+    I64,
+    STATISTICS,
+    List(&Fields(&[I32, I32, I32])),
+    I64,
+    I32,
+    Fields(&[I64, List(&I64), List(&I64)]),
+    Fields(&[BOX, List(&I32)]),
+]);
+const CHUNK: Shape = Fields(&[Binary, I64, COLUMN, I64, I32, I64, I32, Unknown, Binary]);
+
+/// The footer of a file, `FileMetaData` in parquet.thrift.
+pub(super) const FOOTER: Shape = Fields(&[
+    I32,
+    List(&Fields(&[I32, I32, I32, Binary, I32, I32, I32, I32, I32, LOGICAL_TYPE])),
+    I64,
+    List(&Fields(&[List(&CHUNK), I64, I64, List(&Fields(&[I32, Bool, Bool])), I64, I64, I16])),
+    List(&PAIR),
+    Binary,
+    List(&Fields(&[EMPTY, EMPTY])),
+    Unknown,
+    Binary,
+]);
+
+/// Goes through one structure of this shape and returns the number in its field 3, if it has one: in a page header, the
+/// bytes of the page.
 ///
 /// Takes time in proportion to the bytes read: every element of a list must take at least one.
-pub(super) fn look_through(input: &mut impl Read) -> io::Result<Option<i64>> {
-    Look { input }.structure(0)
+pub(super) fn look_through(input: &mut impl Read, shape: Shape) -> io::Result<Option<i64>> {
+    Look { input }.structure(shape, 0)
 }
 
 struct Look<'a, R> {
     input: &'a mut R,
 }
 
+impl Shape {
+    /// Whether a value that says it is of this type may be of this shape.
+    fn is(self, kind: u8) -> bool {
+        match self {
+            Bool => matches!(kind, 1 | 2),
+            Byte => kind == 3,
+            Number(of) => kind == of,
+            Double => kind == 7,
+            Binary => kind == 8,
+            List(_) => kind == 9,
+            Fields(_) => kind == 12,
+            Unknown => true,
+        }
+    }
+}
+
 impl<R: Read> Look<'_, R> {
-    fn structure(&mut self, depth: u32) -> io::Result<Option<i64>> {
+    fn structure(&mut self, shape: Shape, depth: u32) -> io::Result<Option<i64>> {
         if depth > DEEPEST {
             return Err(odd("structures nested too deep"));
         }
+        let fields = match shape {
+            Fields(fields) => fields,
+            _ => &[],
+        };
         let mut id = 0_i64;
         let mut third = None;
         loop {
@@ -33,15 +150,22 @@ impl<R: Read> Look<'_, R> {
             }
             id = match head >> 4 {
                 0 => self.number()?,
-                step => id.saturating_add(i64::from(step)),
+                step => id + i64::from(step),
             };
-            let value = self.value(head & 15, depth)?;
+            // The library holds them in 16 bits.
+            let Some(field) = usize::try_from(id).ok().filter(|id| (1..=0x7fff).contains(id)) else {
+                return Err(odd("a field of a number that no field has"));
+            };
+            let value = self.value(head & 15, fields.get(field - 1).copied().unwrap_or(Unknown), depth)?;
             third = if id == 3 { value } else { third };
         }
     }
 
     /// Goes through a value of this type and returns it if it is a whole number.
-    fn value(&mut self, kind: u8, depth: u32) -> io::Result<Option<i64>> {
+    fn value(&mut self, kind: u8, shape: Shape, depth: u32) -> io::Result<Option<i64>> {
+        if !shape.is(kind) {
+            return Err(odd("a field of another type than it should have"));
+        }
         match kind {
             1 | 2 => {} // true and false, in the type
             3 => self.skip(1)?,
@@ -58,11 +182,12 @@ impl<R: Read> Look<'_, R> {
                 if matches!(kind, 0..=2) && count > 0 {
                     return Err(odd("a list of what takes no space"));
                 }
+                let element = if let List(element) = shape { *element } else { Unknown };
                 for _ in 0..count {
-                    self.value(kind, depth + 1)?;
+                    self.value(kind, element, depth + 1)?;
                 }
             }
-            12 => drop(self.structure(depth + 1)?),
+            12 => drop(self.structure(shape, depth + 1)?),
             _ => return Err(odd("a type that no header has")),
         }
         Ok(None)

@@ -27,7 +27,7 @@ pub struct Tokenizer {
 }
 
 /// A text as tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encoded {
     /// Token ids, `[tokens]`.
     pub ids: Vec<u32>,
@@ -160,23 +160,30 @@ impl Tokenizer {
         self.vocabulary_size
     }
 
+    /// The file it was read from, for messages.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Tokenises each text by itself, all of them in parallel. Special tokens written out in a text
     /// (`<|endoftext|>`) are read as such.
     ///
     /// # Errors
     /// [`Error::Input`] where the tokenizer has no token for something in a text.
-    pub fn encode(&self, texts: &[&str]) -> Result<Vec<Encoded>> {
-        let encode = |text: &&str| {
-            let encoding = self.inner.encode(*text, false).map_err(|e| {
-                let fault = format!("cannot tokenise this text: {e}");
-                Error::file(&self.path, fault, "use a tokenizer with an unknown token or with byte fallback")
-            })?;
-            Ok(Encoded {
-                ids: encoding.get_ids().to_vec(),
-                starts: encoding.get_offsets().iter().map(|&(start, _)| start as u64).collect(),
-            })
-        };
-        texts.par_iter().map(encode).collect()
+    pub fn encode<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<Encoded>> {
+        texts.par_iter().map(|text| self.encode_one(text.as_ref())).collect()
+    }
+
+    /// Tokenises a text as a whole, which takes some 400 bytes for each token of it.
+    pub(super) fn encode_one(&self, text: &str) -> Result<Encoded> {
+        let encoding = self.inner.encode(text, false).map_err(|e| {
+            let fault = format!("cannot tokenise this text: {e}");
+            Error::file(&self.path, fault, "use a tokenizer with an unknown token or with byte fallback")
+        })?;
+        Ok(Encoded {
+            ids: encoding.get_ids().to_vec(),
+            starts: encoding.get_offsets().iter().map(|&(start, _)| start as u64).collect(),
+        })
     }
 
     /// A token as it is printed in the middle of a text: "Ġthe" and "▁the" are " the", "Ċ" and "<0x0A>" a line break.

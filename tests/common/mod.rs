@@ -35,6 +35,7 @@ pub fn id_stream(documents: &[usize]) -> TokenStream {
             document.push(index as u32);
         }
     }
-    let byte = vec![0; ids.len()];
+    let byte = vec![0; ids.len()].into();
+    let (ids, document) = (ids.into(), document.into());
     TokenStream { ids, document, byte, bytes: 0, words: 0, documents: documents.len(), corpus_hash: "test".into() }
 }

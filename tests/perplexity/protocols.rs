@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use odyssey::error::Error;
 use odyssey::model::ModelConfig;
-use odyssey::text::{Content, Document, Join, TokenStream};
+use odyssey::spool::Spool;
+use odyssey::text::{Document, Join, TokenStream};
 
 use super::*;
 
@@ -179,7 +180,8 @@ fn a_document_scores_the_same_alone_as_among_others() {
         let all = id_stream(&[1, 40, 16, 3, 17, 1]);
         let together = score(&all);
         for (start, ids) in documents(&all) {
-            let alone = TokenStream { document: vec![0; ids.len()], byte: vec![0; ids.len()], ids, ..all.clone() };
+            let zeros = Spool::from(vec![0; ids.len()]);
+            let alone = TokenStream { document: zeros.clone(), byte: zeros, ids: ids.into(), ..all.clone() };
             for (token, alone) in score(&alone).into_iter().enumerate() {
                 let among = together[start + token];
                 assert!((alone - among).abs() < 1e-5, "{name}, token {token} from {start}: {alone} and {among}");
@@ -228,8 +230,7 @@ fn the_prefix_is_begin_of_text_or_else_end_of_text_and_needs_to_be_there() {
 
 #[test]
 fn documents_that_are_read_by_themselves_have_nothing_between_them_and_all_begin_alike() {
-    let document = |ids: &[u32]| Document { content: Content::Ids(ids.to_vec()) };
-    let documents = vec![document(&[5]), document(&[9]), document(&[8, 6, 7])];
+    let documents = [[5].as_slice(), &[9], &[8, 6, 7]].map(Document::Ids);
     let corpus = Corpus::new(Path::new("books.jsonl"), None, documents).unwrap();
     let recipe = |name, bos| {
         let options = StreamOptions { bos, ..StreamOptions::default() };
@@ -237,7 +238,7 @@ fn documents_that_are_read_by_themselves_have_nothing_between_them_and_all_begin
     };
     let stream = |recipe: ProtocolResult| {
         let stream = TokenStream::build(&corpus, None, Some(9), Some(8), 10, &recipe.stream()).unwrap();
-        (stream.ids, stream.document)
+        (stream.ids.to_vec(), stream.document.to_vec())
     };
     for name in [ProtocolName::Rolling, ProtocolName::Doc] {
         assert_eq!(recipe(name, Bos::Never).join, Join::Apart);

@@ -1,5 +1,6 @@
 //! Corpora and domains.
 
+use super::formats::gzip;
 use super::*;
 
 #[test]
@@ -224,6 +225,39 @@ fn a_missing_empty_or_doubled_split_is_named() {
     fs::rename(path.join("train.jsonl"), path.join("train.txt.gz")).unwrap();
     assert_input_error(open(), &["train.txt and train.txt.gz", "remove or rename"]);
     assert_input_error(Domain::open(&folder.path().join("gone"), DocumentRule::BlankLine), &["gone", "no such"]);
+}
+
+#[test]
+fn split_files_of_the_hub_are_known_by_their_names_in_order_and_in_a_data_folder() {
+    let folder = folder();
+    for inside in ["", "data"] {
+        let path = folder.path().join(format!("set{inside}"));
+        let place = |name: &str| path.join(inside).join(name);
+        // Written out of order: the number counts.
+        write(place("train-00010-of-00011.jsonl"), "{\"text\": \"k\"}");
+        for number in (0..10).rev() {
+            write(place(&format!("train-{number:05}-of-00011.txt")), format!("{number}"));
+        }
+        write(place("validation-00000-of-00001.jsonl.gz"), gzip(b"{\"text\": \"v\"}"));
+        write(place("test-00000-of-00002.txt"), "a\n\nb");
+        write(place("test-00001-of-00002.txt"), "c");
+        write(place("README.md"), "no split");
+        let open = || Domain::open(&path, DocumentRule::BlankLine);
+        // Shards of one ending make a set.
+        assert_input_error(open(), &["1 of the 11 files train-…-of-00011.jsonl", "00000 is missing", "download"]);
+        fs::remove_file(place("train-00010-of-00011.jsonl")).unwrap();
+        write(place("train-00010-of-00011.txt"), "k");
+        let domain = open().unwrap();
+        let [train, valid, test] = Split::ALL.map(|split| domain.split(split).unwrap());
+        assert_eq!(texts(&train), ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "k"]);
+        assert_eq!((texts(&valid), texts(&test)), (vec!["v"], vec!["a", "b", "c"]));
+        assert_eq!((test.path.as_path(), test.split, valid.split), (path.as_path(), Some(Split::Test), None));
+        assert_eq!(open_corpus(&path, Split::Test, DocumentRule::BlankLine).unwrap(), test);
+        // A split stands there once.
+        write(place("valid.txt"), "again");
+        let parts = ["valid.txt and validation-00000-of-00001.jsonl.gz", "expected one valid split"];
+        assert_input_error(open(), &parts);
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn read(path: &Path) -> Result<Corpus, Error> {
     Corpus::read(path, DocumentRule::BlankLine)
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()

@@ -35,7 +35,7 @@ fn stories260k_tokens_bytes_and_words_are_those_of_the_reference() {
         assert_eq!(hash_u32(&stream.ids), golden["tokens_sha256_of_little_endian_u32"]);
         assert_eq!(stream.bytes, golden["bytes"]);
         assert_eq!(stream.words, golden["words_re_split_whitespace"]);
-        assert_eq!(build(Bos::Auto).ids, [&[1], stream.ids.as_slice()].concat());
+        assert_eq!(build(Bos::Auto).ids, [&[1], &*stream.ids].concat());
     }
 }
 
@@ -46,7 +46,7 @@ fn wiki_gpt2_streams_of_every_domain_are_those_of_the_reference() {
     let tokenizer = Tokenizer::load(&data.join("models/wiki-gpt2")).unwrap();
     assert_eq!(tokenizer.bos_added(), None);
     let eot = tokenizer.id_of("<|endoftext|>");
-    let classes = classes(Some(&tokenizer), 4096);
+    let classes = classes(&tokenizer, 4096);
     let golden = json_of("models/wiki-gpt2/reference_adaptation.json");
     for row in golden["domains"].as_array().unwrap() {
         let name = row["domain"].as_str().unwrap();

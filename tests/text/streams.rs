@@ -35,7 +35,8 @@ fn joined_texts_are_tokenised_as_one() {
     // A token that reaches over the seam belongs to the document it begins in.
     let stream = stream(&text_corpus(&["a t", "he"]), &options(Join::None)).unwrap();
     assert_eq!(printed(&tokenizer, &stream.ids), ["a", " the"]);
-    assert_eq!((stream.document, stream.byte), (vec![0, 0], vec![0, 1]));
+    assert_eq!(stream.document, [0, 0]);
+    assert_eq!(stream.byte, [0, 1]);
 }
 
 #[test]
@@ -57,7 +58,9 @@ fn token_ids_skip_the_tokenizer() {
     let corpus = ids_corpus(&[&[5, 6], &[7]]);
     let build = |options: &StreamOptions| TokenStream::build(&corpus, None, Some(9), Some(8), 10, options);
     let stream = build(&StreamOptions::default()).unwrap();
-    assert_eq!((stream.ids, stream.document, stream.byte), (vec![5, 6, 9, 7], vec![0, 0, 0, 1], vec![0; 4]));
+    assert_eq!(stream.ids, [5, 6, 9, 7]);
+    assert_eq!(stream.document, [0, 0, 0, 1]);
+    assert_eq!(stream.byte, [0; 4]);
     assert_eq!((stream.bytes, stream.words, stream.documents), (0, 0, 2));
     assert_eq!(build(&options(Join::None)).unwrap().ids, [5, 6, 7]);
     let mut json = byte_level_json();
@@ -95,7 +98,7 @@ fn begin_of_text_stands_once_at_the_start_of_the_stream() {
         (&adds_not, Some(BOS), Bos::Always, &with),
     ] {
         let stream = build(&corpus, tokenizer, bos, policy).unwrap();
-        assert_eq!(&stream.ids, expected, "{policy:?}");
+        assert_eq!(stream.ids, *expected, "{policy:?}");
         assert_eq!((stream.document.len(), stream.byte.len()), (expected.len(), expected.len()));
         assert_eq!((stream.document[0], stream.byte[0], stream.bytes), (0, 0, 2));
     }

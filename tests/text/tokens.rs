@@ -290,7 +290,7 @@ fn a_token_has_the_class_its_text_says() {
 #[test]
 fn every_id_of_the_model_has_a_class() {
     let bytes = byte_level();
-    let classes_of_bytes = classes(Some(&bytes), VOCABULARY + 10);
+    let classes_of_bytes = classes(&bytes, VOCABULARY + 10);
     let of = |name| classes_of_bytes[bytes.id_of(name).unwrap() as usize];
     use TokenClass::*;
     assert_eq!(
@@ -300,8 +300,8 @@ fn every_id_of_the_model_has_a_class() {
     assert_eq!(classes_of_bytes[VOCABULARY..], [Other; 10]);
     // A vocabulary of words marks no starts: each word is one. "[UNK]" is no special token in this file.
     let words = tokenizer(&word_level_json("[UNK]"));
-    assert_eq!(classes(Some(&words), 6), [WordStart, FunctionWord, WordStart, Punctuation, Digit, WordStart]);
-    assert_eq!(classes(None, 2), [Other, Other]);
+    assert_eq!(classes(&words, 6), [WordStart, FunctionWord, WordStart, Punctuation, Digit, WordStart]);
+    assert_eq!([0, 1, 9].map(|id| Vocabulary::new(None, 2).class(id)), [Other; 3], "nothing is known of ids alone");
 }
 
 #[test]

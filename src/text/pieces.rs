@@ -1,0 +1,140 @@
+//! Tokenising a long text piece by piece: the tokens are those of the whole text, the memory is that of a few pieces.
+//!
+//! A tokenizer needs some 400 bytes for each token while it works, and one that takes a text for a single word (as
+//! SentencePiece does) has no place where a text may simply be cut. So pieces overlap. Near its ends a piece may be cut
+//! differently from the whole; a little inside, where only near-by text has a say, two neighbours cut alike. They are put
+//! together in the middle of the longest run of tokens in which both agree, which must be long. Where they never agree (the
+//! overlap is one endless word, say) the first of them is made longer until they do.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::tokenizer::{Encoded, Tokenizer};
+use crate::error::{Error, Result};
+
+/// Bytes that neighbours share.
+const OVERLAP: usize = 1 << 12;
+/// Bytes over which neighbours must agree.
+const AGREEMENT: usize = 1 << 10;
+
+impl Tokenizer {
+    /// Tokenises a text in pieces of `piece` bytes, some of them in parallel, and hands the tokens to `take` part by part:
+    /// the ids and starts that [`Tokenizer::encode`] gives for the whole text.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`], and `take`'s; a tokenizer that cuts the start of a text by what is far behind it, so that
+    /// there are no pieces.
+    pub fn encode_in_pieces(
+        &self,
+        text: &str,
+        piece: usize,
+        mut take: impl FnMut(&[u32], &[u64]) -> Result<()>,
+    ) -> Result<()> {
+        let piece = piece.max(2 * OVERLAP);
+        // What the piece before found from the start of this one on.
+        let mut before = Encoded::default();
+        let mut at = piece_from(text, 0, piece);
+        let mut current = self.encode_range(text, &at)?;
+        let mut ahead = VecDeque::new();
+        while at.end < text.len() {
+            if ahead.is_empty() {
+                ahead = self.encode_ahead(text, at.end, piece)?;
+            }
+            let next_at = next_piece(text, at.end, piece);
+            let overlap = current.starts.partition_point(|&start| start < next_at.start as u64);
+            let tail = Encoded { ids: current.ids[overlap..].to_vec(), starts: current.starts[overlap..].to_vec() };
+            if let Some(joined) = ahead.pop_front().and_then(|next| tail.joined_with(&next)) {
+                take(&current.ids[..overlap], &current.starts[..overlap])?;
+                (before, current, at) = (tail, joined, next_at);
+            } else {
+                // This piece ends badly: a longer one ends elsewhere.
+                ahead.clear();
+                at = piece_from(text, at.start, 2 * at.len());
+                let longer = self.encode_range(text, &at)?;
+                current = match at.start {
+                    0 => longer,
+                    _ => before.joined_with(&longer).ok_or_else(|| self.no_pieces(piece))?,
+                };
+            }
+        }
+        take(&current.ids, &current.starts)
+    }
+
+    /// The pieces after one that ends at `end`, as many as there are threads.
+    fn encode_ahead(&self, text: &str, mut end: usize, piece: usize) -> Result<VecDeque<Encoded>> {
+        let mut ranges = Vec::new();
+        while ranges.len() < rayon::current_num_threads() && end < text.len() {
+            let range = next_piece(text, end, piece);
+            end = range.end;
+            ranges.push(range);
+        }
+        let encoded: Result<Vec<Encoded>> = ranges.par_iter().map(|range| self.encode_range(text, range)).collect();
+        Ok(encoded?.into())
+    }
+
+    /// A part of the text by itself; starts are those in the whole.
+    fn encode_range(&self, text: &str, range: &Range<usize>) -> Result<Encoded> {
+        let mut encoded = self.encode_one(&text[range.clone()])?;
+        encoded.starts.iter_mut().for_each(|start| *start += range.start as u64);
+        Ok(encoded)
+    }
+
+    fn no_pieces(&self, piece: usize) -> Error {
+        let fault = format!("cuts the start of a text by what stands {piece} bytes and more behind it");
+        Error::file(self.path(), fault, "divide the text into shorter documents and leave --join out")
+    }
+}
+
+/// The piece of this many bytes from `start` on, or the rest.
+fn piece_from(text: &str, start: usize, bytes: usize) -> Range<usize> {
+    start..text.floor_char_boundary(start + bytes)
+}
+
+/// The piece after one that ends at `end`.
+fn next_piece(text: &str, end: usize, bytes: usize) -> Range<usize> {
+    piece_from(text, text.floor_char_boundary(end - OVERLAP), bytes)
+}
+
+impl Encoded {
+    /// Itself up to the middle of the longest run of tokens that both have, and `next` from there on; `None` where that run
+    /// is too short.
+    fn joined_with(&self, next: &Self) -> Option<Self> {
+        let (mut i, mut j) = (0, 0);
+        let mut run = None;
+        let mut longest = (0, 0, 0); // bytes, and where the run begins in both
+        while i < self.ids.len() && j < next.ids.len() {
+            let (ours, theirs) = (self.starts[i], next.starts[j]);
+            let (end_i, end_j) = (self.end_of_group(i), next.end_of_group(j));
+            if ours == theirs && self.ids[i..end_i] == next.ids[j..end_j] {
+                let (first_i, first_j) = *run.get_or_insert((i, j));
+                longest = longest.max((ours - self.starts[first_i], first_i, first_j));
+            } else {
+                run = None;
+            }
+            if ours <= theirs {
+                i = end_i;
+            }
+            if theirs <= ours {
+                j = end_j;
+            }
+        }
+        let (bytes, i, j) = longest;
+        if bytes < AGREEMENT as u64 {
+            return None;
+        }
+        let middle = self.starts[i] + bytes / 2;
+        let tokens = self.starts[i..].partition_point(|&start| start < middle);
+        Some(Self {
+            ids: [&self.ids[..i + tokens], &next.ids[j + tokens..]].concat(),
+            starts: [&self.starts[..i + tokens], &next.starts[j + tokens..]].concat(),
+        })
+    }
+
+    /// One past the last of the tokens that share a character with the token at `index`.
+    fn end_of_group(&self, index: usize) -> usize {
+        let start = self.starts[index];
+        index + self.starts[index..].iter().take_while(|&&other| other == start).count()
+    }
+}
