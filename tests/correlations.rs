@@ -17,6 +17,7 @@ fn row(domain: &str, group: &str, seed: u64, delta: f64, mmd2: f64) -> Row {
         fingerprint: "f".into(),
         zero_shot_ppl: 20.0,
         adapted_ppl: 20.0 * delta.exp(),
+        reason: None,
         delta,
         delta_ci95: [delta - 0.1, delta + 0.1],
         similarity: Distances {
@@ -27,6 +28,7 @@ fn row(domain: &str, group: &str, seed: u64, delta: f64, mmd2: f64) -> Row {
         },
         newline_rate: 0.02,
         overlap: None,
+        rank: None,
         train_tokens: 1000,
         test_tokens: 100,
         train_loss: vec![],
@@ -38,6 +40,7 @@ fn row(domain: &str, group: &str, seed: u64, delta: f64, mmd2: f64) -> Row {
             share_of_worsening: 0.0,
             held_out_share_of_top_10: None,
             held_out_share_of_random_10: None,
+            reason: None,
         },
         without: Default::default(),
         passages: vec![],

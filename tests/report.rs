@@ -120,6 +120,7 @@ fn row(index: usize, strategy: &str, seed: u64) -> Row {
         fingerprint: format!("{:016x}", index * 977),
         zero_shot_ppl,
         adapted_ppl: zero_shot_ppl * delta.exp(),
+        reason: None,
         delta,
         delta_ci95: [delta - half, delta + half],
         similarity: Distances {
@@ -168,14 +169,22 @@ fn row(index: usize, strategy: &str, seed: u64) -> Row {
             share_of_worsening: 0.903,
             held_out_share_of_top_10: Some(0.71),
             held_out_share_of_random_10: Some(0.012),
+            reason: None,
         },
         without: BTreeMap::from([
             (
                 "newline".to_owned(),
-                Without { scored: 34_000, before: Some(40.0), after: Some(38.0), delta: Some(delta - 0.05) },
+                Without {
+                    scored: 34_000,
+                    before: Some(40.0),
+                    after: Some(38.0),
+                    delta: Some(delta - 0.05),
+                    reason: None,
+                },
             ),
-            ("handful".to_owned(), Without { scored: 0, before: None, after: None, delta: None }),
+            ("handful".to_owned(), Without { scored: 0, before: None, after: None, delta: None, reason: None }),
         ]),
+        rank: None,
         passages: vec![passage(0.8), passage(-0.6)],
         seconds: 61.5,
         domain,
@@ -273,8 +282,8 @@ fn comparison() -> Comparison {
     let row = row(2, "full", 1);
     Comparison {
         schema: "odyssey.compare/1".to_owned(),
-        before: Side { model: "gpt2".to_owned(), nll: row.zero_shot_ppl.ln(), ppl: row.zero_shot_ppl },
-        after: Side { model: HOSTILE[0].to_owned(), nll: row.adapted_ppl.ln(), ppl: row.adapted_ppl },
+        before: Side { model: "gpt2".to_owned(), nll: row.zero_shot_ppl.ln(), ppl: row.zero_shot_ppl, reason: None },
+        after: Side { model: HOSTILE[0].to_owned(), nll: row.adapted_ppl.ln(), ppl: row.adapted_ppl, reason: None },
         delta: row.delta,
         delta_ci95: row.delta_ci95,
         scored: row.test_tokens,
@@ -282,6 +291,7 @@ fn comparison() -> Comparison {
         classes: row.classes,
         handful: row.handful,
         without: row.without,
+        rank: None,
         divergence: None,
         passages: row.passages,
     }

@@ -2,10 +2,14 @@
 
 use crate::error::{Error, Result};
 use crate::similarity::Distances;
-use crate::study::{Row, StudyResults};
+use crate::study::{Row, RowRank, StudyResults};
 
 /// Sets of targets whose absence is worth a column: the line breaks, the tokens after them, the worst types.
 const WITHOUT: [&str; 4] = ["newline", "after_newline", "newline_and_after", "handful"];
+
+/// The columns of prediction rank, which are there where a row has it.
+const RANK: [&str; 6] =
+    ["rank_before", "rank_after", "rank_change", "rank_change_ci95_low", "rank_change_ci95_high", "rank_prompts"];
 
 /// The file's bytes. A number that is missing is an empty field.
 ///
@@ -18,9 +22,14 @@ pub fn rows(results: &StudyResults) -> Result<Vec<u8>> {
     let mut writer = ::csv::Writer::from_writer(Vec::new());
     let failed =
         |e: ::csv::Error| Error::Io { path: "results.csv".into(), action: "write", source: std::io::Error::other(e) };
-    writer.write_record(header()).map_err(failed)?;
+    let ranked = results.rows.iter().any(|row| row.rank.is_some());
+    let [mut names, of_ranks] = [header(), RANK.map(str::to_owned).to_vec()];
+    names.extend(of_ranks.into_iter().filter(|_| ranked));
+    writer.write_record(names).map_err(failed)?;
     for row in &results.rows {
-        writer.write_record(fields(row)).map_err(failed)?;
+        let mut fields = fields(row);
+        fields.extend(rank_fields(row.rank.as_ref()).into_iter().filter(|_| ranked));
+        writer.write_record(fields).map_err(failed)?;
     }
     writer.into_inner().map_err(|e| failed(e.into_error().into()))
 }
@@ -94,6 +103,15 @@ fn fields(row: &Row) -> Vec<String> {
         number(Some(row.seconds)),
     ]);
     fields
+}
+
+/// The fields of [`RANK`].
+fn rank_fields(rank: Option<&RowRank>) -> [String; 6] {
+    let Some(rank) = rank else { return Default::default() };
+    let [low, high] = rank.rank_change_ci95.map_or([None; 2], |ends| ends.map(Some));
+    let [before, after, change, low, high] =
+        [rank.rank_before, rank.rank_after, rank.rank_change, low, high].map(number);
+    [before, after, change, low, high, rank.rank_prompts.to_string()]
 }
 
 /// The shortest text that reads back as the same number.

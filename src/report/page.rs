@@ -79,6 +79,7 @@ pub fn study_page(results: &StudyResults) -> Result<String> {
         losses => of_kind(None, |kind| kind == Kind::Losses)?,
         several_arms,
         several_seeds,
+        ranked => results.rows.iter().any(|row| row.rank.is_some()),
         distances => MAIN_DISTANCES.map(measure_label).to_vec(),
         rows => results.rows.iter().enumerate().map(|(index, row)| row_value(index, row)).collect::<Vec<_>>(),
         null => null_rows(results),
@@ -131,7 +132,10 @@ pub fn answer(results: &StudyResults) -> Vec<String> {
     if by_arm.is_empty() {
         return vec!["No adaptation is finished yet, so there is nothing to conclude.".to_owned()];
     }
-    by_arm.iter().flat_map(|(of, outcomes)| [Some(tally(of, outcomes)), strongest(results, of)]).flatten().collect()
+    let sentences = by_arm
+        .iter()
+        .flat_map(|(of, outcomes)| [Some(tally(of, outcomes)), rank_tally(of, outcomes), strongest(results, of)]);
+    sentences.flatten().collect()
 }
 
 fn tally(of: &str, outcomes: &[Outcome]) -> String {
@@ -158,6 +162,35 @@ fn tally(of: &str, outcomes: &[Outcome]) -> String {
         ));
     }
     text
+}
+
+/// What adaptation did to prediction rank, and whether it says the same as perplexity; `None` where it was not measured.
+fn rank_tally(of: &str, outcomes: &[Outcome]) -> Option<String> {
+    // Domains with an interval on every seed, and the mean of its ends.
+    let ends = |outcome: &Outcome| {
+        let ends: Vec<[f64; 2]> =
+            outcome.rows.iter().map(|row| row.rank.as_ref()?.rank_change_ci95).collect::<Option<_>>()?;
+        let mean = |end: usize| ends.iter().map(|ends| ends[end]).sum::<f64>() / ends.len() as f64;
+        Some([mean(0), mean(1)])
+    };
+    let measured: Vec<(Verdict, Verdict)> =
+        outcomes.iter().filter_map(|outcome| Some((Verdict::of(outcome.ci95), Verdict::of(ends(outcome)?)))).collect();
+    if measured.is_empty() {
+        return None;
+    }
+    let number = |verdict| measured.iter().filter(|(_, rank)| *rank == verdict).count();
+    Some(format!(
+        "{}: by the 95 % interval of the change in mean ln rank, the words that follow where a term of the domain should \
+         are ranked better for {} of {} {}, worse for {}, and undecided for {}. Perplexity and rank give the same verdict \
+         for {}.",
+        visible(of),
+        number(Verdict::Better),
+        measured.len(),
+        if measured.len() == 1 { "domain" } else { "domains" },
+        number(Verdict::Worse),
+        number(Verdict::Undecided),
+        measured.iter().filter(|(perplexity, rank)| perplexity == rank).count(),
+    ))
 }
 
 /// The distance whose pooled correlation with δ is strongest, with what to beware of.
@@ -278,10 +311,25 @@ fn row_value(index: usize, row: &Row) -> Value {
         in_train => in_train(row),
         train_tokens => count(row.train_tokens),
         test_tokens => count(row.test_tokens as u64),
+        rank => rank_cells(row),
         device => visible(&row.device),
         fingerprint => visible(&row.fingerprint),
         seconds => cell(Some(row.seconds), significant, "not a finite number"),
     }
+}
+
+/// Prediction rank before and after, and the change with its interval on hovering.
+fn rank_cells(row: &Row) -> Vec<Value> {
+    let Some(rank) = &row.rank else { return vec![cell(None, significant, "was not measured"); 3] };
+    let why = rank.rank_reason.as_deref().unwrap_or("was not measured");
+    let change = match (rank.rank_change, rank.rank_change_ci95) {
+        (Some(change), Some(ends)) => context! {
+            text => delta(change),
+            why => format!("95 % interval {}, {} prompts", interval(ends, delta), rank.rank_prompts),
+        },
+        (change, _) => cell(change, delta, why),
+    };
+    vec![cell(rank.rank_before, significant, why), cell(rank.rank_after, significant, why), change]
 }
 
 /// How much of the test text stands in the training text, near-duplicate documents on hovering.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::compare::{Comparison, TypeChange};
 use crate::evaluate::divergence::Divergence;
-use crate::study::StudyResults;
+use crate::study::{RowRank, StudyResults};
 
 /// Before and after, one line per row, and the reference against itself.
 ///
@@ -35,6 +35,8 @@ pub fn results_table(results: &StudyResults) -> String {
         "in train",
         "",
     ]);
+    let ranked = results.rows.iter().any(|row| row.rank.is_some());
+    header.extend(RANK_COLUMNS.into_iter().filter(|_| ranked));
     let mut table = table(&header, texts);
     for row in &results.rows {
         let mut cells = vec![visible(&row.domain), visible(&row.group)];
@@ -52,6 +54,7 @@ pub fn results_table(results: &StudyResults) -> String {
             optional(row.overlap.as_ref().and_then(|overlap| overlap.test_13grams_in_train), percent),
             Verdict::of(row.delta_ci95).name().to_owned(),
         ]);
+        cells.extend(rank_cells(row.rank.as_ref()).into_iter().filter(|_| ranked));
         add(&mut table, cells, texts);
     }
     for null in &results.null {
@@ -66,12 +69,29 @@ pub fn results_table(results: &StudyResults) -> String {
             MISSING.to_owned(),
             String::new(),
         ]);
+        cells.extend(rank_cells(None).into_iter().filter(|_| ranked));
         add(&mut table, cells, texts);
     }
     format!(
         "{table}\nδ is the change in log-perplexity, nats per token: positive is worse. ⏎ stands for line breaks. In train: \
-         the test text's runs of 13 tokens that the training text holds too."
+         the test text's runs of 13 tokens that the training text holds too.{}",
+        if ranked { RANK_NOTE } else { "" }
     )
+}
+
+/// What the columns of prediction rank say.
+const RANK_COLUMNS: [&str; 4] = ["rank before", "rank after", "Δ ln rank", "95 % interval"];
+const RANK_NOTE: &str = " Rank: how high the model ranks the word that follows where a term of the domain should, \
+    trimmed mean; Δ ln rank in nats, positive is worse.";
+
+fn rank_cells(rank: Option<&RowRank>) -> [String; 4] {
+    let Some(rank) = rank else { return [MISSING; 4].map(str::to_owned) };
+    [
+        optional(rank.rank_before, significant),
+        optional(rank.rank_after, significant),
+        optional(rank.rank_change, delta),
+        rank.rank_change_ci95.map_or_else(|| MISSING.to_owned(), |ends| interval(ends, delta)),
+    ]
 }
 
 /// The change in log-perplexity against every distance, pooled and within groups.
