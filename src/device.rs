@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use burn::tensor::{Device, DeviceKind};
 use serde::{Deserialize, Serialize};
 
+use crate::doctor::cache;
 use crate::error::{Error, Result};
 
 /// What `--device` asks for.
@@ -101,6 +102,43 @@ pub struct ChosenDevice {
     pub device: Device,
     /// What it is called in results.
     pub name: DeviceName,
+    /// Its driver and the driver's version; empty for the CPU backend.
+    pub driver: String,
+    /// Bytes that a kernel can see at once; `None` for the CPU backend, which has no such limit.
+    pub largest_binding: Option<u64>,
+    memory: Memory,
+}
+
+/// Whose memory a device computes in.
+#[derive(Debug, Clone, Copy)]
+enum Memory {
+    /// The system's.
+    System,
+    /// Its own, so many bytes.
+    Own(u64),
+    /// Its own, and it does not say how much.
+    Unknown,
+}
+
+impl ChosenDevice {
+    /// Bytes that are free for a run: of the memory that the system has, or the whole of a card's own. `None` where
+    /// nobody says.
+    pub fn free_memory(&self) -> Option<u64> {
+        match self.memory {
+            Memory::System => free_system_memory(),
+            Memory::Own(bytes) => Some(bytes),
+            Memory::Unknown => None,
+        }
+    }
+}
+
+/// Memory that this process can still take, bytes: what is available, within the limits set for it.
+fn free_system_memory() -> Option<u64> {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    // Of what counts against a limit, cached files give way.
+    let limited = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory.saturating_sub(limits.rss));
+    Some(system.available_memory().min(limited)).filter(|&free| free > 0)
 }
 
 /// A graphics adapter that wgpu found.
@@ -120,15 +158,31 @@ pub struct Adapter {
     pub max_binding_bytes: u64,
     /// Largest single buffer, bytes.
     pub max_buffer_bytes: u64,
+    /// Memory of its own, bytes; absent where it shares the system's, or does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_memory_bytes: Option<u64>,
     /// Whether kernels may compute in 16-bit floats.
     pub f16: bool,
     /// Whether kernels may use subgroup operations.
     pub subgroups: bool,
     #[serde(skip)]
     device_kind: DeviceKind,
-    #[serde(skip)]
-    real: bool,
 }
+
+impl Adapter {
+    /// Whether it is hardware.
+    fn is_real(&self) -> bool {
+        self.kind != SOFTWARE
+    }
+
+    /// What it is called in results.
+    pub fn device_name(&self) -> DeviceName {
+        DeviceName { backend: format!("wgpu ({})", self.api), adapter: self.name.clone() }
+    }
+}
+
+/// The kind of an adapter that computes on the processor.
+const SOFTWARE: &str = "software";
 
 /// The adapters of this machine, real GPUs first. Empty without a graphics driver; never an error.
 pub fn adapters() -> &'static [Adapter] {
@@ -163,7 +217,7 @@ fn enumerate() -> Vec<Adapter> {
                 (1, "integrated GPU", DeviceKind::IntegratedGpu(integrated.next().unwrap_or(0)))
             }
             wgpu::DeviceType::VirtualGpu => (2, "virtual GPU", DeviceKind::VirtualGpu(virtual_gpu.next().unwrap_or(0))),
-            wgpu::DeviceType::Cpu => (4, "software", DeviceKind::Cpu),
+            wgpu::DeviceType::Cpu => (4, SOFTWARE, DeviceKind::Cpu),
             wgpu::DeviceType::Other => (3, "other", DeviceKind::DefaultDevice),
         };
         found.push((
@@ -176,10 +230,10 @@ fn enumerate() -> Vec<Adapter> {
                 driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
                 max_binding_bytes: limits.max_storage_buffer_binding_size,
                 max_buffer_bytes: limits.max_buffer_size,
+                own_memory_bytes: own_memory(adapter),
                 f16: features.contains(wgpu::Features::SHADER_F16),
                 subgroups: features.contains(wgpu::Features::SUBGROUP),
                 device_kind,
-                real: info.device_type != wgpu::DeviceType::Cpu,
             },
         ));
     }
@@ -187,26 +241,85 @@ fn enumerate() -> Vec<Adapter> {
     let mut adapters: Vec<Adapter> = found.into_iter().map(|(_, adapter)| adapter).collect();
     let mut gpus = 0..;
     for adapter in &mut adapters {
-        adapter.choice = if adapter.real { format!("gpu:{}", gpus.next().unwrap_or(0)) } else { "software".into() };
+        adapter.choice = if adapter.is_real() { format!("gpu:{}", gpus.next().unwrap_or(0)) } else { SOFTWARE.into() };
     }
     adapters
 }
 
+/// Memory of a discrete card, bytes; `None` where it shares the system's, or its API does not say.
+fn own_memory(adapter: &wgpu::Adapter) -> Option<u64> {
+    if adapter.get_info().device_type != wgpu::DeviceType::DiscreteGpu {
+        return None;
+    }
+    #[cfg(not(target_vendor = "apple"))]
+    {
+        // SAFETY: the adapter is only asked for its properties, and not kept.
+        let vulkan = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }?;
+        let instance = vulkan.shared_instance().raw_instance();
+        // SAFETY: the physical device belongs to this instance, which is alive.
+        let memory = unsafe { instance.get_physical_device_memory_properties(vulkan.raw_physical_device()) };
+        const DEVICE_LOCAL: u32 = 1; // VK_MEMORY_HEAP_DEVICE_LOCAL_BIT
+        let heaps = memory.memory_heaps.iter().take(memory.memory_heap_count as usize);
+        heaps.filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0).map(|heap| heap.size).max()
+    }
+    #[cfg(target_vendor = "apple")]
+    None
+}
+
+/// The adapter that `auto` takes: the first real GPU that `found_wrong` has no fault of. The faults of those passed over
+/// are warned of.
+pub fn automatic(adapters: &[Adapter], found_wrong: impl Fn(&Adapter) -> Option<String>) -> Option<&Adapter> {
+    adapters.iter().filter(|adapter| adapter.is_real()).find(|adapter| {
+        let fault = found_wrong(adapter);
+        if let Some(fault) = &fault {
+            let Adapter { choice, name, .. } = adapter;
+            tracing::warn!("{choice} ({name}) is passed over, odyssey doctor found it wrong: {fault}");
+        }
+        fault.is_none()
+    })
+}
+
+/// The adapter behind a device; `None` for the CPU backend.
+pub(crate) fn adapter_of(device: &Device) -> Option<&'static Adapter> {
+    let device = device.clone().inner();
+    if device == Device::flex() {
+        return None;
+    }
+    adapters().iter().find(|adapter| Device::wgpu(adapter.device_kind.clone()) == device)
+}
+
 impl DeviceChoice {
-    /// Finds the device.
+    /// Finds the device to compute on. `auto` passes over adapters that `odyssey doctor` found wrong; one that is asked
+    /// for is taken with a warning.
     ///
     /// # Errors
     /// There is no such adapter; the message lists what there is.
     pub fn open(&self) -> Result<ChosenDevice> {
+        if *self == Self::Auto {
+            let found_wrong = |adapter: &Adapter| cache::found_wrong(&adapter.device_name(), &adapter.driver);
+            return Ok(automatic(adapters(), found_wrong).map_or_else(cpu, wgpu_device));
+        }
+        let chosen = self.find()?;
+        if let Some(fault) = cache::found_wrong(&chosen.name, &chosen.driver) {
+            tracing::warn!("--device {self}: odyssey doctor found {} wrong: {fault}", chosen.name);
+        }
+        Ok(chosen)
+    }
+
+    /// Finds the device, whatever is known of it.
+    ///
+    /// # Errors
+    /// As [`DeviceChoice::open`].
+    pub fn find(&self) -> Result<ChosenDevice> {
         match self {
             Self::Cpu => Ok(cpu()),
-            Self::Auto => Ok(adapters().iter().find(|a| a.real).map_or_else(cpu, wgpu_device)),
+            Self::Auto => Ok(adapters().iter().find(|a| a.is_real()).map_or_else(cpu, wgpu_device)),
             Self::Gpu(index) => {
-                let adapter = adapters().iter().filter(|a| a.real).nth(*index);
+                let adapter = adapters().iter().filter(|a| a.is_real()).nth(*index);
                 adapter.map(wgpu_device).ok_or_else(|| self.missing("no such GPU was found"))
             }
             Self::Software => {
-                let adapter = adapters().iter().find(|a| !a.real);
+                let adapter = adapters().iter().find(|a| !a.is_real());
                 adapter.map(wgpu_device).ok_or_else(|| {
                     self.missing("no software adapter was found (on Debian or Ubuntu: apt install mesa-vulkan-drivers)")
                 })
@@ -233,10 +346,25 @@ impl DeviceChoice {
 fn cpu() -> ChosenDevice {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let adapter = format!("{} processor, {threads} threads", std::env::consts::ARCH);
-    ChosenDevice { device: Device::flex(), name: DeviceName { backend: "cpu (flex)".into(), adapter } }
+    ChosenDevice {
+        device: Device::flex(),
+        name: DeviceName { backend: "cpu (flex)".into(), adapter },
+        driver: String::new(),
+        largest_binding: None,
+        memory: Memory::System,
+    }
 }
 
 fn wgpu_device(adapter: &Adapter) -> ChosenDevice {
-    let name = DeviceName { backend: format!("wgpu ({})", adapter.api), adapter: adapter.name.clone() };
-    ChosenDevice { device: Device::wgpu(adapter.device_kind.clone()), name }
+    ChosenDevice {
+        device: Device::wgpu(adapter.device_kind.clone()),
+        name: adapter.device_name(),
+        driver: adapter.driver.clone(),
+        largest_binding: Some(adapter.max_binding_bytes),
+        memory: match adapter.own_memory_bytes {
+            Some(bytes) => Memory::Own(bytes),
+            None if matches!(adapter.device_kind, DeviceKind::DiscreteGpu(_)) => Memory::Unknown,
+            None => Memory::System,
+        },
+    }
 }

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
@@ -15,8 +16,10 @@ use odyssey::adapt::training_step;
 use odyssey::device::DeviceChoice;
 use odyssey::evaluate::Window;
 use odyssey::evaluate::score::score;
-use odyssey::model::{LoadedModel, ModelConfig};
+use odyssey::files::{Array, write_safetensors};
+use odyssey::model::{LanguageModel, LoadedModel, ModelConfig};
 use odyssey::progress::Silent;
+use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
 /// GPT-2 124M, the smallest published.
@@ -92,4 +95,92 @@ fn gpt2_124m_reads_its_full_context_on_a_software_adapter_as_on_the_cpu() {
 fn gpt2_124m_takes_training_steps_on_the_cpu_and_on_a_software_adapter() {
     let (cpu, software) = (step(&Device::flex(), 128), step(&software(), 128));
     assert!((cpu - software).abs() < 1e-3, "second loss {cpu} against {software}");
+}
+
+/// A folder with a model of these sizes, its weights drawn at random and stored in bf16, and a text of token ids.
+fn bf16_folder(json: Value, tokens: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    std::fs::write(folder.path().join("config.json"), json.to_string()).unwrap();
+    let config = ModelConfig::read(folder.path()).unwrap();
+    let arrays = LanguageModel::shapes(&config).unwrap().into_iter().map(|(name, shape)| {
+        let count = shape.iter().product::<usize>();
+        let numbers = move || {
+            // A linear congruence, whose upper bits are random enough for weights.
+            let mut state = count as u64;
+            let values = (0..count).flat_map(|_| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                half::bf16::from_f32(((state >> 40) as f32 / (1 << 24) as f32 - 0.5) * 0.07).to_le_bytes()
+            });
+            Ok(Cow::Owned(values.collect::<Vec<u8>>()))
+        };
+        Array { name, dtype: Dtype::BF16, shape, bytes: Box::new(numbers) }
+    });
+    write_safetensors(&folder.path().join("model.safetensors"), arrays, ("format", "pt".into())).unwrap();
+    let ids = json!({ "ids": ids(tokens) });
+    std::fs::write(folder.path().join("text.jsonl"), ids.to_string()).unwrap();
+    folder
+}
+
+/// `odyssey eval` of such a folder on the CPU, with these options.
+fn eval(folder: &Path, options: &[&str]) -> Value {
+    let output = assert_cmd::Command::cargo_bin("odyssey")
+        .unwrap()
+        .args(["eval", "--json", "--quiet", "--device", "cpu", "--model"])
+        .arg(folder)
+        .arg("--text")
+        .arg(folder.join("text.jsonl"))
+        .args(options)
+        .assert()
+        .success();
+    serde_json::from_slice(&output.get_output().stdout).unwrap()
+}
+
+#[test]
+#[ignore = "takes minutes; run by hand"]
+fn olmo_1b_is_evaluated_in_bf16_within_8_gb_and_its_plan_says_so() {
+    let folder = bf16_folder(
+        json!({
+            "model_type": "olmo", "vocab_size": 50304, "hidden_size": 2048, "intermediate_size": 8192,
+            "num_hidden_layers": 16, "num_attention_heads": 16, "max_position_embeddings": 2048,
+            "tie_word_embeddings": true, "eos_token_id": 50279,
+        }),
+        2049,
+    );
+    let options = ["--dtype", "bf16"];
+    let plan = eval(folder.path(), &[&options[..], &["--dry-run"]].concat());
+    let done = eval(folder.path(), &options);
+    let (planned, peak) = (plan["needs_bytes"].as_u64().unwrap(), done["peak_memory_bytes"].as_u64().unwrap());
+    println!(
+        "{:.0} million weights: planned {} MiB, measured {} MiB, {:.0} tokens/s",
+        plan["parameters"].as_f64().unwrap() / 1e6,
+        planned >> 20,
+        peak >> 20,
+        done["tokens_per_second"].as_f64().unwrap(),
+    );
+    assert!(peak < 8_000_000_000);
+    assert!((planned as f64 / peak as f64 - 1.0).abs() < 0.15);
+}
+
+#[test]
+#[ignore = "takes minutes; run by hand"]
+fn loading_takes_the_weights_as_held_and_at_most_the_largest_tensor_besides() {
+    // GPT-2 124M: its largest tensor is the token table, 50,257 × 768.
+    let sizes = json!({
+        "model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12,
+        "eos_token_id": 50256,
+    });
+    // Two tokens, so that nothing but loading takes memory; the head looks at one position at a time.
+    let folder = bf16_folder(sizes, 2);
+    let (weights, largest) = (124_439_808_u64, 50257 * 768);
+    for (dtype, bytes) in [("f32", 4), ("bf16", 2)] {
+        let peak = eval(folder.path(), &["--dtype", dtype])["peak_memory_bytes"].as_u64().unwrap();
+        let (held, tensor) = (weights * bytes, largest * 4);
+        println!(
+            "{dtype}: held {} MiB, peak {} MiB, largest tensor in f32 {} MiB",
+            held >> 20,
+            peak >> 20,
+            tensor >> 20
+        );
+        assert!(peak < held + tensor + (40 << 20), "beside the program's own 40 MiB");
+    }
 }

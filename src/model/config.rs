@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::gpt_neox::GptNeoxConfig;
 use super::gpt2::Gpt2Config;
 use super::llama::{Family, LlamaConfig};
+use super::lora::Adapter;
 use super::rotary::RopeScaling;
 use crate::error::{Error, Result};
 use crate::files;
@@ -35,6 +36,27 @@ const SPECIAL: &[(&str, &[&str])] = &[
     ("num_local_experts", &[]),
     ("no_rope_layers", &[]),
 ];
+
+/// The largest value of each size, far above that of any model: products of two do not overflow, and what is tabulated
+/// from one of them stays small.
+const SIZES: &[(&str, u64)] = &[
+    ("vocab_size", i32::MAX as u64), // ids are 32-bit numbers with a sign on the device
+    ("n_positions", i32::MAX as u64),
+    ("max_position_embeddings", i32::MAX as u64),
+    ("n_embd", LARGEST_WIDTH),
+    ("n_inner", LARGEST_WIDTH),
+    ("n_head", LARGEST_WIDTH),
+    ("hidden_size", LARGEST_WIDTH),
+    ("intermediate_size", LARGEST_WIDTH),
+    ("num_attention_heads", LARGEST_WIDTH),
+    ("num_key_value_heads", LARGEST_WIDTH),
+    ("head_dim", LARGEST_WIDTH),
+    ("n_layer", 1 << 16),
+    ("num_hidden_layers", 1 << 16),
+];
+const LARGEST_WIDTH: u64 = 1 << 24;
+/// Numbers of the largest table of rotations: 1 GiB of cosines, and as much of sines.
+const LARGEST_ROTATION: usize = 1 << 28;
 
 /// The architectures that can be read, with their sizes.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,6 +98,13 @@ impl ModelConfig {
                 "give a folder with config.json, model.safetensors and tokenizer.json",
             ));
         }
+        if !path.exists() && Adapter::is_in(folder) {
+            return Err(Error::file(
+                folder,
+                "holds an adapter, no whole model",
+                "name its base, or a folder that `adapt --merge` or peft's merge_and_unload made",
+            ));
+        }
         let json = files::read_json(&path)?;
         Self::parse(ConfigFile { path, json })
     }
@@ -96,6 +125,12 @@ impl ModelConfig {
             };
             if !off {
                 return Err(file.refusal(key, "changes the computation and is not implemented"));
+            }
+        }
+        for (key, most) in SIZES {
+            if file.json.get(*key).and_then(Value::as_u64).is_some_and(|size| size > *most) {
+                let fault = format!("`{key}` is {}, expected at most {most}", file.json[*key]);
+                return Err(Error::file(&file.path, fault, "restore the file from the model's source"));
             }
         }
         let llama = |family| LlamaConfig::read(&file, family).map(Architecture::Llama);
@@ -126,9 +161,12 @@ impl ModelConfig {
             bos_token_id: file.token_id("bos_token_id")?,
             json: file.json.clone(),
         };
-        for (key, size) in
-            [("vocabulary", config.vocabulary()), ("context", config.context()), ("layers", config.layers())]
-        {
+        for (key, size) in [
+            ("vocabulary", config.vocabulary()),
+            ("context", config.context()),
+            ("layers", config.layers()),
+            ("width", config.channels()),
+        ] {
             if size == 0 {
                 return Err(Error::file(&file.path, format!("its {key} has size 0"), "restore the file"));
             }
@@ -280,6 +318,22 @@ impl ConfigFile {
         Ok((theta, scaling, share))
     }
 
+    /// Refuses more rotations, of `channels` channels a head, than a table can hold.
+    pub fn require_rotations(&self, positions: usize, channels: usize) -> Result<()> {
+        if positions.checked_mul(channels / 2).is_some_and(|numbers| numbers <= LARGEST_ROTATION) {
+            return Ok(());
+        }
+        Err(Error::file(
+            &self.path,
+            format!(
+                "`max_position_embeddings` is {positions}, but rotations of {channels} channels are tabulated for {} \
+                 positions at most",
+                LARGEST_ROTATION / (channels / 2).max(1)
+            ),
+            "write the longest window you need there",
+        ))
+    }
+
     fn string(&self, key: &str) -> Result<&str> {
         self.json.get(key).and_then(Value::as_str).ok_or_else(|| {
             Error::file(&self.path, format!("has no `{key}`"), "restore the file from the model's source")
@@ -297,6 +351,11 @@ impl ConfigFile {
             Some(id) => Ok(Some(id)),
             None => Err(Error::file(&self.path, format!("`{key}` is {value}, not a token id"), "restore the file")),
         }
+    }
+
+    /// An error about the file as a whole.
+    pub fn fault(&self, fault: impl Into<String>) -> Error {
+        Error::file(&self.path, fault, "restore the file from the model's source")
     }
 
     /// An error that names `key` and its value.

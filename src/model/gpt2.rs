@@ -9,7 +9,9 @@ use burn::tensor::{Device, Int, Tensor};
 use serde::Deserialize;
 
 use super::config::ConfigFile;
-use super::layers::{CausalMask, Embedding, Gelu, LayerNorm, Layout, Linear, Table, causal_attention, split_heads};
+use super::layers::{
+    CausalMask, Embedding, Gelu, LayerNorm, Layout, Linear, Stage, Table, causal_attention, split_heads,
+};
 use super::weights::WeightSource;
 use crate::error::Result;
 
@@ -58,7 +60,8 @@ impl Gpt2Config {
         Ok(config)
     }
 
-    fn inner(&self) -> usize {
+    /// Channels inside the MLP.
+    pub fn inner(&self) -> usize {
         self.n_inner.unwrap_or(4 * self.n_embd)
     }
 }
@@ -95,22 +98,43 @@ impl Gpt2 {
         })
     }
 
-    /// Final hidden states of `ids` `[B, T]`, after the last norm: `[B, T, C]`.
-    pub fn hidden_states(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+    /// What the blocks begin with: `ids` `[B, T]` to `[B, T, C]`.
+    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [_, time] = ids.dims();
-        let device = ids.device();
-        let positions = Tensor::<1, Int>::arange(0..time as i64, &device).unsqueeze::<2>();
-        let mask = CausalMask::new(time, None, &device);
-        let mut x = self.wte.forward(ids) + self.wpe.forward(positions); // [B, T, C] + [1, T, C]
+        let positions = Tensor::<1, Int>::arange(0..time as i64, &ids.device()).unsqueeze::<2>();
+        self.wte.forward(ids) + self.wpe.forward(positions) // [B, T, C] + [1, T, C]
+    }
+
+    /// The blocks for windows of `time` tokens, and the last norm.
+    pub fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
+        let mask = CausalMask::new(time, None, device);
+        let mut stages: Vec<Stage<'_>> = Vec::new();
         for block in &self.h {
-            x = block.forward(x, &mask);
+            let mask = mask.clone();
+            stages.push(Box::new(move |x| block.forward(x, &mask)));
         }
-        self.ln_f.forward(x)
+        stages.push(Box::new(|x| self.ln_f.forward(x)));
+        stages
     }
 
     /// The output head, `[vocab, C]`: logits are `hidden · headᵀ`.
     pub fn head(&self) -> Table {
         self.lm_head.as_ref().unwrap_or(&self.wte).table()
+    }
+
+    /// The linear layers of the blocks by their paths.
+    pub(super) fn linears(&mut self) -> Vec<(String, &mut Linear)> {
+        let blocks = self.h.iter_mut().enumerate();
+        let linears = blocks.flat_map(|(i, Block { attn, mlp, .. })| {
+            [
+                ("attn.c_attn", &mut attn.c_attn),
+                ("attn.c_proj", &mut attn.c_proj),
+                ("mlp.c_fc", &mut mlp.c_fc),
+                ("mlp.c_proj", &mut mlp.c_proj),
+            ]
+            .map(|(name, linear)| (format!("transformer.h.{i}.{name}"), linear))
+        });
+        linears.collect()
     }
 }
 

@@ -9,7 +9,9 @@ use burn::tensor::{Device, Int, Tensor};
 use serde::Deserialize;
 
 use super::config::ConfigFile;
-use super::layers::{CausalMask, Embedding, Gelu, LayerNorm, Layout, Linear, Table, causal_attention, split_heads};
+use super::layers::{
+    CausalMask, Embedding, Gelu, LayerNorm, Layout, Linear, Stage, Table, causal_attention, split_heads,
+};
 use super::rotary::Rotary;
 use super::weights::WeightSource;
 use crate::error::Result;
@@ -67,8 +69,13 @@ impl GptNeoxConfig {
         let mut config: Self = file.parse()?;
         file.require_multiple("hidden_size", config.hidden_size, "num_attention_heads", config.num_attention_heads)?;
         let (theta, scaling, share) = file.partial_rope("rotary_emb_base", "rotary_pct", 0.25)?;
-        let rotated = (share * (config.hidden_size / config.num_attention_heads) as f64) as usize;
+        let head = config.hidden_size / config.num_attention_heads;
+        let rotated = (share * head as f64) as usize;
+        if rotated > head {
+            return Err(file.fault(format!("rotates {rotated} of the {head} channels of a head")));
+        }
         file.require_multiple("rotated channels of a head", rotated, "the two halves of a rotation", 2)?;
+        file.require_rotations(config.max_position_embeddings, rotated)?;
         config.frequencies = scaling.frequencies(theta, rotated);
         Ok(config)
     }
@@ -105,20 +112,41 @@ impl GptNeox {
         })
     }
 
-    /// Final hidden states of `ids` `[B, T]`, after the last norm: `[B, T, C]`.
-    pub fn hidden_states(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        let [_, time] = ids.dims();
-        let mask = CausalMask::new(time, None, &ids.device());
-        let mut x = self.embed_in.forward(ids);
+    /// What the blocks begin with: `ids` `[B, T]` to `[B, T, C]`.
+    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        self.embed_in.forward(ids)
+    }
+
+    /// The blocks for windows of `time` tokens, and the last norm.
+    pub fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
+        let mask = CausalMask::new(time, None, device);
+        let mut stages: Vec<Stage<'_>> = Vec::new();
         for block in &self.layers {
-            x = block.forward(x, &self.rotary, &mask);
+            let mask = mask.clone();
+            stages.push(Box::new(move |x| block.forward(x, &self.rotary, &mask)));
         }
-        self.final_layer_norm.forward(x)
+        stages.push(Box::new(|x| self.final_layer_norm.forward(x)));
+        stages
     }
 
     /// The output head, `[vocab, C]`: logits are `hidden · headᵀ`.
     pub fn head(&self) -> Table {
         self.embed_out.as_ref().unwrap_or(&self.embed_in).table()
+    }
+
+    /// The linear layers of the blocks by their paths.
+    pub(super) fn linears(&mut self) -> Vec<(String, &mut Linear)> {
+        let blocks = self.layers.iter_mut().enumerate();
+        let linears = blocks.flat_map(|(i, Block { attention, mlp, .. })| {
+            [
+                ("attention.query_key_value", &mut attention.query_key_value),
+                ("attention.dense", &mut attention.dense),
+                ("mlp.dense_h_to_4h", &mut mlp.dense_h_to_4h),
+                ("mlp.dense_4h_to_h", &mut mlp.dense_4h_to_h),
+            ]
+            .map(|(name, linear)| (format!("gpt_neox.layers.{i}.{name}"), linear))
+        });
+        linears.collect()
     }
 }
 

@@ -7,11 +7,15 @@ use std::f64::consts::FRAC_1_SQRT_2;
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::{sigmoid, softmax};
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData, module};
+use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, module};
 use serde::Deserialize;
 
+use super::lora::Lora;
 use super::weights::{LARGEST_PIECE, WeightSource};
 use crate::error::Result;
+
+/// A part of a model that turns hidden states `[B, T, C]` into others: a block, or the last norm.
+pub type Stage<'a> = Box<dyn Fn(Tensor<3>) -> Tensor<3> + 'a>;
 
 /// How a linear layer's weight is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,11 +26,12 @@ pub enum Layout {
     OutIn,
 }
 
-/// `y = x W + b`.
+/// `y = x W + b`, and what an adapter adds to it.
 #[derive(Module, Debug)]
 pub struct Linear {
     weight: Param<Tensor<2>>,
     bias: Option<Param<Tensor<1>>>,
+    adapter: Option<Lora>,
     #[module(skip)]
     layout: Layout,
 }
@@ -48,6 +53,7 @@ impl Linear {
         Ok(Self {
             weight: source.parameter(&format!("{path}.weight"), shape, device)?,
             bias: if bias { Some(source.parameter(&format!("{path}.bias"), [output], device)?) } else { None },
+            adapter: None,
             layout,
         })
     }
@@ -55,18 +61,45 @@ impl Linear {
     /// `x` is `[B, T, in]`, the result `[B, T, out]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, time, input] = x.dims();
+        let weight = self.weight.val().cast(FloatDType::F32);
         let weight = match self.layout {
-            Layout::InOut => self.weight.val(),
-            Layout::OutIn => self.weight.val().transpose(),
+            Layout::InOut => weight,
+            Layout::OutIn => weight.transpose(),
         };
         let [_, output] = weight.dims();
         // One flat product instead of a batch of them: the weight is read once.
-        let y = x.reshape([batch * time, input]).matmul(weight);
+        let x = x.reshape([batch * time, input]);
+        let y = x.clone().matmul(weight);
         let y = match &self.bias {
             Some(bias) => y + bias.val().unsqueeze(),
             None => y,
         };
+        let y = match &self.adapter {
+            Some(adapter) => y + adapter.forward(x, batch),
+            None => y,
+        };
         y.reshape([batch, time, output])
+    }
+
+    /// Whether its weight is held in 16 bits.
+    pub(super) fn is_narrow(&self) -> bool {
+        self.weight.val().dtype().size() < size_of::<f32>()
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(super) fn adapter(&self) -> Option<&Lora> {
+        self.adapter.as_ref()
+    }
+
+    pub(super) fn adapter_mut(&mut self) -> Option<&mut Lora> {
+        self.adapter.as_mut()
+    }
+
+    pub(super) fn set_adapter(&mut self, adapter: Option<Lora>) {
+        self.adapter = adapter;
     }
 }
 
@@ -141,6 +174,10 @@ impl RmsNorm {
     }
 }
 
+/// Rows of a piece of a token table at most. A softmax sums over them, and llvmpipe, the usual software adapter, ends every
+/// loop of a kernel after 65,532 rounds: what lies beyond would be left out silently.
+const MOST_ROWS: usize = 65_024;
+
 /// A table of one row per token or position, cut by rows so that no piece exceeds what a kernel can see at once (128
 /// MiB on many adapters). The pieces appear under one name in checkpoints.
 #[derive(Module, Debug)]
@@ -157,62 +194,77 @@ impl Embedding {
         [rows, channels]: [usize; 2],
         device: &Device,
     ) -> Result<Self> {
-        let values = source.values(&format!("{path}.weight"), &[rows, channels])?;
-        let piece = (source.largest_piece() / (size_of::<f32>() * channels.max(1))).max(1);
-        let weight = values
-            .chunks(piece * channels.max(1))
-            .map(|rows| {
-                let shape = [rows.len() / channels.max(1), channels];
-                Param::from_tensor(Tensor::from_data(TensorData::new(rows.to_vec(), shape), device))
-            })
-            .collect();
+        let name = format!("{path}.weight");
+        let piece = (source.largest_piece() / (size_of::<f32>() * channels.max(1))).clamp(1, MOST_ROWS);
+        let weight = (0..rows)
+            .step_by(piece)
+            .map(|start| source.rows(&name, [rows, channels], start..rows.min(start + piece), device))
+            .collect::<Result<_>>()?;
         Ok(Self { weight })
     }
 
     /// The rows named by `ids`: `[B, T]` to `[B, T, C]`.
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let table = self.table();
-        if let [whole] = table.pieces.as_slice() {
-            return module::embedding(whole.clone(), ids);
+        // Rows are looked up as they are held, and only they are converted.
+        let rows = |piece: &Tensor<2>, ids| module::embedding(piece.clone(), ids).cast(FloatDType::F32);
+        if let [whole] = table.held.as_slice() {
+            return rows(whole, ids);
         }
-        let parts = table.pieces.iter().zip(table.starts()).map(|(piece, start)| {
+        let parts = table.held.iter().zip(table.starts()).map(|(piece, start)| {
             let (local, inside) = within(ids.clone(), start, piece.dims()[0]);
-            module::embedding(piece.clone(), local) * inside.unsqueeze_dim(2)
+            rows(piece, local) * inside.unsqueeze_dim(2)
         });
         parts.reduce(|sum, part| sum + part).unwrap_or_else(|| Tensor::empty([0, 0, 0], &ids.device()))
     }
 
     /// The table itself.
     pub fn table(&self) -> Table {
-        Table { pieces: self.weight.iter().map(Param::val).collect() }
+        Table { held: self.weight.iter().map(Param::val).collect() }
     }
 }
 
 /// An embedding's rows `[rows, channels]`, as pieces of consecutive rows. As output head: logits are `hidden · rowsᵀ`.
 #[derive(Debug, Clone)]
 pub struct Table {
-    /// `[rows of the piece, channels]` each, in order.
-    pub pieces: Vec<Tensor<2>>,
+    /// `[rows of the piece, channels]` each, in order, in the precision they are held in.
+    held: Vec<Tensor<2>>,
 }
 
 impl Table {
+    /// The pieces in order, in f32: `[rows of the piece, channels]` each. A piece held in 16 bits is converted when its
+    /// turn comes and lives as long as it is used.
+    pub fn pieces(&self) -> impl ExactSizeIterator<Item = Tensor<2>> + '_ {
+        self.held.iter().map(|piece| piece.clone().cast(FloatDType::F32))
+    }
+
     /// All rows.
     pub fn rows(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.dims()[0]).sum()
+        self.held.iter().map(|piece| piece.dims()[0]).sum()
     }
 
     /// The first row of each piece.
     pub fn starts(&self) -> Vec<usize> {
-        let ends = self.pieces.iter().scan(0, |end, piece| {
+        let ends = self.held.iter().scan(0, |end, piece| {
             *end += piece.dims()[0];
             Some(*end)
         });
-        std::iter::once(0).chain(ends).take(self.pieces.len()).collect()
+        std::iter::once(0).chain(ends).take(self.held.len()).collect()
+    }
+
+    /// Where it is; a model without tokens is refused when it is read.
+    pub fn device(&self) -> Device {
+        self.held[0].device()
+    }
+
+    /// Whether it is trained; it may be frozen below adapters.
+    pub fn is_trained(&self) -> bool {
+        self.held.iter().any(Tensor::is_require_grad)
     }
 
     /// The same rows without autodiff.
     pub fn inner(&self) -> Self {
-        Self { pieces: self.pieces.iter().map(|piece| piece.clone().inner()).collect() }
+        Self { held: self.held.iter().map(|piece| piece.clone().inner()).collect() }
     }
 }
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::config::ConfigFile;
-use super::layers::{CausalMask, Embedding, Layout, Linear, RmsNorm, Table, causal_attention, split_heads};
+use super::layers::{CausalMask, Embedding, Layout, Linear, RmsNorm, Stage, Table, causal_attention, split_heads};
 use super::rotary::{RopeScaling, Rotary};
 use super::weights::WeightSource;
 use crate::error::Result;
@@ -154,6 +154,7 @@ impl LlamaConfig {
             )?;
         }
         file.require_multiple("head_dim", config.head_dim(), "the two halves of a rotation", 2)?;
+        file.require_rotations(config.max_position_embeddings, config.head_dim())?;
         Ok(config)
     }
 
@@ -252,22 +253,50 @@ impl Llama {
         })
     }
 
-    /// Final hidden states of `ids` `[B, T]`, after the last norm: `[B, T, C]`.
-    pub fn hidden_states(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        let [_, time] = ids.dims();
-        let mask = CausalMask::new(time, None, &ids.device());
-        let windowed = CausalMask::new(time, self.window, &ids.device());
-        let mut x = self.embed_tokens.forward(ids);
+    /// What the blocks begin with: `ids` `[B, T]` to `[B, T, C]`.
+    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        self.embed_tokens.forward(ids)
+    }
+
+    /// The blocks for windows of `time` tokens, and the last norm.
+    pub fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
+        let mask = CausalMask::new(time, None, device);
+        let windowed = CausalMask::new(time, self.window, device);
+        let mut stages: Vec<Stage<'_>> = Vec::new();
         for block in &self.layers {
-            x = block.forward(x, &self.rotary, if block.has_window { &windowed } else { &mask });
+            let mask = if block.has_window { windowed.clone() } else { mask.clone() };
+            stages.push(Box::new(move |x| block.forward(x, &self.rotary, &mask)));
         }
-        self.norm.forward(x)
+        stages.push(Box::new(|x| self.norm.forward(x)));
+        stages
     }
 
     /// The output head, `[vocab, C]`: logits are `hidden · headᵀ`.
     pub fn head(&self) -> Table {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens).table()
     }
+
+    /// The linear layers of the blocks by their paths.
+    pub(super) fn linears(&mut self) -> Vec<(String, &mut Linear)> {
+        let blocks = self.layers.iter_mut().enumerate();
+        blocks.flat_map(|(i, block)| linears(i, &mut block.self_attn, &mut block.mlp)).collect()
+    }
+}
+
+/// The linear layers of block `i` by their paths.
+pub(super) fn linears<'a>(i: usize, attention: &'a mut Attention, mlp: &'a mut Mlp) -> [(String, &'a mut Linear); 7] {
+    let Attention { q_proj, k_proj, v_proj, o_proj, .. } = attention;
+    let Mlp { gate_proj, up_proj, down_proj } = mlp;
+    [
+        ("self_attn.q_proj", q_proj),
+        ("self_attn.k_proj", k_proj),
+        ("self_attn.v_proj", v_proj),
+        ("self_attn.o_proj", o_proj),
+        ("mlp.gate_proj", gate_proj),
+        ("mlp.up_proj", up_proj),
+        ("mlp.down_proj", down_proj),
+    ]
+    .map(|(name, linear)| (format!("model.layers.{i}.{name}"), linear))
 }
 
 #[derive(Module, Debug)]

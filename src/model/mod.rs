@@ -2,13 +2,14 @@
 //!
 //! A model is read from `config.json` ([`config`]) and safetensors files ([`weights`]), built of the parts in
 //! [`layers`] by one short file per family ([`gpt2`], [`llama`], [`olmo`], [`gpt_neox`]), and saved so that transformers
-//! loads it unchanged ([`save`]).
+//! loads it unchanged ([`save`]). [`lora`] adds small trained parts to a frozen model.
 
 pub mod config;
 pub mod gpt2;
 pub mod gpt_neox;
 pub mod layers;
 pub mod llama;
+pub mod lora;
 pub mod olmo;
 pub mod parameters;
 pub mod rotary;
@@ -21,16 +22,20 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 pub use config::{Architecture, ModelConfig};
+use layers::Stage;
 pub use layers::Table;
+pub use lora::{Adapter, LoraSettings};
 pub use save::save;
+pub use weights::Precision;
 
 use crate::error::Result;
+use crate::progress::Watched;
 use crate::text::{Corpus, StreamOptions, TokenStream, Tokenizer};
 use gpt_neox::GptNeox;
 use gpt2::Gpt2;
 use llama::Llama;
 use olmo::Olmo;
-use weights::{RandomWeights, WeightFiles, WeightSource};
+use weights::{RandomWeights, Shapes, WeightFiles, WeightSource};
 
 /// A causal language model of any family.
 // One exists at a time, so the families' different sizes on the stack do not matter.
@@ -57,13 +62,36 @@ impl LanguageModel {
         })
     }
 
+    /// Name and shape of every weight that `config` calls for, without any of them.
+    pub fn shapes(config: &ModelConfig) -> Result<Vec<(String, Vec<usize>)>> {
+        let mut shapes = Shapes::default();
+        Self::build(config, &mut shapes, &Device::flex())?;
+        Ok(shapes.found)
+    }
+
     /// Final hidden states of `ids` `[batch, time]`, after the last norm: `[batch, time, channels]`.
     pub fn hidden_states(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let stages = self.stages(ids.dims()[1], &ids.device());
+        stages.iter().fold(self.embed(ids), |x, stage| stage(x))
+    }
+
+    /// What the blocks begin with: `ids` `[batch, time]` to `[batch, time, channels]`.
+    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         match self {
-            Self::Gpt2(model) => model.hidden_states(ids),
-            Self::Llama(model) => model.hidden_states(ids),
-            Self::Olmo(model) => model.hidden_states(ids),
-            Self::GptNeox(model) => model.hidden_states(ids),
+            Self::Gpt2(model) => model.embed(ids),
+            Self::Llama(model) => model.embed(ids),
+            Self::Olmo(model) => model.embed(ids),
+            Self::GptNeox(model) => model.embed(ids),
+        }
+    }
+
+    /// The blocks for windows of `time` tokens, and the last norm: hidden states go through them in order.
+    pub fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
+        match self {
+            Self::Gpt2(model) => model.stages(time, device),
+            Self::Llama(model) => model.stages(time, device),
+            Self::Olmo(model) => model.stages(time, device),
+            Self::GptNeox(model) => model.stages(time, device),
         }
     }
 
@@ -81,8 +109,7 @@ impl LanguageModel {
     /// [`crate::evaluate`] and [`crate::adapt`], which never hold them whole.
     pub fn logits(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let hidden = self.hidden_states(ids);
-        let pieces = self.head().pieces.into_iter();
-        Tensor::cat(pieces.map(|piece| hidden.clone().matmul(piece.transpose().unsqueeze())).collect(), 2)
+        Tensor::cat(self.head().pieces().map(|piece| hidden.clone().matmul(piece.transpose().unsqueeze())).collect(), 2)
     }
 
     /// Continues `prompt` greedily by `count` tokens, reading at most `context` of the latest tokens at a time.
@@ -96,9 +123,8 @@ impl LanguageModel {
             let hidden = self.hidden_states(token_ids(&[window], device));
             let [_, time, channels] = hidden.dims();
             let last = hidden.narrow(1, time - 1, 1).reshape([1, channels]);
-            let pieces = self.head().pieces.into_iter();
             let logits: Vec<Tensor<1>> =
-                pieces.map(|piece| last.clone().matmul(piece.transpose()).flatten(0, 1)).collect();
+                self.head().pieces().map(|piece| last.clone().matmul(piece.transpose()).flatten(0, 1)).collect();
             let logits = parameters::to_host(Tensor::cat(logits, 0))?;
             let best = logits
                 .iter()
@@ -119,6 +145,12 @@ pub struct LoadedModel {
     pub config: ModelConfig,
     /// The folder it was read from; its other files travel with a saved model.
     pub folder: PathBuf,
+    /// What an adapter upon it calls it: its path, or its name on the hub.
+    pub name: String,
+    /// Its revision, where it is on the hub.
+    pub revision: Option<String>,
+    /// What its matrices are held in.
+    pub precision: Precision,
     /// The device it lives on.
     pub device: Device,
 }
@@ -129,16 +161,23 @@ impl LoadedModel {
     /// # Errors
     /// Whatever is missing, unreadable, of another shape or left over, by file and name.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        Self::open_in(folder, Precision::F32, device)
+    }
+
+    /// The same with its matrices held in `precision`.
+    pub fn open_in(folder: &Path, precision: Precision, device: &Device) -> Result<Self> {
         // The configuration first: its absence says best that this is no model's folder.
         let config = ModelConfig::read(folder)?;
-        Self::from_files(config, folder, WeightFiles::open(folder)?, device)
+        precision.check(device)?;
+        Self::from_files(config, folder, WeightFiles::open(folder)?.held_in(precision), device)
     }
 
     /// The same from a configuration and files that are open already.
     pub fn from_files(config: ModelConfig, folder: &Path, mut files: WeightFiles, device: &Device) -> Result<Self> {
         let model = LanguageModel::build(&config, &mut files, device)?;
+        let precision = files.precision();
         files.finish(config.tied_head())?;
-        Ok(Self { model, config, folder: folder.to_owned(), device: device.clone() })
+        Ok(Self::new(model, config, folder, precision, device))
     }
 
     /// Its tokenizer; `None` where the folder has none that can be read, which is enough for corpora of token ids.
@@ -147,14 +186,14 @@ impl LoadedModel {
     }
 
     /// `corpus` as this model reads it.
-    pub fn stream(
+    pub fn stream<'a>(
         &self,
         corpus: &Corpus,
         tokenizer: Option<&Tokenizer>,
-        options: &StreamOptions,
+        options: impl Into<Watched<'a, &'a StreamOptions>>,
     ) -> Result<TokenStream> {
         // A tokenizer that is there in another form has its own cure.
-        if tokenizer.is_none() && self.folder.join("tokenizer.model").exists() && corpus.texts().is_ok() {
+        if tokenizer.is_none() && self.folder.join("tokenizer.model").exists() && corpus.documents.are_texts() {
             Tokenizer::load(&self.folder)?;
         }
         let ModelConfig { eos_token_id, bos_token_id, .. } = self.config;
@@ -170,7 +209,14 @@ impl LoadedModel {
     pub fn random(config: ModelConfig, folder: &Path, seed: u64, device: &Device) -> Result<Self> {
         let mut source = RandomWeights::new(seed, config.layers());
         let model = LanguageModel::build(&config, &mut source, device)?;
-        Ok(Self { model, config, folder: folder.to_owned(), device: device.clone() })
+        Ok(Self::new(model, config, folder, Precision::F32, device))
+    }
+
+    fn new(model: LanguageModel, config: ModelConfig, folder: &Path, precision: Precision, device: &Device) -> Self {
+        // Absolute, so that an adapter finds its base from wherever it is read.
+        let path = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let (name, folder, device) = (path.display().to_string(), folder.to_owned(), device.clone());
+        Self { model, config, folder, name, revision: None, precision, device }
     }
 }
 

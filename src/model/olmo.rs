@@ -7,8 +7,8 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 
-use super::layers::{CausalMask, Embedding, RmsNorm, Table, layer_norm};
-use super::llama::{Attention, Family, LlamaConfig, Mlp};
+use super::layers::{CausalMask, Embedding, Linear, RmsNorm, Stage, Table, layer_norm};
+use super::llama::{Attention, Family, LlamaConfig, Mlp, linears};
 use super::rotary::Rotary;
 use super::weights::WeightSource;
 use crate::error::Result;
@@ -47,23 +47,35 @@ impl Olmo {
         })
     }
 
-    /// Final hidden states of `ids` `[B, T]`, after the last norm: `[B, T, C]`.
-    pub fn hidden_states(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        let [_, time] = ids.dims();
-        let mask = CausalMask::new(time, None, &ids.device());
-        let mut x = self.embed_tokens.forward(ids);
+    /// What the blocks begin with: `ids` `[B, T]` to `[B, T, C]`.
+    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        self.embed_tokens.forward(ids)
+    }
+
+    /// The blocks for windows of `time` tokens, and the last norm.
+    pub fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
+        let mask = CausalMask::new(time, None, device);
+        let mut stages: Vec<Stage<'_>> = Vec::new();
         for block in &self.layers {
-            x = block.forward(x, &self.rotary, &mask);
+            let mask = mask.clone();
+            stages.push(Box::new(move |x| block.forward(x, &self.rotary, &mask)));
         }
-        match &self.norm {
+        stages.push(Box::new(|x| match &self.norm {
             Some(norm) => norm.forward(x),
             None => layer_norm(x, EPSILON),
-        }
+        }));
+        stages
     }
 
     /// The output head, `[vocab, C]`: logits are `hidden · headᵀ`.
     pub fn head(&self) -> Table {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens).table()
+    }
+
+    /// The linear layers of the blocks by their paths.
+    pub(super) fn linears(&mut self) -> Vec<(String, &mut Linear)> {
+        let blocks = self.layers.iter_mut().enumerate();
+        blocks.flat_map(|(i, block)| linears(i, &mut block.self_attn, &mut block.mlp)).collect()
     }
 }
 

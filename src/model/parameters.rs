@@ -1,12 +1,17 @@
 //! Every weight of a model by its published name.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Gradients, Tensor, TensorData};
+use burn::tensor::{FloatDType, Gradients, Tensor, TensorData};
+use safetensors::Dtype;
 
 use super::LanguageModel;
+use super::layers::Layout;
+use super::lora::{Lora, is_adapter_weight};
 use crate::error::{Error, Result};
+use crate::files::Array;
 
 /// A weight by name, in the published shape.
 #[derive(Debug, Clone)]
@@ -19,15 +24,50 @@ pub struct NamedTensor {
     pub values: Tensor<1>,
 }
 
-/// A weight on the host, as a checkpoint holds it.
-#[derive(Debug, Clone, PartialEq)]
+/// A weight as a checkpoint holds it: pieces of a table are put together again.
+#[derive(Debug, Clone)]
 pub struct PublishedTensor {
     /// Its published name.
     pub name: String,
     /// Its published shape.
     pub shape: Vec<usize>,
-    /// Its values, row-major.
-    pub values: Vec<f32>,
+    /// Its rows in order, cut as they are held.
+    pieces: Vec<Tensor<1>>,
+    /// What is merged into it when its turn comes.
+    adapter: Option<(Lora, Layout)>,
+}
+
+impl From<NamedTensor> for PublishedTensor {
+    fn from(NamedTensor { name, shape, values }: NamedTensor) -> Self {
+        Self { name, shape, pieces: vec![values], adapter: None }
+    }
+}
+
+impl PublishedTensor {
+    /// Its values on the host, row-major.
+    ///
+    /// # Errors
+    /// The device's failure.
+    pub fn values(&self) -> Result<Vec<f32>> {
+        if let (Some((adapter, layout)), [weight]) = (&self.adapter, self.pieces.as_slice()) {
+            let update = adapter.update(*layout);
+            let count = update.shape().num_elements();
+            return to_host(weight.clone().cast(FloatDType::F32) + update.reshape([count]));
+        }
+        let mut pieces = self.pieces.iter().map(|piece| to_host(piece.clone()));
+        let mut values = pieces.next().unwrap_or(Ok(Vec::new()))?;
+        for piece in pieces {
+            values.extend(piece?);
+        }
+        Ok(values)
+    }
+
+    /// It as an array of a file, called `name` there; the values come to the host when they are written.
+    pub fn array(self, name: String) -> Array<'static> {
+        let shape = self.shape.clone();
+        let bytes = move || Ok(Cow::Owned(bytemuck::cast_slice(&self.values()?).to_vec()));
+        Array { name, dtype: Dtype::F32, shape, bytes: Box::new(bytes) }
+    }
 }
 
 /// Stands between a table's published name and the number of a piece of it.
@@ -42,8 +82,9 @@ struct Path {
 
 impl Path {
     fn enter(&mut self, name: &str, container: &str) {
-        // The enum of families is no part of a checkpoint's names.
-        self.parts.push(if container.starts_with("Enum:") { String::new() } else { name.to_owned() });
+        // The enum of families is no part of a checkpoint's names, nor is what holds an adapter's two weights.
+        let unnamed = container.starts_with("Enum:") || name == "adapter";
+        self.parts.push(if unnamed { String::new() } else { name.to_owned() });
     }
 
     /// `h.0.attn.c_attn.weight`; pieces of a table after the first are `wte.weight#1`, `wte.weight#2`, …
@@ -100,7 +141,11 @@ impl ModuleVisitor for GradientCollector {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = param.val().grad_remove(&mut self.gradients) {
+        let weight = param.val();
+        if !weight.is_require_grad() {
+            return; // frozen below adapters
+        }
+        if let Some(gradient) = weight.grad_remove(&mut self.gradients) {
             let count = gradient.shape().num_elements();
             self.found.insert(self.path.name(), gradient.reshape([count]));
         }
@@ -140,23 +185,38 @@ impl LanguageModel {
         collector.found
     }
 
-    /// Every weight on the host, as a checkpoint holds it: pieces of a table are put together again.
-    ///
-    /// # Errors
-    /// The device's failure.
-    pub fn published(&self) -> Result<Vec<PublishedTensor>> {
+    /// Every weight as a checkpoint holds it, adapters merged.
+    pub fn published(&self) -> Vec<PublishedTensor> {
+        let mut adapters: BTreeMap<String, (Lora, Layout)> = BTreeMap::new();
+        for (path, linear) in self.clone().linears() {
+            if let Some(adapter) = linear.adapter() {
+                adapters.insert(format!("{path}.weight"), (adapter.clone(), linear.layout()));
+            }
+        }
         let mut whole: Vec<PublishedTensor> = Vec::new();
         for NamedTensor { name, shape, values } in self.parameters() {
-            let values = to_host(values)?;
             match whole.last_mut() {
                 Some(table) if name.contains(PIECE) => {
                     table.shape[0] += shape[0];
-                    table.values.extend(values);
+                    table.pieces.push(values);
                 }
-                _ => whole.push(PublishedTensor { name, shape, values }),
+                _ if is_adapter_weight(&name) => {}
+                _ => {
+                    let adapter = adapters.remove(&name);
+                    whole.push(PublishedTensor { adapter, ..NamedTensor { name, shape, values }.into() });
+                }
             }
         }
-        Ok(whole)
+        whole
+    }
+
+    /// What a run trains and keeps: the adapters' weights where there are adapters, else every weight.
+    pub fn trained(&self) -> Vec<NamedTensor> {
+        let mut weights = self.parameters();
+        if weights.iter().any(|weight| is_adapter_weight(&weight.name)) {
+            weights.retain(|weight| is_adapter_weight(&weight.name));
+        }
+        weights
     }
 
     /// The gradient of every weight that has one, by name, its values in a row: `[n]`, without autodiff.
@@ -182,13 +242,13 @@ impl LanguageModel {
     }
 }
 
-/// Values of `tensor` on the host.
+/// Values of `tensor` on the host, in f32.
 ///
 /// # Errors
 /// The device's own failure: errors of earlier launches surface here, at the first read-back.
 pub fn to_host(tensor: Tensor<1>) -> Result<Vec<f32>> {
     let device = tensor.device();
     let failed = |fault: String| Error::Device { device: format!("{device:?}"), fault };
-    let data: TensorData = tensor.try_into_data().map_err(|e| failed(format!("{e:?}")))?;
+    let data: TensorData = tensor.cast(FloatDType::F32).try_into_data().map_err(|e| failed(format!("{e:?}")))?;
     data.try_to_vec::<f32>().map_err(|e| failed(format!("{e:?}")))
 }

@@ -3,13 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use safetensors::Dtype;
 use serde_json::Value;
 
-use super::parameters::PublishedTensor;
 use super::{LanguageModel, LoadedModel};
 use crate::error::{Error, Result};
-use crate::files::{self, Array};
+use crate::files;
 
 /// Files beside the weights that belong to a model and travel with it.
 const COMPANIONS: &[&str] = &[
@@ -50,12 +48,9 @@ pub fn save(model: &LanguageModel, base: &LoadedModel, into: &Path) -> Result<()
 
 /// Every weight under its published name, f32, in one safetensors file, whole.
 fn write_weights(model: &LanguageModel, path: &Path) -> Result<()> {
-    let tensors = model.published()?;
-    let arrays = tensors.iter().map(|PublishedTensor { name, shape, values }| Array {
-        name,
-        dtype: Dtype::F32,
-        shape: shape.clone(),
-        bytes: bytemuck::cast_slice(values),
+    let arrays = model.published().into_iter().map(|tensor| {
+        let name = tensor.name.clone();
+        tensor.array(name)
     });
     // transformers asks for this metadata before it reads a file.
     files::write_safetensors(path, arrays, ("format", "pt".to_owned()))

@@ -1,33 +1,125 @@
 //! Where a model's weights come from: safetensors files, or random numbers for a new base.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::module::Param;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::{bf16, f16};
 use memmap2::Mmap;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde::Deserialize;
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
 
+use crate::doctor::cache::f16_fault;
 use crate::error::{Error, Result};
 use crate::files;
 
 /// What a kernel can bind at once by WebGPU's default limit, and on software adapters: 128 MiB.
 pub const LARGEST_PIECE: usize = 1 << 27;
 
+/// What a model's matrices are held in. They are computed with in f32, whatever they are held in, and vectors (norms,
+/// biases) are always held in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits: 4 bytes a weight
+    #[default]
+    F32,
+    /// 16 bits with the range of f32: exactly what most models are published in
+    Bf16,
+    /// 16 bits with a finer grain and a range to ±65,504
+    F16,
+}
+
+impl Precision {
+    /// Bytes of a weight.
+    pub fn bytes(self) -> usize {
+        self.dtype().size()
+    }
+
+    fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
+        }
+    }
+
+    /// Whether `device` can hold weights in it.
+    ///
+    /// # Errors
+    /// It cannot; the message says what it can.
+    pub fn check(self, device: &Device) -> Result<()> {
+        if self == Self::F32 {
+            return Ok(());
+        }
+        if device.supports_dtype(self.dtype()) {
+            let fault = if self == Self::F16 { f16_fault(device) } else { None };
+            return fault.map_or(Ok(()), |fault| {
+                let fault = format!("odyssey doctor found the f16 of this device's driver wrong: {fault}");
+                Err(Error::input("--dtype f16", fault, "use --dtype f32"))
+            });
+        }
+        let others = [Self::Bf16, Self::F16].into_iter().filter(|other| device.supports_dtype(other.dtype()));
+        let cure = others.fold("use --dtype f32".to_owned(), |cure, other| format!("{cure} or {other}"));
+        Err(Error::input(format!("--dtype {self}"), "this device has no numbers of that kind", cure))
+    }
+
+    /// `values`, converted and shaped.
+    ///
+    /// # Errors
+    /// A number that is finite, but not in this precision.
+    fn data(self, values: impl Iterator<Item = f32>, shape: Vec<usize>) -> std::result::Result<TensorData, String> {
+        Ok(match self {
+            Self::F32 => TensorData::new(values.collect::<Vec<f32>>(), shape),
+            Self::Bf16 => TensorData::new(values.map(bf16::from_f32).collect::<Vec<_>>(), shape),
+            Self::F16 => {
+                let mut too_large = None;
+                let narrow = |value: f32| {
+                    let narrowed = f16::from_f32(value);
+                    too_large = too_large.or((value.is_finite() && narrowed.is_infinite()).then_some(value));
+                    narrowed
+                };
+                let values: Vec<f16> = values.map(narrow).collect();
+                match too_large {
+                    Some(value) => return Err(format!("holds {value:e}, which f16 does not reach")),
+                    None => TensorData::new(values, shape),
+                }
+            }
+        })
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        })
+    }
+}
+
 /// Gives weights by their published name.
 pub trait WeightSource {
     /// Whether there is a weight of this name.
     fn has(&self, name: &str) -> bool;
 
-    /// The values of a weight, row-major, which must have this shape.
-    fn values(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>>;
+    /// Some rows of a weight, row-major, in `precision`. The whole weight must have this shape; of a vector the rows are
+    /// its elements.
+    fn read(&mut self, name: &str, shape: &[usize], rows: Range<usize>, precision: Precision) -> Result<TensorData>;
 
-    /// Bytes of the largest piece that a token table may be held in.
+    /// What matrices are held in.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    /// Bytes of the largest piece that a token table may be cut into, in f32, as it is computed with.
     fn largest_piece(&self) -> usize {
         LARGEST_PIECE
     }
@@ -41,9 +133,26 @@ impl dyn WeightSource + '_ {
         shape: [usize; D],
         device: &Device,
     ) -> Result<Param<Tensor<D>>> {
-        let values = self.values(name, &shape)?;
-        Ok(Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device)))
+        self.rows(name, shape, 0..shape.first().copied().unwrap_or(0), device)
     }
+
+    /// The same of some rows only.
+    pub fn rows<const D: usize>(
+        &mut self,
+        name: &str,
+        shape: [usize; D],
+        rows: Range<usize>,
+        device: &Device,
+    ) -> Result<Param<Tensor<D>>> {
+        let precision = if D > 1 { self.precision() } else { Precision::F32 };
+        let data = self.read(name, &shape, rows, precision)?;
+        Ok(Param::from_tensor(Tensor::from_data(data, (device, precision.dtype()))))
+    }
+}
+
+/// `shape` with this many rows.
+fn with_rows(shape: &[usize], rows: usize) -> Vec<usize> {
+    std::iter::once(rows).chain(shape.iter().skip(1).copied()).collect()
 }
 
 /// The safetensors files of a model folder: `model.safetensors`, or shards with `model.safetensors.index.json`.
@@ -52,8 +161,11 @@ impl dyn WeightSource + '_ {
 pub struct WeightFiles {
     folder: PathBuf,
     shards: Vec<(PathBuf, Mmap)>,
-    /// Tensors not yet asked for, by name, with the shard that holds them.
-    remaining: BTreeMap<String, usize>,
+    /// The shard that holds each tensor, by name.
+    tensors: BTreeMap<String, usize>,
+    /// Tensors not yet asked for.
+    unread: BTreeSet<String>,
+    precision: Precision,
     largest_piece: usize,
 }
 
@@ -69,7 +181,9 @@ impl WeightFiles {
         let mut opened = Self {
             folder: folder.to_owned(),
             shards: Vec::new(),
-            remaining: BTreeMap::new(),
+            tensors: BTreeMap::new(),
+            unread: BTreeSet::new(),
+            precision: Precision::F32,
             largest_piece: LARGEST_PIECE,
         };
         if single.exists() {
@@ -90,8 +204,11 @@ impl WeightFiles {
                 }
                 opened.add_shard(folder.join(name))?;
             }
-            if let Some((tensor, shard)) = weight_map.iter().find(|(tensor, _)| !opened.remaining.contains_key(*tensor))
-            {
+            let missing = weight_map.iter().find(|(tensor, shard)| {
+                let holder = opened.tensors.get(*tensor).map(|&holder| &opened.shards[holder].0);
+                holder.and_then(|path| path.file_name()).is_none_or(|name| name != shard.as_str())
+            });
+            if let Some((tensor, shard)) = missing {
                 return Err(Error::file(
                     &index,
                     format!("promises {tensor:?} in {shard}, where it is not"),
@@ -108,6 +225,12 @@ impl WeightFiles {
         Ok(opened)
     }
 
+    /// Holds matrices in `precision`.
+    pub fn held_in(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
     /// Cuts token tables into pieces of at most so many bytes, for devices that bind less at once than usual.
     pub fn with_largest_piece(mut self, bytes: usize) -> Self {
         self.largest_piece = bytes;
@@ -121,7 +244,8 @@ impl WeightFiles {
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::reading(&path, e))?;
         let shard = self.shards.len();
         for name in parse(&path, &map)?.names() {
-            if self.remaining.insert(name.to_owned(), shard).is_some() {
+            self.unread.insert(name.to_owned());
+            if self.tensors.insert(name.to_owned(), shard).is_some() {
                 return Err(Error::file(
                     &path,
                     format!("holds {name:?}, which another shard holds too"),
@@ -136,8 +260,8 @@ impl WeightFiles {
     /// Checks that nothing is left over, apart from what is known to carry no weights.
     pub fn finish(self, tied_head: bool) -> Result<()> {
         let left: Vec<String> = self
-            .remaining
-            .into_keys()
+            .unread
+            .into_iter()
             .filter(|name| {
                 // Causal masks in old GPT-2 and GPT-NeoX files, rotation tables in old LLaMA and GPT-NeoX files; a tied
                 // head's copy.
@@ -183,28 +307,33 @@ pub fn hash_folder(folder: &Path) -> Result<String> {
     Ok(files::hash_bytes(hashes.join("\n").as_bytes()))
 }
 
-fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
+pub(super) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
     SafeTensors::deserialize(bytes)
         .map_err(|e| Error::file(path, format!("not a whole safetensors file ({e})"), "fetch or save it again"))
 }
 
 impl WeightSource for WeightFiles {
+    fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
     fn largest_piece(&self) -> usize {
         self.largest_piece
     }
 
-    fn has(&self, name: &str) -> bool {
-        self.remaining.contains_key(name)
-    }
-
-    fn values(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let Some(shard) = self.remaining.remove(name) else {
+    fn read(&mut self, name: &str, shape: &[usize], rows: Range<usize>, precision: Precision) -> Result<TensorData> {
+        let Some(&shard) = self.tensors.get(name) else {
             return Err(Error::file(
                 &self.folder,
                 format!("has no tensor {name:?}, which config.json calls for"),
                 "use the config.json these weights were saved with",
             ));
         };
+        self.unread.remove(name);
         let (path, map) = &self.shards[shard];
         let tensors = parse(path, map)?;
         let view =
@@ -216,23 +345,73 @@ impl WeightSource for WeightFiles {
                 "use the config.json these weights were saved with",
             ));
         }
-        to_f32(path, name, &view)
+        let bytes_of_row = view.data().len() / shape.first().copied().unwrap_or(1).max(1);
+        let bytes = &view.data()[rows.start * bytes_of_row..rows.end * bytes_of_row];
+        let data = convert(path, name, view.dtype(), bytes, with_rows(shape, rows.len()), precision);
+        forget(map, bytes);
+        data
     }
 }
 
-/// A tensor's values in f32; 16-bit ones are exact there.
-fn to_f32(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Vec<f32>> {
-    let bytes = view.data();
+/// Numbers of a file in the precision they are held in. 16-bit ones are exact in f32.
+pub(super) fn convert(
+    path: &Path,
+    name: &str,
+    dtype: Dtype,
+    bytes: &[u8],
+    shape: Vec<usize>,
+    precision: Precision,
+) -> Result<TensorData> {
     // Mapped data need not be aligned for its type, so numbers are put together from bytes.
-    match view.dtype() {
-        Dtype::F32 => Ok(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
-        Dtype::F16 => Ok(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()),
-        Dtype::BF16 => Ok(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect()),
-        other => Err(Error::file(
-            path,
-            format!("tensor {name:?} has type {other:?}; weights are read as F32, F16 or BF16"),
-            "convert the model with transformers, for example with .float().save_pretrained(…)",
-        )),
+    let data = match dtype {
+        Dtype::F32 => precision.data(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)), shape),
+        Dtype::F16 => precision.data(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()), shape),
+        Dtype::BF16 => precision.data(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()), shape),
+        other => {
+            return Err(Error::file(
+                path,
+                format!("tensor {name:?} has type {other:?}; weights are read as F32, F16 or BF16"),
+                "convert the model with transformers, for example with .float().save_pretrained(…)",
+            ));
+        }
+    };
+    data.map_err(|fault| Error::file(path, format!("tensor {name:?} {fault}"), "hold the weights with --dtype bf16"))
+}
+
+/// Lets the system drop these mapped `bytes` from memory: a file that was read once does not count beside the weights
+/// as held.
+fn forget(map: &Mmap, bytes: &[u8]) {
+    #[cfg(unix)]
+    {
+        let start = bytes.as_ptr() as usize - map.as_ptr() as usize;
+        // SAFETY: of a read-only map of a file, dropped pages are read from the file again when they are asked for.
+        let advised = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, bytes.len()) };
+        if let Err(e) = advised {
+            tracing::debug!("the system keeps a file's pages in memory: {e}");
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (map, bytes);
+}
+
+/// Only notes which weights a model asks for: what it will need, before anything is read.
+#[derive(Debug, Default)]
+pub struct Shapes {
+    /// Names and shapes, in the order they are asked for.
+    pub found: Vec<(String, Vec<usize>)>,
+}
+
+impl WeightSource for Shapes {
+    fn has(&self, _name: &str) -> bool {
+        false
+    }
+
+    fn read(&mut self, name: &str, shape: &[usize], _rows: Range<usize>, precision: Precision) -> Result<TensorData> {
+        // A table in pieces asks once for each.
+        if self.found.last().is_none_or(|(last, _)| last != name) {
+            self.found.push((name.to_owned(), shape.to_vec()));
+        }
+        precision.data(std::iter::empty(), vec![0; shape.len()]).map_err(Error::Numeric)
     }
 }
 
@@ -241,12 +420,23 @@ fn to_f32(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Vec<f32>> {
 pub struct RandomWeights {
     rng: ChaCha8Rng,
     residual_scale: f32,
+    precision: Precision,
 }
 
 impl RandomWeights {
     /// Weights drawn from `seed` for a model of `layers` blocks.
     pub fn new(seed: u64, layers: usize) -> Self {
-        Self { rng: ChaCha8Rng::seed_from_u64(seed), residual_scale: (2.0 * layers as f32).powf(-0.5) }
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            residual_scale: (2.0 * layers as f32).powf(-0.5),
+            precision: Precision::F32,
+        }
+    }
+
+    /// Holds matrices in `precision`.
+    pub fn held_in(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
     }
 
     /// A standard normal number (Box–Muller).
@@ -262,19 +452,24 @@ impl WeightSource for RandomWeights {
         false
     }
 
-    fn values(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn read(&mut self, name: &str, shape: &[usize], rows: Range<usize>, precision: Precision) -> Result<TensorData> {
+        let shape = with_rows(shape, rows.len());
         let count = shape.iter().product();
-        if name.ends_with(".bias") {
-            return Ok(vec![0.0; count]);
-        }
-        if shape.len() == 1 {
-            return Ok(vec![1.0; count]); // the weight of a norm
-        }
         let writes_residual =
             ["c_proj.weight", "o_proj.weight", "down_proj.weight", "attention.dense.weight", "dense_4h_to_h.weight"]
                 .iter()
                 .any(|end| name.ends_with(end));
         let deviation = if writes_residual { 0.02 * self.residual_scale } else { 0.02 };
-        Ok((0..count).map(|_| deviation * self.normal()).collect())
+        let is_norm = shape.len() == 1;
+        let value = |_| match name {
+            _ if name.ends_with(".bias") => 0.0,
+            _ if is_norm => 1.0,
+            _ => deviation * self.normal(),
+        };
+        precision.data((0..count).map(value), shape).map_err(Error::Numeric)
     }
 }

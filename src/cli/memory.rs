@@ -1,0 +1,50 @@
+//! What a run needs, before it starts: `--dtype` and `--dry-run`.
+
+use std::path::Path;
+
+use odyssey::device::ChosenDevice;
+use odyssey::error::Result;
+use odyssey::memory::{MemoryPlan, Work, bytes};
+use odyssey::model::{ModelConfig, Precision};
+
+use super::{Common, output};
+
+/// How a model is held.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct HeldArgs {
+    /// What matrices are held in; they are computed with in f32 all the same.
+    #[arg(long, value_enum, default_value_t)]
+    pub dtype: Precision,
+}
+
+/// Whether the model in `folder` has room for `work`; refused where it has not. With `dry_run` the plan is the result.
+pub fn plan(folder: &Path, work: Work, dry_run: bool, chosen: &ChosenDevice, common: &Common) -> Result<()> {
+    let plan = MemoryPlan::new(&ModelConfig::read(folder)?, work, chosen)?;
+    match dry_run {
+        true => output::result(common, &plan, || table(&plan)),
+        false => plan.require(folder),
+    }
+}
+
+fn table(plan: &MemoryPlan) -> String {
+    let word = |fits: Option<bool>| match fits {
+        Some(true) => "fits",
+        Some(false) => "does not fit",
+        None => "not known",
+    };
+    let parts = plan.parts.iter().map(|part| vec![part.what.to_owned(), bytes(part.bytes)]);
+    let whole = vec![
+        vec!["in all".to_owned(), bytes(plan.needs_bytes)],
+        vec!["free on this device".to_owned(), plan.has_bytes.map_or("not known".to_owned(), bytes)],
+    ];
+    let options = plan.options.iter().map(|o| vec![o.option.clone(), bytes(o.needs_bytes), word(o.fits).to_owned()]);
+    let obstacle = plan.obstacle.as_ref().map(|obstacle| format!(": {obstacle}")).unwrap_or_default();
+    let reason = plan.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!(
+        "{}\n{:.1} million weights; {}{obstacle}{reason}\n\n{}",
+        output::table(&["what", "memory"], parts.chain(whole)),
+        plan.parameters as f64 / 1e6,
+        word(plan.fits),
+        output::table(&["or with", "memory", ""], options),
+    )
+}
