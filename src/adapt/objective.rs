@@ -10,13 +10,14 @@
 
 use std::collections::BTreeMap;
 
+use burn::module::Module;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 use super::data::MicroBatch;
 use crate::error::Result;
 use crate::evaluate::score::{ChunkSoftmax, head_chunk};
 use crate::model::layers::within;
-use crate::model::{LanguageModel, token_ids};
+use crate::model::{LanguageModel, Table, token_ids};
 
 /// What is minimised.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -33,54 +34,120 @@ pub struct Backward {
 impl Objective {
     /// Loss and gradient of one micro-batch of a step whose targets weigh `step_weight` in all.
     ///
-    /// `model` must be on an autodiff device.
+    /// `model` must be on an autodiff device. A base in 16 bits goes block by block: what autodiff keeps of a product is
+    /// its matrix in f32, so that all at once would hold every matrix in f32 after all.
     pub fn backward(&self, model: &LanguageModel, batch: &MicroBatch, step_weight: f64) -> Result<Backward> {
-        let head = model.head();
-        let head_now = head.inner();
-        let device = head_now.pieces[0].device(); // a model without tokens is refused when it is read
-        let inputs: Vec<&[u32]> = batch.inputs.iter().map(Vec::as_slice).collect();
-        let hidden = model.hidden_states(token_ids(&inputs, &device));
+        if model.is_narrow() {
+            return self.backward_by_blocks(model, batch, step_weight);
+        }
+        let hidden = model.hidden_states(read(model, batch));
+        let head = HeadBackward::new(model, hidden.clone().inner(), batch, step_weight);
+        let linear = head.linear((hidden * head.hidden.clone()).sum());
+        Ok(Backward { loss: head.loss, gradients: model.gradients(linear.backward()) })
+    }
+
+    /// The same in another order, which holds less and computes more: of the first pass only what each block reads is
+    /// kept, and a block is computed once more when the gradient comes to it.
+    pub fn backward_by_blocks(&self, model: &LanguageModel, batch: &MicroBatch, step_weight: f64) -> Result<Backward> {
+        let ids = read(model, batch);
+        let [_, time] = ids.dims();
+        let plain = model.valid();
+        let mut x = plain.embed(ids.clone());
+        let mut reads = Vec::new();
+        for stage in plain.stages(time, &ids.device()) {
+            reads.push(x.clone());
+            x = stage(x);
+        }
+
+        let head = HeadBackward::new(model, x, batch, step_weight);
+        let mut gradients = BTreeMap::new();
+        let mut gradient = head.hidden.clone();
+        for stage in model.stages(time, &ids.device()).iter().rev() {
+            let Some(read) = reads.pop() else { break };
+            let read = Tensor::from_inner(read).require_grad();
+            let mut found = (stage(read.clone()) * gradient).sum().backward();
+            gradient = read.grad_remove(&mut found).unwrap_or_else(|| read.inner().zeros_like());
+            gradients.extend(model.gradients(found));
+        }
+        if model.head().is_trained() {
+            let linear = head.linear((model.embed(ids) * gradient).sum());
+            gradients.extend(model.gradients(linear.backward()));
+        }
+        Ok(Backward { loss: head.loss, gradients })
+    }
+}
+
+/// What a batch's blocks read, `[B, T]`.
+fn read(model: &LanguageModel, batch: &MicroBatch) -> Tensor<2, Int> {
+    let inputs: Vec<&[u32]> = batch.inputs.iter().map(Vec::as_slice).collect();
+    token_ids(&inputs, &model.head().device())
+}
+
+/// The head's part: the loss, and its gradient with respect to what the head is given. Without autodiff.
+struct HeadBackward {
+    table: Table,
+    loss: Tensor<1>,
+    /// ∂loss/∂hidden, `[B, T, C]`.
+    hidden: Tensor<3>,
+    /// ∂loss/∂piece of each piece of the head; a head that is frozen below adapters has none.
+    pieces: Vec<Option<Tensor<2>>>,
+}
+
+impl HeadBackward {
+    /// From hidden states `[B, T, C]` without autodiff.
+    fn new(model: &LanguageModel, hidden: Tensor<3>, batch: &MicroBatch, step_weight: f64) -> Self {
+        let table = model.head();
+        let head = table.inner();
+        let device = head.device();
         let [batch_size, time, channels] = hidden.dims();
         let positions = batch_size * time;
         let hidden = hidden.reshape([positions, channels]);
-        let hidden_now = hidden.clone().inner();
 
         let targets: Vec<i32> = batch.targets.iter().map(|&id| id as i32).collect();
         let targets: Tensor<2, Int> = Tensor::from_data(TensorData::new(targets, [positions, 1]), &device);
         let scale: Vec<f32> = batch.weights.iter().map(|&w| (f64::from(w) / step_weight) as f32).collect();
         let scale: Tensor<2> = Tensor::from_data(TensorData::new(scale, [positions, 1]), &device);
 
-        let chunk = head_chunk(head_now.rows());
+        let chunk = head_chunk(head.rows());
         let mut losses = Vec::new();
         let mut hidden_gradients = Vec::new();
-        let mut head_gradients: Vec<Option<Tensor<2>>> = vec![None; head_now.pieces.len()];
+        let mut piece_gradients: Vec<Option<Tensor<2>>> = vec![None; head.pieces().len()];
         for start in (0..positions).step_by(chunk) {
             let count = chunk.min(positions - start);
-            let hidden = hidden_now.clone().narrow(0, start, count); // [n, C]
+            let hidden = hidden.clone().narrow(0, start, count); // [n, C]
             let targets = targets.clone().narrow(0, start, count); // [n, 1]
             let scale = scale.clone().narrow(0, start, count); // [n, 1]
 
-            let softmax = ChunkSoftmax::new(hidden.clone(), &head_now);
-            losses.push((softmax.nll(&head_now, targets.clone()) * scale.clone()).sum());
+            let softmax = ChunkSoftmax::new(hidden.clone(), &head);
+            losses.push((softmax.nll(&head, targets.clone()) * scale.clone()).sum());
             let mut hidden_gradient: Option<Tensor<2>> = None;
-            for (i, (softmax, start)) in softmax.pieces.into_iter().zip(head_now.starts()).enumerate() {
+            let pieces = softmax.pieces.into_iter().zip(head.pieces()).zip(head.starts());
+            for (i, ((softmax, piece), start)) in pieces.enumerate() {
                 let (local, inside) = within(targets.clone(), start, softmax.dims()[1]);
                 // ∂L/∂logits = w/Σw · (softmax − onehot(target))
                 let gradient =
                     (softmax * scale.clone()).scatter(1, local, inside * scale.clone().neg(), IndexingUpdateOp::Add);
-                accumulate(&mut hidden_gradient, gradient.clone().matmul(head_now.pieces[i].clone()));
-                accumulate(&mut head_gradients[i], gradient.transpose().matmul(hidden.clone()));
+                accumulate(&mut hidden_gradient, gradient.clone().matmul(piece));
+                if table.is_trained() {
+                    accumulate(&mut piece_gradients[i], gradient.transpose().matmul(hidden.clone()));
+                }
             }
             hidden_gradients.extend(hidden_gradient);
         }
-        let linear = (hidden * Tensor::cat(hidden_gradients, 0)).sum();
-        let linear =
-            head.pieces.into_iter().zip(head_gradients).fold(linear, |sum, (piece, gradient)| match gradient {
-                Some(gradient) => sum + (piece * gradient).sum(),
-                None => sum,
-            });
-        let gradients = model.gradients(linear.backward());
-        Ok(Backward { loss: Tensor::cat(losses, 0).sum(), gradients })
+        Self {
+            table,
+            loss: Tensor::cat(losses, 0).sum(),
+            hidden: Tensor::cat(hidden_gradients, 0).reshape([batch_size, time, channels]),
+            pieces: piece_gradients,
+        }
+    }
+
+    /// `rest` and the head's own part of the linear function whose gradient is the loss's.
+    fn linear(&self, rest: Tensor<1>) -> Tensor<1> {
+        self.table.pieces().zip(&self.pieces).fold(rest, |sum, (piece, gradient)| match gradient {
+            Some(gradient) => sum + (piece * gradient.clone()).sum(),
+            None => sum,
+        })
     }
 }
 

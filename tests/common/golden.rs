@@ -38,18 +38,18 @@ fn json(path: &Path) -> Value {
 }
 
 /// A golden array of i64 or f64 and its shape.
-fn array<T: bytemuck::Pod>(path: &Path, name: &str) -> (Vec<usize>, Vec<T>) {
+pub fn array<T: bytemuck::Pod>(path: &Path, name: &str) -> (Vec<usize>, Vec<T>) {
     let bytes = std::fs::read(path).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let view = tensors.tensor(name).unwrap();
     (view.shape().to_vec(), bytemuck::pod_collect_to_vec(view.data()))
 }
 
-fn rows(shape: &[usize], ids: &[i64]) -> Vec<Vec<u32>> {
+pub fn rows(shape: &[usize], ids: &[i64]) -> Vec<Vec<u32>> {
     ids.chunks(shape[shape.len() - 1]).map(|row| row.iter().map(|&id| id as u32).collect()).collect()
 }
 
-fn micro_batch(rows: &[Vec<u32>]) -> MicroBatch {
+pub fn micro_batch(rows: &[Vec<u32>]) -> MicroBatch {
     let time = rows[0].len() - 1;
     MicroBatch {
         inputs: rows.iter().map(|row| row[..time].to_vec()).collect(),
@@ -183,6 +183,6 @@ pub fn check_training(case: &str, device: &Device) {
     }
 }
 
-fn largest_difference(ours: &[f32], golden: &[f64]) -> f64 {
+pub fn largest_difference(ours: &[f32], golden: &[f64]) -> f64 {
     ours.iter().zip(golden).map(|(&a, &b)| (f64::from(a) - b).abs()).fold(0.0, f64::max)
 }
