@@ -50,9 +50,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// An [`Error::Input`] about `place`.
+    /// An [`Error::Input`] about `place`. What it quotes of a file may hold line breaks or commands to a terminal: control
+    /// characters are escaped.
     pub fn input(place: impl std::fmt::Display, fault: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self::Input { place: place.to_string(), fault: fault.into(), cure: cure.into() }
+        let [place, fault, cure] = [place.to_string(), fault.into(), cure.into()].map(printable);
+        Self::Input { place, fault, cure }
     }
 
     /// An [`Error::Input`] about a file or folder.
@@ -91,6 +93,21 @@ impl Error {
         }
     }
 
+    /// The same where `bytes` were to be written: a disk or quota without room for them says how many.
+    pub fn no_room(path: &Path, source: std::io::Error, bytes: u64) -> Self {
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                let needed = crate::memory::bytes(bytes);
+                let source = std::io::Error::new(
+                    source.kind(),
+                    format!("{source}; {needed} are needed there, and what stood there before is as it was"),
+                );
+                Self::Io { path: path.to_owned(), action: "write", source }
+            }
+            _ => Self::writing(path, source),
+        }
+    }
+
     /// The process exit status that scripts may rely on (interface: 2 input, 130 interrupted, 1 anything else).
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -99,4 +116,12 @@ impl Error {
             _ => 1,
         }
     }
+}
+
+fn printable(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
 }

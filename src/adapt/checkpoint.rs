@@ -1,9 +1,10 @@
 //! A run's whole state in one file that appears whole or not at all.
 //!
-//! A safetensors file with the weights now (`model.*`), the best weights so far (`best.*`) and the optimiser's moments
+//! A safetensors file, sealed by a checksum, with the weights now (`model.*`), the best weights so far (`best.*`) and the optimiser's moments
 //! (`first.*`, `second.*`) by published names; its metadata holds the [`Position`].
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -14,12 +15,14 @@ use serde_json::Value;
 use super::optimizer::{AdamW, Moments};
 use super::{Best, Curves};
 use crate::error::{Error, Result};
-use crate::files::{self, Array};
+use crate::files::{self, Array, Sealed, Unsealed};
 use crate::model::LanguageModel;
 use crate::model::parameters::to_host;
 
 /// The format's version; others are refused by name.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The key of the metadata that holds the [`Position`].
+const POSITION: &str = "position";
 
 /// Where a run stands, and what it is a run of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,25 +62,22 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Writes the state to `path`, whole; an older checkpoint there stays until this one is complete.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let mut arrays: Vec<(String, Vec<f32>)> = Vec::new();
+        let flat = |name: String, values: Tensor<1>| {
+            let shape = vec![values.dims()[0]];
+            let bytes = move || Ok(Cow::Owned(bytemuck::cast_slice(&to_host(values.clone())?).to_vec()));
+            Array { name, dtype: Dtype::F32, shape, bytes: Box::new(bytes) }
+        };
+        let mut arrays: Vec<Array<'_>> = Vec::new();
         for (prefix, model) in [("model", &self.model), ("best", &self.best)] {
-            for parameter in model.parameters() {
-                arrays.push((format!("{prefix}.{}", parameter.name), to_host(parameter.values)?));
-            }
+            arrays.extend(model.trained().into_iter().map(|p| flat(format!("{prefix}.{}", p.name), p.values)));
         }
         for (name, moments) in &self.optimizer.moments {
-            arrays.push((format!("first.{name}"), to_host(moments.first.clone())?));
-            arrays.push((format!("second.{name}"), to_host(moments.second.clone())?));
+            arrays.push(flat(format!("first.{name}"), moments.first.clone()));
+            arrays.push(flat(format!("second.{name}"), moments.second.clone()));
         }
         let position = serde_json::to_string(&self.position)
             .map_err(|e| Error::file(path, format!("cannot be laid out: {e}"), "report this"))?;
-        let arrays = arrays.iter().map(|(name, values)| Array {
-            name,
-            dtype: Dtype::F32,
-            shape: vec![values.len()],
-            bytes: bytemuck::cast_slice(values),
-        });
-        files::write_safetensors(path, arrays, ("position", position))
+        files::write_sealed(path, arrays, (POSITION, position))
     }
 
     /// Reads the state at `path` into the shape of `model`; `optimizer` gets its moments back.
@@ -93,12 +93,15 @@ impl Checkpoint {
     ) -> Result<Self> {
         let cure = "start again without --resume, or remove the file";
         let broken = |fault: String| Error::file(path, fault, cure);
-        let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
-        let (_, header) =
-            SafeTensors::read_metadata(&bytes).map_err(|e| broken(format!("not a whole checkpoint: {e}")))?;
-        let position = header.metadata().as_ref().and_then(|m| m.get("position"));
-        let position = position.ok_or_else(|| broken("not a checkpoint of this program".into()))?;
-        let position: Value = serde_json::from_str(position).map_err(|e| broken(format!("not a checkpoint: {e}")))?;
+        let sealed = Sealed::open(path, POSITION)?.map_err(|unsealed| match unsealed {
+            _ if written_before_checksums(path) => {
+                broken("is of checkpoint format 1, which an older version of this program wrote".into())
+            }
+            Unsealed::OtherKind => broken("not a checkpoint of this program".into()),
+            Unsealed::Damaged(fault) => broken(format!("not a whole checkpoint: {fault}")),
+        })?;
+        let position: Value =
+            serde_json::from_str(&sealed.metadata).map_err(|e| broken(format!("not a checkpoint: {e}")))?;
         let format = position.get("format").and_then(Value::as_u64);
         if format != Some(u64::from(FORMAT)) {
             return Err(broken(format!("is of checkpoint format {format:?}, this program reads {FORMAT}")));
@@ -110,16 +113,20 @@ impl Checkpoint {
             return Err(broken(format!("is of another run: {}", differences.join(", "))));
         }
 
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| broken(format!("not a whole checkpoint: {e}")))?;
+        let tensors = sealed.tensors().map_err(|e| broken(format!("not a whole checkpoint: {e}")))?;
         let mut arrays: BTreeMap<String, Tensor<1>> = BTreeMap::new();
-        for (name, view) in tensors.iter() {
+        for (name, view) in tensors.into_iter().filter(|(_, view)| view.dtype() == Dtype::F32) {
             let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
             let count = values.len();
-            arrays.insert(name.to_owned(), Tensor::from_data(TensorData::new(values, [count]), device));
+            arrays.insert(name, Tensor::from_data(TensorData::new(values, [count]), device));
         }
+        let trained: BTreeSet<String> = model.trained().into_iter().map(|weight| weight.name).collect();
         let mut missing = None;
         let mut filled = |prefix: &str| {
             model.clone().map_parameters(|name, shape, old| {
+                if !trained.contains(name) {
+                    return old; // the base's, which no checkpoint repeats
+                }
                 let key = format!("{prefix}.{name}");
                 match arrays.remove(&key) {
                     Some(values) if values.dims()[0] == shape.iter().product::<usize>() => values,
@@ -134,7 +141,7 @@ impl Checkpoint {
         if let Some(key) = missing {
             return Err(broken(format!("lacks the weight {key:?}")));
         }
-        for parameter in model.parameters() {
+        for parameter in model.trained() {
             let moments = arrays
                 .remove(&format!("first.{}", parameter.name))
                 .zip(arrays.remove(&format!("second.{}", parameter.name)));
@@ -145,6 +152,15 @@ impl Checkpoint {
         optimizer.step = position.step;
         Ok(Self { position, model: now, best, optimizer })
     }
+}
+
+/// Whether this is a checkpoint of format 1, which had no checksum.
+fn written_before_checksums(path: &Path) -> bool {
+    let position = std::fs::read(path).ok().and_then(|bytes| {
+        let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
+        serde_json::from_str::<Value>(header.metadata().as_ref()?.get(POSITION)?).ok()
+    });
+    position.is_some_and(|position| position.get("format") == Some(&Value::from(1)))
 }
 
 /// The keys in which two JSON values differ, with both values.

@@ -1,5 +1,8 @@
 //! Runs the real binary in a folder of its own, and makes what it reads.
 
+// Every test file compiles this on its own and uses a part of it.
+#![allow(dead_code)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,9 +28,9 @@ pub struct Place {
 }
 
 /// `odyssey` as a user without settings of their own would start it, on the CPU.
-fn environment(folder: &Path) -> [(&'static str, PathBuf); 2] {
-    // Vulkan loaders complain on standard error without a runtime folder.
-    [("ODYSSEY_DEVICE", "cpu".into()), ("XDG_RUNTIME_DIR", folder.to_owned())]
+fn environment(folder: &Path) -> [(&'static str, PathBuf); 3] {
+    // Vulkan loaders complain on standard error without a runtime folder. Names that are no paths stay off the network.
+    [("ODYSSEY_DEVICE", "cpu".into()), ("XDG_RUNTIME_DIR", folder.to_owned()), ("HF_HUB_OFFLINE", "1".into())]
 }
 
 impl Place {
