@@ -10,15 +10,16 @@ use serde_json::{Map, Value};
 use crate::adapt::{self, AdaptResult, AdaptSettings, adapt};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::hub;
 use crate::model::{LoadedModel, ModelConfig};
-use crate::progress::Monitor;
+use crate::progress::{Monitor, Watched};
 use crate::text::{DocumentRule, Domain, Split, StreamOptions};
 
 /// `pretrain`'s TOML. Paths are relative to the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
-    /// The corpus: a folder with splits, or one corpus that is split by document.
+    /// The corpus: a folder with splits, or one corpus that is split by document. `hub:OWNER/NAME/FILE` is on the hub.
     pub corpus: PathBuf,
     /// A `tokenizer.json`.
     pub tokenizer: PathBuf,
@@ -38,6 +39,9 @@ pub struct PretrainConfig {
     pub recipe: AdaptSettings,
 }
 
+/// Far more than can be trained here; what is larger is a slip of the pen, and would take all memory before it fails.
+const MOST_PARAMETERS: usize = 1 << 32;
+
 fn default_seed() -> u64 {
     42
 }
@@ -47,9 +51,17 @@ impl PretrainConfig {
     pub fn read(path: &Path) -> Result<Self> {
         let mut config: Self = files::read_toml(path, "a pretraining configuration", "see examples/pretrain.toml")?;
         // Here and not later, so that a message names this file.
-        ModelConfig::from_json(format!("{}: [model]", path.display()), config.model.clone())?;
+        let place = format!("{}: [model]", path.display());
+        let model = ModelConfig::from_json(&place, config.model.clone())?;
+        // At the least: the token table, and one square matrix a block.
+        let parameters =
+            (model.vocabulary() + model.layers().saturating_mul(model.channels())).saturating_mul(model.channels());
+        if parameters > MOST_PARAMETERS {
+            let fault = format!("asks for a model of {parameters} parameters or more, expected a small one");
+            return Err(Error::input(place, fault, "choose a smaller vocabulary, width or number of layers"));
+        }
         let folder = path.parent().unwrap_or(Path::new("."));
-        config.corpus = folder.join(&config.corpus);
+        config.corpus = hub::name::beside(folder, &config.corpus);
         config.tokenizer = folder.join(&config.tokenizer);
         Ok(config)
     }
@@ -75,8 +87,11 @@ pub fn pretrain(
     let model_config = ModelConfig::from_json(config.tokenizer.with_file_name("[model]"), config.model.clone())?;
     let base = LoadedModel::random(model_config, start.path(), config.seed, device)?;
     let tokenizer = base.tokenizer()?;
-    let domain = Domain::open(&config.corpus, config.document)?;
-    let stream = |split| base.stream(&domain.split(split)?, tokenizer.as_ref(), &config.text);
+    let domain = Domain::open(&config.corpus, Watched::by(config.document, monitor))?;
+    let mut stream = |split| {
+        let corpus = domain.split(Watched::by(split, monitor))?;
+        base.stream(&corpus, tokenizer.as_ref(), Watched::by(&config.text, monitor))
+    };
     let (train, valid) = (stream(Split::Train)?, stream(Split::Valid)?);
     let mut trained = adapt(&base, train, &valid, &config.recipe, config.seed, None, monitor)?;
     adapt::write(&mut trained, &base, out)?;

@@ -2,37 +2,45 @@
 //!
 //! [`data`] cuts the text into blocks and orders them, [`objective`] gives loss and gradient of a micro-batch,
 //! [`optimizer`] and [`schedule`] turn gradients into steps, [`checkpoint`] lets a run stop and go on. The loop is
-//! [`adapt`].
+//! [`adapt`]. [`preset`] has named recipes, [`find_lr`] tries learning rates, [`stopping`] ends a run early, [`events`] is
+//! what it tells as it goes.
 
 pub mod checkpoint;
 pub mod data;
+pub mod events;
+pub mod find_lr;
 pub mod objective;
 pub mod optimizer;
+pub mod preset;
 pub mod schedule;
 pub mod settings;
+pub mod step;
+pub mod stopping;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use settings::{AdaptSettings, Strategy};
+pub use step::{StepDone, training_step};
 
 use crate::error::{Error, Result};
 use crate::evaluate::{Protocol, ProtocolName, evaluate};
 use crate::files;
-use crate::model::parameters::to_host;
-use crate::model::{LanguageModel, LoadedModel, save};
+use crate::memory::{peak_resident, resident};
+use crate::model::{LanguageModel, LoadedModel, LoraSettings, Precision, save};
 use crate::progress::{Monitor, Silent};
 use crate::text::TokenStream;
 use checkpoint::{Checkpoint, Position};
 use data::{MicroBatch, TrainingBlocks};
+use events::Event;
 use objective::Objective;
 use optimizer::AdamW;
+use step::{Limit, StepGradient};
+use stopping::{Patience, Stopped};
 
 /// `adapt --json`, and `adapt.json` beside the adapted weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,11 +58,14 @@ pub struct AdaptResult {
     pub curves: Curves,
     /// The best validation; its weights are in `best/` where they are not the last ones.
     pub best: Best,
+    /// Where it ended before its last step, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
     /// Seconds of training, validations included.
     pub seconds: f64,
     /// Training targets per second.
     pub tokens_per_second: f64,
-    /// Largest resident memory of the process seen at a step's end, bytes.
+    /// Largest resident memory of the process, bytes.
     pub peak_memory_bytes: u64,
     /// Everything that determined the run.
     pub determined_by: Value,
@@ -84,6 +95,10 @@ pub struct Adaptation {
     pub last: LanguageModel,
     /// The weights with the best validation loss.
     pub best: LanguageModel,
+    /// The settings of the adapters that were trained, if they were.
+    pub lora: Option<LoraSettings>,
+    /// What is written of a model with adapters.
+    pub form: Form,
     /// How it went.
     pub result: AdaptResult,
 }
@@ -119,23 +134,45 @@ pub fn adapt(
     monitor: &mut dyn Monitor,
 ) -> Result<Adaptation> {
     settings.check(base.config.context())?;
-    let context = settings.context.unwrap_or(base.config.context());
-    let determined_by = json!({
-        "settings": settings, "seed": seed, "context": context, "base": base.hash()?,
-        "train": train.corpus_hash, "train_tokens": train.ids.len(),
-        "valid": valid.corpus_hash, "valid_tokens": valid.ids.len(),
+    let lora = settings.adapters();
+    if base.precision != Precision::F32 && lora.is_none() {
+        return Err(Error::input(
+            format!("a base held in {}", base.precision),
+            "training its weights needs them in f32",
+            "use --dtype f32, or --strategy lora",
+        ));
+    }
+    let start = match &lora {
+        Some(lora) => lora.attach(base, seed)?,
+        None => base.model.clone(),
+    };
+    let context = settings.block_length(base.config.context());
+    // What a step is refused for decides whether a run goes on, not where to.
+    let outlier = AdaptSettings::default().outlier;
+    let written = AdaptSettings { lora: lora.clone(), outlier, ..settings.clone() };
+    let mut determined_by = json!({
+        "settings": written, "seed": seed, "context": context, "base": base.hash()?,
+        "train": train.corpus_hash, "train_tokens": train.ids.len(), "train_ids": hash_ids(&train.ids),
+        "valid": valid.corpus_hash, "valid_tokens": valid.ids.len(), "valid_ids": hash_ids(&valid.ids),
     });
+    if base.precision != Precision::F32 {
+        determined_by["dtype"] = json!(base.precision);
+    }
     let blocks = TrainingBlocks::new(train, context, settings.packing, settings.order, seed)?;
     let (steps, steps_per_epoch) = settings.steps(blocks.len())?;
     let schedule = settings.schedule(steps);
     let validation = Validation::new(valid, context, settings, steps)?;
+    let patience = Patience::new(settings, steps);
     let max_norm = (settings.clip > 0.0).then_some(settings.clip);
 
+    if let Some(Resumable { path, .. }) = resumable {
+        files::sweep(path);
+    }
     let optimizer = AdamW::new(settings.adamw);
     let started = Instant::now();
     let resumed = match resumable {
         Some(Resumable { path, resume: true, .. }) if path.exists() => {
-            Some(Checkpoint::read(path, &base.model, optimizer.clone(), &base.device, &determined_by)?)
+            Some(Checkpoint::read(path, &start, optimizer.clone(), &base.device, &determined_by)?)
         }
         _ => None,
     };
@@ -149,26 +186,21 @@ pub fn adapt(
             let loss = validation.loss(&base.model, base)?;
             let curves = Curves { train_loss: Vec::new(), valid_loss: vec![(0, loss)] };
             let best = Best { step: 0, loss };
-            (
-                State {
-                    model: base.model.clone().train(),
-                    best_model: base.model.clone(),
-                    optimizer,
-                    curves,
-                    best,
-                    step: 0,
-                },
-                0.0,
-            )
+            (State { model: start.clone().train(), best_model: start.clone(), optimizer, curves, best, step: 0 }, 0.0)
         }
     };
 
     monitor.begin("training", steps);
     monitor.advance(state.step, "");
+    monitor.event(&Event::Begun { step: state.step, resumed: state.step > 0 });
+    if let (0, Some(&(step, loss))) = (state.step, state.curves.valid_loss.first()) {
+        monitor.event(&Event::Validation { step, loss, seconds: started.elapsed().as_secs_f64() });
+    }
+    let tokens_before = trained_tokens(&blocks, settings, state.step, steps_per_epoch);
+    let mut enough = patience.and_then(|patience| patience.enough(&state.curves.valid_loss));
     let mut order: Option<(u64, Vec<usize>)> = None;
     let mut tokens = 0;
-    let mut peak_memory_bytes = 0;
-    while state.step < steps {
+    while state.step < steps && enough.is_none() {
         let (epoch, within) = (state.step / steps_per_epoch, state.step % steps_per_epoch);
         let order = match order.take().filter(|(of, _)| *of == epoch) {
             Some(kept) => order.insert(kept),
@@ -180,11 +212,38 @@ pub fn adapt(
         tokens += batches.iter().map(|b| b.weight() as u64).sum::<u64>();
 
         let lr = schedule.at(state.step + 1, steps);
-        let done = training_step(&Objective, state.model, &mut state.optimizer, &batches, lr, max_norm)?;
+        let by_blocks = settings.gradient_checkpointing;
+        let gradient = StepGradient::of(&Objective, &mut state.model, state.step + 1, &batches, by_blocks)?;
+        let limit = Limit::after(&state.curves.train_loss, settings.outlier);
+        if let Some(fault) = gradient.fault(limit.as_ref()) {
+            let micro_batches: Vec<&[usize]> = chosen.chunks(settings.micro_batch).collect();
+            let at_fault = fault.micro_batch.and_then(|index| micro_batches.get(index)).copied().unwrap_or(chosen);
+            let documents = blocks.documents(at_fault);
+            let saved = match resumable {
+                Some(Resumable { path, .. }) => {
+                    state.checkpoint(seconds_before + started.elapsed().as_secs_f64(), &determined_by).write(path)?;
+                    format!("the state before it is saved in {}", path.display())
+                }
+                None => "nothing was saved".to_owned(),
+            };
+            return Err(Error::Numeric(format!("step {}: {} ({documents}); {saved}", state.step + 1, fault.words)));
+        }
+        let done = gradient.apply(state.model, &mut state.optimizer, lr, max_norm);
         state.model = done.model;
         state.step += 1;
         state.curves.train_loss.push((state.step, done.loss));
-        peak_memory_bytes = peak_memory_bytes.max(resident_memory());
+        let this_run = started.elapsed().as_secs_f64();
+        let rate = tokens as f64 / this_run;
+        monitor.event(&Event::Step {
+            step: state.step,
+            loss: done.loss,
+            lr,
+            gradient_norm: done.gradient_norm,
+            tokens: tokens_before + tokens,
+            seconds: seconds_before + this_run,
+            tokens_per_second: rate,
+            memory_bytes: resident(),
+        });
 
         if validation.due(state.step) {
             let now = state.model.valid();
@@ -194,14 +253,17 @@ pub fn adapt(
                 state.best = Best { step: state.step, loss };
                 state.best_model = now;
             }
+            let seconds = seconds_before + started.elapsed().as_secs_f64();
+            monitor.event(&Event::Validation { step: state.step, loss, seconds });
+            enough = patience.and_then(|patience| patience.enough(&state.curves.valid_loss));
         }
-        let rate = tokens as f64 / started.elapsed().as_secs_f64();
         monitor.advance(1, &format!("loss {:.3}, {rate:.0} tokens/s", done.loss));
 
-        let stopped = monitor.stopped() && state.step < steps;
+        let ended = state.step == steps || enough.is_some();
+        let stopped = monitor.stopped() && !ended;
         if let Some(Resumable { path, every, how_to_resume, .. }) = resumable {
             // The finished state is kept too: what follows, scoring or writing, may still be interrupted or fail.
-            let due = every.is_some_and(|every| state.step.is_multiple_of(every.max(1))) || state.step == steps;
+            let due = every.is_some_and(|every| state.step.is_multiple_of(every.max(1))) || ended;
             if stopped || due {
                 let seconds = seconds_before + started.elapsed().as_secs_f64();
                 state.checkpoint(seconds, &determined_by).write(path)?;
@@ -224,28 +286,51 @@ pub fn adapt(
     let result = AdaptResult {
         schema: "odyssey.adapt/1".into(),
         out: String::new(),
-        steps,
-        tokens: trained_tokens(&blocks, settings, steps, steps_per_epoch),
+        steps: state.step,
+        tokens: trained_tokens(&blocks, settings, state.step, steps_per_epoch),
         curves: state.curves,
         best: state.best,
+        stopped: enough.filter(|_| state.step < steps).map(|words| Stopped { step: state.step, of: steps, words }),
         seconds: seconds_before,
         tokens_per_second: tokens as f64 / this_run.max(1e-9),
-        peak_memory_bytes,
+        peak_memory_bytes: peak_resident(),
         determined_by,
     };
-    Ok(Adaptation { last: state.model.valid(), best: state.best_model, result })
+    Ok(Adaptation { last: state.model.valid(), best: state.best_model, lora, form: Form::default(), result })
 }
 
-/// Writes an adapted model as a new Hugging Face folder, whole: the last weights, the best ones in `best/` where they
-/// are others, and `adapt.json`.
+/// What is written of a model with adapters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Form {
+    /// The adapters alone, as a PEFT folder.
+    #[default]
+    Adapter,
+    /// A whole model that has them merged, and the PEFT folder in `adapter/`.
+    Merged,
+}
+
+/// Writes an adapted model as a new folder, whole: the last weights, the best ones in `best/` where they are others,
+/// and `adapt.json`. A Hugging Face folder, or of a model with adapters what its form says.
 pub fn write(adaptation: &mut Adaptation, base: &LoadedModel, out: &Path) -> Result<()> {
     adaptation.result.out = out.display().to_string();
+    let new_folder = |folder: &Path| std::fs::create_dir(folder).map_err(|e| Error::writing(folder, e));
+    let put = |model: &LanguageModel, folder: &Path| match (&adaptation.lora, adaptation.form) {
+        (None, _) => save(model, base, folder),
+        (Some(lora), Form::Adapter) => lora.save(model, base, folder),
+        (Some(lora), Form::Merged) => {
+            save(model, base, folder)?;
+            let adapter = folder.join("adapter");
+            new_folder(&adapter)?;
+            lora.save(model, base, &adapter)
+        }
+    };
+    files::sweep(out);
     files::folder_whole(out, |folder| {
-        save(&adaptation.last, base, folder)?;
+        put(&adaptation.last, folder)?;
         if adaptation.result.best.step != adaptation.result.steps {
             let best = folder.join("best");
-            std::fs::create_dir(&best).map_err(|e| Error::writing(&best, e))?;
-            save(&adaptation.best, base, &best)?;
+            new_folder(&best)?;
+            put(&adaptation.best, &best)?;
         }
         files::write_json(&folder.join("adapt.json"), &adaptation.result)
     })
@@ -312,6 +397,11 @@ impl Validation {
     }
 }
 
+/// What identifies token ids, also where the same texts were joined in another way.
+fn hash_ids(ids: &[u32]) -> String {
+    files::hash_bytes(bytemuck::cast_slice(ids))
+}
+
 /// Targets of all steps of a run, whether or not they were done by this process.
 fn trained_tokens(blocks: &TrainingBlocks, settings: &AdaptSettings, steps: u64, steps_per_epoch: u64) -> u64 {
     let epochs = steps / steps_per_epoch;
@@ -320,60 +410,4 @@ fn trained_tokens(blocks: &TrainingBlocks, settings: &AdaptSettings, steps: u64,
         blocks.epoch(epoch).iter().take(steps as usize * batch).map(|&block| blocks.targets(block) as u64).sum()
     };
     (0..epochs).map(|epoch| targets(epoch, steps_per_epoch)).sum::<u64>() + targets(epochs, steps % steps_per_epoch)
-}
-
-/// Resident memory of the process now, bytes; 0 where the system does not say.
-fn resident_memory() -> u64 {
-    memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64)
-}
-
-/// What one optimiser step did.
-pub struct StepDone {
-    /// The model after it.
-    pub model: LanguageModel,
-    /// Loss before it, nats per target.
-    pub loss: f64,
-    /// Global norm of the gradient before clipping.
-    pub gradient_norm: f64,
-}
-
-/// One optimiser step over `batches`, whose gradients are accumulated.
-///
-/// # Errors
-/// [`Error::Numeric`] when loss or gradient is not finite; the device's failure.
-pub fn training_step(
-    objective: &Objective,
-    model: LanguageModel,
-    optimizer: &mut AdamW,
-    batches: &[MicroBatch],
-    lr: f64,
-    max_norm: Option<f64>,
-) -> Result<StepDone> {
-    let weight: f64 = batches.iter().map(MicroBatch::weight).sum();
-    let mut losses = Vec::new();
-    let mut gradients: BTreeMap<String, Tensor<1>> = BTreeMap::new();
-    for batch in batches {
-        let backward = objective.backward(&model, batch, weight)?;
-        losses.push(backward.loss);
-        for (name, part) in backward.gradients {
-            let sum = match gradients.remove(&name) {
-                Some(sum) => sum + part,
-                None => part,
-            };
-            gradients.insert(name, sum);
-        }
-    }
-    let loss: f64 = to_host(Tensor::cat(losses, 0))?.into_iter().map(f64::from).sum();
-    let gradient_norm = optimizer::gradient_norm(&gradients)?;
-    if !loss.is_finite() || !gradient_norm.is_finite() {
-        return Err(Error::Numeric(format!(
-            "step {}: loss {loss}, gradient norm {gradient_norm}: the numbers left the range of f32; try a lower \
-             learning rate",
-            optimizer.step + 1
-        )));
-    }
-    if let Some(max_norm) = max_norm {
-        optimizer::clip(&mut gradients, gradient_norm, max_norm);
-    }
-    Ok(StepDone { model: optimizer.step(lr, model, gradients), loss, gradient_norm })
 }

@@ -15,6 +15,22 @@ pub enum Decay {
     Cosine,
     /// It falls in a straight line to `min_ratio` of the peak at the last step.
     Linear,
+    /// Warm-up, stable, decay: it stays at its peak and falls to `min_ratio` of it over the last share of all steps.
+    /// Where that is to begin need not be known before (arXiv 2405.18392).
+    #[value(alias = "infinite")]
+    #[serde(alias = "infinite")]
+    Wsd,
+}
+
+/// How the rate of `wsd` falls at the end. Both are shapes of arXiv 2405.18392, which found 1 − √x the better one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecayShape {
+    /// As 1 − √x, where x goes from 0 to 1.
+    #[default]
+    Sqrt,
+    /// In a straight line.
+    Linear,
 }
 
 /// How the rate comes up.
@@ -26,6 +42,11 @@ pub enum WarmupShape {
     Linear,
     /// DeepSpeed's WarmupLR: step s of w runs at peak · ln s / ln w, so the first step at 0.
     Log,
+}
+
+/// A share of some steps, rounded up; 7 % of 100 is 7 although 0.07 · 100 is a little more.
+pub(super) fn share_of(share: f64, steps: u64) -> u64 {
+    (share * steps as f64 - 1e-9).ceil() as u64
 }
 
 /// Learning rate by step.
@@ -41,12 +62,16 @@ pub struct Schedule {
     pub warmup_shape: WarmupShape,
     /// The last step's rate over the peak, for decays that end.
     pub min_ratio: f64,
+    /// Steps at the end over which `wsd` falls.
+    pub decay_steps: u64,
+    /// How it falls there.
+    pub decay_shape: DecayShape,
 }
 
 impl Schedule {
     /// The rate of step `step`, counted from 1 to `steps`.
     pub fn at(&self, step: u64, steps: u64) -> f64 {
-        let Self { lr, decay, warmup, warmup_shape, min_ratio } = *self;
+        let Self { lr, decay, warmup, warmup_shape, min_ratio, decay_steps, decay_shape } = *self;
         if step <= warmup {
             let (step, warmup) = (step as f64, warmup as f64);
             return match warmup_shape {
@@ -55,11 +80,19 @@ impl Schedule {
                 WarmupShape::Log => lr * step.ln() / warmup.ln(),
             };
         }
-        let done = (step - warmup) as f64 / steps.saturating_sub(warmup).max(1) as f64;
-        match decay {
-            Decay::Constant => lr,
-            Decay::Cosine => lr * (min_ratio + (1.0 - min_ratio) * 0.5 * (1.0 + (PI * done).cos())),
-            Decay::Linear => lr * (1.0 - (1.0 - min_ratio) * done),
-        }
+        let after_warmup = steps.saturating_sub(warmup);
+        let falling = match decay {
+            Decay::Wsd => decay_steps.min(after_warmup),
+            _ => after_warmup,
+        };
+        // From 0 before the first falling step to 1 at the last step.
+        let done = step.saturating_sub(steps - falling) as f64 / falling.max(1) as f64;
+        let height = match (decay, decay_shape) {
+            (Decay::Constant, _) => return lr,
+            (Decay::Cosine, _) => 0.5 * (1.0 + (PI * done).cos()),
+            (Decay::Linear, _) | (Decay::Wsd, DecayShape::Linear) => 1.0 - done,
+            (Decay::Wsd, DecayShape::Sqrt) => 1.0 - done.sqrt(),
+        };
+        lr * (min_ratio + (1.0 - min_ratio) * height)
     }
 }

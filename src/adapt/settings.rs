@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::data::{Order, Packing};
 use super::optimizer::AdamWConfig;
-use super::schedule::{Decay, Schedule, WarmupShape};
+use super::preset::Preset;
+use super::schedule::{Decay, DecayShape, Schedule, WarmupShape, share_of};
 use crate::error::{Error, Result};
+use crate::model::LoraSettings;
 
 /// What is trained and against which objective.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -14,15 +16,23 @@ pub enum Strategy {
     /// All weights, plain cross-entropy.
     #[default]
     Full,
+    /// Low-rank adapters upon the frozen weights, plain cross-entropy; writes a folder that peft reads.
+    Lora,
 }
 
 /// An adaptation's settings. Unknown keys are refused; every default is written into the result.
 ///
 /// One step reads `batch` blocks of `context` tokens; an epoch of N blocks has ⌈N / batch⌉ steps. The same fields are
 /// the keys of a study's strategies and, with their descriptions, the options of `odyssey adapt`.
+///
+/// [`super::preset`] has the public way in and out of files, which fills in what a preset says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub struct AdaptSettings {
+    /// The named recipe to start from; what else is given stands before what it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long = "recipe", value_enum)]
+    pub preset: Option<Preset>,
     /// What is trained.
     #[arg(long, value_enum, default_value_t)]
     pub strategy: Strategy,
@@ -48,6 +58,10 @@ pub struct AdaptSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "TOKENS")]
     pub context: Option<usize>,
+    /// Never longer blocks than this, however far the model reads; unless `context` says how long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, value_name = "TOKENS")]
+    pub max_context: Option<usize>,
     /// How documents fill blocks.
     #[arg(long, value_enum, default_value_t)]
     pub packing: Packing,
@@ -76,23 +90,50 @@ pub struct AdaptSettings {
     /// The last step's rate over the peak, for decays that end.
     #[arg(long, value_name = "SHARE", default_value_t = Self::default().min_lr_ratio)]
     pub min_lr_ratio: f64,
+    /// For the decay `wsd`: the share of all steps, rounded up, over which the rate falls at the end.
+    #[arg(long, value_name = "SHARE", default_value_t = Self::default().decay_share)]
+    pub decay_share: f64,
+    /// For the decay `wsd`: how it falls there.
+    #[arg(long, value_enum, default_value_t)]
+    pub decay_shape: DecayShape,
+    /// Keep only what each block reads for the gradient and compute blocks a second time: a third more time, and a
+    /// fraction of the memory.
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
+    /// Stop before a step whose loss is more than so many times the median of the last 64; 0: never.
+    #[arg(long, value_name = "FACTOR", default_value_t = Self::default().outlier)]
+    pub outlier: f64,
     /// Largest global gradient norm; 0 for no clipping.
     #[arg(long, value_name = "NORM", default_value_t = Self::default().clip)]
     pub clip: f64,
     /// The optimiser's constants.
     #[command(flatten)]
     pub adamw: AdamWConfig,
+    /// The adapters of the strategy `lora`; its defaults where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[command(flatten)]
+    pub lora: Option<LoraSettings>,
     /// Validations, evenly spread over the run, besides the one before the first step.
     #[arg(long, value_name = "N", default_value_t = Self::default().validations)]
     pub validations: u64,
     /// Tokens of the validation text that are looked at.
     #[arg(long, value_name = "TOKENS", default_value_t = Self::default().valid_tokens)]
     pub valid_tokens: usize,
+    /// Stop after this many validations in a row without a better one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, value_name = "N")]
+    pub patience: Option<u64>,
+    /// The share of all steps before which `patience` looks at nothing, since loss first rises when the rate is warmed
+    /// up again; the warm-up and a quarter of the steps where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, value_name = "SHARE")]
+    pub patience_after: Option<f64>,
 }
 
 impl Default for AdaptSettings {
     fn default() -> Self {
         Self {
+            preset: None,
             strategy: Strategy::Full,
             steps: None,
             epochs: 1,
@@ -100,6 +141,7 @@ impl Default for AdaptSettings {
             batch: 16,
             micro_batch: 4,
             context: None,
+            max_context: None,
             packing: Packing::Stream,
             order: Order::Shuffle,
             drop_last: false,
@@ -109,10 +151,17 @@ impl Default for AdaptSettings {
             warmup_steps: None,
             warmup_shape: WarmupShape::Linear,
             min_lr_ratio: 0.1,
+            decay_share: 0.2,
+            decay_shape: DecayShape::Sqrt,
+            gradient_checkpointing: false,
+            outlier: 3.0,
             clip: 1.0,
             adamw: AdamWConfig::default(),
+            lora: None,
             validations: 5,
             valid_tokens: 50_000,
+            patience: None,
+            patience_after: None,
         }
     }
 }
@@ -128,23 +177,41 @@ impl AdaptSettings {
                 "choose a shorter one",
             );
         }
-        for (key, value) in
-            [("batch", self.batch), ("micro_batch", self.micro_batch), ("context", self.context.unwrap_or(2))]
-        {
-            if value < if key == "context" { 2 } else { 1 } {
+        for (key, value, least) in [
+            ("batch", self.batch, 1),
+            ("micro_batch", self.micro_batch, 1),
+            ("context", self.context.unwrap_or(2), 2),
+            ("max_context", self.max_context.unwrap_or(2), 2),
+        ] {
+            if value < least {
                 return refuse(key, value.to_string(), "use a positive number (a context of at least 2)");
             }
         }
-        for (key, value) in [("steps", self.steps), ("epochs", Some(self.epochs)), ("max_steps", self.max_steps)] {
+        for (key, value) in [
+            ("steps", self.steps),
+            ("epochs", Some(self.epochs)),
+            ("max_steps", self.max_steps),
+            ("patience", self.patience),
+        ] {
             if value == Some(0) {
                 return refuse(key, "0".into(), "use at least 1");
             }
+        }
+        match (self.strategy, &self.lora) {
+            (Strategy::Lora, Some(lora)) => lora.check()?,
+            (Strategy::Full, Some(_)) => {
+                return refuse("strategy", "full, but lora settings are given".into(), "use lora, or leave them out");
+            }
+            (_, None) => {}
         }
         let AdamWConfig { beta1, beta2, epsilon, weight_decay } = self.adamw;
         let ranges = [
             ("lr", self.lr, 0.0, f64::MAX),
             ("warmup_ratio", self.warmup_ratio, 0.0, 1.0),
             ("min_lr_ratio", self.min_lr_ratio, 0.0, 1.0),
+            ("decay_share", self.decay_share, 0.0, 1.0),
+            ("patience_after", self.patience_after.unwrap_or(0.0), 0.0, 1.0),
+            ("outlier", self.outlier, 0.0, f64::MAX),
             ("clip", self.clip, 0.0, f64::MAX),
             ("beta1", beta1, 0.0, 1.0 - f64::EPSILON),
             ("beta2", beta2, 0.0, 1.0 - f64::EPSILON),
@@ -159,6 +226,16 @@ impl AdaptSettings {
         Ok(())
     }
 
+    /// The adapters to train, if adapters are trained.
+    pub fn adapters(&self) -> Option<LoraSettings> {
+        (self.strategy == Strategy::Lora).then(|| self.lora.clone().unwrap_or_default())
+    }
+
+    /// Tokens of a block, for a model that reads `longest`.
+    pub fn block_length(&self, longest: usize) -> usize {
+        self.context.unwrap_or(longest.min(self.max_context.unwrap_or(longest)))
+    }
+
     /// Optimiser steps over a training set of `blocks` blocks, and how many of them make an epoch.
     pub fn steps(&self, blocks: usize) -> Result<(u64, u64)> {
         let per_epoch = if self.drop_last { blocks / self.batch } else { blocks.div_ceil(self.batch) } as u64;
@@ -169,19 +246,21 @@ impl AdaptSettings {
                 "use a smaller batch, or keep the incomplete last batch",
             ));
         }
-        let steps = self.steps.unwrap_or(per_epoch * self.epochs);
+        let steps = self.steps.unwrap_or(per_epoch.saturating_mul(self.epochs));
         Ok((steps.min(self.max_steps.unwrap_or(u64::MAX)), per_epoch))
     }
 
     /// The learning-rate schedule of a run of `steps` steps.
     pub fn schedule(&self, steps: u64) -> Schedule {
-        let warmup = self.warmup_steps.unwrap_or((self.warmup_ratio * steps as f64).ceil() as u64);
+        let warmup = self.warmup_steps.unwrap_or(share_of(self.warmup_ratio, steps));
         Schedule {
             lr: self.lr,
             decay: self.decay,
             warmup,
             warmup_shape: self.warmup_shape,
             min_ratio: self.min_lr_ratio,
+            decay_steps: share_of(self.decay_share, steps),
+            decay_shape: self.decay_shape,
         }
     }
 }

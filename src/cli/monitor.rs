@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use odyssey::adapt::events::{Event, sparkline};
 use odyssey::progress::Monitor;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -25,13 +26,15 @@ pub fn listen_for_interrupt() {
 pub struct Terminal {
     bars: MultiProgress,
     stack: Vec<ProgressBar>,
+    /// Losses of the training that is shown.
+    valid_loss: Vec<f64>,
 }
 
 impl Terminal {
     /// Draws on standard error where that is a terminal, and nothing when quiet.
     pub fn new(quiet: bool) -> Self {
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        Self { bars: MultiProgress::with_draw_target(target), stack: Vec::new() }
+        Self { bars: MultiProgress::with_draw_target(target), stack: Vec::new(), valid_loss: Vec::new() }
     }
 }
 
@@ -55,11 +58,24 @@ impl Monitor for Terminal {
     fn advance(&mut self, units: u64, note: &str) {
         if let Some(bar) = self.stack.last() {
             bar.inc(units);
-            bar.set_message(note.to_owned());
+            let curve = match self.valid_loss.last() {
+                Some(last) if !note.is_empty() => format!(", valid {} {last:.3}", sparkline(&self.valid_loss, 12)),
+                _ => String::new(),
+            };
+            bar.set_message(format!("{note}{curve}"));
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Begun { .. } => self.valid_loss.clear(),
+            Event::Validation { loss, .. } => self.valid_loss.push(*loss),
+            Event::Step { .. } => {}
         }
     }
 
     fn end(&mut self) {
+        self.valid_loss.clear(); // what goes on outside is no training
         if let Some(bar) = self.stack.pop() {
             bar.finish_and_clear();
             self.bars.remove(&bar);

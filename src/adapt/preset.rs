@@ -1,0 +1,174 @@
+//! Named recipes, and how settings that somebody gives are laid over them.
+//!
+//! A key given on a command line or in a file stands before the preset's, the preset's before the defaults. Both faces
+//! of [`AdaptSettings`] come down to which keys were given.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use clap::parser::ValueSource;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer, forward_to_deserialize_any};
+use serde_json::Value;
+
+use super::data::Packing;
+use super::schedule::Decay;
+use super::settings::AdaptSettings;
+
+/// A named recipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// What is used where nothing is said.
+    Default,
+    /// The recipe of "Adaptation Odyssey in LLMs" (EMNLP 2024) as far as it is known: one epoch of 16 blocks of 1024
+    /// tokens a step, AdamW at a constant 5e-5 without warm-up.
+    Odyssey2024,
+}
+
+impl Preset {
+    /// Its settings, all of them, with its name.
+    pub fn settings(self) -> AdaptSettings {
+        let recipe = match self {
+            Self::Default => AdaptSettings::default(),
+            // What the paper does not say is from code and papers of the same project, and from the defaults of its
+            // tools (examples/odyssey2024.toml says which is which). Numbers stand here also where they are defaults.
+            Self::Odyssey2024 => AdaptSettings {
+                epochs: 1,
+                batch: 16,
+                max_context: Some(1024),
+                packing: Packing::Blocks,
+                lr: 5e-5,
+                decay: Decay::Constant,
+                warmup_ratio: 0.0,
+                min_lr_ratio: 1.0, // no effect on a constant rate
+                clip: 1.0,
+                ..AdaptSettings::default()
+            },
+        };
+        AdaptSettings { preset: Some(self), ..recipe }
+    }
+}
+
+impl AdaptSettings {
+    /// The preset's settings, where one is named, under those that were `given`.
+    fn over_preset(self, given: &BTreeSet<String>) -> serde_json::Result<Self> {
+        let Some(preset) = self.preset else { return Ok(self) };
+        let mut whole = serde_json::to_value(preset.settings())?;
+        lay_over(&mut whole, serde_json::to_value(self)?, given);
+        Self::deserialize(whole)
+    }
+}
+
+/// Puts the `given` keys of `upper` over `lower`, and those that `lower` leaves open.
+fn lay_over(lower: &mut Value, upper: Value, given: &BTreeSet<String>) {
+    let (Value::Object(lower), Value::Object(upper)) = (lower, upper) else { return }; // not given
+    for (key, value) in upper {
+        match lower.get_mut(&key) {
+            Some(below) if given.contains(&key) => *below = value,
+            Some(below) => lay_over(below, value, given), // constants of the optimiser are given one by one
+            None => drop(lower.insert(key, value)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for AdaptSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut given = BTreeSet::new();
+        // The derived function, which knows of no presets.
+        let settings = Self::deserialize(Noting { inner: deserializer, keys: &mut given })?;
+        settings.over_preset(&given).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for AdaptSettings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+/// [`AdaptSettings`] as options of a command: one that is given stands before the preset's.
+#[derive(Debug, Clone)]
+pub struct RecipeArgs(pub AdaptSettings);
+
+impl clap::FromArgMatches for RecipeArgs {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        let is_given = |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+        let given = matches.ids().filter(is_given).map(|id| id.as_str().to_owned()).collect();
+        let settings = AdaptSettings::from_arg_matches(matches)?;
+        let fault = |e| clap::Error::raw(clap::error::ErrorKind::InvalidValue, format!("{e}\n"));
+        settings.over_preset(&given).map(Self).map_err(fault)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for RecipeArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        AdaptSettings::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        AdaptSettings::augment_args_for_update(command)
+    }
+}
+
+/// Passes everything on to whoever reads a map, and notes the map's keys. Read this way, and not from a copy of the map,
+/// errors keep their lines.
+struct Noting<'n, T> {
+    inner: T,
+    keys: &'n mut BTreeSet<String>,
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Noting<'_, D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_any(Noting { inner: visitor, keys: self.keys })
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Noting<'_, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.expecting(f)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
+        self.inner.visit_map(Noting { inner: map, keys: self.keys })
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<V::Value, E> {
+        self.keys.insert(key.to_owned());
+        self.inner.visit_str(key)
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Noting<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        self.inner.next_key_seed(Noting { inner: seed, keys: &mut *self.keys })
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        self.inner.next_value_seed(seed)
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Noting<'_, S> {
+    type Value = S::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
+        self.inner.deserialize(Noting { inner: deserializer, keys: self.keys })
+    }
+}

@@ -1,0 +1,69 @@
+//! Stopping early, when validation has got no better for a while.
+//!
+//! After re-warming the loss first rises and then falls below where it began (the V of arXiv 2308.04014 and 2406.14833):
+//! who stops on the rise stops at the worst point. So nothing before a certain step counts, the base's own loss least
+//! of all: the best since then is what has to be bettered.
+//!
+//! Whether to stop is a function of the validations alone, so that a run that goes on from a checkpoint stops where it
+//! would have stopped.
+
+use serde::{Deserialize, Serialize};
+
+use super::schedule::share_of;
+use super::settings::AdaptSettings;
+
+/// Share of the steps after the warm-up that belong to the dip, where nothing else is said.
+const DIP_SHARE: f64 = 0.25;
+
+/// When a run stops early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Validations without a better one that it takes.
+    pub patience: u64,
+    /// Validations before this many steps do not count.
+    pub after: u64,
+}
+
+/// Why a run ended before its last step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// Steps done.
+    pub step: u64,
+    /// Steps it would have had.
+    pub of: u64,
+    /// Why, in words.
+    pub words: String,
+}
+
+impl Patience {
+    /// That of a run of `steps` steps, where the settings have any.
+    pub fn new(settings: &AdaptSettings, steps: u64) -> Option<Self> {
+        let after = match settings.patience_after {
+            Some(after) => share_of(after, steps),
+            None => settings.schedule(steps).warmup + share_of(DIP_SHARE, steps),
+        };
+        settings.patience.map(|patience| Self { patience, after })
+    }
+
+    /// Whether these validations, `(steps done, loss)` in order, are enough, and why. A loss that is no number is no
+    /// improvement.
+    pub fn enough(&self, valid_loss: &[(u64, f64)]) -> Option<String> {
+        let counted = &valid_loss[valid_loss.partition_point(|(step, _)| *step < self.after)..];
+        let (mut best, mut since) = (None::<(u64, f64)>, 0);
+        for &(step, loss) in counted {
+            if loss.is_finite() && best.is_none_or(|(_, lowest)| loss < lowest) {
+                (best, since) = (Some((step, loss)), 0);
+            } else {
+                since += 1;
+            }
+        }
+        let best = match best {
+            Some((step, loss)) => format!("better than {loss:.4}, after step {step}"),
+            None => "that is finite".to_owned(),
+        };
+        let Self { patience, after } = *self;
+        (since >= patience).then(|| {
+            format!("{since} validations in a row brought nothing {best}; those before step {after} do not count")
+        })
+    }
+}
