@@ -1,10 +1,11 @@
 //! Every reader against files that are cut short, changed at random, or made to lie: an answer or an error that says what is
-//! wrong, never a panic, never a long wait.
+//! wrong, never a panic, never a long wait. And numbers that cannot be computed: null with a reason beside it.
 
 #[path = "common/cli.rs"]
-#[allow(dead_code)] // what the command line's own tests need besides
 mod cli;
 mod common;
+#[path = "fuzz/readers.rs"]
+mod readers;
 
 use std::fs;
 use std::io::Write;
@@ -14,13 +15,15 @@ use std::time::{Duration, Instant};
 
 use odyssey::adapt::checkpoint::{Checkpoint, Position};
 use odyssey::adapt::optimizer::{AdamW, AdamWConfig};
-use odyssey::adapt::{Best, Curves};
+use odyssey::adapt::{AdaptSettings, Best, Curves};
+use odyssey::compare::{Vocabulary, compare};
 use odyssey::device::{ChosenDevice, DeviceChoice};
 use odyssey::error::Error;
-use odyssey::evaluate::per_token;
-use odyssey::model::weights::{WeightFiles, WeightSource};
+use odyssey::evaluate::{per_token, summarise};
+use odyssey::model::weights::{Precision, WeightFiles, WeightSource};
 use odyssey::model::{LoadedModel, ModelConfig};
-use odyssey::study::StudyConfig;
+use odyssey::pretrain::PretrainConfig;
+use odyssey::study::{Plan, StudyConfig};
 use odyssey::text::{Corpus, DocumentRule, Domain, Split, Tokenizer};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -246,12 +249,19 @@ fn json_nested_a_hundred_thousand_deep_is_refused_by_every_reader_of_json() {
     let path = |name: &str| folder.path().join(name);
     fs::write(path("merges.txt"), "a b\n").unwrap();
     let vocabulary = path("vocab.json");
-    let readers: [(&str, Read); 6] = [
+    let with_pair = || -> Result<(), Error> {
+        fs::write(&vocabulary, "{\"a\": 0, \"b\": 1, \"ab\": 2}").unwrap();
+        Ok(())
+    };
+    let readers: [(&str, Read); 9] = [
         ("config.json", Box::new(|| ModelConfig::read(folder.path()).map(drop))),
         ("model.safetensors.index.json", Box::new(|| WeightFiles::open(folder.path()).map(drop))),
         ("tokenizer.json", Box::new(|| Tokenizer::load(folder.path()).map(drop))),
         ("vocab.json", Box::new(|| Tokenizer::from_pair(&vocabulary, &path("merges.txt")).map(drop))),
+        ("added_tokens.json", Box::new(|| with_pair().and_then(|()| Tokenizer::load(folder.path()).map(drop)))),
+        ("plan.json", Box::new(|| Plan::read(folder.path()).map(drop))),
         ("study.toml", Box::new(|| StudyConfig::read(&path("study.toml")).map(drop))),
+        ("pretrain.toml", Box::new(|| PretrainConfig::read(&path("pretrain.toml")).map(drop))),
         ("a.jsonl", Box::new(|| Corpus::read(&path("a.jsonl"), DocumentRule::File).map(drop))),
     ];
     for (name, read) in readers {
@@ -332,7 +342,7 @@ fn weight_files_withstand_cuts_changes_and_headers_that_lie() {
     };
     let read = || {
         let mut files = WeightFiles::open(folder.path())?;
-        shapes.iter().try_for_each(|(name, shape)| files.values(name, shape).map(drop))
+        shapes.iter().try_for_each(|(name, shape)| files.read(name, shape, 0..shape[0], Precision::F32).map(drop))
     };
     let target = Target { path, whole, read: Box::new(read) };
     target.withstands_and_notices_every_cut();
@@ -438,4 +448,305 @@ fn checkpoints_withstand_cuts_changes_and_headers_that_lie() {
     };
     target.withstands_and_notices_every_cut();
     withstands_headers_that_lie(&target);
+}
+
+#[test]
+fn every_seed_of_the_fuzz_corpus_gives_a_result_or_an_error_never_a_panic() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+    let listed =
+        |folder: &Path| -> Vec<PathBuf> { fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect() };
+    let mut bytes = 0;
+    for (target, read) in readers::READERS {
+        let mut answered = 0;
+        for seed in listed(&corpus.join(target)) {
+            let content = fs::read(&seed).unwrap();
+            bytes += content.len();
+            let started = Instant::now();
+            let result = catch_unwind(|| read(&content));
+            answered += usize::from(result.unwrap_or_else(|_| panic!("{}: panicked", seed.display())));
+            assert!(started.elapsed() < LONGEST, "{}: took {:?}", seed.display(), started.elapsed());
+        }
+        assert!(answered > 0, "{target}: no seed is read, so nothing was tried");
+    }
+    assert_eq!(listed(&corpus).len(), readers::READERS.len(), "every folder has a reader");
+    assert!(bytes <= 100_000, "the corpora have grown to {bytes} bytes");
+}
+
+#[test]
+fn every_fuzz_target_is_one_of_the_readers() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");
+    let manifest: toml::Table = fs::read_to_string(fuzz.join("Cargo.toml")).unwrap().parse().unwrap();
+    let programs = manifest["bin"].as_array().unwrap();
+    assert_eq!(programs.len(), readers::READERS.len());
+    for (target, _) in readers::READERS {
+        assert!(programs.iter().any(|program| program["name"].as_str() == Some(target)), "{target} has no program");
+        assert!(fuzz.join(format!("fuzz_targets/{target}.rs")).exists(), "{target} has no source");
+    }
+}
+
+/// The most that this process has ever held, bytes.
+#[cfg(target_os = "linux")]
+fn most_held() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn settings_of_ten_gibibytes_are_refused_by_every_reader_of_json_and_toml_without_being_held() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    let readers: [(&str, Read); 5] = [
+        ("config.json", Box::new(|| ModelConfig::read(folder.path()).map(drop))),
+        ("model.safetensors.index.json", Box::new(|| WeightFiles::open(folder.path()).map(drop))),
+        ("plan.json", Box::new(|| Plan::read(folder.path()).map(drop))),
+        ("study.toml", Box::new(|| StudyConfig::read(&path("study.toml")).map(drop))),
+        ("pretrain.toml", Box::new(|| PretrainConfig::read(&path("pretrain.toml")).map(drop))),
+    ];
+    for (name, read) in readers {
+        // A hole, which reads as zeros.
+        fs::File::create(path(name)).unwrap().set_len(10 << 30).unwrap();
+        assert!(matches!(read(), Err(Error::Input { .. })), "{name}");
+        fs::remove_file(path(name)).unwrap();
+    }
+    // What other tests of this file hold at the same time is little.
+    assert!(most_held() < 3 << 30, "held {} MiB", most_held() >> 20);
+}
+
+#[test]
+fn metadata_nested_a_hundred_thousand_deep_is_refused() {
+    let folder = folder();
+    let path = folder.path().join("a.safetensors");
+    for key in ["eval", "position"] {
+        let header = json!({"__metadata__": {key: "[".repeat(100_000)}}).to_string();
+        let read: Read = match key {
+            "eval" => Box::new(|| per_token::read(&path).map(drop)),
+            _ => Box::new(|| {
+                let (device, optimizer) = (cpu().device, AdamW::new(AdamWConfig::default()));
+                let model = LoadedModel::open(&common::model_folder("gpt2_odd"), &device).unwrap().model;
+                Checkpoint::read(&path, &model, optimizer, &device, &json!({})).map(drop)
+            }),
+        };
+        let target = Target { path: path.clone(), whole: Vec::new(), read };
+        assert!(!target.reads(&safetensors(&header, 0), key));
+    }
+}
+
+#[test]
+fn sizes_that_no_model_has_are_refused_by_the_key_in_every_family() {
+    let folder = folder();
+    let sizes = [
+        "vocab_size",
+        "n_positions",
+        "max_position_embeddings",
+        "n_embd",
+        "n_inner",
+        "n_head",
+        "hidden_size",
+        "intermediate_size",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "n_layer",
+        "num_hidden_layers",
+    ];
+    let mut refused = std::collections::BTreeSet::new();
+    for entry in fs::read_dir(common::fixture("models")).unwrap() {
+        let config: Value =
+            serde_json::from_slice(&fs::read(entry.unwrap().path().join("config.json")).unwrap()).unwrap();
+        for key in sizes.into_iter().filter(|key| config.get(*key).is_some()) {
+            for size in [1_u64 << 40, 1 << 62, u64::MAX] {
+                let mut config = config.clone();
+                config[key] = size.into();
+                fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+                let started = Instant::now();
+                let message = ModelConfig::read(folder.path()).unwrap_err().to_string();
+                assert!(message.contains(&format!("`{key}` is {size}")), "{message}");
+                assert!(started.elapsed() < LONGEST, "{key} = {size}: took {:?}", started.elapsed());
+                refused.insert(key);
+            }
+        }
+    }
+    assert!(refused.len() >= 10, "the fixtures have these sizes: {refused:?}");
+}
+
+#[test]
+fn a_table_of_rotations_that_no_memory_holds_is_refused() {
+    let folder = folder();
+    for family in ["llama_gqa", "neox_parallel", "olmo2"] {
+        let text = fs::read(common::model_folder(family).join("config.json")).unwrap();
+        let mut config: Value = serde_json::from_slice(&text).unwrap();
+        config["max_position_embeddings"] = 2_000_000_000.into();
+        fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let message = ModelConfig::read(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("`max_position_embeddings` is 2000000000"), "{message}");
+    }
+}
+
+#[test]
+fn more_channels_than_a_head_has_are_not_rotated() {
+    let text = fs::read(common::model_folder("neox_parallel").join("config.json")).unwrap();
+    let mut config: serde_json::Map<String, Value> = serde_json::from_slice(&text).unwrap();
+    config.retain(|key, _| !key.starts_with("rope") && key != "partial_rotary_factor");
+    let mut read = |share: f64| {
+        config.insert("rotary_pct".into(), share.into());
+        ModelConfig::from_json("config.json", config.clone()).map(drop)
+    };
+    read(1.0).unwrap();
+    assert!(read(2.0).unwrap_err().to_string().contains("of the"), "{:?}", read(2.0));
+    assert!(read(-1.0).is_err());
+}
+
+#[test]
+fn a_base_too_large_to_train_is_refused_before_it_takes_memory() {
+    let folder = folder();
+    let path = folder.path().join("pretrain.toml");
+    let read = |vocabulary: u64, layers: u64| {
+        let model = format!("model_type = 'gpt2'\nvocab_size = {vocabulary}\nn_positions = 64\nn_embd = 64\n");
+        let model = format!("{model}n_layer = {layers}\nn_head = 4\n");
+        fs::write(&path, format!("corpus = 'a'\ntokenizer = 'b'\n[model]\n{model}")).unwrap();
+        PretrainConfig::read(&path).map(drop)
+    };
+    read(50_000, 12).unwrap();
+    let message = read(2_000_000_000, 12).unwrap_err().to_string();
+    assert!(message.contains("[model]") && message.contains("parameters"), "{message}");
+}
+
+#[test]
+fn epochs_without_end_are_more_steps_than_any_and_not_none() {
+    let settings = AdaptSettings { epochs: 1 << 63, batch: 1, ..AdaptSettings::default() };
+    // 2 blocks, so 2 · 2^63 steps: 0 if they wrapped round.
+    assert_eq!(settings.steps(2).unwrap(), (u64::MAX, 2));
+}
+
+#[test]
+fn what_a_message_quotes_of_a_file_cannot_command_a_terminal() {
+    let folder = folder();
+    let path = folder.path().join("a.tar");
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(2);
+    archive.append_data(&mut header, "a\u{1b}[2J\n/train.txt", b"a\n".as_slice()).unwrap();
+    fs::write(&path, archive.into_inner().unwrap()).unwrap();
+    let message = Domain::open(&path, DocumentRule::BlankLine).unwrap_err().to_string();
+    assert!(message.contains("holds a\\u{1b}[2J\\n/train.txt"), "{message:?}");
+}
+
+/// Every null of a result must have a `reason` beside it, or one of its own name in `reasons`.
+fn nulls_without_reason(value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                let path = format!("{path}/{key}");
+                // An interval's ends share the reason of what they are the ends of.
+                let null = value.is_null() || value.as_array().is_some_and(|items| items.iter().any(Value::is_null));
+                if null
+                    && !object.contains_key("reason")
+                    && object.get("reasons").is_none_or(|all| all.get(key).is_none())
+                {
+                    found.push(path.clone());
+                }
+                nulls_without_reason(value, &path, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| nulls_without_reason(item, path, found)),
+        _ => {}
+    }
+}
+
+#[track_caller]
+fn assert_nulls_have_reasons(result: &impl serde::Serialize) -> Value {
+    let value = serde_json::to_value(result).unwrap();
+    let mut found = Vec::new();
+    nulls_without_reason(&value, "", &mut found);
+    assert!(found.is_empty(), "null without a reason: {found:?}");
+    value
+}
+
+/// A per-token file of one document, read.
+fn scored(nll: &[f32]) -> (odyssey::evaluate::ScoredStream, odyssey::evaluate::EvalResult) {
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/per_token/whole");
+    let (mut header, _) = header(&fs::read(seed).unwrap());
+    let mut data = Vec::new();
+    let (zeros, ids) = (vec![0_u32; nll.len()], (1..=nll.len() as u32).collect::<Vec<u32>>());
+    let bytes = vec![0_u64; nll.len()];
+    let columns: [(&str, &[u8]); 5] = [
+        ("ids", bytemuck::cast_slice(&ids)),
+        ("nll", bytemuck::cast_slice(nll)),
+        ("document", bytemuck::cast_slice(&zeros)),
+        ("window", bytemuck::cast_slice(&zeros)),
+        ("byte", bytemuck::cast_slice(&bytes)),
+    ];
+    for (name, column) in columns {
+        header[name]["shape"] = json!([nll.len()]);
+        header[name]["data_offsets"] = json!([data.len(), data.len() + column.len()]);
+        data.extend_from_slice(column);
+    }
+    let header = header.to_string();
+    let folder = folder();
+    let path = folder.path().join("a.safetensors");
+    fs::write(&path, [(header.len() as u64).to_le_bytes().as_slice(), header.as_bytes(), &data].concat()).unwrap();
+    per_token::read(&path).unwrap()
+}
+
+#[test]
+fn a_perplexity_beyond_the_range_of_numbers_is_null_with_its_reason_wherever_it_stands() {
+    let (diverged, result) = scored(&[f32::NAN, 900.0, 800.0, 1000.0]);
+    let mut stream = common::id_stream(&[4]);
+    (stream.bytes, stream.words) = (10, 2);
+    let row = diverged.summary("a", &stream, &result.protocol.protocol).unwrap();
+    let name = odyssey::device::DeviceName { backend: "cpu".into(), adapter: "any".into() };
+    let eval = summarise("m", Precision::F32, &name, result.protocol.clone(), vec![row], Instant::now());
+    let eval = assert_nulls_have_reasons(&eval);
+    for pointer in ["/macro_ppl", "/texts/0/ppl", "/texts/0/ppl_ci95/1", "/texts/0/word_ppl"] {
+        assert_eq!(eval.pointer(pointer), Some(&Value::Null), "{pointer}");
+    }
+
+    let (sane, _) = scored(&[f32::NAN, 1.0, 2.0, 3.0]);
+    let change = compare(&sane, &diverged, ["a", "b"], &Vocabulary::new(None, 5)).unwrap();
+    let change = assert_nulls_have_reasons(&change);
+    assert_eq!(change["after"]["ppl"], Value::Null);
+    assert_eq!(change["without"]["newline"]["after"], Value::Null);
+    assert_eq!(change["before"].get("reason"), None, "what could be computed needs no reason");
+    // All of it can be read again.
+    serde_json::from_value::<odyssey::compare::Comparison>(change).unwrap();
+}
+
+#[test]
+fn a_text_of_few_words_has_no_word_perplexity_and_says_why() {
+    let (diverged, result) = scored(&[f32::NAN, 300.0, 300.0, 300.0]);
+    let mut stream = common::id_stream(&[4]);
+    (stream.bytes, stream.words) = (10, 1);
+    let row = diverged.summary("a", &stream, &result.protocol.protocol).unwrap();
+    let row = assert_nulls_have_reasons(&row);
+    assert!(row["ppl"].is_number() && row["word_ppl"].is_null(), "{row}");
+    assert!(row["reason"].as_str().unwrap().contains("word perplexity"), "{row}");
+}
+
+#[test]
+fn where_nothing_remains_or_no_half_can_be_held_out_the_reason_stands_beside() {
+    let [(before, _), (after, _)] = [[f32::NAN, 1.0, 2.0], [f32::NAN, 0.5, 1.5]].map(|nll| scored(&nll));
+    let change = compare(&before, &after, ["a", "b"], &Vocabulary::new(None, 4)).unwrap();
+    let change = assert_nulls_have_reasons(&change);
+    assert_eq!(change["without"]["other"]["scored"], 0, "without a tokenizer every token is of the class \"other\"");
+    assert_eq!(change["without"]["other"]["delta"], Value::Null);
+    assert_eq!(change["handful"]["held_out_share_of_top_10"], Value::Null);
+}
+
+#[test]
+fn no_command_prints_a_null_without_a_reason() {
+    let place = cli::Place::with_model();
+    for line in [
+        "eval --model model --text test.jsonl --by-position",
+        "eval --model model --text test.jsonl --protocol half-window",
+        "compare --before model --after model --text test.jsonl",
+        "similarity --reference train.jsonl --domain test.jsonl --features model:model",
+        "similarity --reference train.jsonl --domain test.jsonl --features model:model --samples 2 --reference-samples 2",
+        "adapt --model model --train train.jsonl --valid valid.jsonl --out adapted --steps 2",
+        "synth languages --out languages --lambda 0 1",
+        "devices",
+    ] {
+        assert_nulls_have_reasons(&place.result(line));
+    }
 }

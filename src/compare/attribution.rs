@@ -11,7 +11,7 @@ use super::change::{ClassChange, Handful, TypeChange, Without};
 use super::token_class::TokenClass;
 use super::{Pair, Vocabulary};
 use crate::error::Result;
-use crate::evaluate::BOOTSTRAP_SEED;
+use crate::evaluate::{BOOTSTRAP_SEED, beyond_f64};
 use crate::stats::Ratio;
 
 /// The share of the worsening that a handful must carry.
@@ -41,7 +41,7 @@ pub fn types(pairs: &[Pair], vocabulary: &Vocabulary, ratio: &Ratio<'_>) -> Resu
                 .map(|chunk| (chunk[0].cluster, chunk.iter().map(|p| p.change()).sum::<f64>()));
             Ok(TypeChange {
                 id: *id,
-                token: vocabulary.text(*id).to_owned(),
+                token: vocabulary.text(*id).into_owned(),
                 class: vocabulary.class(*id),
                 count: pairs.len(),
                 share: count / total,
@@ -89,23 +89,24 @@ pub fn handful(pairs: &[Pair], types: &[TypeChange], clusters: usize) -> Handful
         carried += contribution;
         needed += 1;
     }
-    let (held_out, random) = match held_out(pairs, clusters) {
-        Some((held_out, random)) => (Some(held_out), Some(random)),
-        None => (None, None),
+    let (held_out, reason) = match held_out(pairs, clusters) {
+        Ok(shares) => (Some(shares), None),
+        Err(reason) => (None, Some(reason.to_owned())),
     };
     Handful {
         types: needed,
         share_of_worsening: if worsening > 0.0 { carried / worsening } else { 0.0 },
-        held_out_share_of_top_10: held_out,
-        held_out_share_of_random_10: random,
+        held_out_share_of_top_10: held_out.map(|(top, _)| top),
+        held_out_share_of_random_10: held_out.map(|(_, random)| random),
+        reason,
     }
 }
 
 /// The ten worst types of even clusters, measured on the odd ones: their share of the worsening there, and that of ten
-/// random types. `None` where either half has nothing.
-fn held_out(pairs: &[Pair], clusters: usize) -> Option<(f64, f64)> {
+/// random types; or why there is none.
+fn held_out(pairs: &[Pair], clusters: usize) -> Result<(f64, f64), &'static str> {
     if clusters < 2 {
-        return None;
+        return Err("a single document or window has no other half to measure on");
     }
     let sums = |odd: bool| {
         let mut sums: BTreeMap<u32, f64> = BTreeMap::new();
@@ -117,7 +118,7 @@ fn held_out(pairs: &[Pair], clusters: usize) -> Option<(f64, f64)> {
     let (ranked_on, measured_on) = (sums(false), sums(true));
     let worsening: f64 = measured_on.values().filter(|&&c| c > 0.0).sum();
     if worsening <= 0.0 {
-        return None;
+        return Err("no token type got worse in the half that is measured");
     }
     let share = |ids: &[u32]| ids.iter().filter_map(|id| measured_on.get(id)).sum::<f64>() / worsening;
 
@@ -134,7 +135,7 @@ fn held_out(pairs: &[Pair], clusters: usize) -> Option<(f64, f64)> {
         })
         .sum::<f64>()
         / RANDOM_DRAWS as f64;
-    Some((top, random))
+    Ok((top, random))
 }
 
 /// Perplexity over the targets that remain when some are dropped; contexts keep them.
@@ -164,10 +165,15 @@ fn remaining(pairs: &[Pair], keep: impl Fn(&Pair) -> bool) -> Without {
         (!kept.is_empty()).then(|| kept.iter().map(|pair| nll(pair)).sum::<f64>() / kept.len() as f64)
     };
     let (before, after) = (mean(|p| p.before), mean(|p| p.after));
+    let ppl = [before, after].map(|nll| nll.map(f64::exp));
+    let reason =
+        if kept.is_empty() { Some("no target remains".to_owned()) } else { beyond_f64(ppl.into_iter().flatten()) };
+    let [before_ppl, after_ppl] = ppl.map(|ppl| ppl.filter(|ppl| ppl.is_finite()));
     Without {
         scored: kept.len(),
-        before: before.map(f64::exp),
-        after: after.map(f64::exp),
+        before: before_ppl,
+        after: after_ppl,
         delta: before.zip(after).map(|(before, after)| after - before),
+        reason,
     }
 }

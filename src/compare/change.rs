@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::token_class::TokenClass;
 use crate::evaluate::divergence::Divergence;
+use crate::rank::RankChange;
 
 /// What adaptation changed, overall and by token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub struct Comparison {
     /// How far apart the two models predict over the whole vocabulary; absent where only scorings were compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub divergence: Option<Divergence>,
+    /// Prediction rank of the domain's terms before and after, where asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<RankChange>,
     /// The passages that changed most, worst first and then best.
     pub passages: Vec<Passage>,
 }
@@ -48,6 +52,9 @@ pub struct Side {
     /// exp of `nll`.
     #[serde(deserialize_with = "crate::evaluate::null_as_infinite")]
     pub ppl: f64,
+    /// Why `ppl` is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// One token type's part in the change: `contribution = share · (after − before)`.
@@ -100,23 +107,29 @@ pub struct Handful {
     /// The share of the worsening those `types` carry.
     pub share_of_worsening: f64,
     /// The ten worst types of one half of the documents, measured on the other half: their part of the worsening
-    /// there. `None` with a single document or window.
+    /// there. `None` with a single document or window, or where nothing got worse there.
     pub held_out_share_of_top_10: Option<f64>,
     /// The same for ten types drawn at random, mean over draws.
     pub held_out_share_of_random_10: Option<f64>,
+    /// Why the held-out shares are missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Perplexity over the targets that remain when some are left out.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Without {
     /// Targets that remain.
     pub scored: usize,
-    /// Perplexity before; `None` when nothing remains.
+    /// Perplexity before; `None` when nothing remains or it is beyond the range of f64.
     pub before: Option<f64>,
     /// Perplexity after.
     pub after: Option<f64>,
     /// Change in mean negative log-likelihood, nats per remaining token.
     pub delta: Option<f64>,
+    /// Why a number is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A stretch of consecutive tokens, for the heat view.
@@ -137,8 +150,10 @@ pub struct Passage {
 pub struct PassageToken {
     /// The token as text; bytes that are no text on their own are shown by the replacement character.
     pub text: String,
-    /// Negative log-likelihood before, nats; `None` where the protocol does not score the token.
+    /// Negative log-likelihood before, nats; absent where the protocol does not score the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<f32>,
-    /// Negative log-likelihood after, nats.
+    /// Negative log-likelihood after, nats; absent with `before`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<f32>,
 }

@@ -8,45 +8,56 @@ mod change;
 mod passages;
 pub mod token_class;
 
+use std::borrow::Cow;
+
 pub use change::{ClassChange, Comparison, Handful, Passage, PassageToken, Side, TypeChange, Without};
 pub use token_class::TokenClass;
 
 use crate::error::{Error, Result};
-use crate::evaluate::{BOOTSTRAP_SEED, RESAMPLES, ScoredStream};
+use crate::evaluate::{BOOTSTRAP_SEED, RESAMPLES, ScoredStream, beyond_f64};
 use crate::stats::Resamples;
 use crate::text::Tokenizer;
 
 /// What tokens are called and how they are classed, for one vocabulary.
 pub struct Vocabulary {
-    texts: Vec<String>,
-    classes: Vec<TokenClass>,
+    size: usize,
+    /// Every token's text and class; `None` without a tokenizer, whose ids may be any.
+    known: Option<(Vec<String>, Vec<TokenClass>)>,
 }
 
 impl Vocabulary {
     /// For a model of `size` entries; without a tokenizer tokens are called by their id.
     pub fn new(tokenizer: Option<&Tokenizer>, size: usize) -> Self {
-        let text = |id: u32| tokenizer.map_or_else(|| format!("#{id}"), |tokenizer| tokenizer.token_text(id));
-        Self { texts: (0..size as u32).map(text).collect(), classes: token_class::classes(tokenizer, size) }
+        let known = tokenizer.map(|tokenizer| {
+            let texts = (0..u32::MAX).take(size).map(|id| tokenizer.token_text(id)).collect();
+            (texts, token_class::classes(tokenizer, size))
+        });
+        Self { size, known }
     }
 
     /// Entries.
     pub fn len(&self) -> usize {
-        self.texts.len()
+        self.size
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.texts.is_empty()
+        self.size == 0
     }
 
-    /// The token as printed.
-    pub fn text(&self, id: u32) -> &str {
-        self.texts.get(id as usize).map_or("", String::as_str)
+    /// The token as printed; empty for an id beyond the vocabulary.
+    pub fn text(&self, id: u32) -> Cow<'_, str> {
+        match &self.known {
+            Some((texts, _)) => texts.get(id as usize).map_or("", String::as_str).into(),
+            None if (id as usize) < self.size => format!("#{id}").into(),
+            None => "".into(),
+        }
     }
 
     /// Its class.
     pub fn class(&self, id: u32) -> TokenClass {
-        self.classes.get(id as usize).copied().unwrap_or(TokenClass::Other)
+        let known = self.known.as_ref().and_then(|(_, classes)| classes.get(id as usize));
+        known.copied().unwrap_or(TokenClass::Other)
     }
 
     /// The share of `ids` that hold a line break.
@@ -96,7 +107,7 @@ pub fn compare(
     let handful = attribution::handful(&pairs, &types, clusters.count);
     let side = |name: &str, nll: fn(&Pair) -> f64| {
         let nll = pairs.iter().map(nll).sum::<f64>() / pairs.len() as f64;
-        Side { model: name.to_owned(), nll, ppl: nll.exp() }
+        Side { model: name.to_owned(), nll, ppl: nll.exp(), reason: beyond_f64([nll.exp()]) }
     };
     let (before_side, after_side) = (side(names[0], |p| p.before), side(names[1], |p| p.after));
     Ok(Comparison {
@@ -111,6 +122,7 @@ pub fn compare(
         types,
         handful,
         divergence: None,
+        rank: None,
         passages: passages::most_changed(before, after, vocabulary),
     })
 }

@@ -47,11 +47,11 @@ fn passage(
     let scored = |nll: f32| (!nll.is_nan()).then_some(nll);
     Passage {
         document: before.document[range.start],
-        byte: before.byte[range.start],
+        byte: before.byte[range.start].into(),
         delta,
         tokens: range
             .map(|i| PassageToken {
-                text: vocabulary.text(before.ids[i]).to_owned(),
+                text: vocabulary.text(before.ids[i]).into_owned(),
                 before: scored(before.nll[i]),
                 after: scored(after.nll[i]),
             })

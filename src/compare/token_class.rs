@@ -87,10 +87,9 @@ impl TokenClass {
     }
 }
 
-/// The class of every id below `vocabulary`, `[vocabulary]`. All are [`TokenClass::Other`] without a tokenizer; ids that
-/// it does not know and its special tokens always are.
-pub fn classes(tokenizer: Option<&Tokenizer>, vocabulary: usize) -> Vec<TokenClass> {
-    let Some(tokenizer) = tokenizer else { return vec![TokenClass::Other; vocabulary] };
+/// The class of every id below `vocabulary`, `[vocabulary]`. Ids that the tokenizer does not know and its special tokens
+/// are [`TokenClass::Other`].
+pub fn classes(tokenizer: &Tokenizer, vocabulary: usize) -> Vec<TokenClass> {
     let texts: Vec<String> = (0..u32::MAX)
         .take(vocabulary)
         .map(|id| if tokenizer.is_special(id) { String::new() } else { tokenizer.token_text(id) })

@@ -25,7 +25,7 @@ pub struct Divergence {
 /// Reads `windows` of `ids` with both models and compares what they predict at every scored token.
 ///
 /// # Errors
-/// The models differ in vocabulary; the device fails; an interruption.
+/// The models differ in vocabulary; a prediction that is not finite; the device fails; an interruption.
 pub fn divergence(
     before: &LoadedModel,
     after: &LoadedModel,
@@ -73,6 +73,13 @@ pub fn divergence(
         return Err(Error::input("the text", "no token is scored", "give more text"));
     }
     let count = positions as f64;
+    if !kl.is_finite() {
+        return Err(Error::Numeric(format!(
+            "the divergence of {} and {} is {kl}: a model that diverged?",
+            before.folder.display(),
+            after.folder.display()
+        )));
+    }
     Ok(Divergence { kl: kl / count, top1_agreement: agreed as f64 / count, positions })
 }
 

@@ -18,8 +18,11 @@ use serde_json::Value;
 
 use crate::device::DeviceName;
 use crate::error::{Error, Result};
-use crate::model::LanguageModel;
+use crate::memory::peak_resident;
+use crate::model::{LanguageModel, Precision};
 use crate::progress::Monitor;
+use crate::rank::RankSummary;
+use crate::spool::Spool;
 use crate::stats::Resamples;
 use crate::text::{Bos, DocumentRule, Join, Newlines, StreamOptions, TokenStream, Tokenizer};
 pub use positions::Positions;
@@ -45,13 +48,25 @@ pub struct EvalResult {
     pub protocol: ProtocolResult,
     /// One row per text.
     pub texts: Vec<TextResult>,
-    /// exp of the mean over texts of their mean negative log-likelihood.
+    /// What the adapter changes of each text, where it is evaluated with and without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapter_changes: Vec<AdapterChange>,
+    /// exp of the mean over texts of their mean negative log-likelihood; with the adapter, where there is one.
     #[serde(deserialize_with = "null_as_infinite")]
     pub macro_ppl: f64,
+    /// Why `macro_ppl` is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Seconds of scoring.
     pub seconds: f64,
     /// Scored tokens per second.
     pub tokens_per_second: f64,
+    /// What the model's matrices were held in.
+    #[serde(default)]
+    pub dtype: Precision,
+    /// Largest resident memory of the process, bytes.
+    #[serde(default)]
+    pub peak_memory_bytes: u64,
 }
 
 /// The recipe, as results name it.
@@ -131,6 +146,9 @@ impl ProtocolResult {
 pub struct TextResult {
     /// The text's path.
     pub text: String,
+    /// The adapter's folder where it was on; absent where it was off or there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
     /// Hash of its documents.
     pub corpus_hash: String,
     /// Documents.
@@ -161,9 +179,31 @@ pub struct TextResult {
     /// Mean loss by position, where asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub positions: Option<Positions>,
+    /// Prediction rank of the domain's terms, where asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<RankSummary>,
     /// Why a number is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// The change that an adapter makes on one text: with it minus without it, on the same tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AdapterChange {
+    /// The text's path.
+    pub text: String,
+    /// Change in mean negative log-likelihood, nats per token; positive is worse.
+    pub delta: f64,
+    /// 95 % interval of `delta`, as in a comparison.
+    pub delta_ci95: [f64; 2],
+}
+
+/// Why a perplexity is null.
+pub(crate) const BEYOND_F64: &str = "the perplexity is beyond the range of f64";
+
+/// [`BEYOND_F64`] where one of these, exponentials of a mean loss, is.
+pub(crate) fn beyond_f64(ppl: impl IntoIterator<Item = f64>) -> Option<String> {
+    ppl.into_iter().any(f64::is_infinite).then(|| BEYOND_F64.to_owned())
 }
 
 /// For serde: JSON has no infinity, so the perplexity of a model that diverged is written as null.
@@ -179,13 +219,13 @@ fn nulls_as_infinite<'de, D: Deserializer<'de>>(json: D) -> Result<[f64; 2], D::
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoredStream {
     /// Token ids, `[n]`.
-    pub ids: Vec<u32>,
+    pub ids: Spool<u32>,
     /// −ln p, nats; NaN where the protocol does not score the token. `[n]`.
     pub nll: Vec<f32>,
     /// The document each token belongs to, `[n]`.
-    pub document: Vec<u32>,
+    pub document: Spool<u32>,
     /// Offset of each token in its document, bytes. `[n]`.
-    pub byte: Vec<u64>,
+    pub byte: Spool<u32>,
     /// The window each token is scored in, `[n]`; clusters of the bootstrap where documents are few.
     pub window: Vec<u32>,
 }
@@ -311,14 +351,22 @@ impl ScoredStream {
         let known = stream.bytes > 0;
         // Bytes and words are the whole text's; what other protocols leave unscored is a token or so a window.
         let whole = protocol.name != ProtocolName::HalfWindow;
+        let word_ppl = (whole && stream.words > 0).then(|| (sum / stream.words as f64).exp());
         let reasons = [
             (!known, "the corpus is given as token ids, so its bytes and words are not known"),
             (known && !whole, "half of the text is scored, and its bytes and words are those of all"),
-            (!nll.exp().is_finite(), "the perplexity is beyond the range of f64"),
+            (!nll.exp().is_finite(), BEYOND_F64),
+            (
+                nll.exp().is_finite() && !interval[1].exp().is_finite(),
+                "the perplexity's interval goes beyond the range of f64",
+            ),
+            // A script without spaces has few words, and so many nats to each of them.
+            (word_ppl.is_some_and(f64::is_infinite), "the word perplexity is beyond the range of f64"),
         ];
         let reasons: Vec<&str> = reasons.into_iter().filter_map(|(holds, reason)| holds.then_some(reason)).collect();
         Ok(TextResult {
             text: text.to_owned(),
+            adapter: None,
             corpus_hash: stream.corpus_hash.clone(),
             documents: stream.documents,
             tokens: self.ids.len(),
@@ -330,10 +378,9 @@ impl ScoredStream {
             bits_per_byte: (known && whole).then(|| sum / (std::f64::consts::LN_2 * stream.bytes as f64)),
             bytes: stream.bytes,
             words: stream.words,
-            word_ppl: (whole && stream.words > 0)
-                .then(|| (sum / stream.words as f64).exp())
-                .filter(|ppl| ppl.is_finite()),
+            word_ppl: word_ppl.filter(|ppl| ppl.is_finite()),
             positions: None,
+            rank: None,
             reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
         })
     }
@@ -353,6 +400,7 @@ pub struct Clusters<'a> {
 /// Puts the rows of several texts together.
 pub fn summarise(
     model: &str,
+    dtype: Precision,
     device: &DeviceName,
     protocol: ProtocolResult,
     texts: Vec<TextResult>,
@@ -360,15 +408,22 @@ pub fn summarise(
 ) -> EvalResult {
     let seconds = started.elapsed().as_secs_f64();
     let scored: usize = texts.iter().map(|text| text.scored).sum();
-    let mean = texts.iter().map(|text| text.nll).sum::<f64>() / texts.len().max(1) as f64;
+    let adapted = texts.iter().any(|text| text.adapter.is_some());
+    let averaged: Vec<f64> =
+        texts.iter().filter(|text| text.adapter.is_some() == adapted).map(|text| text.nll).collect();
+    let mean = averaged.iter().sum::<f64>() / averaged.len().max(1) as f64;
     EvalResult {
         schema: "odyssey.eval/1".into(),
         model: model.to_owned(),
         device: device.clone(),
         protocol,
         texts,
+        adapter_changes: Vec::new(),
         macro_ppl: mean.exp(),
+        reason: beyond_f64([mean.exp()]),
         seconds,
         tokens_per_second: scored as f64 / seconds.max(1e-9),
+        dtype,
+        peak_memory_bytes: peak_resident(),
     }
 }

@@ -12,14 +12,18 @@ use super::{EvalResult, ScoredStream};
 use crate::error::{Error, Result};
 use crate::files::{self, Array};
 
+/// A text of fewer tokens may have this many documents all the same, since some become no token.
+const MOST_EMPTY: usize = 1 << 16;
+
 /// Writes `scored` and the result it belongs to, whole.
 pub fn write(path: &Path, scored: &ScoredStream, result: &EvalResult) -> Result<()> {
-    let array = |name, dtype, bytes| Array { name, dtype, shape: vec![scored.ids.len()], bytes };
+    let byte: Vec<u64> = scored.byte.iter().map(|&byte| byte.into()).collect();
+    let array = |name, dtype, bytes| Array::of(name, dtype, vec![scored.ids.len()], bytes);
     let arrays = [
         array("ids", Dtype::U32, bytemuck::cast_slice(&scored.ids)),
         array("nll", Dtype::F32, bytemuck::cast_slice(&scored.nll)),
         array("document", Dtype::U32, bytemuck::cast_slice(&scored.document)),
-        array("byte", Dtype::U64, bytemuck::cast_slice(&scored.byte)),
+        array("byte", Dtype::U64, bytemuck::cast_slice(&byte)),
         array("window", Dtype::U32, bytemuck::cast_slice(&scored.window)),
     ];
     let json = serde_json::to_string(result).map_err(|e| Error::writing(path, e.into()))?;
@@ -36,19 +40,35 @@ pub fn read(path: &Path) -> Result<(ScoredStream, EvalResult)> {
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(format!("not a safetensors file: {e}")))?;
     let json = header.metadata().as_ref().and_then(|m| m.get("eval"));
     let json = json.ok_or_else(|| broken("no per-token file of this program: its metadata has no \"eval\"".into()))?;
-    let result = serde_json::from_str(json).map_err(|e| broken(format!("its metadata is not readable: {e}")))?;
+    let result: EvalResult =
+        serde_json::from_str(json).map_err(|e| broken(format!("its metadata is not readable: {e}")))?;
 
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| broken(format!("not a safetensors file: {e}")))?;
+    let byte: Vec<u64> = array(&tensors, "byte", Dtype::U64).map_err(broken)?;
+    let byte: Result<Vec<u32>, _> = byte.into_iter().map(u32::try_from).collect();
+    let byte = byte.map_err(|_| broken("its array \"byte\" has a document of more than 4 GiB".into()))?;
     let scored = ScoredStream {
-        ids: array(&tensors, "ids", Dtype::U32).map_err(broken)?,
+        ids: array(&tensors, "ids", Dtype::U32).map_err(broken)?.into(),
         nll: array(&tensors, "nll", Dtype::F32).map_err(broken)?,
-        document: array(&tensors, "document", Dtype::U32).map_err(broken)?,
-        byte: array(&tensors, "byte", Dtype::U64).map_err(broken)?,
+        document: array(&tensors, "document", Dtype::U32).map_err(broken)?.into(),
+        byte: byte.into(),
         window: array(&tensors, "window", Dtype::U32).map_err(broken)?,
     };
     let n = scored.ids.len();
     if [scored.nll.len(), scored.document.len(), scored.byte.len(), scored.window.len()].iter().any(|&len| len != n) {
         return Err(broken("its arrays differ in length".into()));
+    }
+    // Tables of what is resampled are as long as the largest index: a window scores a token at least, and documents that
+    // became no token at all are few.
+    let documents = result.texts.first().map_or(0, |text| text.documents).min(n.max(MOST_EMPTY));
+    if scored.document.last().is_some_and(|&last| last as usize >= documents)
+        || !scored.document.is_sorted()
+        || scored.window.iter().any(|&window| window as usize >= n)
+    {
+        return Err(broken("its documents or windows are not those of its text".into()));
+    }
+    if scored.nll.iter().any(|nll| nll.is_infinite()) {
+        return Err(broken("it holds a loss that is infinite".into()));
     }
     Ok((scored, result))
 }

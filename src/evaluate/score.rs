@@ -37,8 +37,7 @@ impl ChunkSoftmax {
     /// ln Z comes from the likeliest token of a piece, whose probability within it is at least 1/rows: ln Z = max − ln
     /// p_max. A token's own probability may round to 0, where its logarithm would be lost.
     pub fn new(hidden: Tensor<2>, head: &Table) -> Self {
-        let logits: Vec<Tensor<2>> =
-            head.pieces.iter().map(|piece| hidden.clone().matmul(piece.clone().transpose())).collect();
+        let logits: Vec<Tensor<2>> = head.pieces().map(|piece| hidden.clone().matmul(piece.transpose())).collect();
         let pieces: Vec<Tensor<2>> = logits.iter().map(|logits| softmax(logits.clone(), 1)).collect();
         let normalisers: Vec<Tensor<2>> = logits
             .iter()
