@@ -9,13 +9,15 @@
 //!    kept.
 //! 4. [`adapt`]: the same model, pretrained further on the domain's training text.
 //! 5. [`compare`]: the change in log-perplexity, exactly attributed to the tokens that carry it.
+//!    [`rank`] asks instead how high the models rank the domain's own terms.
 //! 6. [`similarity`]: how far the domain lies from the corpus the model was pretrained on.
 //! 7. [`study`]: all of this over models, domains, strategies and seeds, and how the change goes with the distance.
 //! 8. [`report`]: the answer as a page, plots and tables.
 //!
 //! Beside it: [`synth`] makes corpora with known answers, [`pretrain`] a base whose corpus is known, [`demo`] runs
-//! everything on those; [`stats`] holds correlations and bootstrap intervals. [`error`], [`files`] and [`progress`]
-//! serve them all. Nothing here prints: the command line is a thin face over the same calls.
+//! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says beforehand what a run
+//! needs, and [`hub`] finds what is named as on the Hugging Face hub. [`error`], [`files`], [`spool`] (what is too large
+//! for memory) and [`progress`] serve them all. Nothing here prints: the command line is a thin face over the same calls.
 //!
 //! `examples/evaluate.rs` and `examples/adapt_and_compare.rs` show the library at work.
 
@@ -25,14 +27,19 @@ pub mod adapt;
 pub mod compare;
 pub mod demo;
 pub mod device;
+pub mod doctor;
 pub mod error;
 pub mod evaluate;
 pub mod files;
+pub mod hub;
+pub mod memory;
 pub mod model;
 pub mod pretrain;
 pub mod progress;
+pub mod rank;
 pub mod report;
 pub mod similarity;
+pub mod spool;
 pub mod stats;
 pub mod study;
 pub mod synth;

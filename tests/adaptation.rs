@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use odyssey::adapt::adapt;
 use odyssey::adapt::data::{MicroBatch, Order, Packing, TrainingBlocks};
 use odyssey::adapt::objective::Objective;
-use odyssey::adapt::schedule::{Decay, Schedule, WarmupShape};
+use odyssey::adapt::schedule::{Decay, DecayShape, Schedule, WarmupShape};
 use odyssey::adapt::settings::AdaptSettings;
 use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
 use odyssey::model::LoadedModel;
@@ -158,8 +158,15 @@ fn the_gradient_agrees_with_finite_differences() {
 
 #[test]
 fn schedules_pass_through_their_closed_form_values() {
-    let cosine =
-        Schedule { lr: 1.0, decay: Decay::Cosine, warmup: 10, warmup_shape: WarmupShape::Linear, min_ratio: 0.1 };
+    let cosine = Schedule {
+        lr: 1.0,
+        decay: Decay::Cosine,
+        warmup: 10,
+        warmup_shape: WarmupShape::Linear,
+        min_ratio: 0.1,
+        decay_steps: 0,
+        decay_shape: DecayShape::Sqrt,
+    };
     assert_eq!(cosine.at(1, 110), 0.1);
     assert_eq!(cosine.at(10, 110), 1.0);
     assert!((cosine.at(60, 110) - 0.55).abs() < 1e-12, "the middle is the mean of both ends");

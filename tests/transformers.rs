@@ -14,7 +14,7 @@ use odyssey::model::parameters::to_host;
 use odyssey::model::{LoadedModel, ModelConfig, token_ids};
 use odyssey::progress::Silent;
 use odyssey::synth::{Sizes, Splits, write_family};
-use odyssey::text::{Content, Corpus, Document, DocumentRule, Domain, Split, StreamOptions, Tokenizer};
+use odyssey::text::{Corpus, Document, DocumentRule, Domain, Split, StreamOptions, Tokenizer};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -57,8 +57,7 @@ fn few_steps() -> AdaptSettings {
 fn adapted(case: &str) -> (LoadedModel, Adaptation) {
     let base = LoadedModel::open(&fixture(case), &cpu()).unwrap();
     let stream = |count| {
-        let document = Document { content: Content::Ids(numbers(count)) };
-        let corpus = Corpus::new(Path::new("numbers"), None, vec![document]).unwrap();
+        let corpus = Corpus::new(Path::new("numbers"), None, [Document::Ids(&numbers(count))]).unwrap();
         base.stream(&corpus, None, &StreamOptions::default()).unwrap()
     };
     let adaptation = adapt(&base, stream(1000), &stream(100), &few_steps(), 42, None, &mut Silent).unwrap();

@@ -2,27 +2,37 @@
 
 use std::path::{Path, PathBuf};
 
-use odyssey::adapt::{AdaptResult, AdaptSettings, Resumable, adapt, write};
-use odyssey::error::Result;
+use odyssey::adapt::events::Recorded;
+use odyssey::adapt::find_lr::{RateSweep, Sweep, find_lr};
+use odyssey::adapt::preset::RecipeArgs;
+use odyssey::adapt::{AdaptResult, Form, Resumable, Strategy, adapt, write};
+use odyssey::error::{Error, Result};
 use odyssey::files::check_new_folder;
-use odyssey::model::LoadedModel;
+use odyssey::hub::{Kind, Name};
+use odyssey::memory::Work;
+use odyssey::model::{LoadedModel, ModelConfig};
+use odyssey::progress::Watched;
 use odyssey::text::{Split, open_corpus};
 
+use super::memory::HeldArgs;
 use super::text::TextArgs;
-use super::{Common, output};
+use super::{Common, memory, output};
 
-/// Additional pretraining of a model on a text; writes a Hugging Face folder that transformers loads.
+/// Additional pretraining of a model on a text; writes a Hugging Face folder that transformers loads, or with --strategy
+/// lora a folder that peft loads.
 ///
 /// Ctrl-C saves where it is in DIR.checkpoint; the same command with --resume goes on from there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   odyssey adapt --model wiki-gpt2 --train domains/novels --valid domains/novels --out adapted
+  odyssey adapt --model wiki-gpt2 --train domains/novels --valid domains/novels --find-lr
   odyssey adapt --model wiki-gpt2 --train notes.txt --valid held-out.txt --out adapted --lr 1e-4 --epochs 3
-  odyssey adapt --model wiki-gpt2 --train notes.txt --valid held-out.txt --out adapted --lr 1e-4 --epochs 3 --resume")]
+  odyssey adapt --model wiki-gpt2 --train notes.txt --valid held-out.txt --out adapted --lr 1e-4 --epochs 3 --resume
+  odyssey adapt --model wiki-gpt2 --train domains/novels --valid domains/novels --out adapter --strategy lora --lr 1e-3")]
 pub struct Args {
-    /// The base model's folder.
-    #[arg(long, value_name = "DIR")]
+    /// The base model: its folder, or its name on the hub.
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// What to train on; of a domain folder its train split.
     #[arg(long, value_name = "CORPUS")]
@@ -31,8 +41,8 @@ pub struct Args {
     #[arg(long, value_name = "CORPUS")]
     valid: PathBuf,
     /// The new folder: the last weights, the best ones in best/, and adapt.json.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "find_lr")]
+    out: Option<PathBuf>,
     /// Seed of the order of blocks.
     #[arg(long, default_value_t = 42)]
     seed: u64,
@@ -42,10 +52,57 @@ pub struct Args {
     /// Go on from the checkpoint of an interrupted run.
     #[arg(long)]
     resume: bool,
+    /// Only say how much memory it takes, whether that is there, and what else would fit.
+    #[arg(long)]
+    dry_run: bool,
+    /// Also keep every step and validation in this file, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    metrics: Option<PathBuf>,
+    /// Also write event files for TensorBoard into this folder.
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
     #[command(flatten)]
-    settings: AdaptSettings,
+    rates: RateArgs,
+    /// With --strategy lora: write a whole model with the adapters merged, and these in adapter/.
+    #[arg(long)]
+    merge: bool,
+    #[command(flatten)]
+    held: HeldArgs,
+    #[command(flatten)]
+    settings: RecipeArgs,
     #[command(flatten)]
     reading: TextArgs,
+}
+
+/// Trying learning rates instead.
+#[derive(Debug, clap::Args)]
+struct RateArgs {
+    /// Only try learning rates, a few steps each, and say which lowers the loss on the validation text most; nothing is
+    /// written.
+    #[arg(long, conflicts_with_all = ["resume", "dry_run", "checkpoint_every", "metrics", "tensorboard"])]
+    find_lr: bool,
+    /// Steps with each rate.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    find_lr_steps: u64,
+    /// How many rates, in equal ratios.
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..1000))]
+    find_lr_rates: u64,
+    /// The lowest.
+    #[arg(long, value_name = "RATE", default_value_t = Sweep::RANGE.0)]
+    find_lr_from: f64,
+    /// The highest.
+    #[arg(long, value_name = "RATE", default_value_t = Sweep::RANGE.1)]
+    find_lr_to: f64,
+}
+
+impl RateArgs {
+    fn sweep(&self) -> Result<Sweep> {
+        let Self { find_lr_from: from, find_lr_to: to, .. } = *self;
+        if !(0.0 < from && from <= to && to.is_finite()) {
+            return Err(Error::input("--find-lr", format!("from {from} to {to} is no range"), "use 0 < from ≤ to"));
+        }
+        Ok(Sweep::new(from, to, self.find_lr_rates as usize, self.find_lr_steps))
+    }
 }
 
 /// `DIR.checkpoint`, beside the folder that does not exist yet.
@@ -55,11 +112,13 @@ fn checkpoint_of(out: &Path) -> PathBuf {
     name.into()
 }
 
-pub fn run(args: &Args, common: &Common) -> Result<()> {
-    check_new_folder(&args.out)?;
-    let checkpoint = checkpoint_of(&args.out);
+/// Refuses a new folder that cannot be written, and a checkpoint that nobody asked for; returns where that is or will
+/// be.
+fn check_place(out: &Path, args: &Args, common: &Common) -> Result<PathBuf> {
+    check_new_folder(out)?;
+    let checkpoint = checkpoint_of(out);
     if checkpoint.exists() && !args.resume {
-        return Err(odyssey::error::Error::file(
+        return Err(Error::file(
             &checkpoint,
             "is left by an interrupted run",
             "give --resume to go on from it, or remove it to start again",
@@ -68,34 +127,103 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     if args.resume && !checkpoint.exists() {
         common.say(&format!("there is no {} to go on from: starting anew", checkpoint.display()));
     }
+    Ok(checkpoint)
+}
+
+pub fn run(args: &Args, common: &Common) -> Result<()> {
+    if args.merge && args.settings.0.strategy != Strategy::Lora {
+        return Err(Error::input(
+            "--merge",
+            "is for adapters, and none are trained",
+            "add --strategy lora, or leave it out",
+        ));
+    }
+    let settings = &args.settings.0;
+    let sweep = args.rates.sweep()?;
+    let place = match &args.out {
+        Some(out) if !args.rates.find_lr => Some((out, check_place(out, args, common)?)),
+        _ => None,
+    };
     let chosen = common.open_device()?;
-    let base = LoadedModel::open(&args.model, &chosen.device)?;
+    let name = Name::of_path(Kind::Model, &args.model)?;
+    let folder = common.model(&args.model)?;
+    let config = ModelConfig::read(&folder)?;
+    settings.check(config.context())?;
+    let work = Work::training(settings, &config, args.held.dtype)?;
+    memory::plan(&folder, work, args.dry_run, &chosen, common)?;
+    if args.dry_run {
+        return Ok(());
+    }
+    let mut base = LoadedModel::open_in(&folder, args.held.dtype, &chosen.device)?;
+    if let Some(name) = name {
+        // So that an adapter finds it on any machine.
+        base.revision = (!name.has_default_revision()).then_some(name.revision);
+        base.name = name.repository;
+    }
     let tokenizer = base.tokenizer()?;
-    let stream = |path: &Path, split| {
-        base.stream(&open_corpus(path, split, args.reading.document)?, tokenizer.as_ref(), &args.reading.stream)
+    let mut monitor = common.monitor();
+    let mut stream = |path: &Path, split| {
+        let corpus = open_corpus(&common.corpus(path)?, split, Watched::by(args.reading.document, &mut monitor))?;
+        base.stream(&corpus, tokenizer.as_ref(), Watched::by(&args.reading.stream, &mut monitor))
     };
     let (train, valid) = (stream(&args.train, Split::Train)?, stream(&args.valid, Split::Valid)?);
 
+    let Some((out, checkpoint)) = place else {
+        let found = find_lr(&base, &train, &valid, settings, &sweep, args.seed, &mut monitor)?;
+        drop(monitor);
+        output::result(common, &found, || rates_table(&found))?;
+        return match found.is_whole() {
+            true => Ok(()),
+            false => Err(Error::Interrupted(format!(
+                "after {} of {} rates, which are shown; nothing is saved, give the same command again to try them all",
+                found.rates.len(),
+                found.of
+            ))),
+        };
+    };
     let resumable = Resumable {
         path: &checkpoint,
         resume: args.resume,
         every: args.checkpoint_every,
         how_to_resume: "give the same command with --resume to go on",
     };
-    let mut monitor = common.monitor();
-    let mut adapted = adapt(&base, train, &valid, &args.settings, args.seed, Some(resumable), &mut monitor)?;
+    let (metrics, tensorboard) = (args.metrics.as_deref(), args.tensorboard.as_deref());
+    let mut recorded = Recorded::by(&mut monitor, metrics, tensorboard, args.resume)?;
+    let mut adapted = adapt(&base, train, &valid, settings, args.seed, Some(resumable), &mut recorded)?;
     drop(monitor);
-    write(&mut adapted, &base, &args.out)?;
+    if args.merge {
+        adapted.form = Form::Merged;
+    }
+    write(&mut adapted, &base, out)?;
     let _ = std::fs::remove_file(&checkpoint); // its result is whole now
     output::result(common, &adapted.result, || table(&adapted.result))
+}
+
+fn rates_table(found: &RateSweep) -> String {
+    let number = |number: Option<f64>| number.map_or("—".to_owned(), |number| format!("{number:.4}"));
+    let rows = found.rates.iter().map(|rate| {
+        let delta = rate.delta.map_or("—".to_owned(), |delta| format!("{delta:+.4}"));
+        vec![format!("{:.2e}", rate.lr), number(rate.train_loss), number(rate.valid_loss), delta]
+    });
+    format!(
+        "{}\n{} steps each; change of the validation loss from {:.4}, nats per token\n{}",
+        output::table(&["rate", "train loss", "validation loss", "change"], rows),
+        found.steps,
+        found.base_valid_loss,
+        found.words,
+    )
 }
 
 fn table(result: &AdaptResult) -> String {
     let first = result.curves.valid_loss.first().map_or(f64::NAN, |(_, loss)| *loss);
     let last = result.curves.valid_loss.last().map_or(f64::NAN, |(_, loss)| *loss);
+    let stopped = match &result.stopped {
+        Some(stopped) => format!("stopped after step {} of {}: {}\n", stopped.step, stopped.of, stopped.words),
+        None => String::new(),
+    };
     format!(
         "{} steps, {} tokens, {:.0} s, {:.0} tokens/s, at most {} MiB\n\
-         validation loss {first:.4} before, {last:.4} after, best {:.4} at step {}\n\
+         validation loss {first:.4} before, {last:.4} after, best {:.4} at step {}\n{stopped}\
          written to {}",
         result.steps,
         result.tokens,

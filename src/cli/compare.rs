@@ -9,9 +9,13 @@ use odyssey::error::{Error, Result};
 use odyssey::evaluate::divergence::divergence;
 use odyssey::evaluate::{EvalResult, ProtocolResult, ScoredStream, Window, evaluate, per_token};
 use odyssey::model::LoadedModel;
+use odyssey::progress::Watched;
+use odyssey::rank::RankChange;
 use odyssey::text::{Domain, Split, Tokenizer, open_corpus};
 use odyssey::{files, report};
 
+use super::memory::HeldArgs;
+use super::rank::{self, RankArgs};
 use super::text::{ProtocolArgs, TextArgs};
 use super::{Common, output};
 
@@ -22,10 +26,10 @@ Examples:
   odyssey compare --before wiki-gpt2 --after adapted --text domains/novels
   odyssey compare --before before.safetensors --after adapted --text domains/novels --report novels.html")]
 pub struct Args {
-    /// The model before: its folder, or a file that `eval --per-token` kept.
+    /// The model before: its folder (also an adapter's) or name on the hub, or a file that `eval --per-token` kept.
     #[arg(long, value_name = "DIR|FILE")]
     before: PathBuf,
-    /// The model after: its folder, or a file that `eval --per-token` kept.
+    /// The model after: its folder (also an adapter's) or name on the hub, or a file that `eval --per-token` kept.
     #[arg(long, value_name = "DIR|FILE")]
     after: PathBuf,
     /// The text; of a domain folder its test split.
@@ -37,6 +41,10 @@ pub struct Args {
     /// Also write a page with the passages that changed most.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    held: HeldArgs,
+    #[command(flatten)]
+    rank: RankArgs,
     #[command(flatten)]
     protocol: ProtocolArgs,
     #[command(flatten)]
@@ -77,40 +85,69 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     if let (Some((base, windows)), Some((adapted, _))) = (&before.read, &after.read) {
         let divergence = divergence(base, adapted, &before.stream.ids, windows, &mut common.monitor())?;
         result.divergence = Some(divergence);
+        result.rank = ranks(args, [base, adapted], common)?;
+    } else if args.rank.rank {
+        return Err(Error::input("--rank", "asks both models, but a file is given", "name the folders of both models"));
     }
     if let Some(path) = &args.report {
         let page = report::page::comparison_page(&result)?;
         files::write_whole(path, |out| out.write_all(page.as_bytes()))?;
     }
-    output::result(common, &result, || report::table::comparison_table(&result, args.top))
+    output::result(common, &result, || {
+        let table = report::table::comparison_table(&result, args.top);
+        match &result.rank {
+            Some(change) => format!("{table}\n\n{}", rank::change_table(change, [&names[0], &names[1]])),
+            None => table,
+        }
+    })
+}
+
+/// The change in prediction rank, where it is asked for.
+fn ranks(args: &Args, models: [&LoadedModel; 2], common: &Common) -> Result<Option<RankChange>> {
+    if !args.rank.rank {
+        return Ok(None);
+    }
+    let text = common.corpus(&args.text)?;
+    let test = open_corpus(&text, Split::Test, args.reading.document)?;
+    let prompts = args.rank.prompts(&text, &test, &args.reading, common)?;
+    let ask = |model: &LoadedModel| {
+        rank::ask(prompts.as_ref(), model, model.tokenizer()?.as_ref(), &args.reading, &mut common.monitor())
+    };
+    match (ask(models[0])?, ask(models[1])?) {
+        (Some(before), Some(after)) => before.change(&after).map(Some),
+        _ => Ok(None),
+    }
 }
 
 fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Result<Scored> {
     if path.is_file() {
         let (stream, result) = per_token::read(path)?;
-        check_text(path, &result, args)?;
-        let names = tokenizer_of(&result);
+        check_text(path, &result, args, common)?;
+        let names = tokenizer_of(&result, common);
         return Ok(Scored { stream, recipe: result.protocol, names, read: None });
     }
-    let model = LoadedModel::open(path, &chosen.device)?;
+    let model = common.named(path)?.open(args.held.dtype, &chosen.device)?;
     let tokenizer = model.tokenizer()?;
-    let recipe = args.protocol.recipe(&model, tokenizer.as_ref(), &args.reading)?;
-    let corpus = open_corpus(&args.text, Split::Test, args.reading.document)?;
-    let stream = model.stream(&corpus, tokenizer.as_ref(), &recipe.stream())?;
+    let recipe = args.protocol.recipe(&model.config, tokenizer.as_ref(), &args.reading)?;
+    let mut monitor = common.monitor();
+    let corpus =
+        open_corpus(&common.corpus(&args.text)?, Split::Test, Watched::by(args.reading.document, &mut monitor))?;
+    let stream = model.stream(&corpus, tokenizer.as_ref(), Watched::by(&recipe.stream(), &mut monitor))?;
     let windows = recipe.protocol.windows(&stream.document);
-    let stream = evaluate(&model.model, &model.device, &stream, &recipe.protocol, &mut common.monitor())?;
+    let stream = evaluate(&model.model, &model.device, &stream, &recipe.protocol, &mut monitor)?;
     let names = Some((tokenizer, model.config.vocabulary()));
     Ok(Scored { stream, recipe, names, read: Some((model, windows)) })
 }
 
 /// Refuses a per-token file of another text than the one asked for.
-fn check_text(path: &Path, result: &EvalResult, args: &Args) -> Result<()> {
+fn check_text(path: &Path, result: &EvalResult, args: &Args, common: &Common) -> Result<()> {
+    let text = common.corpus(&args.text)?;
     let rule = args.reading.document;
     let scored = result.texts.first();
     let is_scored = |hash: &str| scored.is_some_and(|text| text.corpus_hash == hash);
     // A study scores the test split also of a domain that is one file.
-    let split = || Domain::open(&args.text, rule).and_then(|domain| domain.split(Split::Test));
-    if is_scored(&open_corpus(&args.text, Split::Test, rule)?.hash) || split().is_ok_and(|test| is_scored(&test.hash)) {
+    let split = || Domain::open(&text, rule).and_then(|domain| domain.split(Split::Test));
+    if is_scored(&open_corpus(&text, Split::Test, rule)?.hash) || split().is_ok_and(|test| is_scored(&test.hash)) {
         return Ok(());
     }
     let of = scored.map_or("nothing", |text| &text.text);
@@ -122,8 +159,8 @@ fn check_text(path: &Path, result: &EvalResult, args: &Args) -> Result<()> {
 }
 
 /// The tokenizer a per-token file was made with, if it is still where it was.
-fn tokenizer_of(result: &EvalResult) -> Option<(Option<Tokenizer>, usize)> {
-    let tokenizer = Tokenizer::load(Path::new(&result.model)).ok()?;
+fn tokenizer_of(result: &EvalResult, common: &Common) -> Option<(Option<Tokenizer>, usize)> {
+    let tokenizer = Tokenizer::load(&common.hub.borrow().model_here(Path::new(&result.model))?).ok()?;
     let size = tokenizer.vocabulary_size();
     (tokenizer.hash() == result.protocol.tokenizer).then_some((Some(tokenizer), size))
 }

@@ -1,14 +1,21 @@
 //! `odyssey eval`: perplexity with its interval.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use odyssey::compare::{Comparison, Vocabulary, compare};
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::positions::Bin;
-use odyssey::evaluate::{EvalResult, Positions, TextResult, evaluate, per_token, summarise};
-use odyssey::model::LoadedModel;
-use odyssey::text::{Split, open_corpus};
+use odyssey::evaluate::{
+    AdapterChange, EvalResult, Positions, ScoredStream, TextResult, evaluate, per_token, summarise,
+};
+use odyssey::memory::Work;
+use odyssey::model::{Adapter, ModelConfig};
+use odyssey::progress::Watched;
+use odyssey::text::{Split, Tokenizer, open_corpus};
 
+use super::memory::{self, HeldArgs};
+use super::rank::{self, RankArgs};
 use super::text::{ProtocolArgs, TextArgs};
 use super::{Common, output};
 
@@ -17,12 +24,19 @@ use super::{Common, output};
 #[command(after_help = "\
 Examples:
   odyssey eval --model wiki-gpt2 --text domains/wiki_sports domains/novels
+  odyssey eval --model wiki-gpt2 --adapter adapter --text domains/novels
+  odyssey eval --model wiki-gpt2 --text domains/contracts --rank --rank-prompts prompts.jsonl
   odyssey eval --model wiki-gpt2 --text notes.txt --protocol strided --stride 128 --per-token notes.safetensors")]
 pub struct Args {
-    /// The model's folder: config.json, model.safetensors, tokenizer.json.
-    #[arg(long, value_name = "DIR")]
+    /// The model: its folder (config.json, model.safetensors, tokenizer.json), or its name on the hub, such as gpt2; or
+    /// an adapter's folder, which says what its base is.
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// Texts: .txt, .jsonl or .parquet files, also compressed, folders of them, or domains, whose test split is taken.
+    /// An adapter upon it, as peft or `adapt --strategy lora` writes: evaluated without it and with it.
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+    /// Texts: .txt, .jsonl or .parquet files, also compressed, folders of them, or domains, whose test split
+    /// is taken; or OWNER/NAME/FILE of a data set on the hub.
     #[arg(long, required = true, num_args = 1.., value_name = "CORPUS")]
     text: Vec<PathBuf>,
     /// Keep every token's negative log-likelihood in this safetensors file (one text only).
@@ -31,6 +45,13 @@ pub struct Args {
     /// Also the loss by distance into the window and into the document.
     #[arg(long)]
     by_position: bool,
+    /// Only say how much memory it takes, whether that is there, and what else would fit.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    held: HeldArgs,
+    #[command(flatten)]
+    rank: RankArgs,
     #[command(flatten)]
     protocol: ProtocolArgs,
     #[command(flatten)]
@@ -41,26 +62,70 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     if args.per_token.is_some() && args.text.len() > 1 {
         return Err(Error::input("--per-token", "keeps one text, but several are given", "evaluate them one by one"));
     }
+    args.rank.check(args.text.len())?;
     let chosen = common.open_device()?;
-    let model = LoadedModel::open(&args.model, &chosen.device)?;
-    let tokenizer = model.tokenizer()?;
-    let recipe = args.protocol.recipe(&model, tokenizer.as_ref(), &args.reading)?;
+    let named = common.named(&args.model)?;
+    let folder = &named.folder;
+    let adapter = match (&named.adapter, &args.adapter) {
+        (Some(_), Some(_)) => {
+            return Err(Error::input("--model", "is an adapter, and --adapter gives another", "name a base"));
+        }
+        (None, Some(path)) => Some((Adapter::read(&common.model(path)?)?, path)),
+        _ => None,
+    };
+    let config = ModelConfig::read(folder)?;
+    let tokenizer = Tokenizer::find(folder)?;
+    let recipe = args.protocol.recipe(&config, tokenizer.as_ref(), &args.reading)?;
+    let work = Work::Evaluate { context: recipe.protocol.context, precision: args.held.dtype };
+    memory::plan(folder, work, args.dry_run, &chosen, common)?;
+    if args.dry_run {
+        return Ok(());
+    }
+    let model = named.open(args.held.dtype, &chosen.device)?;
+    // One base, shared: without the adapter and with it.
+    let mut sides = vec![(model, named.adapter.as_ref().map(|_| args.model.display().to_string()))];
+    if let Some((adapter, path)) = &adapter {
+        sides.push((adapter.attach(&sides[0].0)?, Some(path.display().to_string())));
+    }
+
+    let texts = args.text.iter().map(|path| common.corpus(path)).collect::<Result<Vec<_>>>()?;
 
     let started = Instant::now();
     let mut monitor = common.monitor();
     let mut rows = Vec::new();
+    let mut changes = Vec::new();
     let mut last = None;
-    for path in &args.text {
-        let corpus = open_corpus(path, Split::Test, args.reading.document)?;
-        let stream = model.stream(&corpus, tokenizer.as_ref(), &recipe.stream())?;
-        let scored = evaluate(&model.model, &model.device, &stream, &recipe.protocol, &mut monitor)?;
-        let mut row = scored.summary(&path.display().to_string(), &stream, &recipe.protocol)?;
-        row.positions = args.by_position.then(|| Positions::of(&scored, &recipe.protocol));
-        rows.push(row);
-        last = Some(scored);
+    let mut besides = Duration::ZERO; // what is not part of the speed that is reported
+    for (path, found) in args.text.iter().zip(&texts) {
+        let corpus = open_corpus(found, Split::Test, Watched::by(args.reading.document, &mut monitor))?;
+        let stream = sides[0].0.stream(&corpus, tokenizer.as_ref(), Watched::by(&recipe.stream(), &mut monitor))?;
+        let text = path.display().to_string();
+        let prompting = Instant::now();
+        let prompts = args.rank.prompts(found, &corpus, &args.reading, common)?;
+        besides += prompting.elapsed();
+        let mut without: Option<ScoredStream> = None;
+        for (model, adapter) in &sides {
+            let scored = evaluate(&model.model, &model.device, &stream, &recipe.protocol, &mut monitor)?;
+            let scored_at = Instant::now();
+            let mut row = scored.summary(&text, &stream, &recipe.protocol)?;
+            row.adapter.clone_from(adapter);
+            row.positions = args.by_position.then(|| Positions::of(&scored, &recipe.protocol));
+            let ranks = rank::ask(prompts.as_ref(), model, tokenizer.as_ref(), &args.reading, &mut monitor)?;
+            row.rank = ranks.map(|ranks| ranks.summary()).transpose()?;
+            rows.push(row);
+            if let Some(without) = without.replace(scored.clone()) {
+                let vocabulary = Vocabulary::new(None, model.config.vocabulary());
+                let Comparison { delta, delta_ci95, .. } = compare(&without, &scored, ["", ""], &vocabulary)?;
+                changes.push(AdapterChange { text: text.clone(), delta, delta_ci95 });
+            }
+            besides += scored_at.elapsed();
+        }
+        last = without;
     }
     drop(monitor);
-    let result = summarise(&args.model.display().to_string(), &chosen.name, recipe, rows, started);
+    let name = args.model.display().to_string();
+    let mut result = summarise(&name, args.held.dtype, &chosen.name, recipe, rows, started + besides);
+    result.adapter_changes = changes;
     if let (Some(path), Some(scored)) = (&args.per_token, last) {
         per_token::write(path, &scored, &result)?;
     }
@@ -70,8 +135,9 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
 fn table(result: &EvalResult) -> String {
     let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
     let rows = result.texts.iter().map(|t| {
+        let adapter = if t.adapter.is_some() { " + adapter" } else { "" };
         vec![
-            t.text.clone(),
+            format!("{}{adapter}", t.text),
             t.scored.to_string(),
             format!("{:.4}", t.nll),
             format!("{:.3}", t.ppl),
@@ -84,8 +150,15 @@ fn table(result: &EvalResult) -> String {
         ["text", "tokens scored", "nats/token", "perplexity", "95 % interval", "bits/byte", "word perplexity"];
     let protocol = &result.protocol;
     let positions: String = result.texts.iter().filter_map(by_position).collect();
+    let ranks: Vec<_> = result.texts.iter().filter_map(|t| Some((t.text.as_str(), t.rank.as_ref()?))).collect();
+    let ranks = if ranks.is_empty() { String::new() } else { format!("{}\n", rank::table(&ranks)) };
+    let change = |c: &AdapterChange| {
+        let [low, high] = c.delta_ci95;
+        format!("the adapter changes {} by {:+.4} nats/token ({low:+.4} … {high:+.4})\n", c.text, c.delta)
+    };
+    let changes: String = result.adapter_changes.iter().map(change).collect();
     format!(
-        "{}\n{positions}macro-average perplexity {:.3} · {}, context {}, stride {} · fingerprint {} · {:.0} tokens/s",
+        "{}\n{positions}{ranks}{changes}macro-average perplexity {:.3} · {}, context {}, stride {} · fingerprint {} · {:.0} tokens/s",
         output::table(&headings, rows),
         result.macro_ppl,
         protocol.protocol.name,
@@ -109,5 +182,11 @@ fn by_position(text: &TextResult) -> Option<String> {
             bins.iter().map(row),
         )
     };
-    Some(format!("\n{}\n{}\n{}\n\n", text.text, of("window", &positions.window), of("document", &positions.document)))
+    let adapter = if text.adapter.is_some() { " + adapter" } else { "" };
+    Some(format!(
+        "\n{}{adapter}\n{}\n{}\n\n",
+        text.text,
+        of("window", &positions.window),
+        of("document", &positions.document)
+    ))
 }

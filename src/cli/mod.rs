@@ -4,20 +4,29 @@ mod adapt;
 mod compare;
 mod demo;
 mod devices;
+mod doctor;
 mod eval;
+mod fetch;
+mod memory;
 mod monitor;
 mod output;
 mod pretrain;
+mod rank;
 mod similarity;
 mod study;
 mod synth;
 mod text;
 
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use burn::tensor::Device;
 use clap::{Parser, Subcommand};
 use odyssey::device::{ChosenDevice, DeviceChoice};
 use odyssey::error::{Error, Result};
+use odyssey::hub::Hub;
+use odyssey::model::{Adapter, LoadedModel, Precision, lora};
 use tracing_subscriber::EnvFilter;
 
 use monitor::Terminal;
@@ -29,10 +38,12 @@ Examples:
   odyssey adapt --model wiki-gpt2 --train domains/novels --valid domains/novels --out adapted --lr 1e-4
   odyssey compare --before wiki-gpt2 --after adapted --text domains/novels
   odyssey study run study.toml --out study
+  odyssey fetch gpt2
 
 Environment:
   ODYSSEY_DEVICE  what --device is where it is not given
-  NO_COLOR        no colours";
+  NO_COLOR        no colours
+  HF_HUB_CACHE, HF_TOKEN, HF_HUB_OFFLINE and HF_ENDPOINT: see `odyssey fetch --help`";
 
 /// Will additional pretraining help or hurt here, which tokens pay for it, and how sure are we?
 #[derive(Debug, Parser)]
@@ -62,6 +73,26 @@ pub struct Common {
     /// Whether to use colours.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     color: Color,
+    /// Where models and data sets that are named and not here come from.
+    #[arg(skip)]
+    hub: RefCell<Hub>,
+}
+
+/// A model's folder, and the adapter upon it where that was named.
+struct Named {
+    folder: PathBuf,
+    adapter: Option<Adapter>,
+}
+
+impl Named {
+    /// The model, its adapter on.
+    fn open(&self, precision: Precision, device: &Device) -> Result<LoadedModel> {
+        let base = LoadedModel::open_in(&self.folder, precision, device)?;
+        match &self.adapter {
+            Some(adapter) => adapter.attach(&base),
+            None => Ok(base),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -75,6 +106,7 @@ enum Color {
 enum Command {
     Demo(demo::Args),
     Devices(devices::Args),
+    Doctor(doctor::Args),
     Eval(eval::Args),
     Adapt(adapt::Args),
     Compare(compare::Args),
@@ -82,6 +114,7 @@ enum Command {
     Study(study::Args),
     Synth(synth::Args),
     Pretrain(pretrain::Args),
+    Fetch(fetch::Args),
 }
 
 impl Common {
@@ -102,6 +135,40 @@ impl Common {
         if !self.quiet {
             anstream::eprintln!("{text}");
         }
+    }
+
+    /// The folder of a model given by its path or its name on the hub, from where it is fetched if need be.
+    fn model(&self, path: &Path) -> Result<PathBuf> {
+        self.hub.borrow_mut().model(path, &mut self.monitor())
+    }
+
+    /// A model given by its path or name, where it may be an adapter's: then its base is found by what the adapter says.
+    fn named(&self, path: &Path) -> Result<Named> {
+        let folder = self.model(path)?;
+        if folder.join("config.json").exists() || !Adapter::is_in(&folder) {
+            return Ok(Named { folder, adapter: None });
+        }
+        let adapter = Adapter::read(&folder)?;
+        let place = folder.join(lora::CONFIG);
+        let cure = "give the base and the adapter: `odyssey eval --model BASE --adapter DIR`";
+        let Some(base) = &adapter.base else {
+            return Err(Error::file(&place, "does not say which base it is for", cure));
+        };
+        let beside = folder.join(base);
+        let base_folder = match &adapter.revision {
+            _ if beside.is_dir() => beside,
+            Some(revision) if !Path::new(base).exists() => self.model(Path::new(&format!("{base}@{revision}")))?,
+            _ => self.model(Path::new(base))?,
+        };
+        if !base_folder.is_dir() {
+            return Err(Error::file(&place, format!("names the base {base:?}, which is not here"), cure));
+        }
+        Ok(Named { folder: base_folder, adapter: Some(adapter) })
+    }
+
+    /// The same for a corpus or domain.
+    fn corpus(&self, path: &Path) -> Result<PathBuf> {
+        self.hub.borrow_mut().corpus(path, &mut self.monitor())
     }
 
     /// A monitor with progress bars where standard error is a terminal.
@@ -133,6 +200,7 @@ fn execute(cli: &Cli) -> Result<(), Error> {
     match &cli.command {
         Command::Demo(args) => demo::run(args, common),
         Command::Devices(args) => devices::run(args, common),
+        Command::Doctor(args) => doctor::run(args, common),
         Command::Eval(args) => eval::run(args, common),
         Command::Adapt(args) => adapt::run(args, common),
         Command::Compare(args) => compare::run(args, common),
@@ -140,6 +208,7 @@ fn execute(cli: &Cli) -> Result<(), Error> {
         Command::Study(args) => study::run(args, common),
         Command::Synth(args) => synth::run(args, common),
         Command::Pretrain(args) => pretrain::run(args, common),
+        Command::Fetch(args) => fetch::run(args, common),
     }
 }
 
@@ -156,9 +225,10 @@ impl Color {
 
 fn start_logging(common: &Common) {
     let level = match (common.quiet, common.verbose) {
-        (true, _) => "error",
-        (_, 0) => "warn",
-        (_, 1) => "odyssey=info,warn",
+        // What hf-hub calls an error is repeated, or becomes this program's own.
+        (true, _) => "error,hf_hub=off",
+        (_, 0) => "warn,hf_hub=off",
+        (_, 1) => "odyssey=info,warn,hf_hub=off",
         _ => "odyssey=debug,info",
     };
     let ansi = match common.color {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use odyssey::error::Result;
+use odyssey::hub::name::has_prefix;
 use odyssey::pretrain::{PretrainConfig, pretrain};
 
 use super::{Common, output};
@@ -21,7 +22,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
-    let config = PretrainConfig::read(&args.config)?;
+    let mut config = PretrainConfig::read(&args.config)?;
+    if has_prefix(&config.corpus) {
+        config.corpus = common.corpus(&config.corpus)?;
+    }
     let chosen = common.open_device()?;
     let mut monitor = common.monitor();
     let result = pretrain(&config, &args.out, &chosen.device, &mut monitor)?;

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use odyssey::compare::Vocabulary;
 use odyssey::error::{Error, Result};
 use odyssey::model::LoadedModel;
+use odyssey::progress::Watched;
 use odyssey::similarity::embed::Embedder;
 use odyssey::similarity::{Distances, DomainDistances, Reference, SimilarityResult};
 use odyssey::text::{Split, TokenStream, open_corpus};
 
+use super::memory::HeldArgs;
+use super::monitor::Terminal;
 use super::text::TextArgs;
 use super::{Common, output};
 
@@ -24,7 +27,7 @@ pub struct Args {
     /// The domains; of domain folders their train splits.
     #[arg(long, required = true, num_args = 1.., value_name = "CORPUS")]
     domain: Vec<PathBuf>,
-    /// What is compared: `model:DIR`, the last hidden states of this model, averaged over chunks.
+    /// What is compared: `model:DIR` (or its name on the hub), the last hidden states of this model, averaged over chunks.
     #[arg(long, value_name = "FEATURES")]
     features: String,
     /// Tokens of a chunk; the model's longest window by default.
@@ -40,6 +43,8 @@ pub struct Args {
     #[arg(long, default_value_t = 42)]
     seed: u64,
     #[command(flatten)]
+    held: HeldArgs,
+    #[command(flatten)]
     reading: TextArgs,
 }
 
@@ -52,7 +57,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         ));
     };
     let chosen = common.open_device()?;
-    let base = LoadedModel::open(Path::new(folder), &chosen.device)?;
+    let base = LoadedModel::open_in(&common.model(Path::new(folder))?, args.held.dtype, &chosen.device)?;
     let tokenizer = base.tokenizer()?;
     let vocabulary = Vocabulary::new(tokenizer.as_ref(), base.config.vocabulary());
     let chunk = args.chunk.unwrap_or(base.config.context());
@@ -63,21 +68,21 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
             format!("use a chunk of 1 to {} tokens and at least two samples", base.config.context()),
         ));
     }
-    let stream = |path: &Path| -> Result<TokenStream> {
-        let corpus = open_corpus(path, Split::Train, args.reading.document)?;
-        base.stream(&corpus, tokenizer.as_ref(), &args.reading.stream)
+    let stream = |path: &Path, monitor: &mut Terminal| -> Result<TokenStream> {
+        let corpus = open_corpus(&common.corpus(path)?, Split::Train, Watched::by(args.reading.document, monitor))?;
+        base.stream(&corpus, tokenizer.as_ref(), Watched::by(&args.reading.stream, monitor))
     };
     let embedder = Embedder { model: &base.model, device: &base.device, vocabulary: &vocabulary, chunk };
     let mut monitor = common.monitor();
 
-    let reference = stream(&args.reference)?.ids;
+    let reference = stream(&args.reference, &mut monitor)?.ids;
     let sample = embedder.sample(&reference, args.reference_samples, &mut monitor)?;
     let null = embedder.against_itself(&reference, args.samples, args.seed, &mut monitor)?;
     let reference = Reference::new(sample, vocabulary.len(), args.seed);
 
     let mut domains = Vec::new();
     for path in &args.domain {
-        let sample = embedder.sample(&stream(path)?.ids, args.samples, &mut monitor)?;
+        let sample = embedder.sample(&stream(path, &mut monitor)?.ids, args.samples, &mut monitor)?;
         domains.push(DomainDistances { domain: path.display().to_string(), distances: reference.distances(&sample) });
     }
     drop(monitor);

@@ -64,10 +64,11 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
 }
 
 /// Runs a study and writes its report.
-pub fn run_study(config: StudyConfig, out: &Path, common: &Common) -> Result<StudyResults> {
+pub fn run_study(mut config: StudyConfig, out: &Path, common: &Common) -> Result<StudyResults> {
     for choice in &config.devices {
         common.say(&format!("device: {}", choice.open()?.name));
     }
+    config.fetch(&mut common.hub.borrow_mut(), &mut common.monitor())?;
     let mut monitor = common.monitor();
     let results = study::run(config, out, &mut monitor);
     drop(monitor);

@@ -1,7 +1,7 @@
 //! Options of every command that reads text.
 
 use odyssey::evaluate::{Protocol, ProtocolName, ProtocolResult};
-use odyssey::model::LoadedModel;
+use odyssey::model::ModelConfig;
 use odyssey::text::{DocumentRule, StreamOptions, Tokenizer};
 
 use odyssey::error::Result;
@@ -34,12 +34,12 @@ impl ProtocolArgs {
     /// The recipe for this model and these texts.
     pub fn recipe(
         &self,
-        model: &LoadedModel,
+        config: &ModelConfig,
         tokenizer: Option<&Tokenizer>,
         text: &TextArgs,
     ) -> Result<ProtocolResult> {
         let Self { protocol, context, stride } = *self;
-        let protocol = Protocol::for_model(protocol, context, stride, &model.config, tokenizer, &text.stream)?;
+        let protocol = Protocol::for_model(protocol, context, stride, config, tokenizer, &text.stream)?;
         Ok(ProtocolResult::new(protocol, text.document, &text.stream, tokenizer))
     }
 }

@@ -11,10 +11,13 @@ use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::evaluate::ProtocolName;
 use crate::files;
+use crate::hub::Hub;
+use crate::hub::name::{beside, has_prefix};
+use crate::progress::Monitor;
 use crate::text::domain::name_of;
 use crate::text::{Bos, DocumentRule, Join, Newlines, StreamOptions};
 
-/// A study, every default filled in. Paths are relative to the file.
+/// A study, every default filled in. Paths are relative to the file; `hub:gpt2` or `hub:OWNER/NAME/FILE` is on the hub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StudyConfig {
@@ -89,6 +92,9 @@ pub struct EvaluationSettings {
     /// Tokens between windows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stride: Option<usize>,
+    /// Whether prediction rank is measured too, on terms of each domain that the model's reference is not full of.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rank: bool,
 }
 
 /// How distances are measured: on the train splits, through the base model.
@@ -175,17 +181,34 @@ impl StudyConfig {
         let mut config: Self = files::read_toml(path, "a study", "see examples/ for studies that work")?;
         let folder = path.parent().unwrap_or(Path::new("."));
         for entry in &mut config.models {
-            entry.path = folder.join(&entry.path);
-            entry.reference = folder.join(&entry.reference);
+            entry.path = beside(folder, &entry.path);
+            entry.reference = beside(folder, &entry.reference);
         }
         for entry in &mut config.domains {
-            entry.path = folder.join(&entry.path);
+            entry.path = beside(folder, &entry.path);
             if entry.name.is_empty() {
                 entry.name = name_of(&entry.path);
             }
         }
         config.check(path)?;
         Ok(config)
+    }
+
+    /// Fetches what is named on the hub (`hub:gpt2`), and takes the paths in its cache for the names.
+    ///
+    /// # Errors
+    /// As [`Hub::model`].
+    pub fn fetch(&mut self, hub: &mut Hub, monitor: &mut dyn Monitor) -> Result<()> {
+        for entry in self.models.iter_mut().filter(|entry| has_prefix(&entry.path)) {
+            entry.path = hub.model(&entry.path, monitor)?;
+        }
+        let references = self.models.iter_mut().map(|entry| &mut entry.reference);
+        for path in references.chain(self.domains.iter_mut().map(|entry| &mut entry.path)) {
+            if has_prefix(path) {
+                *path = hub.corpus(path, monitor)?;
+            }
+        }
+        Ok(())
     }
 
     fn check(&self, path: &Path) -> Result<()> {
@@ -218,7 +241,7 @@ impl StudyConfig {
         let paths =
             self.models.iter().flat_map(|m| [&m.path, &m.reference]).chain(self.domains.iter().map(|d| &d.path));
         for named in paths {
-            if !named.exists() {
+            if !named.exists() && !has_prefix(named) {
                 return Err(Error::file(
                     path,
                     format!("names {}, which does not exist", named.display()),

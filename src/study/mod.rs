@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 pub use config::StudyConfig;
 pub use correlations::correlate;
 pub use plan::{Plan, Task, TaskKind};
-pub use results::{Correlation, NullDistance, Row, StudyResults};
+pub use results::{Correlation, NullDistance, Row, RowRank, StudyResults};
 
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
-use crate::evaluate::{BOOTSTRAP_SEED, EvalResult};
+use crate::evaluate::{BOOTSTRAP_SEED, EvalResult, beyond_f64};
 use crate::files;
 use crate::progress::Monitor;
 use run::{AdaptTaskResult, ReferenceResult, Runner, SimilarityTaskResult};
@@ -32,7 +32,7 @@ const TYPES_KEPT: usize = 50;
 /// The first task's that fails or is interrupted; what was done before stays.
 pub fn run(config: StudyConfig, folder: &Path, monitor: &mut dyn Monitor) -> Result<StudyResults> {
     let devices = config.devices.iter().map(|choice| choice.open()).collect::<Result<Vec<ChosenDevice>>>()?;
-    let plan = Plan::new(config, &devices)?;
+    let plan = Plan::new(config, &devices, monitor)?;
     plan.write(folder)?;
     let missing: Vec<&Task> = plan.tasks.iter().filter(|task| !folder.join(&task.folder).exists()).collect();
     let mut runner = Runner::new(&plan, folder, &devices);
@@ -101,7 +101,7 @@ pub fn collect(folder: &Path) -> Result<StudyResults> {
 }
 
 fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: SimilarityTaskResult, done: AdaptTaskResult) -> Row {
-    let AdaptTaskResult { adapt, after, comparison, test_newline_rate, overlap } = done;
+    let AdaptTaskResult { adapt, after, comparison, test_newline_rate, overlap, rank } = done;
     let group = plan.config.domains.iter().find(|d| d.name == task.domain).map_or("", |d| d.group.as_str());
     let mut types = comparison.types;
     if types.len() > 2 * TYPES_KEPT {
@@ -117,11 +117,13 @@ fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: SimilarityTask
         fingerprint: before.protocol.fingerprint.clone(),
         zero_shot_ppl: comparison.before.ppl,
         adapted_ppl: comparison.after.ppl,
+        reason: beyond_f64([comparison.before.ppl, comparison.after.ppl]),
         delta: comparison.delta,
         delta_ci95: comparison.delta_ci95,
         similarity: similarity.distances,
         newline_rate: test_newline_rate,
         overlap,
+        rank: rank.map(RowRank::from),
         train_tokens: adapt.tokens,
         test_tokens: comparison.scored,
         train_loss: adapt.curves.train_loss,

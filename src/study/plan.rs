@@ -13,10 +13,14 @@ use crate::evaluate::Protocol;
 use crate::files;
 use crate::model::ModelConfig;
 use crate::model::weights::hash_folder;
+use crate::progress::{Monitor, Watched};
 use crate::text::{Corpus, DocumentRule, Domain, Split, Tokenizer, open_corpus};
 
 /// Raised when a task's computation changes, so that old results are not taken for new ones.
 const RESULTS_VERSION: u32 = 2;
+
+/// The same for prediction ranks alone.
+const RANK_VERSION: u32 = 1;
 
 /// The file in a study's folder that lists its tasks.
 const PLAN_FILE: &str = "plan.json";
@@ -80,8 +84,8 @@ pub struct Plan {
 
 impl Plan {
     /// Plans a study: hashes its models and texts, and lists its tasks, what later ones need first.
-    pub fn new(config: StudyConfig, devices: &[ChosenDevice]) -> Result<Self> {
-        let mut hashes = Hashes { rule: config.text.document, known: BTreeMap::new() };
+    pub fn new(config: StudyConfig, devices: &[ChosenDevice], monitor: &mut dyn Monitor) -> Result<Self> {
+        let mut hashes = Hashes { rule: config.text.document, known: BTreeMap::new(), monitor };
         let mut tasks = Vec::new();
         for (device, chosen) in devices.iter().enumerate() {
             for model in &config.models {
@@ -134,7 +138,7 @@ fn model_tasks(
     model: &ModelEntry,
     device: usize,
     name: &DeviceName,
-    hashes: &mut Hashes,
+    hashes: &mut Hashes<'_>,
 ) -> Result<Vec<Task>> {
     check_sizes(config, model)?;
     let common = json!({
@@ -154,7 +158,10 @@ fn model_tasks(
     let mut tasks = vec![task(TaskKind::Reference, "", "", 0, reference.clone())];
     for DomainEntry { name, path, .. } in &config.domains {
         let [train, valid, test] = hashes.domain(path)?;
-        let zero_shot = json!({ "test": test, "evaluation": config.evaluation });
+        let mut zero_shot = json!({ "test": test, "evaluation": config.evaluation });
+        if config.evaluation.rank {
+            zero_shot["rank"] = json!({ "version": RANK_VERSION, "train": train, "reference": reference["corpus"] });
+        }
         tasks.push(task(TaskKind::ZeroShot, name, "", 0, zero_shot.clone()));
         tasks.push(task(TaskKind::Similarity, name, "", 0, json!([reference, train])));
         for strategy in &config.strategies {
@@ -172,7 +179,7 @@ fn model_tasks(
 fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
     let base = ModelConfig::read(&model.path)?;
     let longest = base.context();
-    let EvaluationSettings { protocol, context, stride } = config.evaluation;
+    let EvaluationSettings { protocol, context, stride, .. } = config.evaluation;
     let tokenizer = Tokenizer::find(&model.path)?;
     Protocol::for_model(protocol, context, stride, &base, tokenizer.as_ref(), &config.text.stream())?;
     for strategy in &config.strategies {
@@ -209,29 +216,30 @@ fn folder_of(kind: TaskKind, names: [&str; 3], determined_by: &Value) -> PathBuf
 }
 
 /// Content hashes of corpora, each text read once.
-struct Hashes {
+struct Hashes<'m> {
     rule: DocumentRule,
     known: BTreeMap<PathBuf, Vec<String>>,
+    monitor: &'m mut dyn Monitor,
 }
 
-impl Hashes {
+impl Hashes<'_> {
     fn reference(&mut self, path: &Path) -> Result<String> {
         if let Some(hashes) = self.known.get(path) {
             return Ok(hashes[0].clone());
         }
-        let Corpus { hash, .. } = open_corpus(path, Split::Train, self.rule)?;
+        let Corpus { hash, .. } = open_corpus(path, Split::Train, Watched::by(self.rule, self.monitor))?;
         self.known.insert(path.to_owned(), vec![hash.clone()]);
         Ok(hash)
     }
 
     fn domain(&mut self, path: &Path) -> Result<[String; 3]> {
-        let domain = Domain::open(path, self.rule)?;
+        let domain = Domain::open(path, Watched::by(self.rule, self.monitor))?;
         let mut hashes = Split::ALL.map(|_| String::new());
         for (hash, split) in hashes.iter_mut().zip(Split::ALL) {
             let key = path.join(split.name());
             *hash = match self.known.get(&key) {
                 Some(known) => known[0].clone(),
-                None => domain.split(split)?.hash,
+                None => domain.split(Watched::by(split, self.monitor))?.hash,
             };
             self.known.insert(key, vec![hash.clone()]);
         }

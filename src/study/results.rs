@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{ClassChange, Handful, Passage, TypeChange, Without};
+use crate::rank::RankChange;
 use crate::similarity::Distances;
 use crate::text::Overlap;
 
@@ -45,9 +46,14 @@ pub struct Row {
     /// Fingerprint of the evaluation protocol; rows with different ones are not comparable.
     pub fingerprint: String,
     /// Test perplexity of the base.
+    #[serde(deserialize_with = "crate::evaluate::null_as_infinite")]
     pub zero_shot_ppl: f64,
     /// Test perplexity of the adapted model.
+    #[serde(deserialize_with = "crate::evaluate::null_as_infinite")]
     pub adapted_ppl: f64,
+    /// Why a perplexity is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Change in log-perplexity, nats per token, adapted minus base: positive is worse.
     pub delta: f64,
     /// 95 % paired bootstrap interval of `delta`.
@@ -59,6 +65,9 @@ pub struct Row {
     /// How much of the test text stands in the training text; `None` in results of before it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,
+    /// Prediction rank, where the study measures it.
+    #[serde(flatten)]
+    pub rank: Option<RowRank>,
     /// Tokens the adaptation trained on.
     pub train_tokens: u64,
     /// Test tokens scored.
@@ -79,6 +88,41 @@ pub struct Row {
     pub passages: Vec<Passage>,
     /// Seconds of training.
     pub seconds: f64,
+}
+
+/// Prediction rank before and after an adaptation, on the same prompts. Numbers that could not be had are null.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RowRank {
+    /// 20 % trimmed mean of the base's ranks.
+    pub rank_before: Option<f64>,
+    /// That of the adapted model's.
+    pub rank_after: Option<f64>,
+    /// Change in mean ln rank, nats, adapted minus base: positive is worse.
+    pub rank_change: Option<f64>,
+    /// 95 % paired bootstrap interval of `rank_change`, keywords resampled.
+    pub rank_change_ci95: Option<[f64; 2]>,
+    /// Keywords.
+    #[serde(default)]
+    pub rank_keywords: usize,
+    /// Prompts.
+    pub rank_prompts: usize,
+    /// Why numbers are missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank_reason: Option<String>,
+}
+
+impl From<RankChange> for RowRank {
+    fn from(change: RankChange) -> Self {
+        Self {
+            rank_before: change.before.trimmed_mean,
+            rank_after: change.after.trimmed_mean,
+            rank_change: change.change,
+            rank_change_ci95: change.change_ci95,
+            rank_keywords: change.before.keywords,
+            rank_prompts: change.before.prompts,
+            rank_reason: change.reason,
+        }
+    }
 }
 
 /// The reference corpus against another half of itself.

@@ -14,14 +14,20 @@ use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
 use crate::evaluate::{EvalResult, Protocol, ProtocolResult, ScoredStream, evaluate, per_token, summarise};
 use crate::files::{self, Array};
-use crate::model::{LanguageModel, LoadedModel};
-use crate::progress::Monitor;
+use crate::memory::{MemoryPlan, Work};
+use crate::model::{LanguageModel, LoadedModel, ModelConfig, Precision};
+use crate::progress::{Monitor, Watched};
+use crate::rank::{PromptSet, RankChange, Ranks, rank};
 use crate::similarity::embed::Embedder;
 use crate::similarity::{CorpusSample, Distances, Features, Reference};
 use crate::text::{Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer, open_corpus};
 
 /// Seed of what the distances draw (subsamples for the bandwidth); not one of the study's seeds, which are adaptations'.
 const SIMILARITY_SEED: u64 = 42;
+
+/// The prompts of a zero-shot task and the base's ranks, where the study measures prediction rank.
+const PROMPTS: &str = "prompts.jsonl";
+const RANKS: &str = "ranks.json";
 
 /// `reference.json` of a reference task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,6 +52,9 @@ pub(super) struct AdaptTaskResult {
     /// Absent from results of before it was measured.
     #[serde(default)]
     pub overlap: Option<Overlap>,
+    /// Where the study measures prediction rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<RankChange>,
 }
 
 /// A model ready for the tasks that use it.
@@ -98,6 +107,11 @@ impl<'a> Runner<'a> {
         }
         let entry = self.model(task)?;
         let device = self.devices.get(task.device).ok_or_else(|| unknown("device", &task.device.to_string()))?;
+        let config = ModelConfig::read(&entry.path)?;
+        for StrategyEntry { recipe, .. } in &self.plan.config.strategies {
+            let work = Work::training(recipe, &config, Precision::F32)?;
+            MemoryPlan::new(&config, work, device)?.require(&entry.path)?;
+        }
         let base = LoadedModel::open(&entry.path, &device.device)?;
         let tokenizer = base.tokenizer()?;
         let vocabulary = Vocabulary::new(tokenizer.as_ref(), base.config.vocabulary());
@@ -108,14 +122,22 @@ impl<'a> Runner<'a> {
         self.plan.config.models.iter().find(|m| m.name == task.model).ok_or_else(|| unknown("model", &task.model))
     }
 
-    fn domain(&self, task: &Task) -> Result<Domain> {
+    fn domain(&self, task: &Task, monitor: &mut dyn Monitor) -> Result<Domain> {
         let entry: Option<&DomainEntry> = self.plan.config.domains.iter().find(|d| d.name == task.domain);
         let entry = entry.ok_or_else(|| unknown("domain", &task.domain))?;
-        Domain::open(&entry.path, self.plan.config.text.document)
+        Domain::open(&entry.path, Watched::by(self.plan.config.text.document, monitor))
     }
 
-    fn split(&self, task: &Task, loaded: &Loaded, split: Split, options: &StreamOptions) -> Result<TokenStream> {
-        loaded.base.stream(&self.domain(task)?.split(split)?, loaded.tokenizer.as_ref(), options)
+    fn split(
+        &self,
+        task: &Task,
+        loaded: &Loaded,
+        split: Split,
+        options: &StreamOptions,
+        monitor: &mut dyn Monitor,
+    ) -> Result<TokenStream> {
+        let corpus = self.domain(task, monitor)?.split(Watched::by(split, monitor))?;
+        loaded.base.stream(&corpus, loaded.tokenizer.as_ref(), Watched::by(options, monitor))
     }
 
     fn embedder<'b>(&self, loaded: &'b Loaded) -> Embedder<'b> {
@@ -127,8 +149,9 @@ impl<'a> Runner<'a> {
     fn reference(&self, task: &Task, loaded: &Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
         let config = &self.plan.config;
         let entry = self.model(task)?;
-        let corpus = open_corpus(&entry.reference, Split::Train, config.text.document)?;
-        let stream = loaded.base.stream(&corpus, loaded.tokenizer.as_ref(), &config.text.stream())?;
+        let corpus = open_corpus(&entry.reference, Split::Train, Watched::by(config.text.document, monitor))?;
+        let options = config.text.stream();
+        let stream = loaded.base.stream(&corpus, loaded.tokenizer.as_ref(), Watched::by(&options, monitor))?;
         let embedder = self.embedder(loaded);
         let sample = embedder.sample(&stream.ids, config.similarity.reference_samples, monitor)?;
         // The halves are as large as a domain's sample, so that their distance shows its bias and noise.
@@ -143,7 +166,7 @@ impl<'a> Runner<'a> {
 
     fn similarity(&self, task: &Task, loaded: &mut Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
         let config = &self.plan.config;
-        let stream = self.split(task, loaded, Split::Train, &config.text.stream())?;
+        let stream = self.split(task, loaded, Split::Train, &config.text.stream(), monitor)?;
         let sample = self.embedder(loaded).sample(&stream.ids, config.similarity.samples, monitor)?;
         let reference = match loaded.reference.take() {
             Some(reference) => reference,
@@ -165,7 +188,7 @@ impl<'a> Runner<'a> {
         let config = &self.plan.config;
         let evaluation = config.evaluation;
         let (base, tokenizer, options) = (&loaded.base.config, loaded.tokenizer.as_ref(), config.text.stream());
-        let EvaluationSettings { protocol, context, stride } = evaluation;
+        let EvaluationSettings { protocol, context, stride, .. } = evaluation;
         let protocol = Protocol::for_model(protocol, context, stride, base, tokenizer, &options)?;
         Ok(ProtocolResult::new(protocol, config.text.document, &options, tokenizer))
     }
@@ -180,17 +203,25 @@ impl<'a> Runner<'a> {
     ) -> Result<(ScoredStream, EvalResult)> {
         let started = Instant::now();
         let protocol = self.protocol(loaded)?;
-        let stream = self.split(task, loaded, Split::Test, &protocol.stream())?;
+        let stream = self.split(task, loaded, Split::Test, &protocol.stream(), monitor)?;
         let scored = evaluate(model, &loaded.base.device, &stream, &protocol.protocol, monitor)?;
         let summary = scored.summary(&task.domain, &stream, &protocol.protocol)?;
         let device = &self.plan.devices[task.device];
-        let result = summarise(&task.model, device, protocol, vec![summary], started);
+        let result = summarise(&task.model, loaded.base.precision, device, protocol, vec![summary], started);
         Ok((scored, result))
     }
 
     fn zero_shot(&self, task: &Task, loaded: &Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
         let (scored, result) = self.score_test(task, loaded, &loaded.base.model, monitor)?;
+        let rank = match self.plan.config.evaluation.rank {
+            true => Some(self.rank_before(task, loaded, monitor)?),
+            false => None,
+        };
         files::folder_whole(out, |folder| {
+            if let Some((prompts, ranks)) = &rank {
+                prompts.write(&folder.join(PROMPTS))?;
+                files::write_json(&folder.join(RANKS), ranks)?;
+            }
             per_token::write(&folder.join("per_token.safetensors"), &scored, &result)?;
             files::write_json(&folder.join("eval.json"), &result)
         })
@@ -201,9 +232,9 @@ impl<'a> Runner<'a> {
         let strategy: Option<&StrategyEntry> = config.strategies.iter().find(|s| s.name == task.strategy);
         let strategy = strategy.ok_or_else(|| unknown("strategy", &task.strategy))?;
         let options = strategy.train_text.unwrap_or(config.text.stream());
-        let train = self.split(task, loaded, Split::Train, &options)?;
-        let valid = self.split(task, loaded, Split::Valid, &config.text.stream())?;
-        let overlap = self.overlap(task, loaded, &train, &options)?;
+        let train = self.split(task, loaded, Split::Train, &options, monitor)?;
+        let valid = self.split(task, loaded, Split::Valid, &config.text.stream(), monitor)?;
+        let overlap = self.overlap(task, loaded, &train, &options, monitor)?;
 
         let checkpoint = self.checkpoint(task);
         let resumable =
@@ -233,6 +264,7 @@ impl<'a> Runner<'a> {
             comparison,
             test_newline_rate: loaded.vocabulary.newline_rate(&scored.ids),
             overlap: Some(overlap),
+            rank: self.rank_change(loaded, &self.folder.join(&zero_shot.folder), &adapted.last, monitor)?,
         };
         files::folder_whole(out, |folder| {
             per_token::write(&folder.join("per_token.safetensors"), &scored, &result.after)?;
@@ -242,15 +274,63 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
+    /// The domain's prompts, which do not depend on the model but for its reference, and the base's ranks.
+    fn rank_before(&self, task: &Task, loaded: &Loaded, monitor: &mut dyn Monitor) -> Result<(PromptSet, Ranks)> {
+        let domain = self.domain(task, monitor)?;
+        let train = domain.split(Watched::by(Split::Train, monitor))?;
+        let test = domain.split(Watched::by(Split::Test, monitor))?;
+        let rule = Watched::by(self.plan.config.text.document, monitor);
+        let reference = open_corpus(&self.model(task)?.reference, Split::Train, rule)?;
+        let prompts = PromptSet::build(&train, &test, Some(&reference));
+        let ranks = self.ask(&prompts, loaded, &loaded.base.model, monitor)?;
+        Ok((prompts, ranks))
+    }
+
+    /// What adaptation did to the ranks of the prompts in the `zero_shot` folder; `None` where the study has none.
+    fn rank_change(
+        &self,
+        loaded: &Loaded,
+        zero_shot: &Path,
+        adapted: &LanguageModel,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Option<RankChange>> {
+        if !self.plan.config.evaluation.rank {
+            return Ok(None);
+        }
+        let before: Ranks = files::read_json(&zero_shot.join(RANKS))?;
+        let prompts = match before.ranks.is_empty() {
+            true => PromptSet::none(before.reason.clone().unwrap_or_default()),
+            false => PromptSet { similarity: before.similarity.clone(), ..PromptSet::read(&zero_shot.join(PROMPTS))? },
+        };
+        before.change(&self.ask(&prompts, loaded, adapted, monitor)?).map(Some)
+    }
+
+    fn ask(
+        &self,
+        prompts: &PromptSet,
+        loaded: &Loaded,
+        model: &LanguageModel,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Ranks> {
+        rank(prompts, model, &loaded.base, loaded.tokenizer.as_ref(), self.plan.config.text.bos, monitor)
+    }
+
     /// How much of the test split stands in the train split, both as they are evaluated; `train` is as `options` made it.
-    fn overlap(&self, task: &Task, loaded: &Loaded, train: &TokenStream, options: &StreamOptions) -> Result<Overlap> {
+    fn overlap(
+        &self,
+        task: &Task,
+        loaded: &Loaded,
+        train: &TokenStream,
+        options: &StreamOptions,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Overlap> {
         let evaluated = self.plan.config.text.stream();
-        let test = self.split(task, loaded, Split::Test, &evaluated)?;
+        let test = self.split(task, loaded, Split::Test, &evaluated, monitor)?;
         let eot = loaded.base.config.eos_token_id;
         Ok(if *options == evaluated {
             Overlap::of(train, &test, eot)
         } else {
-            Overlap::of(&self.split(task, loaded, Split::Train, &evaluated)?, &test, eot)
+            Overlap::of(&self.split(task, loaded, Split::Train, &evaluated, monitor)?, &test, eot)
         })
     }
 
@@ -274,17 +354,19 @@ fn unknown(what: &str, name: &str) -> Error {
 fn write_sample(path: &Path, sample: &CorpusSample) -> Result<()> {
     let (ids, counts): (Vec<u32>, Vec<u64>) = sample.unigrams.iter().unzip();
     let rate = [sample.newline_rate];
-    let array = |name, dtype, shape, bytes| Array { name, dtype, shape, bytes };
     let mut arrays = vec![
-        array("ids", Dtype::U32, vec![ids.len()], bytemuck::cast_slice(&ids)),
-        array("counts", Dtype::U64, vec![counts.len()], bytemuck::cast_slice(&counts)),
-        array("newline_rate", Dtype::F64, vec![1], bytemuck::cast_slice(&rate)),
+        Array::of("ids", Dtype::U32, vec![ids.len()], bytemuck::cast_slice(&ids)),
+        Array::of("counts", Dtype::U64, vec![counts.len()], bytemuck::cast_slice(&counts)),
+        Array::of("newline_rate", Dtype::F64, vec![1], bytemuck::cast_slice(&rate)),
     ];
     let mut no_features = String::new();
     match &sample.features {
-        Ok(f) => {
-            arrays.push(array("features", Dtype::F32, vec![f.samples, f.dimension], bytemuck::cast_slice(&f.values)))
-        }
+        Ok(f) => arrays.push(Array::of(
+            "features",
+            Dtype::F32,
+            vec![f.samples, f.dimension],
+            bytemuck::cast_slice(&f.values),
+        )),
         Err(reason) => no_features.clone_from(reason),
     }
     files::write_safetensors(path, arrays, ("no_features", no_features))
