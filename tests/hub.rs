@@ -1,6 +1,5 @@
 //! Models and data sets by name: against a hub on the loopback interface, with the real binary.
 
-#[allow(dead_code)]
 #[path = "common/cli.rs"]
 mod cli;
 #[path = "hub/server.rs"]

@@ -12,13 +12,15 @@ mod protocols;
 
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
+use odyssey::evaluate::score::ChunkSoftmax;
 use odyssey::evaluate::{Protocol, ProtocolName, ProtocolResult, ScoredStream, TextResult, Window, evaluate};
-use odyssey::model::LoadedModel;
+use odyssey::model::parameters::to_host;
+use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::progress::Silent;
 use odyssey::text::{Bos, Corpus, DocumentRule, Split, StreamOptions, open_corpus};
 use safetensors::SafeTensors;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use common::{id_stream, model_folder, test_data};
 
@@ -31,7 +33,7 @@ const PROTOCOLS: [ProtocolName; 6] = [
     ProtocolName::M2d2Exact,
 ];
 
-fn json(path: impl AsRef<Path>) -> Value {
+fn read_json(path: impl AsRef<Path>) -> Value {
     serde_json::from_slice(&std::fs::read(test_data().join(path)).unwrap()).unwrap()
 }
 
@@ -80,7 +82,7 @@ fn stories260k_continues_greedily_as_llama2_c_does() {
 #[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn every_protocol_on_stories260k_equals_its_reference_overall_and_token_by_token() {
     let model = open("data/stories260K");
-    let reference = json("reference/perplexity/perplexity.json");
+    let reference = read_json("reference/perplexity/perplexity.json");
     let stride = reference["stride"].as_u64().unwrap() as usize;
     let rows = [
         ("a_disjoint_no_bos", ProtocolName::Disjoint, Bos::Never),
@@ -150,7 +152,7 @@ fn m2d2s_mean_follows_from_the_reference_tokens_of_disjoint_windows() {
 #[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn bits_per_byte_and_word_perplexity_follow_from_the_sum_and_the_texts_bytes_and_words() {
     let model = open("data/stories260K");
-    let reference = &json("reference/perplexity/perplexity.json")["texts"]["novels"];
+    let reference = &read_json("reference/perplexity/perplexity.json")["texts"]["novels"];
     let path = test_data().join("reference/perplexity/texts/novels.txt");
     let corpus = Corpus::read(&path, DocumentRule::File).unwrap();
     let (_, row) = score(&model, &corpus, StreamOptions::default(), ProtocolName::Disjoint, None);
@@ -166,7 +168,7 @@ fn bits_per_byte_and_word_perplexity_follow_from_the_sum_and_the_texts_bytes_and
 #[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn zero_shot_loss_of_wiki_gpt2_on_every_domain_equals_pytorchs() {
     let model = open("models/wiki-gpt2");
-    let table = json("models/wiki-gpt2/reference_adaptation.json");
+    let table = read_json("models/wiki-gpt2/reference_adaptation.json");
     let mut worst: f64 = 0.0;
     for domain in table["domains"].as_array().unwrap() {
         let name = domain["domain"].as_str().unwrap();
@@ -186,12 +188,48 @@ fn zero_shot_loss_of_wiki_gpt2_on_every_domain_equals_pytorchs() {
 #[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn first_window_of_wiki_gpt2_equals_pytorchs_token_by_token() {
     let model = open("models/wiki-gpt2");
-    let golden = json("models/wiki-gpt2/golden_window.json");
+    let golden = read_json("models/wiki-gpt2/golden_window.json");
     let numbers = |key: &str| golden[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect::<Vec<f64>>();
     let ids: Vec<u32> = numbers("ids").into_iter().map(|id| id as u32).collect();
     let window = [Window { prefix: None, start: 0, end: ids.len(), scored: 1 }];
     let nll = odyssey::evaluate::score::score(&model.model, &model.device, &ids, &window, 1, &mut Silent).unwrap();
     for (ours, golden) in nll[1..].iter().zip(numbers("nll")) {
         assert!((f64::from(*ours) - golden).abs() < 1e-3, "{ours} against {golden}");
+    }
+}
+
+#[test]
+fn likelihoods_over_a_real_vocabulary_are_exact_to_a_millionth() {
+    // Flat logits over GPT-2's vocabulary: a sum of 50,257 terms of like size, the hardest for f32.
+    let (vocabulary, channels, positions) = (50_257_usize, 4_usize, 8_usize);
+    let mut state = 7_u64;
+    let mut draw = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
+    };
+    let rows: Vec<f32> = (0..vocabulary * channels).map(|_| draw()).collect();
+    let hidden: Vec<f32> = (0..positions * channels).map(|_| 8.0 * draw()).collect();
+    let config = json!({
+        "model_type": "gpt2", "vocab_size": vocabulary, "n_positions": 8, "n_embd": channels, "n_layer": 1, "n_head": 1,
+    });
+    let config = ModelConfig::from_json("config.json", config.as_object().unwrap().clone()).unwrap();
+    let model = LoadedModel::random(config, Path::new("."), 1, &Device::flex()).unwrap().model;
+    let model = model.map_parameters(|name, _, old| match name.contains("wte") {
+        true => Tensor::from_data(TensorData::new(rows.clone(), [rows.len()]), &old.device()),
+        false => old,
+    });
+    let tensor = Tensor::<2>::from_data(TensorData::new(hidden.clone(), [positions, channels]), &Device::flex());
+    let head = model.head();
+    let targets: Vec<i32> = (0..positions as i32).map(|i| i * 5000).collect();
+    let ids = Tensor::from_data(TensorData::new(targets.clone(), [positions, 1]), &Device::flex());
+    let nll = to_host(ChunkSoftmax::new(tensor, &head).nll(&head, ids).flatten(0, 1)).unwrap();
+    for (position, (&target, nll)) in targets.iter().zip(nll).enumerate() {
+        let logit = |token: usize| -> f64 {
+            let product = |c: usize| f64::from(hidden[position * channels + c]) * f64::from(rows[token * channels + c]);
+            (0..channels).map(product).sum()
+        };
+        let normaliser = (0..vocabulary).map(|token| logit(token).exp()).sum::<f64>().ln();
+        let exact = normaliser - logit(target as usize);
+        assert!((f64::from(nll) - exact).abs() < 2e-6, "position {position}: {nll} instead of {exact}");
     }
 }

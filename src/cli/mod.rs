@@ -108,7 +108,7 @@ enum Command {
     Devices(devices::Args),
     Doctor(doctor::Args),
     Eval(eval::Args),
-    Adapt(adapt::Args),
+    Adapt(Box<adapt::Args>),
     Compare(compare::Args),
     Similarity(similarity::Args),
     Study(study::Args),
