@@ -97,7 +97,7 @@ impl Error {
     pub fn no_room(path: &Path, source: std::io::Error, bytes: u64) -> Self {
         match source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                let needed = crate::memory::bytes(bytes);
+                let needed = crate::process::bytes(bytes);
                 let source = std::io::Error::new(
                     source.kind(),
                     format!("{source}; {needed} are needed there, and what stood there before is as it was"),

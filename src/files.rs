@@ -75,6 +75,12 @@ impl<'a> Array<'a> {
         Self { name: name.to_owned(), dtype, shape, bytes: Box::new(move || Ok(Cow::Borrowed(bytes))) }
     }
 
+    /// An array of f32 whose numbers are computed, or fetched from a device, when their turn comes.
+    pub fn computed(name: String, shape: Vec<usize>, values: impl Fn() -> Result<Vec<f32>> + 'a) -> Self {
+        let bytes = move || Ok(Cow::Owned(bytemuck::cast_slice(&values()?).to_vec()));
+        Self { name, dtype: Dtype::F32, shape, bytes: Box::new(bytes) }
+    }
+
     /// Its bytes in the file.
     fn size(&self) -> usize {
         self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8
@@ -195,6 +201,8 @@ pub fn write_sealed<'a>(
 /// Why a file is not taken for a sealed one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unsealed {
+    /// Whole, with this metadata, but without a checksum.
+    WithoutSeal(String),
     /// A safetensors file of another kind.
     OtherKind,
     /// Not whole, or changed since it was written; in words.
@@ -236,7 +244,7 @@ impl Sealed {
                     false => Err(Unsealed::Damaged("its checksum is not that of its content".into())),
                 }
             }
-            _ => Err(Unsealed::Damaged("it has no checksum".into())),
+            _ => Err(Unsealed::WithoutSeal(sealed.metadata.clone())),
         }
     }
 

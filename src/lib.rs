@@ -17,8 +17,8 @@
 //! Beside it: [`synth`] makes corpora with known answers, [`pretrain`] a base whose corpus is known, [`demo`] runs
 //! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says beforehand what a run
 //! needs, [`hub`] finds what is named as on the Hugging Face hub, and [`doctor`] asks whether a device computes right.
-//! [`error`], [`files`], [`spool`] (what is too large for memory) and [`progress`] serve them all. Nothing here prints:
-//! the command line is a thin face over the same calls.
+//! [`error`], [`files`], [`spool`] (what is too large for memory), [`process`] and [`progress`] serve them all. Nothing
+//! here prints: the command line is a thin face over the same calls.
 //!
 //! `examples/evaluate.rs` and `examples/adapt_and_compare.rs` show the library at work.
 
@@ -36,6 +36,7 @@ pub mod hub;
 pub mod memory;
 pub mod model;
 pub mod pretrain;
+pub mod process;
 pub mod progress;
 pub mod rank;
 pub mod report;

@@ -16,6 +16,7 @@ use crate::evaluate::score::head_chunk;
 use crate::model::lora::AdapterSize;
 use crate::model::weights::LARGEST_PIECE;
 use crate::model::{Architecture, LanguageModel, LoraSettings, ModelConfig, Precision};
+use crate::process::bytes;
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -296,19 +297,21 @@ impl MemoryPlan {
         let sizes = Sizes::of(config)?;
         let on_gpu = device.largest_binding.is_some();
         let needs = |work| sizes.parts(work, on_gpu).iter().map(|part| part.bytes).sum::<u64>();
+        let needs_bytes = needs(work);
         let has = device.free_memory();
         // Whether there is room and no matrix is larger than a kernel may see; None where the device does not say.
-        let fits = |work: Work| match device.largest_binding {
-            Some(binding) if sizes.largest_whole * F32 > binding => Some(false),
-            _ => has.map(|has| needs(work) <= has),
-        };
-        let obstacle = device.largest_binding.filter(|&binding| sizes.largest_whole * F32 > binding).map(|binding| {
+        let largest = sizes.largest_whole * F32;
+        let obstacle = device.largest_binding.filter(|&binding| largest > binding).map(|binding| {
             format!(
                 "its largest matrix takes {}, and this device shows a kernel {} at most",
-                bytes(sizes.largest_whole * F32),
+                bytes(largest),
                 bytes(binding)
             )
         });
+        let fits = |needs_bytes: u64| match obstacle {
+            Some(_) => Some(false),
+            None => has.map(|has| needs_bytes <= has),
+        };
         let adapters = LoraSettings::default().size(config).ok(); // the narrowest of models have no room for them
         let mut options: Vec<Alternative> = alternatives(work, config.context(), adapters)
             .into_iter()
@@ -318,18 +321,19 @@ impl MemoryPlan {
                 }
                 Work::Train { .. } => true,
             })
-            .map(|(option, other)| Alternative { option, needs_bytes: needs(other), fits: fits(other) })
+            .map(|(option, other)| (option, needs(other)))
+            .map(|(option, needs_bytes)| Alternative { option, needs_bytes, fits: fits(needs_bytes) })
             .collect();
         // A shorter context that saves nothing more is no option.
         options.dedup_by(|b, a| b.option.contains("--context") && b.needs_bytes >= a.needs_bytes);
-        options.retain(|option| option.needs_bytes < needs(work));
+        options.retain(|option| option.needs_bytes < needs_bytes);
         Ok(Self {
             schema: "odyssey.plan/1",
             parameters: sizes.matrices + sizes.vectors,
             parts: sizes.parts(work, on_gpu),
-            needs_bytes: needs(work),
+            needs_bytes,
             has_bytes: has,
-            fits: fits(work),
+            fits: fits(needs_bytes),
             reason: has.is_none().then(|| "this device does not say how much memory it has".to_owned()),
             obstacle,
             options,
@@ -411,26 +415,4 @@ fn alternatives(work: Work, longest: usize, adapters: Option<AdapterSize>) -> Ve
             smaller.chain(blocks).chain(narrow).chain(shorter).collect()
         }
     }
-}
-
-/// A number of bytes for people: `4.7 GiB`, `160 MiB`.
-pub fn bytes(count: u64) -> String {
-    match count as f64 / f64::from(1 << 20) {
-        mebibytes if mebibytes < 1000.0 => format!("{mebibytes:.0} MiB"),
-        mebibytes => format!("{:.1} GiB", mebibytes / 1024.0),
-    }
-}
-
-/// The memory this process has now, bytes.
-pub fn resident() -> u64 {
-    memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64)
-}
-
-/// The most memory this process ever had, bytes; what it has now where the system does not keep the peak.
-pub fn peak_resident() -> u64 {
-    // The kernel's own mark, of this program alone: getrusage's would include who started it.
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = mark.and_then(|mark| mark.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kibibytes.map_or_else(resident, |kibibytes| kibibytes * 1024)
 }

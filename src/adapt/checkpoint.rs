@@ -1,14 +1,13 @@
 //! A run's whole state in one file that appears whole or not at all.
 //!
-//! A safetensors file, sealed by a checksum, with the weights now (`model.*`), the best weights so far (`best.*`) and the optimiser's moments
-//! (`first.*`, `second.*`) by published names; its metadata holds the [`Position`].
+//! A safetensors file, sealed by a checksum, with the weights now (`model.*`), the best weights so far (`best.*`) and the
+//! optimiser's moments (`first.*`, `second.*`) by published names; its metadata holds the [`Position`].
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -63,9 +62,7 @@ impl Checkpoint {
     /// Writes the state to `path`, whole; an older checkpoint there stays until this one is complete.
     pub fn write(&self, path: &Path) -> Result<()> {
         let flat = |name: String, values: Tensor<1>| {
-            let shape = vec![values.dims()[0]];
-            let bytes = move || Ok(Cow::Owned(bytemuck::cast_slice(&to_host(values.clone())?).to_vec()));
-            Array { name, dtype: Dtype::F32, shape, bytes: Box::new(bytes) }
+            Array::computed(name, vec![values.dims()[0]], move || to_host(values.clone()))
         };
         let mut arrays: Vec<Array<'_>> = Vec::new();
         for (prefix, model) in [("model", &self.model), ("best", &self.best)] {
@@ -94,9 +91,10 @@ impl Checkpoint {
         let cure = "start again without --resume, or remove the file";
         let broken = |fault: String| Error::file(path, fault, cure);
         let sealed = Sealed::open(path, POSITION)?.map_err(|unsealed| match unsealed {
-            _ if written_before_checksums(path) => {
+            Unsealed::WithoutSeal(position) if is_of_format_1(&position) => {
                 broken("is of checkpoint format 1, which an older version of this program wrote".into())
             }
+            Unsealed::WithoutSeal(_) => broken("not a whole checkpoint: it has no checksum".into()),
             Unsealed::OtherKind => broken("not a checkpoint of this program".into()),
             Unsealed::Damaged(fault) => broken(format!("not a whole checkpoint: {fault}")),
         })?;
@@ -154,13 +152,9 @@ impl Checkpoint {
     }
 }
 
-/// Whether this is a checkpoint of format 1, which had no checksum.
-fn written_before_checksums(path: &Path) -> bool {
-    let position = std::fs::read(path).ok().and_then(|bytes| {
-        let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
-        serde_json::from_str::<Value>(header.metadata().as_ref()?.get(POSITION)?).ok()
-    });
-    position.is_some_and(|position| position.get("format") == Some(&Value::from(1)))
+/// Whether this is the position of a checkpoint of format 1, which had no checksum.
+fn is_of_format_1(position: &str) -> bool {
+    serde_json::from_str::<Value>(position).is_ok_and(|position| position.get("format") == Some(&Value::from(1)))
 }
 
 /// The keys in which two JSON values differ, with both values.

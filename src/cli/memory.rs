@@ -4,8 +4,9 @@ use std::path::Path;
 
 use odyssey::device::ChosenDevice;
 use odyssey::error::Result;
-use odyssey::memory::{MemoryPlan, Work, bytes};
+use odyssey::memory::{MemoryPlan, Work};
 use odyssey::model::{ModelConfig, Precision};
+use odyssey::process::bytes;
 
 use super::{Common, output};
 

@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::{ChosenDevice, DeviceName};
 use crate::error::{Error, Result};
-use crate::memory;
 use crate::model::weights::LARGEST_PIECE;
+use crate::process;
 use crate::progress::Monitor;
 pub use timing::Timing;
 
@@ -409,7 +409,7 @@ pub fn judge(chosen: &ChosenDevice, checks: &[Check]) -> (Verdict, String) {
         ));
     }
     if let Some(largest) = chosen.largest_binding.filter(|&largest| largest < LARGEST_PIECE as u64) {
-        limits.push(format!("a kernel sees {} at once: larger weights cannot be used", memory::bytes(largest)));
+        limits.push(format!("a kernel sees {} at once: larger weights cannot be used", process::bytes(largest)));
     }
     if limits.is_empty() {
         (Verdict::Fine, "fine: every check is within its bound".into())

@@ -18,8 +18,8 @@ use serde_json::Value;
 
 use crate::device::DeviceName;
 use crate::error::{Error, Result};
-use crate::memory::peak_resident;
 use crate::model::{LanguageModel, Precision};
+use crate::process::peak_resident;
 use crate::progress::Monitor;
 use crate::rank::RankSummary;
 use crate::spool::Spool;

@@ -9,26 +9,12 @@ use super::name::{Kind, Name, is_readable, matches};
 use super::remote::{Entry, Remote, Trouble};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::model::COMPANIONS;
 use crate::progress::Monitor;
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-
-/// What else of a model is used, where it has it: the tokenizer, and what travels with an adapted model.
-const COMPANIONS: [&str; 11] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "encoder.json",
-    "vocab.bpe",
-    "tokenizer.model",
-    "generation_config.json",
-    "chat_template.jinja",
-];
 
 /// Weights in formats that are not read.
 const OTHER_WEIGHTS: [&str; 5] =

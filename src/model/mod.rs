@@ -25,7 +25,7 @@ pub use config::{Architecture, ModelConfig};
 use layers::Stage;
 pub use layers::Table;
 pub use lora::{Adapter, LoraSettings};
-pub use save::save;
+pub use save::{COMPANIONS, save};
 pub use weights::Precision;
 
 use crate::error::Result;

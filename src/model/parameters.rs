@@ -1,11 +1,9 @@
 //! Every weight of a model by its published name.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{FloatDType, Gradients, Tensor, TensorData};
-use safetensors::Dtype;
 
 use super::LanguageModel;
 use super::layers::Layout;
@@ -65,8 +63,7 @@ impl PublishedTensor {
     /// It as an array of a file, called `name` there; the values come to the host when they are written.
     pub fn array(self, name: String) -> Array<'static> {
         let shape = self.shape.clone();
-        let bytes = move || Ok(Cow::Owned(bytemuck::cast_slice(&self.values()?).to_vec()));
-        Array { name, dtype: Dtype::F32, shape, bytes: Box::new(bytes) }
+        Array::computed(name, shape, move || self.values())
     }
 }
 

@@ -9,8 +9,8 @@ use super::{LanguageModel, LoadedModel};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Files beside the weights that belong to a model and travel with it.
-const COMPANIONS: &[&str] = &[
+/// Files beside configuration and weights that belong to a model: its tokenizer, and what travels with an adapted one.
+pub const COMPANIONS: &[&str] = &[
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
