@@ -1,6 +1,8 @@
 //! Correlation coefficients against scipy, and the cluster bootstrap against closed forms and simulation.
 
-use odyssey::stats::{Coefficient, Resamples, Undefined, kendall, pearson, pearson_ci95, ratio_interval, spearman};
+use odyssey::stats::{
+    Coefficient, Resamples, Undefined, benjamini_hochberg, kendall, pearson, pearson_ci95, ratio_interval, spearman,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -33,6 +35,18 @@ fn coefficients_and_p_values_equal_the_reference_with_and_without_ties() {
         expect(spearman(&x, &y), "spearman");
         expect(kendall(&x, &y), "kendall_tau_b");
     }
+}
+
+#[test]
+fn adjusted_p_values_equal_the_reference_and_ignore_tests_without_a_value() {
+    let golden = &fixture("stats.json")["benjamini_hochberg"];
+    let (mut p, expected) = (numbers(&golden["p"]), numbers(&golden["adjusted"]));
+    let close = |found: &[f64]| found.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-15);
+    assert!(close(&benjamini_hochberg(&p)));
+    p.push(f64::NAN);
+    let found = benjamini_hochberg(&p);
+    assert!(close(&found) && found[expected.len()].is_nan());
+    assert!(benjamini_hochberg(&[]).is_empty());
 }
 
 #[test]
