@@ -317,7 +317,7 @@ impl MemoryPlan {
             .into_iter()
             .filter(|(_, other)| match other {
                 Work::Evaluate { precision, .. } | Work::TrainAdapters { precision, .. } => {
-                    precision.check(&device.device).is_ok()
+                    precision.check("--dtype", &device.device).is_ok()
                 }
                 Work::Train { .. } => true,
             })

@@ -1,6 +1,7 @@
 //! Attention against a direct sum in f64, also where scores are too many to be held at once.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use odyssey::model::Precision;
 use odyssey::model::layers::{CausalMask, causal_attention};
 use odyssey::model::parameters::to_host;
 use rand::{RngExt, SeedableRng};
@@ -25,6 +26,7 @@ fn worst(
         tensor(&k, kv_heads),
         tensor(&v, kv_heads),
         &CausalMask::new(time, window, &device),
+        Precision::F32,
     );
     let y = to_host(y.flatten(0, 2)).unwrap(); // [T, H·D]
 

@@ -131,23 +131,27 @@ fn a_wrong_result_a_panic_and_a_hang_fail_their_checks_and_no_other() {
 fn the_verdict_depends_on_what_is_wrong() {
     let verdict = |aspect, found| {
         let found = diagnosis(aspect, found);
-        (found.verdict, found.words.clone(), found.f16_fault().is_some())
+        (found.verdict, found.words.clone(), found.f16_fault(false).is_some(), found.f16_fault(true).is_some())
     };
     let (right, wrong) = ([1.0, 2.0, 3.0], [1.0, 2.0, 4.0]);
     for aspect in [Aspect::F32, Aspect::F16Held, Aspect::F16Computed, Aspect::Large, Aspect::LongRows] {
-        assert_eq!(verdict(aspect, right), (Verdict::Fine, "fine: every check is within its bound".into(), false));
+        assert_eq!(
+            verdict(aspect, right),
+            (Verdict::Fine, "fine: every check is within its bound".into(), false, false)
+        );
     }
     assert_eq!(verdict(Aspect::F32, wrong).0, Verdict::Wrong);
     for (aspect, says) in [
         (Aspect::F16Held, "f16 is wrong (a check: off by 3.3e-1 (allowed 1.0e-3) at three numbers): using f32"),
-        (Aspect::F16Computed, "weights may be held in f16"),
+        (Aspect::F16Computed, "weights may be held in f16, --compute f16 is refused"),
         (Aspect::Large, "large tables are wrong"),
         (Aspect::LongRows, "long rows are summed wrongly"),
     ] {
-        let (verdict, words, f16_fault) = verdict(aspect, wrong);
+        let (verdict, words, held, computed) = verdict(aspect, wrong);
         assert_eq!(verdict, Verdict::Limited, "{aspect:?}");
         assert!(words.starts_with("usable with limits: ") && words.contains(says), "{words}");
-        assert_eq!(f16_fault, aspect == Aspect::F16Held);
+        assert_eq!(held, aspect == Aspect::F16Held);
+        assert_eq!(computed, matches!(aspect, Aspect::F16Held | Aspect::F16Computed));
     }
 }
 
@@ -263,7 +267,7 @@ fn a_software_adapter_can_be_used_and_its_f16_is_refused_once_found_wrong() {
         assert!(check.ok || may_fail, "{check:?}");
         assert!(check.cases.iter().all(|case| case.cpu.is_some()), "{check:?}");
     }
-    assert_eq!(found.f16_fault(), None);
+    assert_eq!(found.f16_fault(true), None);
 
     let (place, cache): (Place, TempDir) = (Place::with_model(), tempfile::tempdir().unwrap());
     let folder = cache.path().join("doctor");

@@ -102,7 +102,7 @@ fn the_recipe_odyssey2024_is_the_arm_of_the_paper() {
     assert_eq!((epochs, batch, lr, clip), (1, 16, 5e-5, 1.0));
     assert_eq!((decay, warmup_ratio), (Decay::Constant, 0.0));
     assert_eq!((packing, order), (Packing::Blocks, Order::Shuffle));
-    assert_eq!(adamw, AdamWConfig { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 });
+    assert_eq!((adamw.beta1, adamw.beta2, adamw.epsilon, adamw.weight_decay), (0.9, 0.999, 1e-8, 0.0));
     assert!(rates(&Preset::Odyssey2024.settings(), 50).iter().all(|&rate| rate == 5e-5));
 }
 

@@ -11,7 +11,8 @@ use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::optimizer::{AdamW, Moments};
+use super::optimizer::AdamW;
+use super::step::LossScale;
 use super::{Best, Curves};
 use crate::error::{Error, Result};
 use crate::files::{self, Array, Sealed, Unsealed};
@@ -35,14 +36,24 @@ pub struct Position {
     pub best: Best,
     /// Seconds of training so far.
     pub seconds: f64,
+    /// What gradients are scaled by, where they are.
+    #[serde(default, skip_serializing_if = "LossScale::is_none")]
+    pub loss_scale: LossScale,
     /// Everything that determines the run; a checkpoint goes on only with the same.
     pub determined_by: Value,
 }
 
 impl Position {
     /// The position of a run after `step` steps.
-    pub fn new(step: u64, curves: Curves, best: Best, seconds: f64, determined_by: Value) -> Self {
-        Self { format: FORMAT, step, curves, best, seconds, determined_by }
+    pub fn new(
+        step: u64,
+        curves: Curves,
+        best: Best,
+        seconds: f64,
+        loss_scale: LossScale,
+        determined_by: Value,
+    ) -> Self {
+        Self { format: FORMAT, step, curves, best, seconds, loss_scale, determined_by }
     }
 }
 
@@ -68,9 +79,9 @@ impl Checkpoint {
         for (prefix, model) in [("model", &self.model), ("best", &self.best)] {
             arrays.extend(model.trained().into_iter().map(|p| flat(format!("{prefix}.{}", p.name), p.values)));
         }
-        for (name, moments) in &self.optimizer.moments {
-            arrays.push(flat(format!("first.{name}"), moments.first.clone()));
-            arrays.push(flat(format!("second.{name}"), moments.second.clone()));
+        for (name, [first, second]) in self.optimizer.state() {
+            arrays.push(flat(format!("first.{name}"), first));
+            arrays.push(flat(format!("second.{name}"), second));
         }
         let position = serde_json::to_string(&self.position)
             .map_err(|e| Error::file(path, format!("cannot be laid out: {e}"), "report this"))?;
@@ -144,7 +155,7 @@ impl Checkpoint {
                 .remove(&format!("first.{}", parameter.name))
                 .zip(arrays.remove(&format!("second.{}", parameter.name)));
             if let Some((first, second)) = moments {
-                optimizer.moments.insert(parameter.name, Moments { first, second });
+                optimizer.restore(parameter.name, [first, second]);
             }
         }
         optimizer.step = position.step;

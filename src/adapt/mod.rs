@@ -39,7 +39,7 @@ use data::{MicroBatch, TrainingBlocks};
 use events::Event;
 use objective::Objective;
 use optimizer::AdamW;
-use step::{Limit, StepGradient};
+use step::{Limit, LossScale, StepGradient};
 use stopping::{Patience, Stopped};
 
 /// `adapt --json`, and `adapt.json` beside the adapted weights.
@@ -142,6 +142,8 @@ pub fn adapt(
             "use --dtype f32, or --strategy lora",
         ));
     }
+    settings.compute.check_computed("--compute", &base.device)?;
+    settings.adamw.moments.check("--moments", &base.device)?;
     let start = match &lora {
         Some(lora) => lora.attach(base, seed)?,
         None => base.model.clone(),
@@ -180,13 +182,15 @@ pub fn adapt(
         Some(checkpoint) => {
             tracing::info!(step = checkpoint.position.step, "going on from a checkpoint");
             let seconds = checkpoint.position.seconds;
-            (State::from(checkpoint), seconds)
+            (State::of(checkpoint, settings.compute), seconds)
         }
         None => {
             let loss = validation.loss(&base.model, base)?;
             let curves = Curves { train_loss: Vec::new(), valid_loss: vec![(0, loss)] };
             let best = Best { step: 0, loss };
-            (State { model: start.clone().train(), best_model: start.clone(), optimizer, curves, best, step: 0 }, 0.0)
+            let model = start.clone().train().compute_in(settings.compute);
+            let loss_scale = LossScale::for_compute(settings.compute);
+            (State { model, best_model: start.clone(), optimizer, loss_scale, curves, best, step: 0 }, 0.0)
         }
     };
 
@@ -213,7 +217,8 @@ pub fn adapt(
 
         let lr = schedule.at(state.step + 1, steps);
         let by_blocks = settings.gradient_checkpointing;
-        let gradient = StepGradient::of(&Objective, &mut state.model, state.step + 1, &batches, by_blocks)?;
+        let State { model, loss_scale, step, .. } = &mut state;
+        let gradient = StepGradient::in_range(&Objective, model, *step + 1, &batches, by_blocks, loss_scale)?;
         let limit = Limit::after(&state.curves.train_loss, settings.outlier);
         if let Some(fault) = gradient.fault(limit.as_ref()) {
             let micro_batches: Vec<&[usize]> = chosen.chunks(settings.micro_batch).collect();
@@ -246,7 +251,7 @@ pub fn adapt(
         });
 
         if validation.due(state.step) {
-            let now = state.model.valid();
+            let now = state.for_use();
             let loss = validation.loss(&now, base)?;
             state.curves.valid_loss.push((state.step, loss));
             if loss < state.best.loss {
@@ -283,6 +288,7 @@ pub fn adapt(
 
     let this_run = started.elapsed().as_secs_f64();
     seconds_before += this_run;
+    let last = state.for_use();
     let result = AdaptResult {
         schema: "odyssey.adapt/1".into(),
         out: String::new(),
@@ -296,7 +302,7 @@ pub fn adapt(
         peak_memory_bytes: peak_resident(),
         determined_by,
     };
-    Ok(Adaptation { last: state.model.valid(), best: state.best_model, lora, form: Form::default(), result })
+    Ok(Adaptation { last, best: state.best_model, lora, form: Form::default(), result })
 }
 
 /// What is written of a model with adapters.
@@ -342,27 +348,40 @@ struct State {
     model: LanguageModel,
     best_model: LanguageModel,
     optimizer: AdamW,
+    loss_scale: LossScale,
     curves: Curves,
     best: Best,
     step: u64,
 }
 
 impl State {
+    /// What a checkpoint saved, to be trained on in `compute`.
+    fn of(checkpoint: Checkpoint, compute: Precision) -> Self {
+        let Checkpoint { position, model, best, optimizer } = checkpoint;
+        let Position { step, curves, best: best_validation, loss_scale, .. } = position;
+        let model = model.train().compute_in(compute);
+        Self { model, best_model: best, optimizer, loss_scale, curves, best: best_validation, step }
+    }
+
+    /// The model now, without autodiff and computing in f32, whatever it is trained in.
+    fn for_use(&self) -> LanguageModel {
+        self.model.valid().compute_in(Precision::F32)
+    }
+
     fn checkpoint(&self, seconds: f64, determined_by: &Value) -> Checkpoint {
         Checkpoint {
-            position: Position::new(self.step, self.curves.clone(), self.best, seconds, determined_by.clone()),
-            model: self.model.valid(),
+            position: Position::new(
+                self.step,
+                self.curves.clone(),
+                self.best,
+                seconds,
+                self.loss_scale,
+                determined_by.clone(),
+            ),
+            model: self.for_use(),
             best: self.best_model.clone(),
             optimizer: self.optimizer.clone(),
         }
-    }
-}
-
-impl From<Checkpoint> for State {
-    fn from(checkpoint: Checkpoint) -> Self {
-        let Checkpoint { position, model, best, optimizer } = checkpoint;
-        let Position { step, curves, best: best_validation, .. } = position;
-        Self { model: model.train(), best_model: best, optimizer, curves, best: best_validation, step }
     }
 }
 

@@ -7,7 +7,7 @@ use super::optimizer::AdamWConfig;
 use super::preset::Preset;
 use super::schedule::{Decay, DecayShape, Schedule, WarmupShape, share_of};
 use crate::error::{Error, Result};
-use crate::model::LoraSettings;
+use crate::model::{LoraSettings, Precision};
 
 /// What is trained and against which objective.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -100,6 +100,10 @@ pub struct AdaptSettings {
     /// fraction of the memory.
     #[arg(long)]
     pub gradient_checkpointing: bool,
+    /// What the products of the blocks are computed in; weights, gradients and everything else stay in f32.
+    #[serde(skip_serializing_if = "Precision::is_f32")]
+    #[arg(long, value_enum, value_name = "PRECISION", default_value_t)]
+    pub compute: Precision,
     /// Stop before a step whose loss is more than so many times the median of the last 64; 0: never.
     #[arg(long, value_name = "FACTOR", default_value_t = Self::default().outlier)]
     pub outlier: f64,
@@ -154,6 +158,7 @@ impl Default for AdaptSettings {
             decay_share: 0.2,
             decay_shape: DecayShape::Sqrt,
             gradient_checkpointing: false,
+            compute: Precision::F32,
             outlier: 3.0,
             clip: 1.0,
             adamw: AdamWConfig::default(),
@@ -204,7 +209,7 @@ impl AdaptSettings {
             }
             (_, None) => {}
         }
-        let AdamWConfig { beta1, beta2, epsilon, weight_decay } = self.adamw;
+        let AdamWConfig { beta1, beta2, epsilon, weight_decay, moments: _ } = self.adamw;
         let ranges = [
             ("lr", self.lr, 0.0, f64::MAX),
             ("warmup_ratio", self.warmup_ratio, 0.0, 1.0),

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 use super::data::MicroBatch;
 use super::objective::Objective;
 use super::optimizer::{self, AdamW};
 use crate::error::{Error, Result};
-use crate::model::LanguageModel;
 use crate::model::parameters::to_host;
+use crate::model::{LanguageModel, Precision};
 
 /// What one optimiser step did.
 pub struct StepDone {
@@ -33,7 +34,7 @@ pub fn training_step(
     lr: f64,
     max_norm: Option<f64>,
 ) -> Result<StepDone> {
-    let step = StepGradient::of(objective, &mut model, optimizer.step + 1, batches, false)?;
+    let step = StepGradient::of(objective, &mut model, optimizer.step + 1, batches, false, 1.0)?;
     match step.fault(None) {
         Some(Fault { words, .. }) => Err(Error::Numeric(format!("step {}: {words}", optimizer.step + 1))),
         None => Ok(step.apply(model, optimizer, lr, max_norm)),
@@ -51,6 +52,56 @@ pub struct StepGradient {
     gradients: BTreeMap<String, Tensor<1>>,
 }
 
+/// What the loss is multiplied with on the way back, so that gradients in f16, which knows nothing below 6e-8, do not
+/// vanish (arXiv 1710.03740): as large as they allow, found by doubling it from time to time and halving it when they
+/// overflow. A power of two, so that it rounds nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossScale {
+    /// Its logarithm to base 2; `None` where nothing is scaled.
+    log2: Option<u32>,
+    /// Steps since it last changed.
+    steps: u32,
+}
+
+impl LossScale {
+    const FIRST: u32 = 16;
+    const LARGEST: u32 = 24;
+    const STEPS_TO_GROW: u32 = 1000;
+
+    /// For a model whose products are computed in `precision`. Only f16 falls short of the range of f32.
+    pub fn for_compute(precision: Precision) -> Self {
+        Self { log2: (precision == Precision::F16).then_some(Self::FIRST), steps: 0 }
+    }
+
+    /// Whether nothing is scaled.
+    pub fn is_none(&self) -> bool {
+        self.log2.is_none()
+    }
+
+    /// The factor.
+    pub fn factor(&self) -> f64 {
+        self.log2.map_or(1.0, |log2| f64::from(log2).exp2())
+    }
+
+    /// Half of it, unless it is 1 already.
+    fn halve(&mut self) -> bool {
+        let half = self.log2.and_then(|log2| log2.checked_sub(1));
+        if half.is_some() {
+            *self = Self { log2: half, steps: 0 };
+        }
+        half.is_some()
+    }
+
+    /// A step went well with it.
+    fn grow(&mut self) {
+        let Some(log2) = self.log2 else { return };
+        self.steps += 1;
+        if self.steps == Self::STEPS_TO_GROW {
+            *self = Self { log2: Some((log2 + 1).min(Self::LARGEST)), steps: 0 };
+        }
+    }
+}
+
 /// Why a step is not to be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -62,6 +113,7 @@ pub struct Fault {
 
 impl StepGradient {
     /// Of step number `step`, over `batches`; block by block where memory is short ([`Objective::backward_by_blocks`]).
+    /// On its way back the gradient is `scale` times as large.
     ///
     /// # Errors
     /// The device's failure.
@@ -71,8 +123,9 @@ impl StepGradient {
         step: u64,
         batches: &[MicroBatch],
         by_blocks: bool,
+        scale: f64,
     ) -> Result<Self> {
-        let weight: f64 = batches.iter().map(MicroBatch::weight).sum();
+        let weight = batches.iter().map(MicroBatch::weight).sum::<f64>() / scale;
         let mut losses = Vec::new();
         let mut gradients: BTreeMap<String, Tensor<1>> = BTreeMap::new();
         let mut blocks = 0;
@@ -93,9 +146,44 @@ impl StepGradient {
             }
         }
         model.begin_blocks(0, 0); // what follows is no training: nothing is left out
-        let losses: Vec<f64> = to_host(Tensor::cat(losses, 0))?.into_iter().map(f64::from).collect();
-        let norm = optimizer::gradient_norm(&gradients)?;
+        let losses: Vec<f64> =
+            to_host(Tensor::cat(losses, 0))?.into_iter().map(|loss| f64::from(loss) / scale).collect();
+        let norm = optimizer::gradient_norm(&gradients)? / scale;
+        if scale != 1.0 {
+            gradients.values_mut().for_each(|gradient| *gradient = gradient.clone() / scale);
+        }
         Ok(Self { loss: losses.iter().sum(), losses, norm, gradients })
+    }
+
+    /// The same, the gradient scaled so that it neither vanishes nor overflows on its way back: where it does overflow it
+    /// is computed again with half the scale.
+    ///
+    /// # Errors
+    /// As [`StepGradient::of`].
+    pub fn in_range(
+        objective: &Objective,
+        model: &mut LanguageModel,
+        step: u64,
+        batches: &[MicroBatch],
+        by_blocks: bool,
+        scale: &mut LossScale,
+    ) -> Result<Self> {
+        loop {
+            let gradient = Self::of(objective, model, step, batches, by_blocks, scale.factor())?;
+            if gradient.norm.is_finite() {
+                scale.grow();
+                return Ok(gradient);
+            }
+            if !gradient.loss.is_finite() || !scale.halve() {
+                return Ok(gradient); // no fault of the scale
+            }
+            tracing::debug!(step, factor = scale.factor(), "the gradient left the range of f16; scaled less");
+        }
+    }
+
+    /// Its gradient by weight, `[n]` each, as large as it is.
+    pub fn into_gradients(self) -> BTreeMap<String, Tensor<1>> {
+        self.gradients
     }
 
     /// What speaks against taking the step: numbers beyond f32, or a loss above `limit` (with its reason).
@@ -105,7 +193,8 @@ impl StepGradient {
             return Some(Fault {
                 micro_batch: losses.iter().position(|loss| !loss.is_finite()),
                 words: format!(
-                    "loss {loss}, gradient norm {norm}: the numbers left the range of f32; try a lower learning rate"
+                    "loss {loss}, gradient norm {norm}: the numbers left the range they are computed in; try a lower \
+                     learning rate, or --compute f32"
                 ),
             });
         }

@@ -50,8 +50,8 @@ pub fn found_wrong(name: &DeviceName, driver: &str) -> Option<String> {
     known(&folder(), name, driver).filter(|kept| kept.verdict == Verdict::Wrong).map(|kept| kept.words)
 }
 
-/// Why weights cannot be held in f16 on `device`, if a diagnosis says so.
-pub fn f16_fault(device: &Device) -> Option<String> {
+/// Why numbers cannot be held in f16 on `device`, or computed in it, if a diagnosis says so.
+pub fn f16_fault(device: &Device, computed: bool) -> Option<String> {
     let adapter = device::adapter_of(device)?;
-    known(&folder(), &adapter.device_name(), &adapter.driver)?.f16_fault()
+    known(&folder(), &adapter.device_name(), &adapter.driver)?.f16_fault(computed)
 }

@@ -396,7 +396,7 @@ pub fn judge(chosen: &ChosenDevice, checks: &[Check]) -> (Verdict, String) {
         limits.push(format!("this driver's f16 is wrong ({faults}): using f32, and --dtype f16 is refused"));
     } else if let Some(faults) = faults(Aspect::F16Computed) {
         limits.push(format!(
-            "its f16 arithmetic is wrong ({faults}): weights may be held in f16, and are computed in f32"
+            "its f16 arithmetic is wrong ({faults}): weights may be held in f16, --compute f16 is refused"
         ));
     }
     if let Some(faults) = faults(Aspect::Large) {
@@ -419,8 +419,9 @@ pub fn judge(chosen: &ChosenDevice, checks: &[Check]) -> (Verdict, String) {
 }
 
 impl Diagnosis {
-    /// What is wrong with weights held in f16, if anything is.
-    pub fn f16_fault(&self) -> Option<String> {
-        self.checks.iter().find(|check| !check.ok && check.about.aspect == Aspect::F16Held).map(Check::fault)
+    /// What is wrong with numbers held in f16, or computed in it, if anything is.
+    pub fn f16_fault(&self, computed: bool) -> Option<String> {
+        let wrong = |aspect| aspect == Aspect::F16Held || computed && aspect == Aspect::F16Computed;
+        self.checks.iter().find(|check| !check.ok && wrong(check.about.aspect)).map(Check::fault)
     }
 }

@@ -388,7 +388,13 @@ fn attention(device: &Device, cases: &mut Cases) -> Result<()> {
         );
         let on_device = |x: &[f32], heads| tensor(x, [1, time, heads, channels], device).swap_dims(1, 2);
         let mask = CausalMask::new(time, window, device);
-        let found = causal_attention(on_device(&q, heads), on_device(&k, kv_heads), on_device(&v, kv_heads), &mask);
+        let found = causal_attention(
+            on_device(&q, heads),
+            on_device(&k, kv_heads),
+            on_device(&v, kv_heads),
+            &mask,
+            Precision::F32,
+        );
         let largest_score = 4.0 * (channels as f64).sqrt();
         let allowed = 4.0 * EPSILON * ((time as f64).sqrt() + 1.0 + 2.0 * largest_score);
         let at = format!("{heads} heads over {kv_heads}, {time} tokens of {channels}, window {window:?}");

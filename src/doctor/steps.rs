@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::evaluate::Window;
 use crate::evaluate::score::score;
 use crate::model::parameters::to_host;
-use crate::model::{LanguageModel, LoadedModel, ModelConfig};
+use crate::model::{LanguageModel, LoadedModel, ModelConfig, Precision};
 use crate::progress::Silent;
 
 const FAMILIES: [&str; 8] = ["gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "olmo", "olmo2"];
@@ -34,7 +34,8 @@ const LOSS_ALLOWED: f64 = 1e-5;
 const GRADIENT_ALLOWED: f64 = 3e-4;
 const LR: f64 = 1e-2;
 /// ε as large as a gradient makes the step depend on the gradient's size, and so on clipping.
-const ADAMW: AdamWConfig = AdamWConfig { beta1: 0.9, beta2: 0.999, epsilon: 1e-3, weight_decay: 0.1 };
+const ADAMW: AdamWConfig =
+    AdamWConfig { beta1: 0.9, beta2: 0.999, epsilon: 1e-3, weight_decay: 0.1, moments: Precision::F32 };
 
 const BOUND: &str = "loss: nats, a tenth of the last digit shown; gradient norm: of itself, 1e-5; gradient: of its root \
                      mean square, 3e-4; weights: of |w| + rate, 8·ε; evaluation: nats per token, 1e-4";

@@ -187,7 +187,7 @@ impl Attention {
         let [_, _, channels] = x.dims();
         let qkv = self.c_attn.forward(x); // [B, T, 3C]
         let part = |i| split_heads(qkv.clone().narrow(2, i * channels, channels), self.heads);
-        self.c_proj.forward(causal_attention(part(0), part(1), part(2), mask))
+        self.c_proj.forward(causal_attention(part(0), part(1), part(2), mask, self.c_attn.compute()))
     }
 }
 

@@ -204,7 +204,8 @@ impl Attention {
         let qkv = split_heads(self.query_key_value.forward(x), self.heads); // [B, H, T, 3D]
         let channels = qkv.dims()[3] / 3;
         let part = |i| qkv.clone().narrow(3, i * channels, channels);
-        self.dense.forward(causal_attention(rotary.forward(part(0)), rotary.forward(part(1)), part(2), mask))
+        let (q, k) = (rotary.forward(part(0)), rotary.forward(part(1)));
+        self.dense.forward(causal_attention(q, k, part(2), mask, self.dense.compute()))
     }
 }
 

@@ -11,7 +11,7 @@ use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, module};
 use serde::Deserialize;
 
 use super::lora::Lora;
-use super::weights::{LARGEST_PIECE, WeightSource};
+use super::weights::{LARGEST_PIECE, Precision, WeightSource};
 use crate::error::Result;
 
 /// A part of a model that turns hidden states `[B, T, C]` into others: a block, or the last norm.
@@ -34,6 +34,9 @@ pub struct Linear {
     adapter: Option<Lora>,
     #[module(skip)]
     layout: Layout,
+    /// What `x W` is computed in; everything around it is in f32.
+    #[module(skip)]
+    compute: Precision,
 }
 
 impl Linear {
@@ -55,13 +58,14 @@ impl Linear {
             bias: if bias { Some(source.parameter(&format!("{path}.bias"), [output], device)?) } else { None },
             adapter: None,
             layout,
+            compute: Precision::F32,
         })
     }
 
     /// `x` is `[B, T, in]`, the result `[B, T, out]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, time, input] = x.dims();
-        let weight = self.weight.val().cast(FloatDType::F32);
+        let weight = self.weight.val().cast(self.compute.float());
         let weight = match self.layout {
             Layout::InOut => weight,
             Layout::OutIn => weight.transpose(),
@@ -69,7 +73,7 @@ impl Linear {
         let [_, output] = weight.dims();
         // One flat product instead of a batch of them: the weight is read once.
         let x = x.reshape([batch * time, input]);
-        let y = x.clone().matmul(weight);
+        let y = x.clone().cast(self.compute.float()).matmul(weight).cast(FloatDType::F32);
         let y = match &self.bias {
             Some(bias) => y + bias.val().unsqueeze(),
             None => y,
@@ -81,9 +85,18 @@ impl Linear {
         y.reshape([batch, time, output])
     }
 
-    /// Whether its weight is held in 16 bits.
+    /// Whether its weight is held in fewer bits than it is computed with.
     pub(super) fn is_narrow(&self) -> bool {
-        self.weight.val().dtype().size() < size_of::<f32>()
+        self.weight.val().dtype().size() < self.compute.bytes()
+    }
+
+    /// What its product is computed in, and so its model's attention.
+    pub(super) fn compute(&self) -> Precision {
+        self.compute
+    }
+
+    pub(super) fn set_compute(&mut self, precision: Precision) {
+        self.compute = precision;
     }
 
     pub(super) fn layout(&self) -> Layout {
@@ -347,8 +360,9 @@ impl CausalMask {
 ///
 /// `q` is `[B, H, T, D]`; `k` and `v` are `[B, K, T, D]` with `H` a multiple of `K`; the result is `[B, T, H·D]`.
 /// The queries of one group are stacked along time, so keys and values are never copied per head. Long windows are
-/// worked on a stretch of queries at a time, so that scores fit into one storage binding.
-pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &CausalMask) -> Tensor<3> {
+/// worked on a stretch of queries at a time, so that scores fit into one storage binding. The two products are computed in
+/// `compute`, the softmax between them in f32.
+pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &CausalMask, compute: Precision) -> Tensor<3> {
     let [batch, heads, time, channels] = q.dims();
     let q = q * (channels as f64).powf(-0.5);
     let stretch = (LARGEST_PIECE / (size_of::<f32>() * batch * heads * time).max(1)).clamp(1, time.max(1));
@@ -359,23 +373,25 @@ pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &CausalM
             let end = start + count; // nothing later is looked at
             let mask = mask.rows(start, count, end);
             let [k, v] = [&k, &v].map(|x| x.clone().narrow(2, 0, end));
-            attend(q.clone().narrow(2, start, count), k, v, mask)
+            attend(q.clone().narrow(2, start, count), k, v, mask, compute)
         })
         .collect();
     Tensor::cat(parts, 2).swap_dims(1, 2).reshape([batch, time, heads * channels])
 }
 
 /// `softmax(q kᵀ) v` for queries `[B, H, T, D]`, keys and values `[B, K, S, D]` and a mask `[T, S]`: `[B, H, T, D]`.
-fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Tensor<2, Bool>) -> Tensor<4> {
+fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Tensor<2, Bool>, compute: Precision) -> Tensor<4> {
     let [batch, heads, time, channels] = q.dims();
     let [_, kv_heads, keys, _] = k.dims();
     let group = heads / kv_heads;
     let q = q.reshape([batch, kv_heads, group * time, channels]);
-    let scores = q.matmul(k.swap_dims(2, 3)).reshape([batch, heads, time, keys]);
+    let [q, k, v] = [q, k, v].map(|x| x.cast(compute.float()));
+    let scores = q.matmul(k.swap_dims(2, 3)).cast(FloatDType::F32).reshape([batch, heads, time, keys]);
     let mask = mask.unsqueeze::<4>().expand([batch, heads, time, keys]);
     // A finite floor: no row is ever wholly masked, and exp() of it is exactly 0 in f32.
     let weights = softmax(scores.mask_fill(mask, -1e30), 3);
-    weights.reshape([batch, kv_heads, group * time, keys]).matmul(v).reshape([batch, heads, time, channels])
+    let weights = weights.reshape([batch, kv_heads, group * time, keys]).cast(compute.float());
+    weights.matmul(v).cast(FloatDType::F32).reshape([batch, heads, time, channels])
 }
 
 /// Splits `[B, T, H·D]` into heads, `[B, H, T, D]`.

@@ -386,7 +386,8 @@ impl Attention {
         let q = split_heads(normed(q, &self.q_norm), self.heads); // [B, H, T, D]
         let k = split_heads(normed(k, &self.k_norm), self.kv_heads); // [B, K, T, D]
         let v = split_heads(v, self.kv_heads);
-        self.o_proj.forward(causal_attention(rotary.forward(q), rotary.forward(k), v, mask))
+        let (q, k) = (rotary.forward(q), rotary.forward(k));
+        self.o_proj.forward(causal_attention(q, k, v, mask, self.o_proj.compute()))
     }
 
     fn clipped(&self, x: Tensor<3>) -> Tensor<3> {

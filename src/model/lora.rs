@@ -361,7 +361,17 @@ impl LanguageModel {
         self.clone().linears().iter().any(|(_, linear)| linear.adapter().is_some())
     }
 
-    /// Whether matrices are held in 16 bits, and so converted whenever they are used.
+    /// Computes the products of its blocks in `precision`: what goes into them is rounded to it, what comes out is f32
+    /// again, as are norms, activations, softmaxes and the head. Weights stay as they are held (mixed precision, arXiv
+    /// 1710.03740).
+    pub fn compute_in(mut self, precision: Precision) -> Self {
+        for (_, linear) in self.linears() {
+            linear.set_compute(precision);
+        }
+        self
+    }
+
+    /// Whether matrices are held in fewer bits than they are computed with, and so converted whenever they are used.
     pub fn is_narrow(&self) -> bool {
         self.clone().linears().iter().any(|(_, linear)| linear.is_narrow())
     }

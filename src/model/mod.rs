@@ -168,7 +168,7 @@ impl LoadedModel {
     pub fn open_in(folder: &Path, precision: Precision, device: &Device) -> Result<Self> {
         // The configuration first: its absence says best that this is no model's folder.
         let config = ModelConfig::read(folder)?;
-        precision.check(device)?;
+        precision.check("--dtype", device)?;
         Self::from_files(config, folder, WeightFiles::open(folder)?.held_in(precision), device)
     }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::module::Param;
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use half::{bf16, f16};
 use memmap2::Mmap;
 use rand::{Rng, SeedableRng};
@@ -22,8 +22,8 @@ use crate::files;
 /// What a kernel can bind at once by WebGPU's default limit, and on software adapters: 128 MiB.
 pub const LARGEST_PIECE: usize = 1 << 27;
 
-/// What a model's matrices are held in. They are computed with in f32, whatever they are held in, and vectors (norms,
-/// biases) are always held in it.
+/// What numbers are held or computed in: a model's matrices, the products with them, an optimiser's moments. Vectors
+/// (norms, biases) are always held in f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -43,31 +43,50 @@ impl Precision {
     }
 
     fn dtype(self) -> DType {
+        self.float().into()
+    }
+
+    /// The type of tensors of such numbers.
+    pub(crate) fn float(self) -> FloatDType {
         match self {
-            Self::F32 => DType::F32,
-            Self::Bf16 => DType::BF16,
-            Self::F16 => DType::F16,
+            Self::F32 => FloatDType::F32,
+            Self::Bf16 => FloatDType::BF16,
+            Self::F16 => FloatDType::F16,
         }
     }
 
-    /// Whether `device` can hold weights in it.
+    /// Whether it is f32, where nothing needs saying.
+    pub(crate) fn is_f32(&self) -> bool {
+        *self == Self::F32
+    }
+
+    /// Whether `device` has such numbers, asked for by this `option`.
     ///
     /// # Errors
-    /// It cannot; the message says what it can.
-    pub fn check(self, device: &Device) -> Result<()> {
+    /// It has not; the message says what it has.
+    pub fn check(self, option: &str, device: &Device) -> Result<()> {
+        self.check_for(option, device, false)
+    }
+
+    /// The same for numbers that are computed with, and not only held.
+    pub fn check_computed(self, option: &str, device: &Device) -> Result<()> {
+        self.check_for(option, device, true)
+    }
+
+    fn check_for(self, option: &str, device: &Device, computed: bool) -> Result<()> {
         if self == Self::F32 {
             return Ok(());
         }
         if device.supports_dtype(self.dtype()) {
-            let fault = if self == Self::F16 { f16_fault(device) } else { None };
+            let fault = if self == Self::F16 { f16_fault(device, computed) } else { None };
             return fault.map_or(Ok(()), |fault| {
                 let fault = format!("odyssey doctor found the f16 of this device's driver wrong: {fault}");
-                Err(Error::input("--dtype f16", fault, "use --dtype f32"))
+                Err(Error::input(format!("{option} f16"), fault, format!("use {option} f32")))
             });
         }
         let others = [Self::Bf16, Self::F16].into_iter().filter(|other| device.supports_dtype(other.dtype()));
-        let cure = others.fold("use --dtype f32".to_owned(), |cure, other| format!("{cure} or {other}"));
-        Err(Error::input(format!("--dtype {self}"), "this device has no numbers of that kind", cure))
+        let cure = others.fold(format!("use {option} f32"), |cure, other| format!("{cure} or {other}"));
+        Err(Error::input(format!("{option} {self}"), "this device has no numbers of that kind", cure))
     }
 
     /// `values`, converted and shaped.
