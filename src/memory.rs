@@ -28,26 +28,27 @@ pub enum Work {
         /// What matrices are held in.
         precision: Precision,
     },
-    /// Training steps on micro-batches of so many blocks of `context` tokens.
-    Train {
-        /// Tokens of a block.
-        context: usize,
-        /// Blocks of a micro-batch.
-        micro_batch: usize,
-    },
-    /// The same of adapters upon a frozen base.
-    TrainAdapters {
-        /// Tokens of a block.
-        context: usize,
-        /// Blocks of a micro-batch.
-        micro_batch: usize,
-        /// What the base's matrices are held in.
-        precision: Precision,
-        /// Whether blocks are computed twice and not kept.
-        by_blocks: bool,
-        /// The adapters.
-        adapters: AdapterSize,
-    },
+    /// Training steps.
+    Train(Training),
+}
+
+/// Training steps, of all weights or of adapters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Training {
+    /// Tokens of a block.
+    pub context: usize,
+    /// Blocks of a step.
+    pub batch: usize,
+    /// Blocks of a micro-batch.
+    pub micro_batch: usize,
+    /// Whether blocks are computed twice and not kept.
+    pub by_blocks: bool,
+    /// What products are computed in.
+    pub compute: Precision,
+    /// What the optimiser's moments are held in.
+    pub moments: Precision,
+    /// Where only adapters are trained: their size, and what the matrices of the frozen base are held in.
+    pub adapters: Option<(AdapterSize, Precision)>,
 }
 
 impl Work {
@@ -56,16 +57,21 @@ impl Work {
     /// # Errors
     /// Adapters that the model has no layers for.
     pub fn training(settings: &AdaptSettings, config: &ModelConfig, precision: Precision) -> Result<Self> {
-        let context = settings.block_length(config.context());
-        let micro_batch = settings.micro_batch.min(settings.batch);
-        Ok(match settings.adapters() {
-            Some(lora) => {
-                // A base in 16 bits goes by blocks anyhow.
-                let by_blocks = settings.gradient_checkpointing || precision != Precision::F32;
-                Self::TrainAdapters { context, micro_batch, precision, by_blocks, adapters: lora.size(config)? }
-            }
-            None => Self::Train { context, micro_batch },
-        })
+        let adapters = match settings.adapters() {
+            Some(lora) => Some((lora.size(config)?, precision)),
+            None => None,
+        };
+        let AdaptSettings { batch, micro_batch, compute, .. } = *settings;
+        Ok(Self::Train(Training {
+            context: settings.block_length(config.context()),
+            batch,
+            micro_batch: micro_batch.min(batch),
+            // A base held in fewer bits than it is computed with goes by blocks anyhow.
+            by_blocks: settings.gradient_checkpointing || adapters.is_some() && precision.bytes() < compute.bytes(),
+            compute,
+            moments: settings.adamw.moments,
+            adapters,
+        }))
     }
 }
 
@@ -99,6 +105,10 @@ pub struct MemoryPlan {
     /// What stands in the way besides the sum.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
+    /// Of training, the most blocks of a micro-batch that fit, up to the whole batch; absent where none does, or nobody
+    /// knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub largest_micro_batch: Option<usize>,
     /// Other ways to do it, and what they need.
     pub options: Vec<Alternative>,
 }
@@ -181,26 +191,21 @@ impl Sizes {
                 }
                 parts
             }
-            Work::Train { context, micro_batch } => {
+            Work::Train(training @ Training { moments, adapters: None, .. }) => {
                 let all = self.weights(Precision::F32);
                 vec![
                     part("weights: base, trained and best", 3 * all),
-                    part("moments of the optimiser", 2 * all),
-                    part(
-                        "activations, then gradients and the new weights",
-                        (2 * all).max(self.backward(context, micro_batch)),
-                    ),
+                    part("moments of the optimiser", 2 * all / F32 * moments.bytes() as u64),
+                    part("activations, then gradients and the new weights", (2 * all).max(self.backward(training))),
                     program,
                 ]
             }
-            Work::TrainAdapters { context, micro_batch, precision, by_blocks, adapters } => {
+            Work::Train(training @ Training { moments, adapters: Some((adapters, precision)), .. }) => {
+                let of_each = 4 * F32 + 2 * moments.bytes() as u64;
                 vec![
                     part("weights of the base", self.weights(precision)),
-                    part("adapters: trained, best, gradients and moments", 6 * F32 * adapters.weights),
-                    part(
-                        "activations",
-                        self.backward_of_adapters(context, micro_batch, precision, by_blocks, adapters),
-                    ),
+                    part("adapters: trained, best, gradients and moments", of_each * adapters.weights),
+                    part("activations", self.backward_of_adapters(training, adapters, precision)),
                     program,
                 ]
             }
@@ -232,14 +237,8 @@ impl Sizes {
 
     /// What a backward pass through a frozen base to its adapters holds at its peak. Fitted as [`Self::backward`], with
     /// GPT-2 124M among the models: off by 7 % of the whole need at most.
-    fn backward_of_adapters(
-        &self,
-        context: usize,
-        windows: usize,
-        precision: Precision,
-        by_blocks: bool,
-        adapters: AdapterSize,
-    ) -> u64 {
+    fn backward_of_adapters(&self, training: Training, adapters: AdapterSize, precision: Precision) -> u64 {
+        let Training { context, micro_batch: windows, by_blocks, compute, .. } = training;
         let tokens = F32 * (context * windows) as u64; // bytes of a number for each
         let (of_channels, of_inner, of_scores, passes) =
             if self.gated { (7.5, 3.2, 3.0, 0.8) } else { (5.5, 4.0, 3.0, 1.0) };
@@ -253,7 +252,7 @@ impl Sizes {
             return (self.layers as f64 * of_block + pass) as u64;
         }
         // What each block reads, and one block's share or the head's; matrices held in 16 bits are in f32 meanwhile.
-        let converted = |weights: u64| if precision == Precision::F32 { 0 } else { F32 * weights };
+        let converted = |weights: u64| if precision == compute { 0 } else { compute.bytes() as u64 * weights };
         let block = (of_block + passes * self.block_pass(context, windows) as f64) as u64;
         let block = block + converted(3 * self.largest_whole);
         let head = self.head_pass(context, windows) + converted(self.largest_piece());
@@ -263,16 +262,24 @@ impl Sizes {
     /// What a backward pass holds at its peak, beside weights and moments: what the blocks kept for the gradient, the
     /// pass at hand, and the gradients of what is done already. Fitted to the peaks of training runs on the CPU backend,
     /// two families, 6 models of 4 to 42 million weights and windows of 128 to 1,024 tokens: off by 8 % at most.
-    fn backward(&self, context: usize, windows: usize) -> u64 {
-        let [time, windows] = [context as u64, windows as u64];
-        let tokens = time * windows;
+    fn backward(&self, training: Training) -> u64 {
+        let Training { context, batch, micro_batch: windows, by_blocks, .. } = training;
+        let [time, tokens] = [context as u64, (context * windows) as u64];
         let (of_channels, of_inner, of_scores, passes, of_weights) =
             if self.gated { (0.3, 10.0, 3.0, 0.3, 0.5) } else { (16.0, 6.0, 2.3, 1.25, 0.2) };
         let of_token =
             of_channels * self.channels as f64 + of_inner * self.inner as f64 + of_scores * (self.heads * time) as f64;
-        let kept = (F32 * self.layers * tokens) as f64 * of_token;
-        let pass = passes * self.pass(context, windows as usize) as f64;
-        (kept + pass + of_weights * self.weights(Precision::F32) as f64) as u64
+        let of_block = (F32 * tokens) as f64 * of_token;
+        let weights = self.weights(Precision::F32);
+        // Gradients of the micro-batches before.
+        let sum = if batch > windows { weights } else { 0 };
+        let pass = passes * self.pass(context, windows) as f64;
+        if !by_blocks {
+            return sum + (self.layers as f64 * of_block + pass + of_weights * weights as f64) as u64;
+        }
+        // What each block reads; then the head, or the last block and the gradients of all others.
+        let block = weights + (of_block + passes * self.block_pass(context, windows) as f64) as u64;
+        sum + self.layers * F32 * tokens * self.channels + block.max(self.head_pass(context, windows))
     }
 
     /// Weights of the largest matrix as it is converted: tables only a piece at a time.
@@ -313,17 +320,25 @@ impl MemoryPlan {
             None => has.map(|has| needs_bytes <= has),
         };
         let adapters = LoraSettings::default().size(config).ok(); // the narrowest of models have no room for them
+        let possible = |work: &Work| match work {
+            Work::Evaluate { precision, .. } => precision.check("--dtype", &device.device).is_ok(),
+            Work::Train(Training { adapters, moments, .. }) => {
+                let held = adapters.map_or(Precision::F32, |(_, precision)| precision);
+                held.check("--dtype", &device.device).is_ok() && moments.check("--moments", &device.device).is_ok()
+            }
+        };
         let mut options: Vec<Alternative> = alternatives(work, config.context(), adapters)
             .into_iter()
-            .filter(|(_, other)| match other {
-                Work::Evaluate { precision, .. } | Work::TrainAdapters { precision, .. } => {
-                    precision.check("--dtype", &device.device).is_ok()
-                }
-                Work::Train { .. } => true,
-            })
+            .filter(|(_, other)| possible(other))
             .map(|(option, other)| (option, needs(other)))
             .map(|(option, needs_bytes)| Alternative { option, needs_bytes, fits: fits(needs_bytes) })
             .collect();
+        let largest_micro_batch = match work {
+            Work::Train(training) => (1..=training.batch)
+                .rev()
+                .find(|&micro_batch| fits(needs(Work::Train(Training { micro_batch, ..training }))) == Some(true)),
+            Work::Evaluate { .. } => None,
+        };
         // A shorter context that saves nothing more is no option.
         options.dedup_by(|b, a| b.option.contains("--context") && b.needs_bytes >= a.needs_bytes);
         options.retain(|option| option.needs_bytes < needs_bytes);
@@ -336,6 +351,7 @@ impl MemoryPlan {
             fits: fits(needs_bytes),
             reason: has.is_none().then(|| "this device does not say how much memory it has".to_owned()),
             obstacle,
+            largest_micro_batch,
             options,
         })
     }
@@ -380,39 +396,35 @@ fn alternatives(work: Work, longest: usize, adapters: Option<AdapterSize>) -> Ve
                 .map(|context| (format!("--context {context}"), Work::Evaluate { context, precision }));
             narrow.chain(shorter).collect()
         }
-        Work::Train { context, micro_batch } => {
+        Work::Train(training @ Training { context, micro_batch, by_blocks, moments, adapters: trained, .. }) => {
+            let with = |option: String, training| (option, Work::Train(training));
             let smaller = halves(micro_batch, 1)
-                .map(|micro_batch| (format!("--micro-batch {micro_batch}"), Work::Train { context, micro_batch }));
-            let shorter = halves(context.min(longest), 128).map(|context| {
-                (format!("--micro-batch 1 --context {context}"), Work::Train { context, micro_batch: 1 })
+                .map(|micro_batch| with(format!("--micro-batch {micro_batch}"), Training { micro_batch, ..training }));
+            let blocks =
+                (!by_blocks).then(|| with("--gradient-checkpointing".into(), Training { by_blocks: true, ..training }));
+            let narrow = [Precision::Bf16, Precision::F16].into_iter();
+            let moments = narrow
+                .clone()
+                .filter(|_| moments == Precision::F32 && trained.is_none())
+                .map(|moments| with(format!("--moments {moments}"), Training { moments, ..training }));
+            let held = narrow.filter(|_| trained.is_some_and(|(_, precision)| precision == Precision::F32));
+            let held = held.filter_map(|precision| {
+                let (size, _) = trained?;
+                let training = Training { adapters: Some((size, precision)), by_blocks: true, ..training };
+                Some(with(format!("--dtype {precision}"), training))
             });
-            let lora = adapters.into_iter().flat_map(|adapters| {
+            let lora = adapters.filter(|_| trained.is_none()).into_iter().flat_map(|adapters| {
                 [(Precision::F32, ""), (Precision::Bf16, " --dtype bf16")].map(|(precision, dtype)| {
-                    let by_blocks = precision != Precision::F32;
-                    let work = Work::TrainAdapters { context, micro_batch, precision, by_blocks, adapters };
-                    (format!("--strategy lora{dtype}"), work)
+                    let by_blocks = by_blocks || precision != Precision::F32;
+                    let training = Training { adapters: Some((adapters, precision)), by_blocks, ..training };
+                    with(format!("--strategy lora{dtype}"), training)
                 })
             });
-            smaller.chain(lora).chain(shorter).collect()
-        }
-        Work::TrainAdapters { context, micro_batch, precision, by_blocks, adapters } => {
-            let with = |context, micro_batch, precision, by_blocks| Work::TrainAdapters {
-                context,
-                micro_batch,
-                precision,
-                by_blocks,
-                adapters,
-            };
-            let smaller =
-                halves(micro_batch, 1).map(|n| (format!("--micro-batch {n}"), with(context, n, precision, by_blocks)));
-            let blocks = (!by_blocks)
-                .then(|| ("--gradient-checkpointing".to_owned(), with(context, micro_batch, precision, true)));
-            let narrow = [Precision::Bf16, Precision::F16].into_iter().filter(|_| precision == Precision::F32);
-            let narrow = narrow.map(|p| (format!("--dtype {p}"), with(context, micro_batch, p, true)));
-            let shorter = halves(context.min(longest), 128).map(|shorter| {
-                (format!("--micro-batch 1 --context {shorter}"), with(shorter, 1, precision, by_blocks))
+            let shorter = halves(context.min(longest), 128).map(|context| {
+                let training = Training { context, micro_batch: 1, ..training };
+                with(format!("--micro-batch 1 --context {context}"), training)
             });
-            smaller.chain(blocks).chain(narrow).chain(shorter).collect()
+            smaller.chain(blocks).chain(moments).chain(held).chain(lora).chain(shorter).collect()
         }
     }
 }

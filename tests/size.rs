@@ -184,3 +184,61 @@ fn loading_takes_the_weights_as_held_and_at_most_the_largest_tensor_besides() {
         assert!(peak < held + tensor + (40 << 20), "beside the program's own 40 MiB");
     }
 }
+
+#[test]
+#[ignore = "takes minutes; run by hand"]
+fn gpt2_124m_trains_within_its_plan_with_every_option() {
+    let sizes = json!({
+        "model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12,
+        "eos_token_id": 50256,
+    });
+    let folder = bf16_folder(sizes, 8193);
+    let base = "--batch 2 --context 512 --micro-batch";
+    let options = [
+        "2",
+        "1",
+        "2 --gradient-checkpointing",
+        "2 --compute bf16",
+        "2 --compute f16",
+        "2 --moments bf16",
+        "1 --gradient-checkpointing --moments bf16",
+        "2 --strategy lora",
+        "2 --strategy lora --gradient-checkpointing",
+        "2 --strategy lora --dtype bf16",
+        "2 --strategy lora --dtype bf16 --compute bf16",
+    ];
+    let mut worst: f64 = 0.0;
+    for option in options {
+        let line = format!("{base} {option} --steps 2 --validations 1 --valid-tokens 256 --outlier 0");
+        let out = folder.path().join("adapted");
+        let adapt = |more: &[&str]| -> Value {
+            let output = assert_cmd::Command::cargo_bin("odyssey")
+                .unwrap()
+                .args(["adapt", "--json", "--quiet", "--device", "cpu", "--model"])
+                .arg(folder.path())
+                .args(["--train", "text.jsonl", "--valid", "text.jsonl", "--out", "adapted"])
+                .args(line.split(' '))
+                .args(more)
+                .current_dir(folder.path())
+                .assert()
+                .success();
+            serde_json::from_slice(&output.get_output().stdout).unwrap()
+        };
+        let started = Instant::now();
+        let (plan, done) = (adapt(&["--dry-run"]), adapt(&[]));
+        let (planned, peak) = (plan["needs_bytes"].as_u64().unwrap(), done["peak_memory_bytes"].as_u64().unwrap());
+        let off = planned as f64 / peak as f64 - 1.0;
+        let parts: Vec<u64> =
+            plan["parts"].as_array().unwrap().iter().map(|part| part["bytes"].as_u64().unwrap() >> 20).collect();
+        println!(
+            "{base} {option}: planned {} MiB {parts:?}, measured {} MiB, {:+.0} %, {:.0} s",
+            planned >> 20,
+            peak >> 20,
+            100.0 * off,
+            started.elapsed().as_secs_f64()
+        );
+        worst = worst.max(off.abs());
+        std::fs::remove_dir_all(out).unwrap();
+    }
+    assert!(worst < 0.15, "{worst}");
+}

@@ -13,7 +13,7 @@ use super::{Common, output};
 /// How a model is held.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct HeldArgs {
-    /// What matrices are held in; they are computed with in f32 all the same.
+    /// What matrices are held in; to compute with, they are converted.
     #[arg(long, value_enum, default_value_t)]
     pub dtype: Precision,
 }
@@ -38,11 +38,13 @@ fn table(plan: &MemoryPlan) -> String {
         vec!["in all".to_owned(), bytes(plan.needs_bytes)],
         vec!["free on this device".to_owned(), plan.has_bytes.map_or("not known".to_owned(), bytes)],
     ];
+    let largest =
+        plan.largest_micro_batch.map(|n| format!("; the largest micro-batch that fits is {n}")).unwrap_or_default();
     let options = plan.options.iter().map(|o| vec![o.option.clone(), bytes(o.needs_bytes), word(o.fits).to_owned()]);
     let obstacle = plan.obstacle.as_ref().map(|obstacle| format!(": {obstacle}")).unwrap_or_default();
     let reason = plan.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     format!(
-        "{}\n{:.1} million weights; {}{obstacle}{reason}\n\n{}",
+        "{}\n{:.1} million weights; {}{obstacle}{reason}{largest}\n\n{}",
         output::table(&["what", "memory"], parts.chain(whole)),
         plan.parameters as f64 / 1e6,
         word(plan.fits),
