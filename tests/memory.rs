@@ -61,6 +61,18 @@ fn three_hundred_training_steps_on_a_software_adapter_hold_no_more_memory_than_t
 }
 
 #[test]
+#[ignore = "takes minutes; run by hand"]
+fn ten_thousand_training_steps_hold_no_more_memory_than_the_first_thousand() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let software = DeviceChoice::Software.open().expect("this test needs a software Vulkan adapter").device;
+    for (name, device) in [("cpu", Device::flex()), ("software", software)] {
+        let seen = train(&device, 10_000);
+        println!("{name}: MiB after each thousand steps: {seen:?}");
+        assert!(seen[9] - seen[0] < 20, "{name}: {seen:?}");
+    }
+}
+
+#[test]
 fn two_thousand_evaluation_windows_hold_no_more_memory_than_two_hundred() {
     let _alone = ONE_AT_A_TIME.lock();
     let base = LoadedModel::open(&model_folder("gpt2_tied"), &Device::flex()).unwrap();

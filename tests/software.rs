@@ -5,13 +5,14 @@ mod common;
 mod golden;
 
 use burn::tensor::Device;
-use odyssey::adapt::adapt;
 use odyssey::adapt::settings::AdaptSettings;
+use odyssey::adapt::{Adaptation, Resumable, adapt};
 use odyssey::compare::{Comparison, Vocabulary, compare};
 use odyssey::device::DeviceChoice;
+use odyssey::error::Error;
 use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
 use odyssey::model::LoadedModel;
-use odyssey::progress::Silent;
+use odyssey::progress::{Monitor, Silent};
 use odyssey::similarity::embed::Embedder;
 use odyssey::similarity::{Distances, Reference};
 
@@ -73,4 +74,44 @@ fn the_whole_pipeline_on_a_software_adapter_agrees_with_the_cpu_backend() {
         let [a, b] = [&software.1, &cpu.1].map(|distances| distances.get(measure.key).unwrap());
         assert!((a - b).abs() < 1e-4 * b.abs().max(1.0), "{}: {a} against {b}", measure.key);
     }
+}
+
+/// Asks to stop after so many steps.
+struct StopAfter(u64);
+
+impl Monitor for StopAfter {
+    fn advance(&mut self, steps: u64, _message: &str) {
+        self.0 = self.0.saturating_sub(steps);
+    }
+    fn stopped(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+#[test]
+fn a_run_on_a_software_adapter_repeats_and_goes_on_from_a_checkpoint_to_the_bit() {
+    let device = software();
+    let base = LoadedModel::open(&model_folder("llama_gqa"), &device).unwrap();
+    let settings = AdaptSettings {
+        context: Some(32),
+        lr: 1e-3,
+        batch: 4,
+        micro_batch: 2,
+        max_steps: Some(6),
+        ..Default::default()
+    };
+    let run = |at: Option<Resumable<'_>>, monitor: &mut dyn Monitor| {
+        adapt(&base, id_stream(&[400, 500]), &id_stream(&[200]), &settings, 1, at, monitor)
+    };
+    let weights = |done: Adaptation| -> Vec<Vec<f32>> {
+        done.last.published().into_iter().map(|weight| weight.values().unwrap()).collect()
+    };
+    let whole = weights(run(None, &mut Silent).unwrap());
+    assert!(weights(run(None, &mut Silent).unwrap()) == whole, "the same run gave other bits");
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint");
+    let at = Resumable { path: &path, resume: true, every: None, how_to_resume: "" };
+    assert!(matches!(run(Some(at), &mut StopAfter(3)), Err(Error::Interrupted(_))));
+    assert!(weights(run(Some(at), &mut Silent).unwrap()) == whole, "a resumed run gave other bits");
 }
