@@ -76,9 +76,11 @@ pub fn prepare(
         name: "Demo: synthetic languages at known distances".into(),
         seeds: vec![seed],
         devices: vec![choice],
+        restart_control: true,
         text: TextSettings::default(),
         evaluation: EvaluationSettings::default(),
         similarity: SimilaritySettings { samples: 256, reference_samples: 512, chunk: None },
+        ablation: None,
         models: vec![ModelEntry { name: "base".into(), path: base, reference: corpora.join("base") }],
         domains: LAMBDAS.map(domain).to_vec(),
         strategies: vec![StrategyEntry {

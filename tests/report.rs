@@ -243,6 +243,8 @@ fn made_up(domains: usize) -> StudyResults {
             distances: Distances { mmd2: Some(-0.0001), unigram_js: Some(0.0212), ..Distances::default() },
         }],
         correlations: if domains < 3 { Vec::new() } else { correlations },
+        restart_control: Vec::new(),
+        ablation: Vec::new(),
         missing: Vec::new(),
     }
 }

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{ClassChange, Handful, Passage, TypeChange, Without};
+use crate::compare::{ClassChange, Handful, LineBreakParts, Passage, TypeChange, Without};
 use crate::rank::RankChange;
 use crate::similarity::Distances;
-use crate::text::Overlap;
+use crate::text::{Join, Newlines, Overlap};
 
 /// `results.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,12 @@ pub struct StudyResults {
     pub null: Vec<NullDistance>,
     /// Change in perplexity against every distance.
     pub correlations: Vec<Correlation>,
+    /// What each recipe does to the reference corpus itself: the cost of restarting the optimiser.
+    #[serde(default)]
+    pub restart_control: Vec<RestartControl>,
+    /// The ablation grid, where the study has one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ablation: Vec<AblationRow>,
     /// Tasks that are not done: what a later `study run` would do.
     pub missing: Vec<String>,
 }
@@ -134,6 +140,73 @@ pub struct NullDistance {
     pub reference: String,
     /// The distances between its two halves.
     pub distances: Distances,
+}
+
+/// A model adapted to the very corpus it was pretrained on. Nothing is new to it, so its change is what the restart of the
+/// optimiser costs; what a domain's change is beyond that is the domain's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestartControl {
+    /// The base model.
+    pub model: String,
+    /// The reference corpus.
+    pub reference: String,
+    /// The strategy's name.
+    pub strategy: String,
+    /// The seeds it is the mean of.
+    pub seeds: Vec<u64>,
+    /// Change in log-perplexity on held-out text of the reference corpus, nats per token, mean over seeds.
+    pub delta: Option<f64>,
+    /// 95 % interval of `delta`, documents resampled for all seeds at once.
+    pub delta_ci95: Option<[f64; 2]>,
+    /// Standard deviation of the change between seeds.
+    pub seed_sd: Option<f64>,
+    /// What it was tested on.
+    pub held_out: String,
+    /// Tokens trained on.
+    pub train_tokens: u64,
+    /// Test tokens scored.
+    pub test_tokens: usize,
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A cell of the ablation grid: one domain adapted to and evaluated in one way, seeds averaged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AblationRow {
+    /// The base model.
+    pub model: String,
+    /// The domain; "reference corpus" for the restart control.
+    pub domain: String,
+    /// Its group; empty for the restart control.
+    pub group: String,
+    /// Whether it is the restart control.
+    #[serde(default)]
+    pub control: bool,
+    /// The strategy's name.
+    pub strategy: String,
+    /// What stood between documents in training.
+    pub train_join: Join,
+    /// What became of line breaks inside documents in training.
+    pub newlines: Newlines,
+    /// What stood between documents in evaluation.
+    pub eval_join: Join,
+    /// What became of line breaks inside documents in evaluation.
+    pub eval_newlines: Newlines,
+    /// The peak learning rate.
+    pub lr: f64,
+    /// The seeds it is the mean of.
+    pub seeds: Vec<u64>,
+    /// Change in log-perplexity, nats per token, mean over seeds.
+    pub delta: f64,
+    /// 95 % interval of `delta`, documents resampled for all seeds at once.
+    pub delta_ci95: [f64; 2],
+    /// Standard deviation of the change between seeds; null with one seed.
+    pub seed_sd: Option<f64>,
+    /// What line breaks, the tokens after them, and all others carry of `delta`.
+    pub parts: LineBreakParts,
+    /// `delta` of the restart control in the same cell; null where there is none.
+    pub restart_delta: Option<f64>,
 }
 
 /// How the change in log-perplexity goes with one distance over domains.
