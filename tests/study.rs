@@ -570,3 +570,62 @@ fn every_cell_of_the_ablation_grid_is_what_its_commands_find_and_trains_once() {
         .sum();
     assert!((number(&own["parts"]["newline"]) - newline).abs() < 1e-12);
 }
+
+#[test]
+fn domains_are_called_with_their_seeds_together_and_shown_beyond_the_restart() {
+    let place = planned(STUDY);
+    let results = place.result(RUN);
+    let control = &results["restart_control"][0];
+    let domains = results["domains"].as_array().unwrap();
+    assert_eq!(domains.len(), 4);
+    for domain in domains {
+        let rows: Vec<&Value> =
+            results["rows"].as_array().unwrap().iter().filter(|row| row["domain"] == domain["domain"]).collect();
+        let deltas: Vec<f64> = rows.iter().map(|row| number(&row["delta"])).collect();
+        let mean = (deltas[0] + deltas[1]) / 2.0;
+        assert!((number(&domain["delta"]) - mean).abs() < 1e-9, "{domain}");
+        // Of two values the standard deviation is half their distance times √2.
+        let sd = (deltas[0] - deltas[1]).abs() / 2.0_f64.sqrt();
+        assert!((number(&domain["seed_sd"]) - sd).abs() < 1e-9);
+        assert!((number(&domain["beyond_restart"]) - (mean - number(&control["delta"]))).abs() < 1e-9);
+        assert_eq!((&domain["seeds"], &domain["error_rate"]), (&json!([1, 2]), &json!(0.05)));
+        let call = match (number(&domain["q"]) <= 0.05, number(&domain["delta"]) > 0.0) {
+            (true, true) => "worse",
+            (true, false) => "better",
+            (false, _) => "no difference",
+        };
+        assert_eq!(domain["call"], call);
+        assert_has(
+            domain,
+            &["/p", "/t_p", "/wilcoxon_p", "/smallest_effect", "/delta_ci95/0", "/beyond_restart_ci95/1"],
+        );
+    }
+    let p: Vec<f64> = domains.iter().map(|domain| number(&domain["p"])).collect();
+    let q: Vec<f64> = domains.iter().map(|domain| number(&domain["q"])).collect();
+    assert_eq!(odyssey::stats::benjamini_hochberg(&p), q);
+    assert_eq!(String::from_utf8(place.read("study/domains.csv")).unwrap().lines().count(), 1 + 4);
+
+    // Tasks of before documents were kept come to the same numbers, from the per-token files.
+    for folder in names(&tasks(&place), "adapt-golden-").iter().filter(|name| !name.contains("restart")) {
+        let name = format!("study/tasks/{folder}/adapt.json");
+        let mut task = place.json(&name);
+        assert!(task.as_object_mut().unwrap().remove("changes").is_some());
+        place.write(&name, task.to_string());
+    }
+    assert_eq!(place.result("study report study"), results);
+
+    // Nothing is called at an error rate below the smallest p-value; the tasks stay.
+    let before = tasks(&place);
+    place.write("study.toml", STUDY.replace("[similarity]", "[statistics]\nerror_rate = 1e-5\n[similarity]"));
+    let strict = place.result(RUN);
+    assert!(strict["domains"].as_array().unwrap().iter().all(|domain| domain["call"] == "no difference"));
+    assert_eq!(names(&tasks(&place), ""), names(&before, ""));
+    for (from, to, says) in [
+        ("[similarity]", "[statistics]\nerror_rate = 1.5\n[similarity]", "error_rate is 1.5"),
+        ("[similarity]", "[ablation]\nlr = [-1.0]\n[similarity]", "[ablation]"),
+        ("[similarity]", "[ablation]\nrate = [1.0]\n[similarity]", "rate"),
+    ] {
+        place.write("study.toml", STUDY.replace(from, to));
+        place.refused(RUN, &["study.toml", says]);
+    }
+}

@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::ablation::Training;
+use super::calls::{self, Owner};
 use super::correlations::correlate;
 use super::joint::{Draws, Joint};
 use super::plan::{Plan, Task, TaskKind};
-use super::results::{AblationRow, NullDistance, RestartControl, Row, RowRank, StudyResults};
+use super::results::{AblationRow, DomainChange, NullDistance, RestartControl, Row, RowRank, StudyResults};
 use super::run::{AdaptTaskResult, OtherEvaluation, ReferenceResult, SimilarityTaskResult, TYPES_KEPT};
 use crate::compare::{LineBreakParts, PairedChanges};
 use crate::error::Result;
@@ -52,6 +55,7 @@ pub fn collect(folder: &Path) -> Result<StudyResults> {
         null.push(NullDistance { model: plan.model_label(task), reference: result.reference, distances: result.null });
     }
     let cells = cells.finish()?;
+    let domains = domains(&plan, &cells)?;
     Ok(StudyResults {
         schema: "odyssey.study/1".into(),
         name: plan.config.name.clone(),
@@ -59,6 +63,7 @@ pub fn collect(folder: &Path) -> Result<StudyResults> {
         settings: plan.config.to_toml(),
         correlations: correlate(&rows, BOOTSTRAP_SEED),
         rows,
+        domains,
         null,
         restart_control: restart_control(&plan, &cells),
         ablation: if plan.config.ablation.is_some() { ablation(&plan, &cells) } else { Vec::new() },
@@ -137,6 +142,39 @@ impl Cells {
     }
 }
 
+/// The control that is adapted to and evaluated as `of` is.
+fn control_of<'a>(of: &Cell, cells: &'a [Joined]) -> Option<&'a Joint> {
+    let found = cells.iter().find(|Joined { cell, .. }| {
+        cell.task.is_control()
+            && cell.model == of.model
+            && cell.task.strategy == of.task.strategy
+            && cell.training == of.training
+            && cell.evaluation == of.evaluation
+    });
+    found.map(|Joined { joint, .. }| joint)
+}
+
+fn domains(plan: &Plan, cells: &[Joined]) -> Result<Vec<DomainChange>> {
+    let own = plan.config.text.stream();
+    let plain = cells
+        .iter()
+        .filter(|Joined { cell, .. }| !cell.task.is_control() && cell.own_training && cell.evaluation == own);
+    let mut domains = plain
+        .map(|Joined { cell, joint }| {
+            let owner = Owner {
+                model: cell.model.clone(),
+                domain: cell.task.domain.clone(),
+                group: plan.group(&cell.task),
+                strategy: cell.task.strategy.clone(),
+                seeds: cell.seeds.clone(),
+            };
+            calls::test(owner, joint, control_of(cell, cells), plan.config.statistics.error_rate)
+        })
+        .collect::<Result<Vec<DomainChange>>>()?;
+    calls::decide(&mut domains);
+    Ok(domains)
+}
+
 fn restart_control(plan: &Plan, cells: &[Joined]) -> Vec<RestartControl> {
     let own = plan.config.text.stream();
     let reference = |model: &str| {
@@ -160,7 +198,7 @@ fn restart_control(plan: &Plan, cells: &[Joined]) -> Vec<RestartControl> {
                 "the reference corpus's own test split".to_owned()
             },
             train_tokens: cell.train_tokens,
-            test_tokens: joint.tokens as usize,
+            test_tokens: joint.tokens(),
             reason: None,
         })
         .collect();
@@ -183,15 +221,6 @@ fn restart_control(plan: &Plan, cells: &[Joined]) -> Vec<RestartControl> {
 }
 
 fn ablation(plan: &Plan, cells: &[Joined]) -> Vec<AblationRow> {
-    let control = |of: &Cell| {
-        cells.iter().find(|Joined { cell, .. }| {
-            cell.task.is_control()
-                && cell.model == of.model
-                && cell.task.strategy == of.task.strategy
-                && cell.training == of.training
-                && cell.evaluation == of.evaluation
-        })
-    };
     cells
         .iter()
         .map(|Joined { cell, joint }| {
@@ -217,7 +246,7 @@ fn ablation(plan: &Plan, cells: &[Joined]) -> Vec<AblationRow> {
                     after_newline: mean(|p| p.after_newline),
                     rest: mean(|p| p.rest),
                 },
-                restart_delta: control(cell).map(|control| control.joint.delta),
+                restart_delta: control_of(cell, cells).map(|control| control.delta),
             }
         })
         .collect()
@@ -243,6 +272,7 @@ fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: SimilarityTask
         newline_rate: test_newline_rate,
         overlap,
         rank: rank.map(RowRank::from),
+        domain_tokens: adapt.determined_by.get("train_tokens").and_then(Value::as_u64),
         train_tokens: adapt.tokens,
         test_tokens: comparison.scored,
         train_loss: adapt.curves.train_loss,

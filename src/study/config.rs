@@ -43,6 +43,9 @@ pub struct StudyConfig {
     /// How distances are measured.
     #[serde(default)]
     pub similarity: SimilaritySettings,
+    /// How sure a call has to be.
+    #[serde(default)]
+    pub statistics: StatisticsSettings,
     /// Other ways to train and to evaluate, tried beside the strategies' own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ablation: Option<Ablation>,
@@ -125,6 +128,20 @@ pub struct SimilaritySettings {
 impl Default for SimilaritySettings {
     fn default() -> Self {
         Self { chunk: None, samples: 512, reference_samples: 2048 }
+    }
+}
+
+/// How sure a call has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StatisticsSettings {
+    /// The share of the domains called better or worse that may be called so by chance.
+    pub error_rate: f64,
+}
+
+impl Default for StatisticsSettings {
+    fn default() -> Self {
+        Self { error_rate: 0.05 }
     }
 }
 
@@ -266,6 +283,11 @@ impl StudyConfig {
             if count == 0 {
                 return Err(Error::file(path, format!("its list of {what} is empty"), "give one or leave the key out"));
             }
+        }
+        let StatisticsSettings { error_rate } = self.statistics;
+        if !(error_rate > 0.0 && error_rate < 1.0) {
+            let fault = format!("[statistics]: error_rate is {error_rate}");
+            return Err(Error::file(path, fault, "use a share between 0 and 1, such as 0.05"));
         }
         for strategy in &self.strategies {
             strategy.check(&path.display(), usize::MAX)?; // what depends on a model is checked when one is planned with

@@ -7,15 +7,15 @@ use crate::stats::Resamples;
 
 /// The change of a domain over its seeds.
 #[derive(Debug, Clone)]
-pub(super) struct Joint {
+pub struct Joint {
     /// Mean over seeds of the change in log-perplexity, nats per token.
     pub delta: f64,
     /// Its 95 % interval: documents are resampled, each with its mean change over the seeds.
     pub ci95: [f64; 2],
     /// Standard deviation of δ between seeds; `None` with one seed.
     pub seed_sd: Option<f64>,
-    /// Scored tokens.
-    pub tokens: f64,
+    /// Every document's mean change over the seeds.
+    pub changes: PairedChanges,
 }
 
 impl Joint {
@@ -41,14 +41,29 @@ impl Joint {
             delta,
             ci95: draws.over(changes.len()).ratio_interval(&changes, &first.tokens)?,
             seed_sd: (seeds.len() > 1).then(|| (squares / (many - 1.0)).sqrt()),
-            tokens,
+            changes: PairedChanges { changes, ..first.clone() },
         })
+    }
+
+    /// Scored tokens.
+    pub fn tokens(&self) -> usize {
+        self.changes.tokens.iter().sum::<f64>() as usize
+    }
+
+    /// δ of every bootstrap draw of documents.
+    ///
+    /// # Errors
+    /// [`Error::Numeric`] where nothing is scored.
+    pub fn draws(&self, seed: u64) -> Result<Vec<f64>> {
+        let PairedChanges { changes, tokens, .. } = &self.changes;
+        let resamples = Resamples::new(changes.len(), RESAMPLES, seed);
+        Ok(resamples.over(tokens)?.draws(changes.iter().copied().enumerate()))
     }
 }
 
 /// The draws of documents last made, which cells of one domain share.
-#[derive(Default)]
-pub(super) struct Draws(Option<(usize, Resamples)>);
+#[derive(Debug, Default)]
+pub struct Draws(Option<(usize, Resamples)>);
 
 impl Draws {
     fn over(&mut self, clusters: usize) -> &Resamples {

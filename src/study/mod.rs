@@ -4,10 +4,11 @@
 //! missing, and [`results`] are put together from the tasks' folders by [`collect`].
 
 pub mod ablation;
+pub mod calls;
 mod collect;
 pub mod config;
 mod correlations;
-mod joint;
+pub mod joint;
 pub mod plan;
 mod results;
 pub mod run;
@@ -18,7 +19,10 @@ pub use collect::collect;
 pub use config::StudyConfig;
 pub use correlations::correlate;
 pub use plan::{Plan, Task, TaskKind};
-pub use results::{AblationRow, Correlation, NullDistance, RestartControl, Row, RowRank, StudyResults};
+pub use results::{
+    AblationRow, Call, Correlation, DomainChange, Influence, NullDistance, PartialCorrelation, RestartControl, Row,
+    RowRank, StudyResults,
+};
 
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
