@@ -17,7 +17,7 @@ use crate::pretrain::{PretrainConfig, pretrain};
 use crate::progress::Monitor;
 use crate::study::StudyConfig;
 use crate::study::config::{
-    DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StrategyEntry, TextSettings,
+    DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StatisticsSettings, StrategyEntry, TextSettings,
 };
 use crate::synth::{Sizes, Splits, write_family};
 use crate::text::{DocumentRule, StreamOptions, Tokenizer};
@@ -76,9 +76,12 @@ pub fn prepare(
         name: "Demo: synthetic languages at known distances".into(),
         seeds: vec![seed],
         devices: vec![choice],
+        restart_control: true,
         text: TextSettings::default(),
         evaluation: EvaluationSettings::default(),
         similarity: SimilaritySettings { samples: 256, reference_samples: 512, chunk: None },
+        statistics: StatisticsSettings::default(),
+        ablation: None,
         models: vec![ModelEntry { name: "base".into(), path: base, reference: corpora.join("base") }],
         domains: LAMBDAS.map(domain).to_vec(),
         strategies: vec![StrategyEntry {

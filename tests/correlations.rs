@@ -30,6 +30,7 @@ fn row(domain: &str, group: &str, seed: u64, delta: f64, mmd2: f64) -> Row {
         overlap: None,
         rank: None,
         train_tokens: 1000,
+        domain_tokens: None,
         test_tokens: 100,
         train_loss: vec![],
         valid_loss: vec![],
@@ -168,4 +169,80 @@ fn correlations_do_not_depend_on_the_order_of_rows_and_repeat_by_seed() {
     }
     assert_ne!(find(&forward, "mmd2", "pooled").ci95, find(&correlate(&rows(), 2), "mmd2", "pooled").ci95);
     assert!(correlate(&[], 1).is_empty());
+}
+
+#[test]
+fn what_is_mostly_a_contrast_between_groups_is_warned_of_and_what_is_not_is_not() {
+    let all = correlate(&rows(), 1);
+    let pooled = find(&all, "mmd2", "pooled");
+    assert!(pooled.within_groups.is_some() && pooled.permutation_p.is_some());
+    assert_eq!(find(&all, "mmd2", "within:wiki").within_groups, None, "one group has nothing else");
+
+    // Two clusters with the opposite tendency inside.
+    let clusters: Vec<Row> = (0..12)
+        .map(|i| {
+            let (group, step) = (i / 6, (i % 6) as f64);
+            let far = group as f64;
+            let name = ["wiki", "science"][group];
+            row(&format!("{name} {step}"), name, 1, 0.2 - 0.8 * far + 0.01 * step, 0.1 + far + 0.01 * step)
+        })
+        .collect();
+    let all = correlate(&clusters, 1);
+    let pooled = find(&all, "mmd2", "pooled");
+    assert!(pooled.pearson.unwrap() < -0.95 && pooled.within_groups.unwrap() > 0.95);
+    let warning = pooled.warning.as_ref().unwrap();
+    assert!(warning.contains("mostly the contrast between groups") && warning.contains("+1.00"), "{warning}");
+    let [low, high] = pooled.ci95.unwrap();
+    assert!(low < high && high < -0.9, "drawn within groups, the contrast is in every draw");
+
+    // The same tendency inside and between is no artefact.
+    let straight: Vec<Row> =
+        clusters.iter().cloned().map(|r| Row { delta: -r.similarity.mmd2.unwrap(), ..r }).collect();
+    let all = correlate(&straight, 1);
+    assert_eq!(find(&all, "mmd2", "pooled").warning, None);
+    assert!(find(&all, "mmd2", "pooled").permutation_p.unwrap() < 0.001);
+}
+
+#[test]
+fn rivals_are_allowed_for_and_the_domain_that_counts_most_is_named() {
+    let mut rows: Vec<Row> = (0..9)
+        .map(|i| {
+            let x = f64::from(i);
+            // The rate of line breaks follows the distance; δ follows the rate alone, but for one domain.
+            let rate = 0.01 * x + 0.002 * f64::from(i * 5 % 7);
+            let delta = 10.0 * rate + if i == 8 { 3.0 } else { 0.01 * f64::from(i * 3 % 4) };
+            let row = row(&format!("d{i}"), "one", 1, delta, 0.1 * x);
+            Row { newline_rate: rate, domain_tokens: Some(1000), ..row }
+        })
+        .collect();
+    let all = correlate(&rows, 1);
+    let found = find(&all, "mmd2", "pooled");
+    assert_eq!(found.influence.as_ref().unwrap().domain, "d8");
+    rows.pop();
+    let all = correlate(&rows, 1);
+    let found = find(&all, "mmd2", "pooled");
+    let partial = found.partial.as_ref().unwrap();
+    assert_eq!(partial.controls, ["newline_rate", "ln_domain_tokens", "ln_zero_shot_ppl"]);
+    assert!(found.pearson.unwrap() > 0.9 && partial.pearson.unwrap().abs() < 0.8, "{found:?}");
+    // By the same function over the rows' own numbers; sizes and perplexities do not vary here.
+    let column = |of: fn(&Row) -> f64| rows.iter().map(of).collect::<Vec<f64>>();
+    let expected = stats::partial_pearson(
+        &column(|r| r.similarity.mmd2.unwrap()),
+        &column(|r| r.delta),
+        &[column(|r| r.newline_rate)],
+    )
+    .unwrap();
+    assert!((partial.pearson.unwrap() - expected.coefficient.statistic).abs() < 1e-12);
+    assert!((partial.pearson_p.unwrap() - expected.coefficient.p_two_sided).abs() < 1e-12);
+    assert_eq!(find(&all, "newline_rate", "pooled").partial, None, "there is no such distance here");
+}
+
+#[test]
+fn too_few_domains_to_allow_for_rivals_say_so() {
+    let mut few = rows()[..4].to_vec();
+    (1..).zip(&mut few).for_each(|(i, row)| row.newline_rate = 0.01 * f64::from(i * i));
+    let all = correlate(&few, 1);
+    let partial = find(&all, "mmd2", "pooled").partial.clone().unwrap();
+    assert_eq!((partial.pearson, partial.pearson_p), (None, None));
+    assert!(partial.reason.unwrap().contains("other values"), "three domains, one control that varies");
 }

@@ -142,6 +142,7 @@ fn row(index: usize, strategy: &str, seed: u64) -> Row {
             reason: None,
         }),
         train_tokens: 280_469,
+        domain_tokens: Some(280_470),
         test_tokens: 35_652,
         train_loss: curve(0.08),
         valid_loss: curve(0.0).into_iter().step_by(10).collect(),
@@ -204,7 +205,7 @@ fn correlation(x: &str, scope: &str, of: &str, r: f64) -> Correlation {
         kendall: Some(r * 0.7),
         kendall_p: Some(0.21),
         ci95: Some([r - 0.1, r + 0.1]),
-        reason: None,
+        ..Correlation::default()
     }
 }
 
@@ -243,6 +244,9 @@ fn made_up(domains: usize) -> StudyResults {
             distances: Distances { mmd2: Some(-0.0001), unigram_js: Some(0.0212), ..Distances::default() },
         }],
         correlations: if domains < 3 { Vec::new() } else { correlations },
+        domains: Vec::new(),
+        restart_control: Vec::new(),
+        ablation: Vec::new(),
         missing: Vec::new(),
     }
 }

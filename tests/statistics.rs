@@ -1,7 +1,8 @@
 //! Correlation coefficients against scipy, and the cluster bootstrap against closed forms and simulation.
 
 use odyssey::stats::{
-    Coefficient, Resamples, Undefined, benjamini_hochberg, kendall, pearson, pearson_ci95, ratio_interval, spearman,
+    Coefficient, Resamples, Undefined, benjamini_hochberg, kendall, most_influential, partial_pearson, pearson,
+    pearson_ci95, pearson_ci95_by_group, pearson_within_groups, ratio_interval, spearman, spearman_ci95_by_group,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -130,6 +131,119 @@ fn correlation_of_what_has_none_is_a_reason_and_never_nan() {
     }
     assert_eq!(pearson_ci95(&[0.1; 3], &[1.0, 2.0, 3.0], 100, 1), None);
     assert_eq!(pearson_ci95(&[1.0, 2.0, 3.0], &[1.0, 2.0, 4.0], 0, 1), None);
+}
+
+/// Two groups far apart in both values, nothing inside them.
+fn two_clusters(rng: &mut ChaCha8Rng) -> (Vec<f64>, Vec<f64>, Vec<usize>) {
+    let groups: Vec<usize> = (0..40).map(|i| i % 2).collect();
+    let (x, y) = groups.iter().map(|&g| (5.0 * g as f64 + normal(rng), -5.0 * g as f64 + normal(rng))).unzip();
+    (x, y, groups)
+}
+
+#[test]
+fn within_groups_the_contrast_between_them_is_gone() {
+    let (x, y, groups) = two_clusters(&mut ChaCha8Rng::seed_from_u64(4));
+    let pooled = pearson(&x, &y).unwrap();
+    assert!(pooled.statistic < -0.8 && pooled.p_two_sided < 1e-8);
+    let within = pearson_within_groups(&x, &y, &groups, 999, 1).unwrap();
+    assert!(within.p_two_sided > 0.05, "{within:?}");
+    // By definition: the partial correlation with the group's indicator as the control.
+    let indicator = groups.iter().map(|&g| g as f64).collect();
+    let partial = partial_pearson(&x, &y, &[indicator]).unwrap();
+    assert!((within.statistic - partial.coefficient.statistic).abs() < 1e-12);
+    assert_eq!(pearson_within_groups(&[1.0, 1.0, 2.0], &[1.0, 2.0, 3.0], &[0, 0, 1], 9, 1), Err(Undefined::Constant));
+}
+
+#[test]
+fn the_p_value_inside_groups_is_the_share_of_permutations_inside_them_at_least_as_extreme() {
+    let (x, y) = ([1.0, 2.0, 4.0, 3.0, 9.0, 6.0], [2.0, 1.0, 3.0, 8.0, 5.0, 4.0]);
+    let groups = [0, 0, 0, 1, 1, 1];
+    let r = |y: &[f64]| pearson_within_groups(&x, y, &groups, 0, 1).unwrap().statistic.abs();
+    let orders = permutations(3);
+    let place = |order: &[f64], from: usize| order.iter().map(|&at| y[from + at as usize - 1]).collect::<Vec<_>>();
+    let all: Vec<f64> = orders
+        .iter()
+        .flat_map(|first| orders.iter().map(|second| r(&[place(first, 0), place(second, 3)].concat())))
+        .collect();
+    let exact = all.iter().filter(|other| **other >= r(&y) - 1e-12).count() as f64 / 36.0;
+    assert!((0.05..0.9).contains(&exact), "{exact}");
+    let found = pearson_within_groups(&x, &y, &groups, 19_999, 3).unwrap().p_two_sided;
+    assert!((found - exact).abs() < 0.015, "{found}, expected {exact}"); // four standard errors
+}
+
+#[test]
+fn a_bootstrap_by_group_keeps_the_sizes_of_groups_and_one_group_is_the_plain_one() {
+    let (x, y, groups) = two_clusters(&mut ChaCha8Rng::seed_from_u64(5));
+    assert_eq!(pearson_ci95_by_group(&x, &y, &[7; 40], 500, 1), pearson_ci95(&x, &y, 500, 1));
+    // Drawn by group, a group of one is in every draw; drawn from all, a third of the draws lack it and scatter.
+    let (x, y): (Vec<f64>, Vec<f64>) = (0..12).map(|i| (f64::from(i % 5), f64::from(i * i % 7))).unzip();
+    let (x, y) = ([x, vec![100.0]].concat(), [y, vec![100.0]].concat());
+    let groups_of_one: Vec<usize> = (0..13).map(|i| usize::from(i == 12)).collect();
+    let width = |ends: Option<[f64; 2]>| ends.map(|[low, high]| high - low).unwrap();
+    let by_group = width(pearson_ci95_by_group(&x, &y, &groups_of_one, 1000, 1));
+    assert!(by_group < 0.01 && width(pearson_ci95(&x, &y, 1000, 1)) > 0.5, "{by_group}");
+    assert!(spearman_ci95_by_group(&x, &y, &groups_of_one, 200, 1).is_some());
+    assert_eq!(pearson_ci95_by_group(&x, &y, &groups, 100, 1), None, "groups that do not pair up");
+}
+
+#[test]
+fn partial_correlation_equals_its_recursion_over_single_correlations() {
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let mut column = || (0..23).map(|_| normal(&mut rng)).collect::<Vec<f64>>();
+    let [u, v, w, a, b] = [column(), column(), column(), column(), column()];
+    let mix = |own: &[f64], c: [f64; 3]| -> Vec<f64> {
+        (0..23).map(|i| own[i] + c[0] * u[i] + c[1] * v[i] + c[2] * w[i]).collect()
+    };
+    let (x, y) = (mix(&a, [1.0, 2.0, -1.0]), mix(&b, [-1.0, 1.5, 0.5]));
+    // r_xy.zS = (r_xy.S − r_xz.S r_yz.S) / √((1 − r_xz.S²)(1 − r_yz.S²))
+    fn recursion(x: &[f64], y: &[f64], controls: &[&[f64]]) -> f64 {
+        let Some((z, others)) = controls.split_first() else { return pearson(x, y).unwrap().statistic };
+        let [xy, xz, yz] = [(x, y), (x, *z), (y, *z)].map(|(a, b)| recursion(a, b, others));
+        (xy - xz * yz) / ((1.0 - xz * xz) * (1.0 - yz * yz)).sqrt()
+    }
+    let found = partial_pearson(&x, &y, &[u.clone(), v.clone(), w.clone()]).unwrap();
+    let expected = recursion(&x, &y, &[&u, &v, &w]);
+    assert_eq!(found.controls, 3);
+    assert!((found.coefficient.statistic - expected).abs() < 1e-12, "{found:?} {expected}");
+    assert!((expected - pearson(&x, &y).unwrap().statistic).abs() > 0.1, "the controls matter");
+    // p of r with 23 points and three controls is that of r with 20 points.
+    let alone = partial_pearson(&x, &y, &[]).unwrap().coefficient;
+    assert_eq!(alone, pearson(&x, &y).unwrap());
+
+    // A control that is a sum of others, or does not vary, costs nothing and changes nothing.
+    let sum = u.iter().zip(&v).map(|(u, v)| 3.0 * u - v + 2.0).collect();
+    let more = partial_pearson(&x, &y, &[u.clone(), v.clone(), w, sum, vec![0.3; 23]]).unwrap();
+    assert_eq!(more.controls, 3);
+    assert!((more.coefficient.statistic - expected).abs() < 1e-9);
+    assert!((more.coefficient.p_two_sided - found.coefficient.p_two_sided).abs() < 1e-9);
+
+    assert_eq!(partial_pearson(&u, &y, &[u.clone(), v.clone()]), Err(Undefined::Explained));
+    let few = partial_pearson(&x[..4], &y[..4], &[u[..4].to_vec(), v[..4].to_vec()]);
+    assert_eq!(few, Err(Undefined::TooFewForControls { n: 4, controls: 2 }));
+    assert_eq!(partial_pearson(&x, &y, &[vec![1.0; 3]]), Err(Undefined::Unpaired { x: 23, y: 3 }));
+}
+
+#[test]
+fn partial_correlation_and_its_p_value_equal_statsmodels_style_residuals() {
+    // numpy.linalg.lstsq on [1, c, d], scipy.stats.pearsonr of the residuals, and p from t with 8 − 2 − 2 degrees of freedom
+    let x = [0.12, 0.35, 0.41, 0.08, 0.77, 0.52, 0.63, 0.29];
+    let y = [0.05, -0.22, -0.31, 0.11, -0.71, -0.38, -0.55, -0.02];
+    let controls = [vec![0.02, 0.03, 0.01, 0.04, 0.02, 0.05, 0.01, 0.03], vec![4.1, 4.9, 5.2, 4.0, 6.3, 5.1, 5.8, 4.4]];
+    let found = partial_pearson(&x, &y, &controls).unwrap().coefficient;
+    assert!(
+        (found.statistic - -0.31907747154448174).abs() < 1e-9 && (found.p_two_sided - 0.5376265004281473).abs() < 1e-9,
+        "{found:?}"
+    );
+}
+
+#[test]
+fn the_most_influential_point_is_the_one_whose_absence_changes_r_most() {
+    let x = [1.0, 2.0, 3.0, 4.0, 20.0];
+    let y = [2.0, 1.0, 4.0, 3.0, -30.0];
+    let (at, without) = most_influential(&x, &y).unwrap();
+    assert_eq!(at, 4);
+    assert!((without - pearson(&x[..4], &y[..4]).unwrap().statistic).abs() < 1e-15);
+    assert_eq!(most_influential(&x[..3], &y[..3]), None);
 }
 
 #[test]

@@ -50,8 +50,8 @@ recipe = { steps = 3, batch = 4, lr = 1e-3, validations = 1, valid_tokens = 300 
 "#;
 
 const RUN: &str = "study run study.toml --out study";
-/// One reference, and per domain the perplexity before, the distance, and an adaptation per seed.
-const TASKS: usize = 1 + 4 * (1 + 1 + 2);
+/// One reference, per domain the perplexity before, the distance, and an adaptation per seed, and the restart control.
+const TASKS: usize = 1 + 4 * (1 + 1 + 2) + (1 + 2);
 
 fn planned(study: &str) -> Place {
     let place = Place::with_languages();
@@ -246,7 +246,7 @@ fn an_interrupted_study_goes_on_and_finds_the_same() {
     assert!(last.ends_with("stay in study, give the same command again to go on"), "{last}");
 
     let status = place.result("study status study");
-    assert_eq!(status["of"], TASKS - 4);
+    assert_eq!(status["of"], TASKS - 5);
     assert_eq!(status["done"], tasks_done(&place, ""), "what waits to go on is not done");
     assert!(status["done"].as_u64() < status["of"].as_u64());
 
@@ -255,7 +255,7 @@ fn an_interrupted_study_goes_on_and_finds_the_same() {
     let after = tasks(&place);
     assert!(kept.iter().all(|(name, changed)| after[name] == *changed), "what was done is not done again");
     let left = fs::read_dir(place.path("study/tasks")).unwrap().count();
-    assert_eq!((after.len(), left), (TASKS - 4, TASKS - 4), "neither checkpoints nor scratch folders are left");
+    assert_eq!((after.len(), left), (TASKS - 5, TASKS - 5), "neither checkpoints nor scratch folders are left");
 }
 
 /// Finished tasks of a kind, also where there are none yet.
@@ -273,7 +273,7 @@ fn another_seed_or_rate_leaves_what_comes_before_adaptation_as_it_is() {
     place.result(RUN);
     let first = tasks(&place);
 
-    for (from, to, new) in [("[1, 2]", "[2, 3]", 4), ("lr = 1e-3", "lr = 1e-4", 8)] {
+    for (from, to, new) in [("[1, 2]", "[2, 3]", 5), ("lr = 1e-3", "lr = 1e-4", 10)] {
         let before = tasks(&place);
         place.write("study.toml", STUDY.replace(from, to));
         let results = place.result(RUN);
@@ -304,7 +304,7 @@ fn another_text_or_recipe_of_evaluation_makes_new_tasks() {
     place.write("study.toml", format!("evaluation = {{ context = 32 }}\n{study}"));
     place.result(RUN);
     let after = tasks(&place);
-    for (kind, count) in [("reference", 1), ("similarity", 1), ("zero-shot", 2), ("adapt", 2)] {
+    for (kind, count) in [("reference", 1), ("similarity", 1), ("zero-shot", 4), ("adapt", 4)] {
         assert_eq!(names(&after, kind).len(), count, "{kind}");
     }
     assert!(before.iter().all(|(name, changed)| after[name] == *changed));
@@ -417,4 +417,215 @@ fn an_adaptation_that_diverges_does_not_break_the_study() {
     assert!(number(&results["rows"][0]["delta"]) > 709.0);
     assert_eq!(place.result("study report study"), results);
     assert!(place.odyssey("study report study").out.contains("lambda-1"));
+}
+
+/// What `adapt` and `compare` find for one way to train and to evaluate: δ and its interval.
+fn by_hand(place: &Place, train: &str, text: &str, how_to_train: &str, how_to_evaluate: &str) -> (Value, Value) {
+    place.result(&format!(
+        "adapt --model model --train {train} --valid {text} --out by-hand --seed 1 --steps 3 --batch 4 \
+         --validations 1 --valid-tokens 300 {how_to_train}"
+    ));
+    let compare = place.result(&format!("compare --before model --after by-hand --text {text} {how_to_evaluate}"));
+    fs::remove_dir_all(place.path("by-hand")).unwrap();
+    (compare["delta"].clone(), compare["delta_ci95"].clone())
+}
+
+/// The documents of a split that the restart control reads: as many as it takes to hold so many bytes.
+fn first_documents(text: &str, bytes: usize) -> String {
+    let mut taken = Vec::new();
+    let mut held = 0;
+    for document in text.trim_end_matches('\n').split("\n\n") {
+        if held >= bytes {
+            break;
+        }
+        held += document.len();
+        taken.push(document);
+    }
+    taken.join("\n\n")
+}
+
+#[test]
+fn the_restart_control_is_an_adaptation_to_as_much_of_the_reference_corpus() {
+    let place = planned(&one_domain("languages/lambda-0"));
+    let results = place.result(RUN);
+    let control = &results["restart_control"].as_array().unwrap()[..];
+    assert_eq!(control.len(), 1);
+    let control = &control[0];
+    assert_eq!(
+        (&control["model"], &control["strategy"], &control["seeds"]),
+        (&json!("golden"), &json!("full"), &json!([1]))
+    );
+    assert!(control["held_out"].as_str().unwrap().contains("own test split"), "{control}");
+    assert_eq!(results["rows"].as_array().unwrap().len(), 1, "the control is no row");
+
+    // The reference's documents up to the length of the domain's training text, as a file of its own. Its last document
+    // is whole there; three steps do not come so far.
+    let text = |name: &str| String::from_utf8(place.read(name)).unwrap();
+    let documents = |text: &str| text.trim_end_matches('\n').split("\n\n").map(str::len).sum::<usize>();
+    let bytes = documents(&text("languages/lambda-0/train.txt"));
+    let base = text("languages/base/train.txt");
+    assert!(documents(&base) > 2 * bytes, "there is something to cut");
+    fs::create_dir(place.path("cut")).unwrap();
+    place.write("cut/train.txt", first_documents(&base, bytes));
+    for split in ["valid", "test"] {
+        place.write(&format!("cut/{split}.txt"), text(&format!("languages/base/{split}.txt")));
+    }
+    let order = one_domain("languages/lambda-0").replace("steps = 3", "order = \"file\", steps = 3");
+    place.write("study.toml", order);
+    let control = place.result(RUN)["restart_control"][0].clone();
+    let (delta, interval) = by_hand(&place, "cut", "cut", "--lr 1e-3 --order file", "");
+    assert!((number(&control["delta"]) - number(&delta)).abs() < 1e-9, "{control} {delta}");
+    assert!((number(&control["delta_ci95"][1]) - number(&interval[1])).abs() < 1e-9);
+
+    // Without it nothing else changes.
+    let off = place.read("study.toml");
+    place.write("study.toml", [&b"restart_control = false\n"[..], &off].concat());
+    let before = tasks(&place);
+    let without = place.result(RUN);
+    assert_eq!((&without["restart_control"], &without["missing"]), (&json!([]), &json!([])));
+    assert_eq!(tasks(&place), before);
+}
+
+#[test]
+fn a_reference_of_one_file_is_held_out_by_document_and_one_too_small_says_why_there_is_no_control() {
+    let place = Place::with_languages();
+    let base = String::from_utf8(place.read("languages/base/train.txt")).unwrap();
+    place.write("reference.txt", &base);
+    place.write("tiny.txt", base.split("\n\n").next().unwrap());
+    let study = one_domain("languages/lambda-0");
+    place.write("study.toml", study.replace("languages/base", "reference.txt"));
+    let control = place.result(RUN)["restart_control"][0].clone();
+    assert!(control["held_out"].as_str().unwrap().contains("kept out of this training"), "{control}");
+    assert!(number(&control["delta"]).is_finite() && number(&control["test_tokens"]) > 100.0);
+
+    place.write(
+        "study.toml",
+        study.replace("languages/base", "tiny.txt").replace("reference_samples = 60", "reference_samples = 4"),
+    );
+    let results = place.result(RUN);
+    let control = &results["restart_control"][0];
+    assert_eq!((&control["delta"], &results["missing"]), (&Value::Null, &json!([])));
+    assert!(control["reason"].as_str().unwrap().contains("too few documents to divide"), "{control}");
+    assert_eq!(results["rows"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn every_cell_of_the_ablation_grid_is_what_its_commands_find_and_trains_once() {
+    let study = one_domain("languages/lambda-0.5").replace("steps = 3", "order = \"file\", steps = 3");
+    let grid = "[ablation]\ntrain_join = [\"eot\", \"none\"]\neval_join = [\"eot\", \"none\"]\n\
+                newlines = [\"keep\", \"strip\"]\nlr = [1e-3, 1e-2]\n\n[[models]]";
+    let place = planned(&study);
+    place.result(RUN);
+    let plain = tasks(&place);
+    place.write("study.toml", study.replacen("[[models]]", grid, 1));
+    let results = place.result(RUN);
+    // 2 joins × 2 ways with line breaks × 2 rates of training, for the domain and the control; each read in two ways.
+    let added = |kind: &str| names(&tasks(&place), kind).difference(&names(&plain, kind)).count();
+    assert_eq!((added("adapt"), added("zero-shot"), added("similarity")), (16, 2, 0));
+    let rows = results["ablation"].as_array().unwrap();
+    assert_eq!(rows.len(), 2 * 8 * 2);
+    assert_eq!(results["rows"].as_array().unwrap().len(), 1);
+
+    let cell = |train: &str, newlines: &str, eval: &str, lr: f64, control: bool| {
+        let found: Vec<_> = rows
+            .iter()
+            .filter(|row| {
+                (&row["train_join"], &row["newlines"], &row["eval_join"])
+                    == (&json!(train), &json!(newlines), &json!(eval))
+                    && row["lr"] == lr
+                    && row["control"] == control
+            })
+            .collect();
+        assert_eq!(found.len(), 1, "{train} {newlines} {eval} {lr}");
+        found[0]
+    };
+    for (train, newlines, eval, lr) in
+        [("eot", "keep", "eot", 1e-3), ("none", "strip", "eot", 1e-2), ("none", "strip", "none", 1e-2)]
+    {
+        let found = cell(train, newlines, eval, lr, false);
+        let text = "languages/lambda-0.5";
+        // Validation reads text as the study does, which nothing depends on here.
+        let (delta, interval) = by_hand(
+            &place,
+            text,
+            text,
+            &format!("--lr {lr} --order file --join {train} --newlines {newlines}"),
+            &format!("--join {eval}"),
+        );
+        assert!((number(&found["delta"]) - number(&delta)).abs() < 1e-9, "{found} {delta}");
+        assert!((number(&found["delta_ci95"][0]) - number(&interval[0])).abs() < 1e-9, "{found} {interval}");
+        let parts: f64 = ["newline", "after_newline", "rest"].iter().map(|part| number(&found["parts"][part])).sum();
+        assert!((parts - number(&found["delta"])).abs() < 1e-9);
+        assert_eq!(found["restart_delta"], cell(train, newlines, eval, lr, true)["delta"]);
+    }
+    let row = &results["rows"][0];
+    let own = cell("eot", "keep", "eot", 1e-3, false);
+    assert!((number(&own["delta"]) - number(&row["delta"])).abs() < 1e-9);
+    let newline: f64 = row["classes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|c| c["class"] == "newline")
+        .map(|c| number(&c["contribution"]))
+        .sum();
+    assert!((number(&own["parts"]["newline"]) - newline).abs() < 1e-12);
+}
+
+#[test]
+fn domains_are_called_with_their_seeds_together_and_shown_beyond_the_restart() {
+    let place = planned(STUDY);
+    let results = place.result(RUN);
+    let control = &results["restart_control"][0];
+    let domains = results["domains"].as_array().unwrap();
+    assert_eq!(domains.len(), 4);
+    for domain in domains {
+        let rows: Vec<&Value> =
+            results["rows"].as_array().unwrap().iter().filter(|row| row["domain"] == domain["domain"]).collect();
+        let deltas: Vec<f64> = rows.iter().map(|row| number(&row["delta"])).collect();
+        let mean = (deltas[0] + deltas[1]) / 2.0;
+        assert!((number(&domain["delta"]) - mean).abs() < 1e-9, "{domain}");
+        // Of two values the standard deviation is half their distance times √2.
+        let sd = (deltas[0] - deltas[1]).abs() / 2.0_f64.sqrt();
+        assert!((number(&domain["seed_sd"]) - sd).abs() < 1e-9);
+        assert!((number(&domain["beyond_restart"]) - (mean - number(&control["delta"]))).abs() < 1e-9);
+        assert_eq!((&domain["seeds"], &domain["error_rate"]), (&json!([1, 2]), &json!(0.05)));
+        let call = match (number(&domain["q"]) <= 0.05, number(&domain["delta"]) > 0.0) {
+            (true, true) => "worse",
+            (true, false) => "better",
+            (false, _) => "no difference",
+        };
+        assert_eq!(domain["call"], call);
+        assert_has(
+            domain,
+            &["/p", "/t_p", "/wilcoxon_p", "/smallest_effect", "/delta_ci95/0", "/beyond_restart_ci95/1"],
+        );
+    }
+    let p: Vec<f64> = domains.iter().map(|domain| number(&domain["p"])).collect();
+    let q: Vec<f64> = domains.iter().map(|domain| number(&domain["q"])).collect();
+    assert_eq!(odyssey::stats::benjamini_hochberg(&p), q);
+    assert_eq!(String::from_utf8(place.read("study/domains.csv")).unwrap().lines().count(), 1 + 4);
+
+    // Tasks of before documents were kept come to the same numbers, from the per-token files.
+    for folder in names(&tasks(&place), "adapt-golden-").iter().filter(|name| !name.contains("restart")) {
+        let name = format!("study/tasks/{folder}/adapt.json");
+        let mut task = place.json(&name);
+        assert!(task.as_object_mut().unwrap().remove("changes").is_some());
+        place.write(&name, task.to_string());
+    }
+    assert_eq!(place.result("study report study"), results);
+
+    // Nothing is called at an error rate below the smallest p-value; the tasks stay.
+    let before = tasks(&place);
+    place.write("study.toml", STUDY.replace("[similarity]", "[statistics]\nerror_rate = 1e-5\n[similarity]"));
+    let strict = place.result(RUN);
+    assert!(strict["domains"].as_array().unwrap().iter().all(|domain| domain["call"] == "no difference"));
+    assert_eq!(names(&tasks(&place), ""), names(&before, ""));
+    for (from, to, says) in [
+        ("[similarity]", "[statistics]\nerror_rate = 1.5\n[similarity]", "error_rate is 1.5"),
+        ("[similarity]", "[ablation]\nlr = [-1.0]\n[similarity]", "[ablation]"),
+        ("[similarity]", "[ablation]\nrate = [1.0]\n[similarity]", "rate"),
+    ] {
+        place.write("study.toml", STUDY.replace(from, to));
+        place.refused(RUN, &["study.toml", says]);
+    }
 }

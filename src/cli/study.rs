@@ -11,8 +11,22 @@ use serde_json::json;
 use super::{Common, output};
 
 /// Run a study over models, domains, strategies and seeds; resumable.
+///
+/// Every recipe is also tried on the reference corpus itself, which shows what restarting the optimiser costs
+/// (`restart_control = false` in the study's file leaves that out). A table `[ablation]` varies how text is joined, whether
+/// line breaks stay and the learning rate; domains are called better or worse at the error rate of `[statistics]`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+In the study's file, for the ablation grid (every key may be left out):
+  [ablation]
+  train_join = [\"eot\", \"none\"]
+  eval_join = [\"eot\", \"none\"]
+  newlines = [\"keep\", \"strip\"]       # in training; eval_newlines in evaluation
+  lr = [1e-4, 3e-4, 1e-3]
+
+  [statistics]
+  error_rate = 0.05
+
 Examples:
   odyssey study run examples/local.toml --out study
   odyssey study status study
@@ -81,8 +95,12 @@ pub fn run_study(mut config: StudyConfig, out: &Path, common: &Common) -> Result
 pub fn show(results: &StudyResults, folder: &Path, common: &Common) -> Result<()> {
     output::result(common, results, || {
         let answer = report::page::answer(results).join("\n");
-        let tables =
-            format!("{}\n{}", report::table::results_table(results), report::table::correlations_table(results));
+        let mut tables = vec![report::table::results_table(results)];
+        tables.extend(report::calls::sheet(results).map(|sheet| report::table::sheet_table(&sheet)));
+        tables.extend(report::calls::note(results));
+        tables.extend(report::ablation::sheet(results).map(|sheet| report::table::sheet_table(&sheet)));
+        tables.push(report::table::correlations_table(results));
+        let tables = tables.join("\n");
         format!("{tables}\n{answer}\n\nreport: {}", folder.join("report.html").display())
     })
 }

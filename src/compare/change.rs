@@ -42,6 +42,37 @@ pub struct Comparison {
     pub passages: Vec<Passage>,
 }
 
+/// How much of δ the line breaks carry: the three parts sum to δ, nats per token of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LineBreakParts {
+    /// Of the tokens that hold a line break.
+    pub newline: f64,
+    /// Of the tokens right after one that hold none themselves.
+    pub after_newline: f64,
+    /// Of all others.
+    pub rest: f64,
+}
+
+impl Comparison {
+    /// Splits δ into what line breaks carry, what the tokens after them carry, and the rest.
+    pub fn line_break_parts(&self) -> LineBreakParts {
+        let newline = self.classes.iter().filter(|c| c.class == TokenClass::Newline).map(|c| c.contribution).sum();
+        let scored = self.scored.max(1) as f64;
+        let rest = match self.without.get("newline_and_after") {
+            Some(Without { scored: left, delta, .. }) => *left as f64 / scored * delta.unwrap_or(0.0),
+            None => self.delta - newline,
+        };
+        LineBreakParts { newline, after_newline: self.delta - newline - rest, rest }
+    }
+
+    /// Keeps this many token types from either end of the list.
+    pub fn shorten(&mut self, types: usize) {
+        if self.types.len() > 2 * types {
+            self.types.drain(types..self.types.len() - types);
+        }
+    }
+}
+
 /// One of the two models on the common text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Side {

@@ -5,12 +5,14 @@
 
 mod attribution;
 mod change;
+mod paired;
 mod passages;
 pub mod token_class;
 
 use std::borrow::Cow;
 
-pub use change::{ClassChange, Comparison, Handful, Passage, PassageToken, Side, TypeChange, Without};
+pub use change::{ClassChange, Comparison, Handful, LineBreakParts, Passage, PassageToken, Side, TypeChange, Without};
+pub use paired::PairedChanges;
 pub use token_class::TokenClass;
 
 use crate::error::{Error, Result};
@@ -95,11 +97,7 @@ pub fn compare(
 ) -> Result<Comparison> {
     let pairs = pair(before, after, names)?;
     let clusters = before.clusters();
-    let (mut changes, mut counts) = (vec![0.0; clusters.count], vec![0.0; clusters.count]);
-    for pair in &pairs {
-        changes[pair.cluster] += pair.change();
-        counts[pair.cluster] += 1.0;
-    }
+    let PairedChanges { changes, tokens: counts, .. } = PairedChanges::new(&pairs, &clusters);
     let resamples = Resamples::new(clusters.count, RESAMPLES, BOOTSTRAP_SEED);
     let ratio = resamples.over(&counts)?;
 

@@ -1,8 +1,11 @@
-//! `results.csv`: one line per row of a study, flat columns, numbers in full precision.
+//! `results.csv`, one line per row of a study, `domains.csv`, one per domain, and `ablation.csv`, one per cell of the grid:
+//! flat columns, numbers in full precision.
 
+use super::change_of;
+use super::plots::word;
 use crate::error::{Error, Result};
 use crate::similarity::Distances;
-use crate::study::{Row, RowRank, StudyResults};
+use crate::study::{AblationRow, DomainChange, Row, RowRank, StudyResults};
 
 /// Sets of targets whose absence is worth a column: the line breaks, the tokens after them, the worst types.
 const WITHOUT: [&str; 4] = ["newline", "after_newline", "newline_and_after", "handful"];
@@ -27,11 +30,137 @@ pub fn rows(results: &StudyResults) -> Result<Vec<u8>> {
     names.extend(of_ranks.into_iter().filter(|_| ranked));
     writer.write_record(names).map_err(failed)?;
     for row in &results.rows {
-        let mut fields = fields(row);
+        let mut fields = fields(results, row);
         fields.extend(rank_fields(row.rank.as_ref()).into_iter().filter(|_| ranked));
         writer.write_record(fields).map_err(failed)?;
     }
     writer.into_inner().map_err(|e| failed(e.into_error().into()))
+}
+
+/// The bytes of `domains.csv`; `None` without domains.
+///
+/// # Errors
+/// None that input could cause.
+pub fn domains(results: &StudyResults) -> Result<Option<Vec<u8>>> {
+    const HEADER: [&str; 22] = [
+        "model",
+        "domain",
+        "group",
+        "strategy",
+        "seeds",
+        "over",
+        "clusters",
+        "delta",
+        "delta_ci95_low",
+        "delta_ci95_high",
+        "seed_sd",
+        "p",
+        "q",
+        "t_p",
+        "wilcoxon_p",
+        "call",
+        "error_rate",
+        "smallest_effect",
+        "restart_delta",
+        "beyond_restart",
+        "beyond_restart_ci95_low",
+        "beyond_restart_ci95_high",
+    ];
+    let line = |change: &DomainChange| {
+        let [beyond_low, beyond_high] = change.beyond_restart_ci95.map_or([None; 2], |ends| ends.map(Some));
+        vec![
+            change.model.clone(),
+            change.domain.clone(),
+            change.group.clone(),
+            change.strategy.clone(),
+            seeds(&change.seeds),
+            change.over.clone(),
+            change.clusters.to_string(),
+            number(Some(change.delta)),
+            number(Some(change.delta_ci95[0])),
+            number(Some(change.delta_ci95[1])),
+            number(change.seed_sd),
+            number(change.p),
+            number(change.q),
+            number(change.t_p),
+            number(change.wilcoxon_p),
+            change.call.name().to_owned(),
+            number(Some(change.error_rate)),
+            number(Some(change.smallest_effect)),
+            number(change.restart_delta),
+            number(change.beyond_restart),
+            number(beyond_low),
+            number(beyond_high),
+        ]
+    };
+    lines("domains.csv", &HEADER, results.domains.iter().map(line).collect())
+}
+
+/// The bytes of `ablation.csv`; `None` without a grid.
+///
+/// # Errors
+/// None that input could cause.
+pub fn ablation(results: &StudyResults) -> Result<Option<Vec<u8>>> {
+    const HEADER: [&str; 18] = [
+        "model",
+        "domain",
+        "group",
+        "control",
+        "strategy",
+        "train_join",
+        "newlines",
+        "eval_join",
+        "eval_newlines",
+        "lr",
+        "seeds",
+        "delta",
+        "delta_ci95_low",
+        "delta_ci95_high",
+        "part_newline",
+        "part_after_newline",
+        "part_rest",
+        "restart_delta",
+    ];
+    let line = |row: &AblationRow| {
+        vec![
+            row.model.clone(),
+            row.domain.clone(),
+            row.group.clone(),
+            row.control.to_string(),
+            row.strategy.clone(),
+            word(row.train_join),
+            word(row.newlines),
+            word(row.eval_join),
+            word(row.eval_newlines),
+            number(Some(row.lr)),
+            seeds(&row.seeds),
+            number(Some(row.delta)),
+            number(Some(row.delta_ci95[0])),
+            number(Some(row.delta_ci95[1])),
+            number(Some(row.parts.newline)),
+            number(Some(row.parts.after_newline)),
+            number(Some(row.parts.rest)),
+            number(row.restart_delta),
+        ]
+    };
+    lines("ablation.csv", &HEADER, results.ablation.iter().map(line).collect())
+}
+
+fn lines(file: &'static str, header: &[&str], lines: Vec<Vec<String>>) -> Result<Option<Vec<u8>>> {
+    let failed = |e: ::csv::Error| Error::Io { path: file.into(), action: "write", source: std::io::Error::other(e) };
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let mut writer = ::csv::Writer::from_writer(Vec::new());
+    writer.write_record(header).map_err(failed)?;
+    for line in lines {
+        writer.write_record(line).map_err(failed)?;
+    }
+    writer.into_inner().map(Some).map_err(|e| failed(e.into_error().into()))
+}
+
+fn seeds(seeds: &[u64]) -> String {
+    seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn header() -> Vec<String> {
@@ -66,13 +195,16 @@ fn header() -> Vec<String> {
             "held_out_share_of_top_10",
             "held_out_share_of_random_10",
             "seconds",
+            "restart_delta",
+            "beyond_restart",
         ]
         .map(str::to_owned),
     );
     names
 }
 
-fn fields(row: &Row) -> Vec<String> {
+fn fields(results: &StudyResults, row: &Row) -> Vec<String> {
+    let restart = change_of(results, row).and_then(|change| change.restart_delta);
     let mut fields = vec![
         row.model.clone(),
         row.domain.clone(),
@@ -101,6 +233,8 @@ fn fields(row: &Row) -> Vec<String> {
         number(row.handful.held_out_share_of_top_10),
         number(row.handful.held_out_share_of_random_10),
         number(Some(row.seconds)),
+        number(restart),
+        number(restart.map(|restart| row.delta - restart)),
     ]);
     fields
 }

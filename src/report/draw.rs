@@ -6,19 +6,19 @@ use std::ops::Range;
 use std::sync::Once;
 
 use plotters::coord::Shift;
-use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::plots::{Curve, Mark, Panel};
+use super::axis::Axis;
+use super::plots::{Guides, Mark};
 use super::{delta, interval};
 
 /// What drawing on a back end gives.
 pub(super) type Drawn<DB, T = ()> = DrawResult<T, DB>;
 
-const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-const GREY: RGBColor = RGBColor(0x5c, 0x5c, 0x5c);
+pub(super) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+pub(super) const GREY: RGBColor = RGBColor(0x5c, 0x5c, 0x5c);
 const GRID: RGBColor = RGBColor(0xe8, 0xe8, 0xe8);
 /// The half in which adaptation made it worse.
 const WORSE: RGBColor = RGBColor(0xd5, 0x5e, 0x00);
@@ -34,7 +34,7 @@ const PALETTE: [RGBColor; 6] = [
 /// Marker shapes; their number has no divisor in common with the palette's, so 30 groups differ.
 const SHAPES: usize = 5;
 const RADIUS: i32 = 11;
-const LEFT: HPos = HPos::Left;
+pub(super) const LEFT: HPos = HPos::Left;
 
 /// Title and caption on a white ground.
 pub(super) fn heading<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, title: &str, caption: &str) -> Drawn<DB> {
@@ -50,19 +50,31 @@ pub(super) fn nothing<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>) -> Draw
     text(root, "nothing to plot", (width / 2, height / 2), 32, GREY, (HPos::Center, VPos::Center))
 }
 
-/// δ against a distance, with intervals, the pooled least-squares line and the domains' names.
+/// δ against a distance, with intervals, the pooled least-squares line and the domains' names. What is no farther than
+/// the reference from itself is grey, the restart control a dashed line.
 pub(super) fn scatter<DB: DrawingBackend>(
     root: &DrawingArea<DB, Shift>,
     groups: &[String],
     axis: &str,
     marks: &[Mark],
+    guides: &Guides,
 ) -> Drawn<DB> {
     let top = legend(root, groups, true)?;
     let xs: Vec<f64> = marks.iter().map(|mark| mark.x).collect();
-    let (x_axis, y_axis) = (Axis::of_measure(&xs), Axis::of_delta(marks));
+    let (x_axis, y_axis) = (Axis::of_measure(&xs).wide_enough_for(guides.null), Axis::of_delta(marks, guides.restart));
     let area = root.margin(top, 20, 20, 40);
     let plot = axes(&area, x_axis, y_axis, (90, 150), 24, Some((axis, "δ, nats per token")))?;
     plot.shade_worse_above(root)?;
+    let ends = plot.frame();
+    if let Some(null) = guides.null.map(|null| plot.x.position(null)).filter(|null| plot.x.range.contains(null)) {
+        let (x, from) = (plot.at(null, 0.0).0, if guides.similarity { ends.right } else { ends.left });
+        root.draw(&Rectangle::new([(x.min(from), ends.top), (x.max(from), ends.bottom)], GREY.mix(0.12).filled()))?;
+        root.draw(&PathElement::new(vec![(x, ends.top), (x, ends.bottom)], GREY.stroke_width(2)))?;
+    }
+    if let Some(restart) = guides.restart {
+        let y = plot.at(plot.x.range.start, restart).1;
+        dashed(root, (ends.left, y), (ends.right, y))?;
+    }
 
     if let Some((intercept, slope)) = least_squares(marks) {
         let steps = (0..=100).map(|i| f64::from(i) / 100.0);
@@ -107,7 +119,7 @@ pub(super) fn scatter<DB: DrawingBackend>(
         text(root, &note, (width - 40, height - 44), 22, GREY, (HPos::Right, VPos::Top))?;
     }
     for (mark, &centre) in marks.iter().zip(&centres) {
-        marker(root, mark.group, centre)?;
+        marker_of(root, mark, centre)?;
     }
     Ok(())
 }
@@ -117,6 +129,7 @@ pub(super) fn forest<DB: DrawingBackend>(
     root: &DrawingArea<DB, Shift>,
     groups: &[String],
     marks: &[Mark],
+    restart: Option<f64>,
 ) -> Drawn<DB> {
     let top = legend(root, groups, true)?;
     let mut names = 0;
@@ -125,8 +138,13 @@ pub(super) fn forest<DB: DrawingBackend>(
     }
     let rows = Axis { range: marks.len() as f64 - 0.5..-0.5, ticks: Vec::new(), decimals: 0, log: false };
     let area = root.margin(top + 44, 20, 20, 370);
-    let plot = axes(&area, Axis::of_delta(marks), rows, (90, names + 30), 24, Some(("δ, nats per token", "")))?;
+    let plot =
+        axes(&area, Axis::of_delta(marks, restart), rows, (90, names + 30), 24, Some(("δ, nats per token", "")))?;
     plot.shade_worse_right(root)?;
+    if let Some(restart) = restart {
+        let (x, ends) = (plot.at(restart, 0.0).0, plot.frame());
+        dashed(root, (x, ends.top), (x, ends.bottom))?;
+    }
     for (row, mark) in marks.iter().enumerate() {
         let at = |x: f64| plot.at(x, row as f64);
         let centre = at(mark.delta);
@@ -140,139 +158,14 @@ pub(super) fn forest<DB: DrawingBackend>(
         if let Some([low, high]) = mark.ci95 {
             root.draw(&PathElement::new(vec![at(low), at(high)], colour(mark.group).mix(0.8).stroke_width(4)))?;
         }
-        marker(root, mark.group, centre)?;
+        marker_of(root, mark, centre)?;
     }
     Ok(())
-}
-
-/// Loss by step, a panel for each domain.
-pub(super) fn losses<DB: DrawingBackend>(
-    root: &DrawingArea<DB, Shift>,
-    arms: &[String],
-    columns: usize,
-    panels: &[Panel],
-) -> Drawn<DB> {
-    let top = legend(root, arms, false)?;
-    let grid = root.margin(top, 20, 20, 20).split_evenly((panels.len().div_ceil(columns), columns));
-    for (panel, area) in panels.iter().zip(&grid) {
-        let points = || panel.curves.iter().flat_map(|curve| &curve.points);
-        let steps: Vec<f64> = points().map(|p| p.0).collect();
-        let values: Vec<f64> = points().map(|p| p.1).collect();
-        text(area, &panel.title, (84, 4), 25, INK, (LEFT, VPos::Top))?;
-        let inner = area.margin(42, 6, 4, 16);
-        let plot = axes(&inner, Axis::linear(&steps, 0.02, 4), Axis::linear(&values, 0.08, 4), (36, 80), 20, None)?;
-        for Curve { arm, valid, points } in &panel.curves {
-            let line: Vec<(i32, i32)> = points.iter().map(|&(x, y)| plot.at(x, y)).collect();
-            let style = if *valid { colour(*arm).stroke_width(5) } else { colour(*arm).mix(0.45).stroke_width(2) };
-            if let [only] = line[..] {
-                root.draw(&Circle::new(only, 5, style.filled()))?;
-            }
-            root.draw(&PathElement::new(line, style))?;
-        }
-    }
-    Ok(())
-}
-
-/// A scale: its range in positions, where it is marked, and whether positions are decimal logarithms of values.
-#[derive(Clone)]
-struct Axis {
-    range: Range<f64>,
-    ticks: Vec<f64>,
-    decimals: usize,
-    log: bool,
-}
-
-impl Axis {
-    /// A scale over `values`, wider by a share of their span on both sides.
-    fn linear(values: &[f64], padding: f64, ticks: usize) -> Self {
-        let (low, high) = extent(values);
-        let span = if high > low { high - low } else { (10.0 * high.abs()).max(1e-6) };
-        Self::over(low - padding * span..high + padding * span, ticks)
-    }
-
-    /// Linear, or logarithmic where all values are positive and span more than two decades.
-    fn of_measure(values: &[f64]) -> Self {
-        let (low, high) = extent(values);
-        if low <= 0.0 || high / low <= 100.0 {
-            return Self::linear(values, 0.06, 7);
-        }
-        let padding = 0.06 * (high / low).log10();
-        let range = low.log10() - padding..high.log10() + padding;
-        let every = ((range.end - range.start) / 8.0).ceil().max(1.0) as usize;
-        let decades = (range.start.ceil() as i32..=range.end.floor() as i32).step_by(every);
-        Self { ticks: decades.map(f64::from).collect(), range, decimals: 0, log: true }
-    }
-
-    /// A scale of δ that holds 0, every interval, and room to name both halves.
-    fn of_delta(marks: &[Mark]) -> Self {
-        let ends = marks.iter().flat_map(|mark| mark.ci95.into_iter().flatten().chain([mark.delta, 0.0]));
-        let (low, high) = extent(&ends.collect::<Vec<_>>());
-        let span = (high - low).max(1e-4);
-        Self::over((low - 0.06 * span).min(-0.12 * span)..(high + 0.06 * span).max(0.12 * span), 7)
-    }
-
-    /// A scale marked at about `ticks` multiples of 1, 2 or 5 times a power of ten.
-    fn over(range: Range<f64>, ticks: usize) -> Self {
-        let rough = (range.end - range.start) / ticks as f64;
-        let power = 10_f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|step| *step >= rough).unwrap_or(rough);
-        let first = (range.start / step).ceil();
-        let ticks = (0..=ticks * 2).map(|i| (first + i as f64) * step).filter(|tick| *tick <= range.end).collect();
-        Self { range, ticks, decimals: (-(step.log10() + 1e-9).floor()).clamp(0.0, 9.0) as usize, log: false }
-    }
-
-    fn position(&self, value: f64) -> f64 {
-        if self.log { value.log10() } else { value }
-    }
-
-    fn value(&self, position: f64) -> f64 {
-        if self.log { 10_f64.powf(position) } else { position }
-    }
-
-    fn lerp(&self, t: f64) -> f64 {
-        self.range.start + t * (self.range.end - self.range.start)
-    }
-
-    fn label(&self, position: f64) -> String {
-        let value = self.value(position);
-        let text = if value != 0.0 && !(1e-4..1e6).contains(&value.abs()) && (self.log || self.decimals > 4) {
-            format!("{value:.0e}")
-        } else if self.log {
-            format!("{value:.*}", (-position).max(0.0) as usize)
-        } else {
-            format!("{value:.*}", self.decimals)
-        };
-        text.replace('-', "−").replace("−0e0", "0")
-    }
-}
-
-impl Ranged for Axis {
-    type FormatOption = NoDefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, position: &f64, (from, to): (i32, i32)) -> i32 {
-        let share = (position - self.range.start) / (self.range.end - self.range.start);
-        from + (share * f64::from(to - from)).round() as i32
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        if hint.weight().allow_light_points() { Vec::new() } else { self.ticks.clone() }
-    }
-
-    fn range(&self) -> Range<f64> {
-        self.range.clone()
-    }
-}
-
-impl ValueFormatter<f64> for Axis {
-    fn format_ext(&self, position: &f64) -> String {
-        self.label(*position)
-    }
 }
 
 /// The frame of a plot, after its axes are drawn.
-struct Plot {
-    x: Axis,
+pub(super) struct Plot {
+    pub(super) x: Axis,
     y: Axis,
     across: Range<i32>,
     down: Range<i32>,
@@ -280,11 +173,11 @@ struct Plot {
 
 impl Plot {
     /// Where a position on both scales lies on the canvas.
-    fn at(&self, x: f64, y: f64) -> (i32, i32) {
+    pub(super) fn at(&self, x: f64, y: f64) -> (i32, i32) {
         (self.x.map(&x, (self.across.start, self.across.end)), self.y.map(&y, (self.down.end, self.down.start)))
     }
 
-    fn frame(&self) -> Frame {
+    pub(super) fn frame(&self) -> Frame {
         Frame { left: self.across.start, top: self.down.start, right: self.across.end, bottom: self.down.end }
     }
 
@@ -316,7 +209,7 @@ impl Plot {
 }
 
 /// Draws the axes and the grid into `area`, leaving `(below, left)` for their labels.
-fn axes<DB: DrawingBackend>(
+pub(super) fn axes<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
     x: Axis,
     y: Axis,
@@ -343,7 +236,11 @@ fn axes<DB: DrawingBackend>(
 }
 
 /// Names the groups under the heading and returns where the plot may begin. A single one needs no legend.
-fn legend<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, groups: &[String], markers: bool) -> Drawn<DB, i32> {
+pub(super) fn legend<DB: DrawingBackend>(
+    root: &DrawingArea<DB, Shift>,
+    groups: &[String],
+    markers: bool,
+) -> Drawn<DB, i32> {
     let (mut x, mut y) = (52, 140);
     if groups.len() < 2 {
         return Ok(y);
@@ -364,12 +261,12 @@ fn legend<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, groups: &[String], 
     Ok(y + 34)
 }
 
-fn colour(index: usize) -> RGBColor {
+pub(super) fn colour(index: usize) -> RGBColor {
     PALETTE[index % PALETTE.len()]
 }
 
 /// The marker of a group: a filled shape with a white edge.
-fn marker<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, group: usize, (x, y): (i32, i32)) -> Drawn<DB> {
+pub(super) fn marker<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, group: usize, (x, y): (i32, i32)) -> Drawn<DB> {
     let fill = colour(group).filled();
     let corners = |radius: i32| -> Vec<(i32, i32)> {
         let r = f64::from(radius);
@@ -394,6 +291,27 @@ fn marker<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, group: usize, (x, y
     root.draw(&Polygon::new(corners(RADIUS), fill))
 }
 
+/// The marker of a domain, open where no difference was found.
+fn marker_of<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, mark: &Mark, centre: (i32, i32)) -> Drawn<DB> {
+    marker(root, mark.group, centre)?;
+    match mark.open {
+        true => root.draw(&Circle::new(centre, RADIUS / 2, WHITE.filled())),
+        false => Ok(()),
+    }
+}
+
+/// A dashed line across or down the plot.
+fn dashed<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, from: (i32, i32), to: (i32, i32)) -> Drawn<DB> {
+    const DASH: i32 = 14;
+    let (dx, dy) = ((to.0 - from.0).signum(), (to.1 - from.1).signum());
+    let length = (to.0 - from.0).abs().max((to.1 - from.1).abs());
+    for start in (0..length).step_by(2 * DASH as usize) {
+        let at = |far: i32| (from.0 + dx * far.min(length), from.1 + dy * far.min(length));
+        root.draw(&PathElement::new(vec![at(start), at(start + DASH)], INK.stroke_width(2)))?;
+    }
+    Ok(())
+}
+
 /// Intercept and slope of δ over the measure's own values; `None` with fewer than three domains or one value.
 fn least_squares(marks: &[Mark]) -> Option<(f64, f64)> {
     let n = marks.len() as f64;
@@ -406,10 +324,10 @@ fn least_squares(marks: &[Mark]) -> Option<(f64, f64)> {
 
 /// A rectangle on the canvas.
 #[derive(Clone, Copy)]
-struct Frame {
-    left: i32,
+pub(super) struct Frame {
+    pub(super) left: i32,
     top: i32,
-    right: i32,
+    pub(super) right: i32,
     bottom: i32,
 }
 
@@ -466,13 +384,7 @@ fn place_labels(centres: &[(i32, i32)], sizes: &[(i32, i32)], bars: &[Frame], pl
     places
 }
 
-fn extent(values: &[f64]) -> (f64, f64) {
-    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if low <= high { (low, high) } else { (0.0, 0.0) }
-}
-
-fn text<DB: DrawingBackend>(
+pub(super) fn text<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
     what: &str,
     at: (i32, i32),

@@ -3,10 +3,15 @@
 //! Everything is drawn from [`StudyResults`] alone, so the same results give the same bytes. This file holds what the
 //! parts share: the outcome of a domain over its seeds, and how numbers and text are written.
 
+pub mod ablation;
+mod axis;
+pub mod calls;
 pub mod csv;
 mod draw;
 pub mod page;
+mod panels;
 pub mod plots;
+pub mod sheet;
 pub mod table;
 
 use std::collections::BTreeMap;
@@ -16,7 +21,7 @@ use std::path::{Path, PathBuf};
 use crate::compare::Handful;
 use crate::error::Result;
 use crate::files;
-use crate::study::{Row, StudyResults};
+use crate::study::{Call, DomainChange, Row, StudyResults};
 
 /// The files of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +36,8 @@ pub struct ReportPaths {
     pub plots: Vec<PathBuf>,
 }
 
-/// Writes `results.json`, `results.csv`, `report.html` and `plots/*.{svg,png}` into `folder`, each whole.
+/// Writes `results.json`, `results.csv`, `report.html` and `plots/*.{svg,png}` into `folder`, each whole; `domains.csv`
+/// with a line per domain, and `ablation.csv` with a line per cell of the grid, where there are any.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -44,6 +50,11 @@ pub fn write(results: &StudyResults, folder: &Path) -> Result<ReportPaths> {
     };
     files::write_json(&paths.json, results)?;
     write_bytes(&paths.csv, &csv::rows(results)?)?;
+    for (name, bytes) in [("domains.csv", csv::domains(results)?), ("ablation.csv", csv::ablation(results)?)] {
+        if let Some(bytes) = bytes {
+            write_bytes(&folder.join(name), &bytes)?;
+        }
+    }
     for figure in plots::figures(results) {
         for (kind, bytes) in [("svg", figure.svg()?.into_bytes()), ("png", figure.png()?)] {
             let path = folder.join("plots").join(format!("{}.{kind}", figure.name));
@@ -59,7 +70,7 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     files::write_whole(path, |out| out.write_all(bytes))
 }
 
-/// What adaptation did to a domain, judged by the 95 % interval of δ.
+/// What adaptation did to a domain, judged by the 95 % interval of δ, or by the study's call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The interval lies below 0.
@@ -68,6 +79,18 @@ pub enum Verdict {
     Worse,
     /// The interval holds 0.
     Undecided,
+    /// The study's test, corrected over domains, shows none.
+    NoDifference,
+}
+
+impl From<Call> for Verdict {
+    fn from(call: Call) -> Self {
+        match call {
+            Call::Better => Self::Better,
+            Call::Worse => Self::Worse,
+            Call::NoDifference => Self::NoDifference,
+        }
+    }
 }
 
 impl Verdict {
@@ -86,6 +109,7 @@ impl Verdict {
             Self::Better => "better",
             Self::Worse => "worse",
             Self::Undecided => "undecided",
+            Self::NoDifference => "no difference",
         }
     }
 }
@@ -99,13 +123,21 @@ pub struct Outcome<'a> {
     pub group: &'a str,
     /// Mean δ over seeds, nats per token; positive is worse.
     pub delta: f64,
-    /// Mean ends of the 95 % intervals over seeds (seeds share the test text, so averaging them does not narrow it).
+    /// Its 95 % interval, documents resampled for all seeds at once. In results of before that was done, the mean ends of
+    /// the intervals over seeds (seeds share the test text, so averaging them does not narrow it).
     pub ci95: [f64; 2],
+    /// The test and call of the domain; `None` in results of before it was tested.
+    pub change: Option<&'a DomainChange>,
     /// The rows it is made of, one per seed.
     pub rows: Vec<&'a Row>,
 }
 
 impl Outcome<'_> {
+    /// The call or, where there is none, what the interval says.
+    pub fn verdict(&self) -> Verdict {
+        self.change.map_or_else(|| Verdict::of(self.ci95), |change| change.call.into())
+    }
+
     /// The mean of a measure over seeds; `None` where no row has it.
     pub fn measure(&self, key: &str) -> Option<f64> {
         mean(
@@ -122,15 +154,36 @@ pub fn arm(row: &Row) -> String {
 }
 
 /// The outcomes by [`arm`], each in order of domain. Rows without a finite δ are left out.
-pub fn outcomes(results: &StudyResults) -> BTreeMap<String, Vec<Outcome<'_>>> {
-    let mut rows: BTreeMap<String, BTreeMap<&str, Vec<&Row>>> = BTreeMap::new();
+pub fn outcomes<'a>(results: &'a StudyResults) -> BTreeMap<String, Vec<Outcome<'a>>> {
+    let mut rows: BTreeMap<String, BTreeMap<&'a str, Vec<&'a Row>>> = BTreeMap::new();
     for row in results.rows.iter().filter(|row| row.delta.is_finite()) {
         rows.entry(arm(row)).or_default().entry(&row.domain).or_default().push(row);
     }
-    rows.into_iter().map(|(arm, domains)| (arm, domains.into_iter().filter_map(outcome).collect())).collect()
+    let of_arm = |domains: BTreeMap<&'a str, Vec<&'a Row>>| {
+        domains.into_iter().filter_map(|(domain, rows)| outcome(results, domain, rows)).collect()
+    };
+    rows.into_iter().map(|(arm, domains)| (arm, of_arm(domains))).collect()
 }
 
-fn outcome<'a>((domain, rows): (&'a str, Vec<&'a Row>)) -> Option<Outcome<'a>> {
+/// The call of a row's domain or, where there is none, what the row's interval says.
+fn verdict_of(change: Option<&DomainChange>, row: &Row) -> Verdict {
+    change.map_or_else(|| Verdict::of(row.delta_ci95), |change| change.call.into())
+}
+
+/// The test and call of a row's domain.
+pub fn change_of<'a>(results: &'a StudyResults, row: &Row) -> Option<&'a DomainChange> {
+    results
+        .domains
+        .iter()
+        .find(|change| (&change.model, &change.domain, &change.strategy) == (&row.model, &row.domain, &row.strategy))
+}
+
+fn outcome<'a>(results: &'a StudyResults, domain: &'a str, rows: Vec<&'a Row>) -> Option<Outcome<'a>> {
+    let change = change_of(results, rows.first()?);
+    if let Some(change) = change.filter(|change| change.delta.is_finite()) {
+        let (delta, ci95) = (change.delta, change.delta_ci95);
+        return Some(Outcome { domain, group: &rows.first()?.group, delta, ci95, change: Some(change), rows });
+    }
     let average = |of: fn(&Row) -> f64| mean(rows.iter().map(|row| of(row)));
     let (low, high) = (average(|row| row.delta_ci95[0]), average(|row| row.delta_ci95[1]));
     Some(Outcome {
@@ -138,6 +191,7 @@ fn outcome<'a>((domain, rows): (&'a str, Vec<&'a Row>)) -> Option<Outcome<'a>> {
         group: &rows.first()?.group,
         delta: average(|row| row.delta)?,
         ci95: [low.unwrap_or(f64::NAN), high.unwrap_or(f64::NAN)],
+        change: None,
         rows,
     })
 }

@@ -11,8 +11,8 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 use super::plots::{Figure, Kind, figures};
 use super::table::{class_label, without_label};
 use super::{
-    MISSING, Outcome, Verdict, arm, coefficient, count, delta, handful_sentence, interval, outcomes, p_phrase, p_value,
-    percent, significant, visible, visible_token,
+    MISSING, Outcome, Verdict, ablation, arm, calls, change_of, coefficient, count, delta, handful_sentence, interval,
+    outcomes, p_phrase, p_value, percent, significant, verdict_of, visible, visible_token,
 };
 use crate::compare::{ClassChange, Comparison, Handful, Passage, PassageToken, TypeChange, Without};
 use crate::error::{Error, Result};
@@ -61,7 +61,7 @@ pub fn study_page(results: &StudyResults) -> Result<String> {
         context! {
             id => index,
             name,
-            verdict => Verdict::of(row.delta_ci95).name(),
+            verdict => verdict_of(change_of(results, row), row).name(),
             delta => delta(row.delta),
             interval => interval(row.delta_ci95, delta),
             card => card(&row.top_types, &row.classes, &row.handful, &row.without, &row.passages,
@@ -77,11 +77,16 @@ pub fn study_page(results: &StudyResults) -> Result<String> {
         arms,
         unplaced => of_kind(Some(""), |kind| matches!(kind, Kind::NoScatter | Kind::Forest))?,
         losses => of_kind(None, |kind| kind == Kind::Losses)?,
+        calls => calls::sheet(results).map(|sheet| sheet.value()),
+        calls_note => calls::note(results),
+        rates => of_kind(None, |kind| kind == Kind::Rates)?,
+        ablation => ablation::sheet(results).map(|sheet| sheet.value()),
+        warnings => warnings(results),
         several_arms,
         several_seeds,
         ranked => results.rows.iter().any(|row| row.rank.is_some()),
         distances => MAIN_DISTANCES.map(measure_label).to_vec(),
-        rows => results.rows.iter().enumerate().map(|(index, row)| row_value(index, row)).collect::<Vec<_>>(),
+        rows => results.rows.iter().enumerate().map(|(index, row)| row_value(results, index, row)).collect::<Vec<_>>(),
         null => null_rows(results),
         correlations => results.correlations.iter().map(correlation_value).collect::<Vec<_>>(),
         several_correlated => results.correlations.iter().map(|c| &c.of).collect::<BTreeSet<_>>().len() > 1,
@@ -132,15 +137,18 @@ pub fn answer(results: &StudyResults) -> Vec<String> {
     if by_arm.is_empty() {
         return vec!["No adaptation is finished yet, so there is nothing to conclude.".to_owned()];
     }
-    let sentences = by_arm
-        .iter()
-        .flat_map(|(of, outcomes)| [Some(tally(of, outcomes)), rank_tally(of, outcomes), strongest(results, of)]);
+    let sentences = by_arm.iter().flat_map(|(of, outcomes)| {
+        let changes: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.change).collect();
+        [Some(tally(of, outcomes)), calls::restart_sentence(&changes), rank_tally(of, outcomes), strongest(results, of)]
+    });
     sentences.flatten().collect()
 }
 
 fn tally(of: &str, outcomes: &[Outcome]) -> String {
     let number = |verdict| outcomes.iter().filter(|outcome| Verdict::of(outcome.ci95) == verdict).count();
-    let mut text = format!(
+    let changes: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.change).collect();
+    let called = (changes.len() == outcomes.len()).then(|| calls::tally(of, &changes)).flatten();
+    let mut text = called.unwrap_or_else(|| format!(
         "{}: by the 95 % interval of δ, additional pretraining made perplexity on the domain's own test text better \
          for {} of {} {}, worse for {}, and left {} undecided.",
         visible(of),
@@ -149,7 +157,7 @@ fn tally(of: &str, outcomes: &[Outcome]) -> String {
         if outcomes.len() == 1 { "domain" } else { "domains" },
         number(Verdict::Worse),
         number(Verdict::Undecided),
-    );
+    ));
     let mut sorted: Vec<&Outcome> = outcomes.iter().collect();
     sorted.sort_by(|a, b| a.delta.total_cmp(&b.delta));
     if let [best, .., worst] = sorted[..] {
@@ -227,6 +235,9 @@ fn strongest(results: &StudyResults, of: &str) -> Option<String> {
             None => format!("{} no r (n = {})", scope_label(&c.scope), c.n),
         })
         .collect();
+    if let Some(warning) = &best.warning {
+        text.push_str(&format!(" Beware, it is {}.", visible(warning)));
+    }
     let groups: BTreeSet<&str> =
         results.rows.iter().filter(|row| arm(row) == of).map(|row| row.group.as_str()).collect();
     if groups.len() > 1 {
@@ -292,7 +303,7 @@ fn distance_cells(distances: &Distances) -> Vec<Value> {
     MAIN_DISTANCES.iter().map(|key| cell(distances.get(key), significant, why(key))).collect()
 }
 
-fn row_value(index: usize, row: &Row) -> Value {
+fn row_value(results: &StudyResults, index: usize, row: &Row) -> Value {
     let without_newline = row.without.get("newline").and_then(|without| without.delta);
     context! {
         id => index,
@@ -304,7 +315,7 @@ fn row_value(index: usize, row: &Row) -> Value {
         after => cell(Some(row.adapted_ppl), significant, "not a finite number"),
         delta => cell(Some(row.delta), delta, "not a finite number"),
         interval => interval(row.delta_ci95, delta),
-        verdict => Verdict::of(row.delta_ci95).name(),
+        verdict => verdict_of(change_of(results, row), row).name(),
         without_newline => cell(without_newline, delta, "perplexity without line breaks was not computed"),
         distances => distance_cells(&row.similarity),
         newline_rate => cell(Some(row.newline_rate), percent, "not a finite number"),
@@ -356,7 +367,25 @@ fn null_rows(results: &StudyResults) -> Vec<Value> {
     results.null.iter().map(row).collect()
 }
 
+/// What to beware of in correlations, each once.
+fn warnings(results: &StudyResults) -> Vec<String> {
+    let warned = results
+        .correlations
+        .iter()
+        .filter_map(|c| Some(format!("{}, {}: {}", visible(&c.of), measure_label(&c.x), visible(c.warning.as_ref()?))));
+    warned.collect()
+}
+
 fn correlation_value(c: &Correlation) -> Value {
+    let partial = c.partial.as_ref();
+    let no_partial = partial.and_then(|partial| partial.reason.as_deref()).unwrap_or("was not computed");
+    let without = match &c.influence {
+        Some(influence) => context! {
+            text => coefficient(influence.pearson),
+            why => format!("r without {}, which counts most", visible(&influence.domain)),
+        },
+        None => cell(None, coefficient, "fewer than four domains"),
+    };
     let why = c.reason.as_deref().unwrap_or("was not computed");
     let ci = match c.ci95 {
         Some(ci) => context! { text => interval(ci, coefficient), why => "" },
@@ -372,6 +401,11 @@ fn correlation_value(c: &Correlation) -> Value {
             cell(c.pearson, coefficient, why), ci, cell(c.pearson_p, p_value, why),
             cell(c.spearman, coefficient, why), cell(c.spearman_p, p_value, why),
             cell(c.kendall, coefficient, why), cell(c.kendall_p, p_value, why),
+            cell(c.within_groups, coefficient, "one group, or nothing varies inside groups"),
+            cell(c.permutation_p, p_value, why),
+            cell(partial.and_then(|partial| partial.pearson), coefficient, no_partial),
+            cell(partial.and_then(|partial| partial.pearson_p), p_value, no_partial),
+            without,
         ],
     }
 }

@@ -1,4 +1,5 @@
-//! The figures of a study, drawn once and written as SVG and as PNG: δ against each distance, δ by domain, loss curves.
+//! The figures of a study, drawn once and written as SVG and as PNG: δ against each distance, δ by domain, δ against the learning
+//! rate, loss curves.
 //!
 //! All figures are laid out on a canvas 1600 wide; the PNG has that many pixels, the SVG is shown at half of it. The one
 //! typeface is built in, so that nothing of the system is needed and the same results give the same bytes.
@@ -11,10 +12,10 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::draw::{self, Drawn};
-use super::{Outcome, coefficient, outcomes, p_phrase, visible};
+use super::{Outcome, Verdict, coefficient, outcomes, p_phrase, panels, visible};
 use crate::error::{Error, Result};
 use crate::similarity::{Distances, Measure};
-use crate::study::{Correlation, StudyResults};
+use crate::study::{AblationRow, Correlation, StudyResults};
 
 /// The canvas's width in the units everything is laid out in.
 const WIDTH: u32 = 1600;
@@ -30,6 +31,8 @@ pub enum Kind {
     Forest,
     /// Loss while training.
     Losses,
+    /// δ against the learning rate, by how training text was joined.
+    Rates,
     /// δ against a distance, where there is none.
     NoScatter,
 }
@@ -55,9 +58,21 @@ pub struct Figure {
 #[derive(Debug, Clone)]
 enum Content {
     Empty,
-    Scatter { axis: String, marks: Vec<Mark> },
-    Forest { marks: Vec<Mark> },
+    Scatter { axis: String, marks: Vec<Mark>, guides: Guides },
+    Forest { marks: Vec<Mark>, restart: Option<f64> },
     Losses { panels: Vec<Panel> },
+    Rates { panels: Vec<RatePanel> },
+}
+
+/// What a scatter plot shows beside the domains.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Guides {
+    /// The distance of the reference corpus from itself: what is no farther is no distance.
+    pub null: Option<f64>,
+    /// Whether larger is closer.
+    pub similarity: bool,
+    /// δ of the restart control.
+    pub restart: Option<f64>,
 }
 
 /// A domain in a scatter or forest plot. `x` is unused in the latter.
@@ -68,6 +83,33 @@ pub(super) struct Mark {
     pub x: f64,
     pub delta: f64,
     pub ci95: Option<[f64; 2]>,
+    /// Whether the call is "no difference".
+    pub open: bool,
+}
+
+/// δ by learning rate of one domain.
+#[derive(Debug, Clone)]
+pub(super) struct RatePanel {
+    pub title: String,
+    pub curves: Vec<RateCurve>,
+    /// `(rate, δ)` of the restart control trained as the strategy has it; `None` in its own panel.
+    pub restart: Option<Vec<(f64, f64)>>,
+}
+
+/// δ by learning rate for one way to join training text.
+#[derive(Debug, Clone)]
+pub(super) struct RateCurve {
+    /// Which way; gives the colour.
+    pub arm: usize,
+    pub points: Vec<RatePoint>,
+}
+
+/// δ at one learning rate.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RatePoint {
+    pub lr: f64,
+    pub delta: f64,
+    pub ci95: [f64; 2],
 }
 
 /// The loss curves of one domain.
@@ -107,6 +149,7 @@ pub fn figures(results: &StudyResults) -> Vec<Figure> {
     if by_arm.is_empty() {
         figures.push(empty("delta-by-domain", Kind::Forest, "δ by domain"));
     }
+    figures.extend(rates(results));
     figures.push(losses(results));
     figures
 }
@@ -141,6 +184,14 @@ fn scatter(
     if marks.is_empty() {
         return None;
     }
+    let model = outcomes.first().and_then(|outcome| outcome.rows.first()).map(|row| row.model.as_str());
+    let null = results.null.iter().find(|null| Some(null.model.as_str()) == model);
+    let guides = Guides {
+        null: null.and_then(|null| null.distances.get(measure.key)).filter(drawable),
+        similarity: measure.similarity,
+        restart: restart(outcomes),
+    };
+    let guides = if measure.key == "newline_rate" { Guides { null: None, ..guides } } else { guides };
     let found = results.correlations.iter().find(|c| c.x == measure.key && c.scope == "pooled" && c.of == of);
     let axis =
         if measure.similarity { "larger is closer to the reference" } else { "larger is farther from the reference" };
@@ -149,7 +200,7 @@ fn scatter(
         kind: Kind::Scatter(measure),
         of: of.to_owned(),
         title: format!("δ against {}", measure.label),
-        caption: format!("{}: {}", visible(of), correlation_phrase(found, marks.len())),
+        caption: format!("{}: {}{}", visible(of), correlation_phrase(found, marks.len()), legend_of(&guides, &marks)),
         height: 1000,
         groups: groups.to_vec(),
         content: Content::Scatter {
@@ -159,8 +210,25 @@ fn scatter(
                 format!("{} ({axis})", measure.label)
             },
             marks,
+            guides,
         },
     })
+}
+
+/// What the marks that are no domains stand for.
+fn legend_of(guides: &Guides, marks: &[Mark]) -> String {
+    let parts = [
+        (guides.null.is_some(), "grey: no farther than the reference from itself"),
+        (guides.restart.is_some(), "dashed: restart control"),
+        (marks.iter().any(|mark| mark.open), "open: no difference"),
+    ];
+    let parts: Vec<&str> = parts.into_iter().filter_map(|(shown, part)| shown.then_some(part)).collect();
+    if parts.is_empty() { String::new() } else { format!("; {}", parts.join("; ")) }
+}
+
+/// δ of the restart control of these outcomes' model and strategy.
+fn restart(outcomes: &[Outcome]) -> Option<f64> {
+    outcomes.iter().find_map(|outcome| outcome.change?.restart_delta).filter(drawable)
 }
 
 /// The pooled coefficients in words; a missing one says why.
@@ -182,6 +250,7 @@ fn correlation_phrase(found: Option<&Correlation>, points: usize) -> String {
 fn forest(of: &str, outcomes: &[Outcome], groups: &[String], suffix: &str) -> Figure {
     let mut marks: Vec<Mark> = outcomes.iter().filter_map(|outcome| mark(outcome, groups)).collect();
     marks.sort_by(|a, b| b.delta.total_cmp(&a.delta).then_with(|| a.label.cmp(&b.label)));
+    let guides = Guides { null: None, similarity: false, restart: restart(outcomes) };
     if marks.is_empty() {
         return empty(&format!("delta-by-domain{suffix}"), Kind::Forest, "δ by domain");
     }
@@ -190,10 +259,14 @@ fn forest(of: &str, outcomes: &[Outcome], groups: &[String], suffix: &str) -> Fi
         kind: Kind::Forest,
         of: of.to_owned(),
         title: "δ by domain".to_owned(),
-        caption: format!("{}: change in log-perplexity with its 95 % interval", visible(of)),
+        caption: format!(
+            "{}: change in log-perplexity with its 95 % interval{}",
+            visible(of),
+            legend_of(&guides, &marks)
+        ),
         height: 330 + row_height(marks.len()) * marks.len() as u32,
         groups: groups.to_vec(),
-        content: Content::Forest { marks },
+        content: Content::Forest { marks, restart: guides.restart },
     }
 }
 
@@ -210,7 +283,71 @@ fn mark(outcome: &Outcome, groups: &[String]) -> Option<Mark> {
         x: 0.0,
         delta: outcome.delta,
         ci95: Some(outcome.ci95).filter(|ci| ci.iter().all(drawable)),
+        open: outcome.change.is_some() && outcome.verdict() == Verdict::NoDifference,
     })
+}
+
+/// δ against the learning rate: a figure for each model, strategy and way to evaluate of the ablation grid.
+fn rates(results: &StudyResults) -> Vec<Figure> {
+    let way = |join: String, newlines: String| format!("join {join}, line breaks {newlines}");
+    let read = |row: &AblationRow| way(word(row.eval_join), word(row.eval_newlines));
+    let trained = |row: &AblationRow| way(word(row.train_join), word(row.newlines));
+    let arms: Vec<String> = results.ablation.iter().map(trained).collect::<BTreeSet<_>>().into_iter().collect();
+    let of = |row: &AblationRow| (format!("{} / {}", row.model, row.strategy), read(row));
+    let all: BTreeSet<(String, String)> = results.ablation.iter().map(of).collect();
+    let figure = |(index, (arm, reading)): (usize, &(String, String))| {
+        let rows: Vec<&AblationRow> = results
+            .ablation
+            .iter()
+            .filter(|row| of(row) == (arm.clone(), reading.clone()) && drawable(&row.delta))
+            .collect();
+        let domains: BTreeSet<(bool, &str)> = rows.iter().map(|row| (!row.control, row.domain.as_str())).collect();
+        let panel = |(domain, title): (bool, &str)| {
+            let mine: Vec<&&AblationRow> =
+                rows.iter().filter(|row| row.control != domain && row.domain == title).collect();
+            let curves = arms.iter().enumerate().map(|(arm, how)| {
+                let mut points: Vec<RatePoint> = mine
+                    .iter()
+                    .filter(|row| trained(row) == *how && row.lr > 0.0)
+                    .map(|row| RatePoint { lr: row.lr, delta: row.delta, ci95: row.delta_ci95 })
+                    .collect();
+                points.sort_by(|a, b| a.lr.total_cmp(&b.lr));
+                RateCurve { arm, points }
+            });
+            let first = mine.first().map(|row| trained(row));
+            let mut restart: Vec<(f64, f64)> = mine
+                .iter()
+                .filter(|row| Some(trained(row)) == first && row.lr > 0.0)
+                .filter_map(|row| Some((row.lr, row.restart_delta.filter(drawable)?)))
+                .collect();
+            restart.sort_by(|a, b| a.0.total_cmp(&b.0));
+            RatePanel {
+                title: short(&visible(title), 30),
+                curves: curves.filter(|curve| !curve.points.is_empty()).collect(),
+                restart: (domain && !restart.is_empty()).then_some(restart),
+            }
+        };
+        let panels: Vec<RatePanel> = domains.into_iter().map(panel).filter(|panel| !panel.curves.is_empty()).collect();
+        (!panels.is_empty()).then(|| Figure {
+            name: if all.len() > 1 { format!("ablation-{}", index + 1) } else { "ablation".to_owned() },
+            kind: Kind::Rates,
+            of: arm.clone(),
+            title: "δ against the learning rate".to_owned(),
+            caption: format!(
+                "{}: tested with {reading}; colours: training text; grey crosses: restart control",
+                visible(arm)
+            ),
+            height: 210 + 290 * panels.len().div_ceil(columns(panels.len())) as u32,
+            groups: arms.clone(),
+            content: Content::Rates { panels },
+        })
+    };
+    all.iter().enumerate().filter_map(figure).collect()
+}
+
+/// A setting as the study's TOML writes it.
+pub(super) fn word(setting: impl clap::ValueEnum) -> String {
+    setting.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 fn losses(results: &StudyResults) -> Figure {
@@ -323,9 +460,10 @@ impl Figure {
         draw::heading(root, &self.title, &short(&self.caption, 130))?;
         match &self.content {
             Content::Empty => draw::nothing(root)?,
-            Content::Scatter { axis, marks } => draw::scatter(root, &self.groups, axis, marks)?,
-            Content::Forest { marks } => draw::forest(root, &self.groups, marks)?,
-            Content::Losses { panels } => draw::losses(root, &self.groups, columns(panels.len()), panels)?,
+            Content::Scatter { axis, marks, guides } => draw::scatter(root, &self.groups, axis, marks, guides)?,
+            Content::Forest { marks, restart } => draw::forest(root, &self.groups, marks, *restart)?,
+            Content::Losses { panels } => panels::losses(root, &self.groups, columns(panels.len()), panels)?,
+            Content::Rates { panels } => panels::rates(root, &self.groups, columns(panels.len()), panels)?,
         }
         root.present()
     }

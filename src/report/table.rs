@@ -2,9 +2,10 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
+use super::sheet::Sheet;
 use super::{
-    MISSING, Verdict, arm, coefficient, count, delta, handful_sentence, interval, p_value, percent, significant,
-    visible, visible_token,
+    MISSING, Verdict, arm, change_of, coefficient, count, delta, handful_sentence, interval, p_value, percent,
+    significant, verdict_of, visible, visible_token,
 };
 use crate::compare::{Comparison, TypeChange};
 use crate::evaluate::divergence::Divergence;
@@ -33,8 +34,10 @@ pub fn results_table(results: &StudyResults) -> String {
         "JS, bits",
         "⏎ rate",
         "in train",
-        "",
     ]);
+    let controlled = results.domains.iter().any(|change| change.restart_delta.is_some());
+    header.extend(controlled.then_some("δ beyond restart"));
+    header.push("");
     let ranked = results.rows.iter().any(|row| row.rank.is_some());
     header.extend(RANK_COLUMNS.into_iter().filter(|_| ranked));
     let mut table = table(&header, texts);
@@ -52,8 +55,11 @@ pub fn results_table(results: &StudyResults) -> String {
             optional(row.similarity.unigram_js, significant),
             percent(row.newline_rate),
             optional(row.overlap.as_ref().and_then(|overlap| overlap.test_13grams_in_train), percent),
-            Verdict::of(row.delta_ci95).name().to_owned(),
         ]);
+        let change = change_of(results, row);
+        let restart = change.and_then(|change| change.restart_delta);
+        cells.extend(controlled.then(|| optional(restart.map(|restart| row.delta - restart), delta)));
+        cells.push(verdict_of(change, row).name().to_owned());
         cells.extend(rank_cells(row.rank.as_ref()).into_iter().filter(|_| ranked));
         add(&mut table, cells, texts);
     }
@@ -67,8 +73,9 @@ pub fn results_table(results: &StudyResults) -> String {
             optional(null.distances.unigram_js, significant),
             optional(null.distances.newline_rate, percent),
             MISSING.to_owned(),
-            String::new(),
         ]);
+        cells.extend(controlled.then(|| MISSING.to_owned()));
+        cells.push(String::new());
         cells.extend(rank_cells(None).into_iter().filter(|_| ranked));
         add(&mut table, cells, texts);
     }
@@ -78,6 +85,11 @@ pub fn results_table(results: &StudyResults) -> String {
         if ranked { RANK_NOTE } else { "" }
     )
 }
+
+/// What the columns of correlations say beyond the coefficients.
+const CORRELATION_NOTE: &str = "\nInside groups: r once each group's means are taken off, its p by permutations inside \
+    groups. Partial: with the rate of line breaks, ln of the domain's tokens and of the base's perplexity allowed for. \
+    Without one: r without the domain that counts most.";
 
 /// What the columns of prediction rank say.
 const RANK_COLUMNS: [&str; 4] = ["rank before", "rank after", "Δ ln rank", "95 % interval"];
@@ -94,6 +106,16 @@ fn rank_cells(rank: Option<&RowRank>) -> [String; 4] {
     ]
 }
 
+/// A table of cells for the terminal.
+pub fn sheet_table(sheet: &Sheet) -> String {
+    let header: Vec<&str> = sheet.header.iter().map(String::as_str).collect();
+    let mut table = table(&header, sheet.texts);
+    for row in &sheet.rows {
+        add(&mut table, row.iter().map(|cell| cell.text.clone()).collect(), sheet.texts);
+    }
+    table.to_string()
+}
+
 /// The change in log-perplexity against every distance, pooled and within groups.
 pub fn correlations_table(results: &StudyResults) -> String {
     if results.correlations.is_empty() {
@@ -105,6 +127,7 @@ pub fn correlations_table(results: &StudyResults) -> String {
     header.extend(several.then_some("model / strategy"));
     let texts = header.len();
     header.extend(["n", "r", "95 % interval", "p", "ρ", "p", "τ", "p"]);
+    header.extend(["inside groups", "p", "partial r", "p", "without one"]);
     let mut table = table(&header, texts);
     for c in &results.correlations {
         let mut cells = vec![super::page::measure_label(&c.x), super::page::scope_label(&c.scope)];
@@ -118,6 +141,11 @@ pub fn correlations_table(results: &StudyResults) -> String {
             optional(c.spearman_p, p_value),
             optional(c.kendall, coefficient),
             optional(c.kendall_p, p_value),
+            optional(c.within_groups, coefficient),
+            optional(c.permutation_p, p_value),
+            optional(c.partial.as_ref().and_then(|partial| partial.pearson), coefficient),
+            optional(c.partial.as_ref().and_then(|partial| partial.pearson_p), p_value),
+            optional(c.influence.as_ref().map(|influence| influence.pearson), coefficient),
         ]);
         add(&mut table, cells, texts);
     }
@@ -130,7 +158,12 @@ pub fn correlations_table(results: &StudyResults) -> String {
         })
         .collect();
     reasons.dedup();
-    format!("{table}{}", reasons.concat())
+    let warnings = results.correlations.iter().filter_map(|c| {
+        let warning = c.warning.as_ref()?;
+        Some(format!("\n{}, {}: {}", super::page::measure_label(&c.x), visible(&c.of), visible(warning)))
+    });
+    let warnings: String = warnings.collect();
+    format!("{table}{}{warnings}{CORRELATION_NOTE}", reasons.concat())
 }
 
 /// One comparison: the change, the `top` token types that carry a worsening, the classes, and perplexity without them.

@@ -110,21 +110,30 @@ impl Ratio<'_> {
     /// # Errors
     /// [`Error::Numeric`] where a sum is not finite.
     pub fn interval(&self, sums: impl IntoIterator<Item = (usize, f64)>) -> Result<[f64; 2]> {
+        percentile_interval(self.draws(sums))
+            .ok_or_else(|| Error::Numeric("a bootstrap needs sums that are finite numbers".into()))
+    }
+
+    /// The ratio of each draw, for intervals at other levels and of what is made of several ratios.
+    pub fn draws(&self, sums: impl IntoIterator<Item = (usize, f64)>) -> Vec<f64> {
         let numerators = self.resamples.totals(sums);
-        let ratios: Vec<f64> = numerators
+        numerators
             .iter()
             .zip(&self.denominators)
             .filter(|(_, denominator)| **denominator > 0.0)
             .map(|(numerator, denominator)| numerator / denominator)
-            .collect();
-        percentile_interval(ratios)
-            .ok_or_else(|| Error::Numeric("a bootstrap needs sums that are finite numbers".into()))
+            .collect()
     }
 }
 
 /// The 2.5th and 97.5th percentiles of `draws`, linear between order statistics (Hyndman and Fan's type 7, as numpy's
 /// default). `None` for no draws or one that is not finite.
-pub fn percentile_interval(mut draws: Vec<f64>) -> Option<[f64; 2]> {
+pub fn percentile_interval(draws: Vec<f64>) -> Option<[f64; 2]> {
+    percentile_interval_at(draws, 0.05)
+}
+
+/// The same where the share `outside` of the draws lies outside, half of it on either side.
+pub fn percentile_interval_at(mut draws: Vec<f64>, outside: f64) -> Option<[f64; 2]> {
     if draws.is_empty() || !draws.iter().all(|v| v.is_finite()) {
         return None;
     }
@@ -135,5 +144,5 @@ pub fn percentile_interval(mut draws: Vec<f64>) -> Option<[f64; 2]> {
         let above = (below + 1).min(draws.len() - 1);
         draws[below] + (position - below as f64) * (draws[above] - draws[below])
     };
-    Some([at(0.025), at(0.975)])
+    Some([at(outside / 2.0), at(1.0 - outside / 2.0)])
 }

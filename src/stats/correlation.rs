@@ -2,6 +2,8 @@
 //!
 //! Every function takes paired values `x` and `y`, both `[n]`. What has no answer is an [`Undefined`], never NaN.
 
+use std::collections::BTreeMap;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use statrs::function::{beta::beta_reg, erf::erfc};
@@ -37,6 +39,17 @@ pub enum Undefined {
     /// One of the two does not vary.
     #[error("all values are equal")]
     Constant,
+    /// Too few points for so many controls.
+    #[error("{n} points are too few to allow for {controls} other values")]
+    TooFewForControls {
+        /// Points.
+        n: usize,
+        /// Controls.
+        controls: usize,
+    },
+    /// Controls leave nothing of one of the two.
+    #[error("other values account for all of it")]
+    Explained,
 }
 
 /// Pearson's r.
@@ -95,24 +108,107 @@ pub fn kendall(x: &[f64], y: &[f64]) -> Result<Coefficient, Undefined> {
 /// A draw that leaves `x` or `y` constant has no r and is left out. `None` where r itself is undefined or nothing was
 /// drawn. With few points the interval is coarse: three points allow only a handful of different values.
 pub fn pearson_ci95(x: &[f64], y: &[f64], resamples: usize, seed: u64) -> Option<[f64; 2]> {
+    stratified_ci95(product_moment, x, y, &vec![0; x.len()], resamples, seed)
+}
+
+/// The same for points that come from groups: every draw takes as many of each group as there are. `groups` is `[n]`.
+pub fn pearson_ci95_by_group(x: &[f64], y: &[f64], groups: &[usize], resamples: usize, seed: u64) -> Option<[f64; 2]> {
+    stratified_ci95(product_moment, x, y, groups, resamples, seed)
+}
+
+/// The same of Spearman's ρ.
+pub fn spearman_ci95_by_group(x: &[f64], y: &[f64], groups: &[usize], resamples: usize, seed: u64) -> Option<[f64; 2]> {
+    stratified_ci95(|x, y| product_moment(&ranks(x), &ranks(y)), x, y, groups, resamples, seed)
+}
+
+fn stratified_ci95(
+    statistic: impl Fn(&[f64], &[f64]) -> Option<f64>,
+    x: &[f64],
+    y: &[f64],
+    groups: &[usize],
+    resamples: usize,
+    seed: u64,
+) -> Option<[f64; 2]> {
     pearson(x, y).ok()?;
+    let members = members(groups, x.len())?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let n = x.len();
-    let (mut x_drawn, mut y_drawn) = (vec![0.0; n], vec![0.0; n]);
+    let mut drawn = [vec![0.0; x.len()], vec![0.0; x.len()]];
     let draws = (0..resamples).filter_map(|_| {
-        for (x_k, y_k) in x_drawn.iter_mut().zip(&mut y_drawn) {
-            let i = rng.random_range(0..n);
+        let [x_drawn, y_drawn] = &mut drawn;
+        let places = x_drawn.iter_mut().zip(y_drawn);
+        let taken = members.iter().flat_map(|group| group.iter().map(move |_| group));
+        for ((x_k, y_k), group) in places.zip(taken) {
+            let i = group[rng.random_range(0..group.len())];
             (*x_k, *y_k) = (x[i], y[i]);
         }
-        product_moment(&x_drawn, &y_drawn)
+        statistic(&drawn[0], &drawn[1])
     });
     percentile_interval(draws.collect())
+}
+
+/// Pearson's r of what is left once each group's means are taken off: how `x` and `y` go together inside groups. Its
+/// p-value comes from `permutations` of `y` inside the groups, (k + 1) / (permutations + 1), so that no contrast between
+/// groups can make it small. With one group these are Pearson's r and its ordinary permutation test.
+///
+/// # Errors
+/// As [`pearson`]; [`Undefined::Constant`] where nothing varies inside groups.
+pub fn pearson_within_groups(
+    x: &[f64],
+    y: &[f64],
+    groups: &[usize],
+    permutations: usize,
+    seed: u64,
+) -> Result<Coefficient, Undefined> {
+    check(x, y)?;
+    let members = members(groups, x.len()).ok_or(Undefined::Unpaired { x: x.len(), y: groups.len() })?;
+    let centred = |values: &[f64]| {
+        let mut left = values.to_vec();
+        for group in &members {
+            let mean = group.iter().map(|&i| values[i]).sum::<f64>() / group.len() as f64;
+            let constant = group.iter().all(|&i| values[i] == values[group[0]]);
+            group.iter().for_each(|&i| left[i] = if constant { 0.0 } else { values[i] - mean });
+        }
+        left
+    };
+    let (x, mut y) = (centred(x), centred(y));
+    let statistic = product_moment(&x, &y).ok_or(Undefined::Constant)?;
+    // Permuting inside groups changes neither side's length: the sum of products orders permutations as r does.
+    let products = |y: &[f64]| x.iter().zip(y).map(|(a, b)| a * b).sum::<f64>().abs();
+    let reached = products(&y) * (1.0 - 1e-12);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let extreme = (0..permutations)
+        .filter(|_| {
+            for group in &members {
+                for last in (1..group.len()).rev() {
+                    y.swap(group[last], group[rng.random_range(0..=last)]);
+                }
+            }
+            products(&y) >= reached
+        })
+        .count();
+    Ok(Coefficient { statistic, p_two_sided: (extreme + 1) as f64 / (permutations + 1) as f64 })
+}
+
+/// Indices of the points of each group, groups in order; `None` where `groups` is not `[n]`.
+fn members(groups: &[usize], n: usize) -> Option<Vec<Vec<usize>>> {
+    let mut members = BTreeMap::<usize, Vec<usize>>::new();
+    groups.iter().enumerate().for_each(|(i, &group)| members.entry(group).or_default().push(i));
+    (groups.len() == n).then(|| members.into_values().collect())
+}
+
+/// The point without which Pearson's r changes most, and r without it. `None` with fewer than four points, or where r is
+/// undefined; points without which nothing varies are passed over.
+pub fn most_influential(x: &[f64], y: &[f64]) -> Option<(usize, f64)> {
+    let all = pearson(x, y).ok()?.statistic;
+    let without = |values: &[f64], i: usize| [&values[..i], &values[i + 1..]].concat();
+    let found = (0..x.len()).filter_map(|i| Some((i, pearson(&without(x, i), &without(y, i)).ok()?.statistic)));
+    found.max_by(|(_, a), (_, b)| (a - all).abs().total_cmp(&(b - all).abs()))
 }
 
 /// Largest n for which every count of permutations (33! ≈ 2^123) fits a `u128`; scipy's limit too.
 const EXACT_KENDALL: usize = 33;
 
-fn check(x: &[f64], y: &[f64]) -> Result<(), Undefined> {
+pub(super) fn check(x: &[f64], y: &[f64]) -> Result<(), Undefined> {
     match (x, y) {
         _ if x.len() != y.len() => Err(Undefined::Unpaired { x: x.len(), y: y.len() }),
         _ if x.len() < 3 => Err(Undefined::TooFew(x.len())),
@@ -127,7 +223,7 @@ fn is_constant(values: &[f64]) -> bool {
 }
 
 /// r of finite values; `None` where one side is constant.
-fn product_moment(x: &[f64], y: &[f64]) -> Option<f64> {
+pub(super) fn product_moment(x: &[f64], y: &[f64]) -> Option<f64> {
     let (x, y) = (unit_deviations(x)?, unit_deviations(y)?);
     Some(x.iter().zip(&y).map(|(a, b)| a * b).sum::<f64>().clamp(-1.0, 1.0))
 }
@@ -148,13 +244,13 @@ fn unit_deviations(values: &[f64]) -> Option<Vec<f64>> {
 }
 
 /// Two-sided p-value of a product-moment correlation of n points. `(1 − |r|) / 2` is exact where |r| is near 1.
-fn product_moment_p(r: f64, n: usize) -> f64 {
+pub(super) fn product_moment_p(r: f64, n: usize) -> f64 {
     let half = n as f64 / 2.0 - 1.0; // > 0, as n ≥ 3
     (2.0 * beta_reg(half, half, (1.0 - r.abs()) / 2.0)).min(1.0)
 }
 
 /// Ranks from 1; equal values share the mean of theirs.
-fn ranks(values: &[f64]) -> Vec<f64> {
+pub(super) fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
     let mut ranks = vec![0.0; values.len()];

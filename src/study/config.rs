@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::ablation::{Ablation, Training};
 use crate::adapt::AdaptSettings;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
@@ -29,6 +30,10 @@ pub struct StudyConfig {
     /// Every task runs on each of these.
     #[serde(default = "default_devices")]
     pub devices: Vec<DeviceChoice>,
+    /// Whether each recipe is also tried on the reference corpus itself: what an adaptation costs that has nothing to
+    /// adapt to, but restarts the optimiser.
+    #[serde(default = "default_restart_control")]
+    pub restart_control: bool,
     /// How texts become tokens.
     #[serde(default)]
     pub text: TextSettings,
@@ -38,6 +43,12 @@ pub struct StudyConfig {
     /// How distances are measured.
     #[serde(default)]
     pub similarity: SimilaritySettings,
+    /// How sure a call has to be.
+    #[serde(default)]
+    pub statistics: StatisticsSettings,
+    /// Other ways to train and to evaluate, tried beside the strategies' own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ablation: Option<Ablation>,
     /// The base models.
     pub models: Vec<ModelEntry>,
     /// The domains.
@@ -53,6 +64,10 @@ fn default_seeds() -> Vec<u64> {
 
 fn default_devices() -> Vec<DeviceChoice> {
     vec![DeviceChoice::Auto]
+}
+
+fn default_restart_control() -> bool {
+    true
 }
 
 fn default_strategies() -> Vec<StrategyEntry> {
@@ -116,6 +131,20 @@ impl Default for SimilaritySettings {
     }
 }
 
+/// How sure a call has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StatisticsSettings {
+    /// The share of the domains called better or worse that may be called so by chance.
+    pub error_rate: f64,
+}
+
+impl Default for StatisticsSettings {
+    fn default() -> Self {
+        Self { error_rate: 0.05 }
+    }
+}
+
 /// A base model and the corpus it was pretrained on, or a sample of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -161,6 +190,11 @@ pub struct StrategyEntry {
 }
 
 impl StrategyEntry {
+    /// The same, trained like this.
+    pub(super) fn varied(&self, Training { text, lr }: Training) -> Self {
+        Self { train_text: Some(text), recipe: AdaptSettings { lr, ..self.recipe.clone() }, ..self.clone() }
+    }
+
     /// Checks the recipe for a model that reads `longest` tokens; `place` says in errors where it stands.
     pub(super) fn check(&self, place: &dyn Display, longest: usize) -> Result<()> {
         self.recipe.check(longest).map_err(|error| match error {
@@ -211,6 +245,21 @@ impl StudyConfig {
         Ok(())
     }
 
+    /// How a strategy trains.
+    pub fn training(&self, strategy: &StrategyEntry) -> Training {
+        Training { text: strategy.train_text.unwrap_or(self.text.stream()), lr: strategy.recipe.lr }
+    }
+
+    /// The other ways that the ablation grid trains by this strategy.
+    pub fn other_trainings(&self, strategy: &StrategyEntry) -> Vec<Training> {
+        self.ablation.as_ref().map(|grid| grid.trainings(self.training(strategy))).unwrap_or_default()
+    }
+
+    /// The other ways that the ablation grid evaluates.
+    pub fn other_evaluations(&self) -> Vec<StreamOptions> {
+        self.ablation.as_ref().map(|grid| grid.evaluations(self.text.stream())).unwrap_or_default()
+    }
+
     fn check(&self, path: &Path) -> Result<()> {
         let names: [(&str, Vec<&str>); 3] = [
             ("models", self.models.iter().map(|m| m.name.as_str()).collect()),
@@ -235,8 +284,16 @@ impl StudyConfig {
                 return Err(Error::file(path, format!("its list of {what} is empty"), "give one or leave the key out"));
             }
         }
+        let StatisticsSettings { error_rate } = self.statistics;
+        if !(error_rate > 0.0 && error_rate < 1.0) {
+            let fault = format!("[statistics]: error_rate is {error_rate}");
+            return Err(Error::file(path, fault, "use a share between 0 and 1, such as 0.05"));
+        }
         for strategy in &self.strategies {
             strategy.check(&path.display(), usize::MAX)?; // what depends on a model is checked when one is planned with
+            for training in self.other_trainings(strategy) {
+                strategy.varied(training).check(&format!("{}: [ablation]", path.display()), usize::MAX)?;
+            }
         }
         let paths =
             self.models.iter().flat_map(|m| [&m.path, &m.reference]).chain(self.domains.iter().map(|d| &d.path));

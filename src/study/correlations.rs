@@ -2,18 +2,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::results::{Correlation, Row};
+use super::results::{Correlation, Influence, PartialCorrelation, Row};
 use crate::similarity::Distances;
-use crate::stats::{self, DEFAULT_RESAMPLES};
+use crate::stats::{self, DEFAULT_RESAMPLES, Undefined};
+
+/// Permutations of a correlation's p-value inside groups: the smallest is 1e-4.
+const PERMUTATIONS: usize = 9999;
+
+/// From this size on a pooled r is large enough to ask where it comes from.
+const LARGE: f64 = 0.5;
 
 /// One domain of one model and strategy, its seeds averaged.
 struct Point<'a> {
+    domain: &'a str,
     group: &'a str,
     /// Change in log-perplexity, nats per token; `None` where no seed has a finite one.
     delta: Option<f64>,
     /// By measure, in the order of [`Distances::MEASURES`].
     distances: Vec<Option<f64>>,
+    /// By control, in the order of [`CONTROLS`].
+    controls: Vec<Option<f64>>,
 }
+
+/// A value of a row, by its key.
+type Control = (&'static str, fn(&Row) -> f64);
+
+/// What a partial correlation allows for: rival explanations of a change.
+const CONTROLS: [Control; 3] = [
+    ("newline_rate", |row| row.newline_rate),
+    ("ln_domain_tokens", |row| (row.domain_tokens.unwrap_or(row.train_tokens) as f64).ln()),
+    ("ln_zero_shot_ppl", |row| row.zero_shot_ppl.ln()),
+];
 
 /// Correlates `delta` with every measure of [`Distances::MEASURES`], for each model and strategy: pooled over all domains
 /// and, where there are several, within each group.
@@ -21,7 +40,10 @@ struct Point<'a> {
 /// Seeds are averaged first, so that a domain counts once however often it was adapted to. Measures enter as they are:
 /// with a distance, "the more similar, the worse" is a negative coefficient, with a similarity (such as the centroid
 /// cosine) a positive one. Domains without a value are left out; `n` counts those that remain. `seed` draws the
-/// bootstrap. Ordered by model, strategy, measure, then pooled before the groups.
+/// bootstrap and the permutations. Ordered by model, strategy, measure, then pooled before the groups.
+///
+/// Over several groups a pooled r is mostly the contrast between them: its bootstrap draws domains within groups, r
+/// within groups stands beside it, and where the two disagree a warning says so.
 pub fn correlate(rows: &[Row], seed: u64) -> Vec<Correlation> {
     let mut adaptations = BTreeMap::<_, BTreeMap<_, Vec<&Row>>>::new();
     for row in rows {
@@ -31,14 +53,14 @@ pub fn correlate(rows: &[Row], seed: u64) -> Vec<Correlation> {
     let mut correlations = Vec::new();
     for ((model, strategy), domains) in &adaptations {
         let of = format!("{model} / {strategy}");
-        let points: Vec<Point> = domains.iter().map(|((group, _), seeds)| average(group, seeds)).collect();
+        let points: Vec<Point> = domains.iter().map(|((group, domain), seeds)| average(domain, group, seeds)).collect();
         let groups: BTreeSet<&str> = points.iter().map(|point| point.group).collect();
         for (which, measure) in Distances::MEASURES.iter().enumerate() {
             let mut add = |scope: String, group: Option<&str>| {
                 let inside = points.iter().filter(|point| group.is_none_or(|group| point.group == group));
-                let (x, y): (Vec<f64>, Vec<f64>) =
-                    inside.filter_map(|point| Some((point.distances[which]?, point.delta?))).unzip();
-                correlations.push(coefficients(measure.key, scope, &of, &x, &y, seed));
+                let known = |point: &&Point| point.distances[which].is_some() && point.delta.is_some();
+                let points: Vec<&Point> = inside.filter(known).collect();
+                correlations.push(Scope { key: measure.key, which, points }.correlation(scope, &of, seed));
             };
             add("pooled".into(), None);
             if groups.len() > 1 {
@@ -49,14 +71,14 @@ pub fn correlate(rows: &[Row], seed: u64) -> Vec<Correlation> {
     correlations
 }
 
-fn average<'a>(group: &'a str, seeds: &[&Row]) -> Point<'a> {
+fn average<'a>(domain: &'a str, group: &'a str, seeds: &[&Row]) -> Point<'a> {
+    let over = |value: &dyn Fn(&Row) -> Option<f64>| mean(seeds.iter().map(|row| value(row)));
     Point {
+        domain,
         group,
-        delta: mean(seeds.iter().map(|row| Some(row.delta))),
-        distances: Distances::MEASURES
-            .iter()
-            .map(|measure| mean(seeds.iter().map(|row| row.similarity.get(measure.key))))
-            .collect(),
+        delta: over(&|row| Some(row.delta)),
+        distances: Distances::MEASURES.iter().map(|measure| over(&|row| row.similarity.get(measure.key))).collect(),
+        controls: CONTROLS.iter().map(|(_, control)| over(&|row| Some(control(row)))).collect(),
     }
 }
 
@@ -66,25 +88,93 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-fn coefficients(key: &str, scope: String, of: &str, x: &[f64], y: &[f64], seed: u64) -> Correlation {
-    let (pearson, spearman, kendall) = (stats::pearson(x, y), stats::spearman(x, y), stats::kendall(x, y));
-    // the three are undefined for the same reasons
-    let reason = pearson.as_ref().err().map(|undefined| match undefined {
-        stats::Undefined::TooFew(n) => format!("{n} domains with both values, at least 3 are needed"),
-        other => other.to_string(),
-    });
-    Correlation {
-        x: key.to_owned(),
-        scope,
-        of: of.to_owned(),
-        n: x.len(),
-        pearson: pearson.ok().map(|c| c.statistic),
-        pearson_p: pearson.ok().map(|c| c.p_two_sided),
-        spearman: spearman.ok().map(|c| c.statistic),
-        spearman_p: spearman.ok().map(|c| c.p_two_sided),
-        kendall: kendall.ok().map(|c| c.statistic),
-        kendall_p: kendall.ok().map(|c| c.p_two_sided),
-        ci95: stats::pearson_ci95(x, y, DEFAULT_RESAMPLES, seed),
-        reason,
+/// The domains that one correlation is over, all with both values.
+struct Scope<'a> {
+    key: &'a str,
+    /// Index of the measure.
+    which: usize,
+    points: Vec<&'a Point<'a>>,
+}
+
+impl Scope<'_> {
+    fn correlation(&self, scope: String, of: &str, seed: u64) -> Correlation {
+        let x: Vec<f64> = self.points.iter().filter_map(|point| point.distances[self.which]).collect();
+        let y: Vec<f64> = self.points.iter().filter_map(|point| point.delta).collect();
+        let (x, y) = (x.as_slice(), y.as_slice());
+        let (pearson, spearman, kendall) = (stats::pearson(x, y), stats::spearman(x, y), stats::kendall(x, y));
+        let names: BTreeSet<&str> = self.points.iter().map(|point| point.group).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        let groups: Vec<usize> =
+            self.points.iter().filter_map(|point| names.binary_search(&point.group).ok()).collect();
+        let within = stats::pearson_within_groups(x, y, &groups, PERMUTATIONS, seed).ok();
+        let several = names.len() > 1;
+        let r = pearson.ok().map(|c| c.statistic);
+        Correlation {
+            x: self.key.to_owned(),
+            scope,
+            of: of.to_owned(),
+            n: x.len(),
+            pearson: r,
+            pearson_p: pearson.ok().map(|c| c.p_two_sided),
+            spearman: spearman.ok().map(|c| c.statistic),
+            spearman_p: spearman.ok().map(|c| c.p_two_sided),
+            kendall: kendall.ok().map(|c| c.statistic),
+            kendall_p: kendall.ok().map(|c| c.p_two_sided),
+            ci95: stats::pearson_ci95_by_group(x, y, &groups, DEFAULT_RESAMPLES, seed),
+            spearman_ci95: stats::spearman_ci95_by_group(x, y, &groups, DEFAULT_RESAMPLES, seed),
+            within_groups: within.filter(|_| several).map(|c| c.statistic),
+            permutation_p: within.map(|c| c.p_two_sided),
+            partial: pearson.is_ok().then(|| self.partial(x, y)),
+            influence: stats::most_influential(x, y)
+                .map(|(i, pearson)| Influence { domain: self.points[i].domain.to_owned(), pearson }),
+            warning: r.filter(|_| several).and_then(|r| contrast_warning(r, within.map(|c| c.statistic))),
+            // the three are undefined for the same reasons
+            reason: pearson.err().map(reason),
+        }
     }
+
+    /// r once the rivals of the distance are allowed for; a distance is no rival of itself.
+    fn partial(&self, x: &[f64], y: &[f64]) -> PartialCorrelation {
+        let taken: Vec<usize> = (0..CONTROLS.len()).filter(|&at| CONTROLS[at].0 != self.key).collect();
+        let controls = taken.iter().map(|&at| CONTROLS[at].0.to_owned()).collect();
+        let values: Option<Vec<Vec<f64>>> =
+            taken.iter().map(|&at| self.points.iter().map(|point| point.controls[at]).collect()).collect();
+        let found = match values {
+            Some(values) => stats::partial_pearson(x, y, &values).map_err(reason),
+            None => Err("a domain lacks a value that is to be allowed for".to_owned()),
+        };
+        PartialCorrelation {
+            controls,
+            pearson: found.as_ref().ok().map(|partial| partial.coefficient.statistic),
+            pearson_p: found.as_ref().ok().map(|partial| partial.coefficient.p_two_sided),
+            reason: found.err(),
+        }
+    }
+}
+
+/// Why a coefficient is missing.
+fn reason(undefined: Undefined) -> String {
+    match undefined {
+        Undefined::TooFew(n) => format!("{n} domains with both values, at least 3 are needed"),
+        Undefined::TooFewForControls { n, controls } => {
+            format!("{n} domains, at least {} are needed to allow for {controls} other values", controls + 3)
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A pooled r that hardly anything is left of inside groups.
+fn contrast_warning(pooled: f64, within: Option<f64>) -> Option<String> {
+    let kept = within.unwrap_or(0.0) * pooled.signum();
+    (pooled.abs() >= LARGE && kept < pooled.abs() / 2.0).then(|| {
+        let inside = match within {
+            Some(within) => format!("it is {within:+.2}"),
+            None => "there is nothing to see".to_owned(),
+        };
+        format!(
+            "mostly the contrast between groups: pooled r is {pooled:+.2}, but inside the groups {inside}, so that \
+             anything else in which the groups differ explains it as well"
+        )
+        .replace('-', "−")
+    })
 }

@@ -1,30 +1,33 @@
 //! The whole experiment over models, domains, strategies and seeds: planned, run, resumed, put together.
 //!
-//! [`config`] reads a study's TOML, [`plan`] lists its tasks, [`run`] does what is missing, and [`results`] are put
-//! together from the tasks' folders by [`collect`].
+//! [`config`] reads a study's TOML and [`ablation`] the grid in it, [`plan`] lists its tasks, [`run`] does what is
+//! missing, and [`results`] are put together from the tasks' folders by [`collect`].
 
+pub mod ablation;
+pub mod calls;
+mod collect;
 pub mod config;
 mod correlations;
+pub mod joint;
 pub mod plan;
 mod results;
 pub mod run;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+pub use collect::collect;
 pub use config::StudyConfig;
 pub use correlations::correlate;
 pub use plan::{Plan, Task, TaskKind};
-pub use results::{Correlation, NullDistance, Row, RowRank, StudyResults};
+pub use results::{
+    AblationRow, Call, Correlation, DomainChange, Influence, NullDistance, PartialCorrelation, RestartControl, Row,
+    RowRank, StudyResults,
+};
 
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
-use crate::evaluate::{BOOTSTRAP_SEED, EvalResult, beyond_f64};
-use crate::files;
 use crate::progress::Monitor;
-use run::{AdaptTaskResult, ReferenceResult, Runner, SimilarityTaskResult};
-
-/// Token types kept in a row, from either end of the list.
-const TYPES_KEPT: usize = 50;
+use run::Runner;
 
 /// Plans the study and runs what is missing of it in `folder`. Returns its results.
 ///
@@ -66,73 +69,4 @@ pub fn status(folder: &Path) -> Result<Status> {
     let plan = Plan::read(folder)?;
     let tasks = plan.tasks.iter().map(|task| (task.label(), folder.join(&task.folder).exists())).collect();
     Ok(Status { tasks })
-}
-
-/// Puts together what the study in `folder` has found so far.
-pub fn collect(folder: &Path) -> Result<StudyResults> {
-    let plan = Plan::read(folder)?;
-    let at = |task: &Task, file: &str| -> PathBuf { folder.join(&task.folder).join(file) };
-    let done = |task: &&Task| folder.join(&task.folder).exists();
-
-    let mut rows = Vec::new();
-    for task in plan.tasks.iter().filter(|task| task.kind == TaskKind::Adapt).filter(done) {
-        let siblings = [TaskKind::ZeroShot, TaskKind::Similarity].map(|kind| plan.sibling(task, kind).filter(done));
-        let [Some(zero_shot), Some(similarity)] = siblings else { continue };
-        let before: EvalResult = files::read_json(&at(zero_shot, "eval.json"))?;
-        let similarity: SimilarityTaskResult = files::read_json(&at(similarity, "similarity.json"))?;
-        let adapted: AdaptTaskResult = files::read_json(&at(task, "adapt.json"))?;
-        rows.push(row(&plan, task, &before, similarity, adapted));
-    }
-    let mut null = Vec::new();
-    for task in plan.tasks.iter().filter(|task| task.kind == TaskKind::Reference).filter(done) {
-        let result: ReferenceResult = files::read_json(&at(task, "reference.json"))?;
-        null.push(NullDistance { model: plan.model_label(task), reference: result.reference, distances: result.null });
-    }
-    Ok(StudyResults {
-        schema: "odyssey.study/1".into(),
-        name: plan.config.name.clone(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        settings: plan.config.to_toml(),
-        correlations: correlate(&rows, BOOTSTRAP_SEED),
-        rows,
-        null,
-        missing: plan.tasks.iter().filter(|task| !done(task)).map(Task::label).collect(),
-    })
-}
-
-fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: SimilarityTaskResult, done: AdaptTaskResult) -> Row {
-    let AdaptTaskResult { adapt, after, comparison, test_newline_rate, overlap, rank } = done;
-    let group = plan.config.domains.iter().find(|d| d.name == task.domain).map_or("", |d| d.group.as_str());
-    let mut types = comparison.types;
-    if types.len() > 2 * TYPES_KEPT {
-        types.drain(TYPES_KEPT..types.len() - TYPES_KEPT);
-    }
-    Row {
-        model: plan.model_label(task),
-        domain: task.domain.clone(),
-        group: group.to_owned(),
-        strategy: task.strategy.clone(),
-        seed: task.seed,
-        device: after.device.to_string(),
-        fingerprint: before.protocol.fingerprint.clone(),
-        zero_shot_ppl: comparison.before.ppl,
-        adapted_ppl: comparison.after.ppl,
-        reason: beyond_f64([comparison.before.ppl, comparison.after.ppl]),
-        delta: comparison.delta,
-        delta_ci95: comparison.delta_ci95,
-        similarity: similarity.distances,
-        newline_rate: test_newline_rate,
-        overlap,
-        rank: rank.map(RowRank::from),
-        train_tokens: adapt.tokens,
-        test_tokens: comparison.scored,
-        train_loss: adapt.curves.train_loss,
-        valid_loss: adapt.curves.valid_loss,
-        top_types: types,
-        classes: comparison.classes,
-        handful: comparison.handful,
-        without: comparison.without,
-        passages: comparison.passages,
-        seconds: adapt.seconds,
-    }
 }

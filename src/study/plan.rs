@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::ablation::Training;
 use super::config::{DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StrategyEntry, StudyConfig};
 use crate::device::{ChosenDevice, DeviceName};
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ use crate::files;
 use crate::model::ModelConfig;
 use crate::model::weights::hash_folder;
 use crate::progress::{Monitor, Watched};
-use crate::text::{Corpus, DocumentRule, Domain, Split, Tokenizer, open_corpus};
+use crate::text::{Corpus, DocumentRule, Domain, Split, StreamOptions, Tokenizer, open_corpus};
 
 /// Raised when a task's computation changes, so that old results are not taken for new ones.
 const RESULTS_VERSION: u32 = 2;
@@ -40,7 +41,7 @@ pub enum TaskKind {
 }
 
 /// One task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     /// What it computes.
     pub kind: TaskKind,
@@ -48,26 +49,68 @@ pub struct Task {
     pub model: String,
     /// Index of the device among the study's.
     pub device: usize,
-    /// The domain's name; empty for a reference.
+    /// The domain's name; empty for the reference corpus.
     pub domain: String,
     /// The strategy's name; empty for all but adaptations.
     pub strategy: String,
     /// The seed; 0 for all but adaptations.
     pub seed: u64,
+    /// How an adaptation of the ablation grid trains, where that is not its strategy's own way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Training>,
+    /// How a zero-shot task of the ablation grid reads the test text, where that is not the study's own way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<StreamOptions>,
     /// The folder of its result, relative to the study's.
     pub folder: PathBuf,
+}
+
+/// How much of a reference corpus the restart control reads, so that it is an adaptation like those to the domains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlSize {
+    /// Bytes of training text: the median over the domains.
+    pub train: u64,
+    /// Bytes of the validation and of the test text, where they are no files of their own: the most of any domain.
+    pub held_out: u64,
+}
+
+impl ControlSize {
+    /// For domains whose splits have so many bytes.
+    fn of(mut domains: Vec<[u64; 3]>) -> Self {
+        domains.sort_unstable(); // by training text
+        let train = domains.get(domains.len().saturating_sub(1) / 2).map_or(0, |[train, ..]| *train);
+        Self { train, held_out: domains.iter().flat_map(|[_, valid, test]| [*valid, *test]).max().unwrap_or(0) }
+    }
 }
 
 impl Task {
     /// What people call it.
     pub fn label(&self) -> String {
         let Self { kind, model, domain, strategy, seed, .. } = self;
+        let domain = if self.is_control() { "its reference corpus" } else { domain };
+        let text = |text: &StreamOptions| {
+            let Ok(Value::Object(options)) = serde_json::to_value(text) else { return String::new() };
+            let word = |key: &str| options.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+            format!(", join {}, newlines {}", word("join"), word("newlines"))
+        };
         match kind {
             TaskKind::Reference => format!("reference corpus of {model}"),
-            TaskKind::ZeroShot => format!("{model} on {domain} before adaptation"),
+            TaskKind::ZeroShot => {
+                let how = self.evaluation.as_ref().map(text).unwrap_or_default();
+                format!("{model} on {domain} before adaptation{how}")
+            }
             TaskKind::Similarity => format!("distance of {domain} to the reference of {model}"),
-            TaskKind::Adapt => format!("{model} adapted to {domain} ({strategy}, seed {seed})"),
+            TaskKind::Adapt => {
+                let varied = |Training { text: options, lr }: &Training| format!("{}, lr {lr}", text(options));
+                let how = self.training.as_ref().map(varied).unwrap_or_default();
+                format!("{model} adapted to {domain} ({strategy}, seed {seed}{how})")
+            }
         }
+    }
+
+    /// Whether it belongs to the restart control, which adapts to the reference corpus.
+    pub fn is_control(&self) -> bool {
+        self.domain.is_empty()
     }
 }
 
@@ -80,20 +123,51 @@ pub struct Plan {
     pub devices: Vec<DeviceName>,
     /// The tasks, in the order they run.
     pub tasks: Vec<Task>,
+    /// What the restart control reads; `None` where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<ControlSize>,
+    /// Why models have no restart control, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub no_control: BTreeMap<String, String>,
 }
 
 impl Plan {
     /// Plans a study: hashes its models and texts, and lists its tasks, what later ones need first.
     pub fn new(config: StudyConfig, devices: &[ChosenDevice], monitor: &mut dyn Monitor) -> Result<Self> {
         let mut hashes = Hashes { rule: config.text.document, known: BTreeMap::new(), monitor };
+        for model in &config.models {
+            check_sizes(&config, model)?;
+        }
+        let mut domains = Vec::new();
+        for DomainEntry { path, .. } in &config.domains {
+            domains.push(hashes.domain(path)?);
+        }
+        let control = config.restart_control.then(|| {
+            ControlSize::of(domains.iter().map(|splits| splits.each_ref().map(|split| split.bytes)).collect())
+        });
+        let mut no_control = BTreeMap::new();
         let mut tasks = Vec::new();
         for (device, chosen) in devices.iter().enumerate() {
             for model in &config.models {
-                tasks.extend(model_tasks(&config, model, device, &chosen.name, &mut hashes)?);
+                let reference = hashes.reference(&model.reference)?;
+                let tasks_of = ModelTasks::new(&config, model, device, &chosen.name, reference.hash)?;
+                tasks.push(tasks_of.reference());
+                for (entry, splits) in config.domains.iter().zip(&domains) {
+                    tasks.extend(tasks_of.of_domain(&entry.name, splits, None));
+                }
+                let Some(size) = control else { continue };
+                match hashes.domain(&model.reference) {
+                    Ok(splits) => tasks.extend(tasks_of.of_domain("", &splits, Some(size))),
+                    Err(error @ Error::Input { .. }) => {
+                        no_control.insert(model.name.clone(), error.to_string());
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         tasks.sort_by_key(|task| task.kind); // a stable sort: cheap tasks of all models before any adaptation
-        Ok(Self { config, devices: devices.iter().map(|d| d.name.clone()).collect(), tasks })
+        let devices = devices.iter().map(|d| d.name.clone()).collect();
+        Ok(Self { config, devices, tasks, control, no_control })
     }
 
     /// Reads the plan of the study in `folder`.
@@ -120,8 +194,26 @@ impl Plan {
             other.kind == kind
                 && other.model == task.model
                 && other.device == task.device
+                && other.evaluation.is_none()
                 && (kind == TaskKind::Reference || other.domain == task.domain)
         })
+    }
+
+    /// The zero-shot task that reads the test text of `task` like this.
+    pub fn zero_shot(&self, task: &Task, text: &StreamOptions) -> Option<&Task> {
+        let other_way = (*text != self.config.text.stream()).then_some(*text);
+        self.tasks.iter().find(|other| {
+            other.kind == TaskKind::ZeroShot
+                && other.model == task.model
+                && other.device == task.device
+                && other.evaluation == other_way
+                && other.domain == task.domain
+        })
+    }
+
+    /// The group of a task's domain; empty for the reference corpus.
+    pub fn group(&self, task: &Task) -> String {
+        self.config.domains.iter().find(|d| d.name == task.domain).map_or(String::new(), |d| d.group.clone())
     }
 
     /// What tables call a task's model: its name, with the device where there are several.
@@ -133,46 +225,98 @@ impl Plan {
     }
 }
 
-fn model_tasks(
-    config: &StudyConfig,
-    model: &ModelEntry,
+/// What the tasks of one model on one device have in common.
+struct ModelTasks<'a> {
+    config: &'a StudyConfig,
+    model: &'a ModelEntry,
     device: usize,
-    name: &DeviceName,
-    hashes: &mut Hashes<'_>,
-) -> Result<Vec<Task>> {
-    check_sizes(config, model)?;
-    let common = json!({
-        "version": RESULTS_VERSION, "program": env!("CARGO_PKG_VERSION"), "device": name,
-        "model": hash_folder(&model.path)?, "text": config.text,
-    });
-    let task = |kind, domain: &str, strategy: &str, seed, determined_by: Value| Task {
-        kind,
-        model: model.name.clone(),
-        device,
-        domain: domain.to_owned(),
-        strategy: strategy.to_owned(),
-        seed,
-        folder: folder_of(kind, [&model.name, domain, strategy], &json!([common, determined_by])),
-    };
-    let reference = json!({ "corpus": hashes.reference(&model.reference)?, "similarity": config.similarity });
-    let mut tasks = vec![task(TaskKind::Reference, "", "", 0, reference.clone())];
-    for DomainEntry { name, path, .. } in &config.domains {
-        let [train, valid, test] = hashes.domain(path)?;
-        let mut zero_shot = json!({ "test": test, "evaluation": config.evaluation });
-        if config.evaluation.rank {
-            zero_shot["rank"] = json!({ "version": RANK_VERSION, "train": train, "reference": reference["corpus"] });
-        }
-        tasks.push(task(TaskKind::ZeroShot, name, "", 0, zero_shot.clone()));
-        tasks.push(task(TaskKind::Similarity, name, "", 0, json!([reference, train])));
-        for strategy in &config.strategies {
-            for &seed in &config.seeds {
-                let StrategyEntry { train_text, recipe, .. } = strategy;
-                let adapt = json!([zero_shot, train, valid, train_text, recipe, seed]);
-                tasks.push(task(TaskKind::Adapt, name, &strategy.name, seed, adapt));
-            }
+    /// What determines the result of any of them.
+    common: Value,
+    /// Hash of the reference corpus.
+    reference: String,
+}
+
+impl<'a> ModelTasks<'a> {
+    fn new(
+        config: &'a StudyConfig,
+        model: &'a ModelEntry,
+        device: usize,
+        name: &DeviceName,
+        reference: String,
+    ) -> Result<Self> {
+        let common = json!({
+            "version": RESULTS_VERSION, "program": env!("CARGO_PKG_VERSION"), "device": name,
+            "model": hash_folder(&model.path)?, "text": config.text,
+        });
+        Ok(Self { config, model, device, common, reference })
+    }
+
+    fn task(&self, kind: TaskKind, domain: &str, strategy: &str, seed: u64, determined_by: Value) -> Task {
+        let Self { model, device, common, .. } = self;
+        let shown = if domain.is_empty() && kind != TaskKind::Reference { "restart-control" } else { domain };
+        Task {
+            kind,
+            model: model.name.clone(),
+            device: *device,
+            domain: domain.to_owned(),
+            strategy: strategy.to_owned(),
+            seed,
+            training: None,
+            evaluation: None,
+            folder: folder_of(kind, [&model.name, shown, strategy], &json!([common, determined_by])),
         }
     }
-    Ok(tasks)
+
+    fn of_reference(&self) -> Value {
+        json!({ "corpus": self.reference, "similarity": self.config.similarity })
+    }
+
+    fn reference(&self) -> Task {
+        self.task(TaskKind::Reference, "", "", 0, self.of_reference())
+    }
+
+    /// The tasks of a domain or, with `control`, of as much of the reference corpus.
+    fn of_domain(&self, name: &str, [train, valid, test]: &[Content; 3], control: Option<ControlSize>) -> Vec<Task> {
+        let config = self.config;
+        let known_by = |split: &Content, at_most: Option<u64>| match at_most {
+            Some(bytes) => json!({ "of": split.hash, "first_bytes": bytes }),
+            None => json!(split.hash),
+        };
+        let train = known_by(train, control.map(|size| size.train));
+        let [valid, test] =
+            [valid, test].map(|split| known_by(split, control.filter(|_| split.divided).map(|size| size.held_out)));
+        let mut zero_shot = json!({ "test": test, "evaluation": config.evaluation });
+        if config.evaluation.rank {
+            zero_shot["rank"] = json!({ "version": RANK_VERSION, "train": train, "reference": self.reference });
+        }
+        let mut tasks = vec![self.task(TaskKind::ZeroShot, name, "", 0, zero_shot.clone())];
+        let evaluations = config.other_evaluations();
+        for text in &evaluations {
+            let determined_by = json!([{ "test": test, "evaluation": config.evaluation }, text]);
+            let task = self.task(TaskKind::ZeroShot, name, "", 0, determined_by);
+            tasks.push(Task { evaluation: Some(*text), ..task });
+        }
+        if control.is_none() {
+            tasks.push(self.task(TaskKind::Similarity, name, "", 0, json!([self.of_reference(), train])));
+        }
+        for strategy in &config.strategies {
+            let others = config.other_trainings(strategy).into_iter().map(Some);
+            for training in std::iter::once(None).chain(others) {
+                let StrategyEntry { train_text, recipe, .. } =
+                    training.map_or_else(|| strategy.clone(), |training| strategy.varied(training));
+                for &seed in &config.seeds {
+                    let mut adapt = vec![json!(zero_shot), json!(train), json!(valid), json!(train_text)];
+                    adapt.extend([json!(recipe), json!(seed)]);
+                    if !evaluations.is_empty() {
+                        adapt.push(json!(evaluations));
+                    }
+                    let task = self.task(TaskKind::Adapt, name, &strategy.name, seed, json!(adapt));
+                    tasks.push(Task { training, ..task });
+                }
+            }
+        }
+        tasks
+    }
 }
 
 /// Refuses what does not fit the model before anything is computed.
@@ -181,7 +325,9 @@ fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
     let longest = base.context();
     let EvaluationSettings { protocol, context, stride, .. } = config.evaluation;
     let tokenizer = Tokenizer::find(&model.path)?;
-    Protocol::for_model(protocol, context, stride, &base, tokenizer.as_ref(), &config.text.stream())?;
+    for text in std::iter::once(config.text.stream()).chain(config.other_evaluations()) {
+        Protocol::for_model(protocol, context, stride, &base, tokenizer.as_ref(), &text)?;
+    }
     for strategy in &config.strategies {
         strategy.check(&format!("model {:?}", model.name), longest)?;
     }
@@ -215,34 +361,54 @@ fn folder_of(kind: TaskKind, names: [&str; 3], determined_by: &Value) -> PathBuf
     Path::new("tasks").join(parts.join("-"))
 }
 
-/// Content hashes of corpora, each text read once.
+/// What a text holds: its hash, and how long it is.
+#[derive(Debug, Clone)]
+struct Content {
+    hash: String,
+    bytes: u64,
+    /// Whether it was divided from a corpus by document.
+    divided: bool,
+}
+
+impl Content {
+    fn of(corpus: Corpus, divided: bool) -> Self {
+        Self { bytes: corpus.documents.bytes(), hash: corpus.hash, divided }
+    }
+}
+
+/// What is in corpora, each text read once.
 struct Hashes<'m> {
     rule: DocumentRule,
-    known: BTreeMap<PathBuf, Vec<String>>,
+    known: BTreeMap<PathBuf, Content>,
     monitor: &'m mut dyn Monitor,
 }
 
 impl Hashes<'_> {
-    fn reference(&mut self, path: &Path) -> Result<String> {
-        if let Some(hashes) = self.known.get(path) {
-            return Ok(hashes[0].clone());
+    fn reference(&mut self, path: &Path) -> Result<Content> {
+        if let Some(known) = self.known.get(path) {
+            return Ok(known.clone());
         }
-        let Corpus { hash, .. } = open_corpus(path, Split::Train, Watched::by(self.rule, self.monitor))?;
-        self.known.insert(path.to_owned(), vec![hash.clone()]);
-        Ok(hash)
+        let corpus = open_corpus(path, Split::Train, Watched::by(self.rule, self.monitor))?;
+        let content = Content::of(corpus, false);
+        self.known.insert(path.to_owned(), content.clone());
+        Ok(content)
     }
 
-    fn domain(&mut self, path: &Path) -> Result<[String; 3]> {
-        let domain = Domain::open(path, Watched::by(self.rule, self.monitor))?;
-        let mut hashes = Split::ALL.map(|_| String::new());
-        for (hash, split) in hashes.iter_mut().zip(Split::ALL) {
+    fn domain(&mut self, path: &Path) -> Result<[Content; 3]> {
+        let mut domain = None;
+        let mut contents = Vec::new();
+        for split in Split::ALL {
             let key = path.join(split.name());
-            *hash = match self.known.get(&key) {
-                Some(known) => known[0].clone(),
-                None => domain.split(Watched::by(split, self.monitor))?.hash,
-            };
-            self.known.insert(key, vec![hash.clone()]);
+            if !self.known.contains_key(&key) {
+                let domain = match &mut domain {
+                    Some(domain) => domain,
+                    none => none.insert(Domain::open(path, Watched::by(self.rule, self.monitor))?),
+                };
+                let corpus = domain.split(Watched::by(split, self.monitor))?;
+                self.known.insert(key.clone(), Content::of(corpus, domain.is_divided()));
+            }
+            contents.push(self.known[&key].clone());
         }
-        Ok(hashes)
+        contents.try_into().map_err(|_| Error::Numeric("a domain has three splits".into()))
     }
 }

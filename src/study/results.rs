@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{ClassChange, Handful, Passage, TypeChange, Without};
+use crate::compare::{ClassChange, Handful, LineBreakParts, Passage, TypeChange, Without};
 use crate::rank::RankChange;
 use crate::similarity::Distances;
-use crate::text::Overlap;
+use crate::text::{Join, Newlines, Overlap};
 
 /// `results.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,8 +22,17 @@ pub struct StudyResults {
     pub rows: Vec<Row>,
     /// The reference corpus against another half of itself, by model: what "no distance" looks like.
     pub null: Vec<NullDistance>,
+    /// What adaptation did to each domain, its seeds together: the call, and how sure it is.
+    #[serde(default)]
+    pub domains: Vec<DomainChange>,
     /// Change in perplexity against every distance.
     pub correlations: Vec<Correlation>,
+    /// What each recipe does to the reference corpus itself: the cost of restarting the optimiser.
+    #[serde(default)]
+    pub restart_control: Vec<RestartControl>,
+    /// The ablation grid, where the study has one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ablation: Vec<AblationRow>,
     /// Tasks that are not done: what a later `study run` would do.
     pub missing: Vec<String>,
 }
@@ -70,6 +79,9 @@ pub struct Row {
     pub rank: Option<RowRank>,
     /// Tokens the adaptation trained on.
     pub train_tokens: u64,
+    /// Tokens of the domain's training text; `None` in results of before it was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_tokens: Option<u64>,
     /// Test tokens scored.
     pub test_tokens: usize,
     /// Training loss, `(step, nats per token)`.
@@ -136,8 +148,148 @@ pub struct NullDistance {
     pub distances: Distances,
 }
 
-/// How the change in log-perplexity goes with one distance over domains.
+/// What adaptation did to a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call {
+    /// Perplexity fell.
+    #[serde(rename = "better")]
+    Better,
+    /// Perplexity rose.
+    #[serde(rename = "worse")]
+    Worse,
+    /// The test shows no change.
+    #[serde(rename = "no difference")]
+    NoDifference,
+}
+
+impl Call {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Better => "better",
+            Self::Worse => "worse",
+            Self::NoDifference => "no difference",
+        }
+    }
+}
+
+/// A domain under one model and strategy, all seeds together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DomainChange {
+    /// The base model.
+    pub model: String,
+    /// The domain.
+    pub domain: String,
+    /// Its group.
+    pub group: String,
+    /// The strategy's name.
+    pub strategy: String,
+    /// The seeds.
+    pub seeds: Vec<u64>,
+    /// Change in log-perplexity, nats per token, mean over seeds; positive is worse.
+    pub delta: f64,
+    /// 95 % interval of `delta`: documents are resampled for all seeds at once.
+    pub delta_ci95: [f64; 2],
+    /// Standard deviation of the change between seeds; null with one seed.
+    pub seed_sd: Option<f64>,
+    /// What is resampled and flipped: "documents", or "windows" where documents are few.
+    pub over: String,
+    /// How many of them are scored.
+    pub clusters: usize,
+    /// Two-sided p-value of the sign-flip permutation test over them.
+    pub p: Option<f64>,
+    /// `p` corrected over the domains of this model and strategy, after Benjamini and Hochberg.
+    pub q: Option<f64>,
+    /// Two-sided p-value of the paired t test of their mean changes, each counting once.
+    pub t_p: Option<f64>,
+    /// The same of Wilcoxon's signed-rank test.
+    pub wilcoxon_p: Option<f64>,
+    /// Better or worse where `q` is at most `error_rate`.
+    pub call: Call,
+    /// The share of calls that may be false.
+    pub error_rate: f64,
+    /// The smallest change that this much text could have shown: half the width of the interval at `error_rate`.
+    pub smallest_effect: f64,
+    /// `delta` of the restart control with the same recipe; null where there is none.
+    pub restart_delta: Option<f64>,
+    /// `delta` beyond that.
+    pub beyond_restart: Option<f64>,
+    /// 95 % interval of `beyond_restart`: the documents of both are resampled.
+    pub beyond_restart_ci95: Option<[f64; 2]>,
+    /// Why a number is missing or a call cannot be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A model adapted to the very corpus it was pretrained on. Nothing is new to it, so its change is what the restart of the
+/// optimiser costs; what a domain's change is beyond that is the domain's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestartControl {
+    /// The base model.
+    pub model: String,
+    /// The reference corpus.
+    pub reference: String,
+    /// The strategy's name.
+    pub strategy: String,
+    /// The seeds it is the mean of.
+    pub seeds: Vec<u64>,
+    /// Change in log-perplexity on held-out text of the reference corpus, nats per token, mean over seeds.
+    pub delta: Option<f64>,
+    /// 95 % interval of `delta`, documents resampled for all seeds at once.
+    pub delta_ci95: Option<[f64; 2]>,
+    /// Standard deviation of the change between seeds.
+    pub seed_sd: Option<f64>,
+    /// What it was tested on.
+    pub held_out: String,
+    /// Tokens trained on.
+    pub train_tokens: u64,
+    /// Test tokens scored.
+    pub test_tokens: usize,
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A cell of the ablation grid: one domain adapted to and evaluated in one way, seeds averaged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AblationRow {
+    /// The base model.
+    pub model: String,
+    /// The domain; "reference corpus" for the restart control.
+    pub domain: String,
+    /// Its group; empty for the restart control.
+    pub group: String,
+    /// Whether it is the restart control.
+    #[serde(default)]
+    pub control: bool,
+    /// The strategy's name.
+    pub strategy: String,
+    /// What stood between documents in training.
+    pub train_join: Join,
+    /// What became of line breaks inside documents in training.
+    pub newlines: Newlines,
+    /// What stood between documents in evaluation.
+    pub eval_join: Join,
+    /// What became of line breaks inside documents in evaluation.
+    pub eval_newlines: Newlines,
+    /// The peak learning rate.
+    pub lr: f64,
+    /// The seeds it is the mean of.
+    pub seeds: Vec<u64>,
+    /// Change in log-perplexity, nats per token, mean over seeds.
+    pub delta: f64,
+    /// 95 % interval of `delta`, documents resampled for all seeds at once.
+    pub delta_ci95: [f64; 2],
+    /// Standard deviation of the change between seeds; null with one seed.
+    pub seed_sd: Option<f64>,
+    /// What line breaks, the tokens after them, and all others carry of `delta`.
+    pub parts: LineBreakParts,
+    /// `delta` of the restart control in the same cell; null where there is none.
+    pub restart_delta: Option<f64>,
+}
+
+/// How the change in log-perplexity goes with one distance over domains.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Correlation {
     /// The measure's key.
     pub x: String,
@@ -159,9 +311,50 @@ pub struct Correlation {
     pub kendall: Option<f64>,
     /// Two-sided p-value.
     pub kendall_p: Option<f64>,
-    /// 95 % interval of Pearson's r, bootstrap over domains.
+    /// 95 % interval of Pearson's r, bootstrap over domains, within groups where there are several.
     pub ci95: Option<[f64; 2]>,
+    /// The same of Spearman's ρ.
+    #[serde(default)]
+    pub spearman_ci95: Option<[f64; 2]>,
+    /// Pearson's r once each group's means are taken off, where there are several groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_groups: Option<f64>,
+    /// Two-sided p-value from permutations inside groups, of `within_groups`; of `pearson` where there is one group.
+    #[serde(default)]
+    pub permutation_p: Option<f64>,
+    /// Pearson's r with rival explanations allowed for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partial: Option<PartialCorrelation>,
+    /// The one domain that counts most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub influence: Option<Influence>,
+    /// What to beware of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// Why numbers are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// Pearson's r between what a regression on other values leaves of both sides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartialCorrelation {
+    /// What is allowed for: "newline_rate" (of the test text), "ln_domain_tokens", "ln_zero_shot_ppl".
+    pub controls: Vec<String>,
+    /// Pearson's r of the residuals.
+    pub pearson: Option<f64>,
+    /// Two-sided p-value.
+    pub pearson_p: Option<f64>,
+    /// Why numbers are missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The domain without which r changes most.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Influence {
+    /// The domain.
+    pub domain: String,
+    /// Pearson's r without it.
+    pub pearson: f64,
 }

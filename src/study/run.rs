@@ -7,9 +7,9 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::config::{DomainEntry, EvaluationSettings, ModelEntry, StrategyEntry};
-use super::plan::{Plan, Task, TaskKind};
+use super::plan::{ControlSize, Plan, Task, TaskKind};
 use crate::adapt::{AdaptResult, Resumable, adapt};
-use crate::compare::{Comparison, Vocabulary, compare};
+use crate::compare::{Comparison, LineBreakParts, PairedChanges, Vocabulary, compare};
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
 use crate::evaluate::{EvalResult, Protocol, ProtocolResult, ScoredStream, evaluate, per_token, summarise};
@@ -21,6 +21,9 @@ use crate::rank::{PromptSet, RankChange, Ranks, rank};
 use crate::similarity::embed::Embedder;
 use crate::similarity::{CorpusSample, Distances, Features, Reference};
 use crate::text::{Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer, open_corpus};
+
+/// Token types kept in results, from either end of the list.
+pub(super) const TYPES_KEPT: usize = 50;
 
 /// Seed of what the distances draw (subsamples for the bandwidth); not one of the study's seeds, which are adaptations'.
 const SIMILARITY_SEED: u64 = 42;
@@ -55,6 +58,33 @@ pub(super) struct AdaptTaskResult {
     /// Where the study measures prediction rank.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank: Option<RankChange>,
+    /// The change of every document; absent from results of before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<PairedChanges>,
+    /// The same model under the other ways to evaluate of the ablation grid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evaluations: Vec<OtherEvaluation>,
+    /// Whether the restart control's held-out text was divided from the reference corpus by document.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub divided: bool,
+}
+
+/// What an adaptation came to under another way to evaluate.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct OtherEvaluation {
+    pub text: StreamOptions,
+    pub delta: f64,
+    pub delta_ci95: [f64; 2],
+    pub parts: LineBreakParts,
+    pub changes: PairedChanges,
+}
+
+/// A test text scored by base and adapted model.
+struct ScoredBoth {
+    comparison: Comparison,
+    changes: PairedChanges,
+    after: ScoredStream,
+    result: EvalResult,
 }
 
 /// A model ready for the tasks that use it.
@@ -123,6 +153,10 @@ impl<'a> Runner<'a> {
     }
 
     fn domain(&self, task: &Task, monitor: &mut dyn Monitor) -> Result<Domain> {
+        if task.is_control() {
+            let rule = Watched::by(self.plan.config.text.document, monitor);
+            return Domain::open(&self.model(task)?.reference, rule);
+        }
         let entry: Option<&DomainEntry> = self.plan.config.domains.iter().find(|d| d.name == task.domain);
         let entry = entry.ok_or_else(|| unknown("domain", &task.domain))?;
         Domain::open(&entry.path, Watched::by(self.plan.config.text.document, monitor))
@@ -136,8 +170,23 @@ impl<'a> Runner<'a> {
         options: &StreamOptions,
         monitor: &mut dyn Monitor,
     ) -> Result<TokenStream> {
-        let corpus = self.domain(task, monitor)?.split(Watched::by(split, monitor))?;
-        loaded.base.stream(&corpus, loaded.tokenizer.as_ref(), Watched::by(options, monitor))
+        let domain = self.domain(task, monitor)?;
+        let corpus = domain.split(Watched::by(split, monitor))?;
+        let most = self.plan.control.filter(|_| task.is_control()).and_then(|ControlSize { train, held_out }| {
+            if split == Split::Train { Some(train) } else { domain.is_divided().then_some(held_out) }
+        });
+        let Some(most) = most else {
+            return loaded.base.stream(&corpus, loaded.tokenizer.as_ref(), Watched::by(options, monitor));
+        };
+        let corpus = corpus.first(most)?;
+        let bytes = corpus.documents.bytes().max(1);
+        let mut stream = loaded.base.stream(&corpus, loaded.tokenizer.as_ref(), Watched::by(options, monitor))?;
+        if split == Split::Train && bytes > most {
+            // The last document is whole so far, and may be all there is.
+            let tokens = (stream.ids.len() as u128 * u128::from(most)).div_ceil(u128::from(bytes));
+            stream.truncate(usize::try_from(tokens).unwrap_or(usize::MAX).max(2));
+        }
+        Ok(stream)
     }
 
     fn embedder<'b>(&self, loaded: &'b Loaded) -> Embedder<'b> {
@@ -184,25 +233,26 @@ impl<'a> Runner<'a> {
         })
     }
 
-    fn protocol(&self, loaded: &Loaded) -> Result<ProtocolResult> {
+    fn protocol(&self, loaded: &Loaded, options: &StreamOptions) -> Result<ProtocolResult> {
         let config = &self.plan.config;
         let evaluation = config.evaluation;
-        let (base, tokenizer, options) = (&loaded.base.config, loaded.tokenizer.as_ref(), config.text.stream());
+        let (base, tokenizer) = (&loaded.base.config, loaded.tokenizer.as_ref());
         let EvaluationSettings { protocol, context, stride, .. } = evaluation;
-        let protocol = Protocol::for_model(protocol, context, stride, base, tokenizer, &options)?;
-        Ok(ProtocolResult::new(protocol, config.text.document, &options, tokenizer))
+        let protocol = Protocol::for_model(protocol, context, stride, base, tokenizer, options)?;
+        Ok(ProtocolResult::new(protocol, config.text.document, options, tokenizer))
     }
 
-    /// Scores the domain's test split with `model`, and writes the per-token file into `folder`.
+    /// Scores the domain's test split, read as `options` say, with `model`.
     fn score_test(
         &self,
         task: &Task,
         loaded: &Loaded,
         model: &LanguageModel,
+        options: &StreamOptions,
         monitor: &mut dyn Monitor,
     ) -> Result<(ScoredStream, EvalResult)> {
         let started = Instant::now();
-        let protocol = self.protocol(loaded)?;
+        let protocol = self.protocol(loaded, options)?;
         let stream = self.split(task, loaded, Split::Test, &protocol.stream(), monitor)?;
         let scored = evaluate(model, &loaded.base.device, &stream, &protocol.protocol, monitor)?;
         let summary = scored.summary(&task.domain, &stream, &protocol.protocol)?;
@@ -212,8 +262,10 @@ impl<'a> Runner<'a> {
     }
 
     fn zero_shot(&self, task: &Task, loaded: &Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
-        let (scored, result) = self.score_test(task, loaded, &loaded.base.model, monitor)?;
-        let rank = match self.plan.config.evaluation.rank {
+        let options = task.evaluation.unwrap_or(self.plan.config.text.stream());
+        let (scored, result) = self.score_test(task, loaded, &loaded.base.model, &options, monitor)?;
+        let ranked = self.plan.config.evaluation.rank && task.evaluation.is_none() && !task.is_control();
+        let rank = match ranked {
             true => Some(self.rank_before(task, loaded, monitor)?),
             false => None,
         };
@@ -231,47 +283,86 @@ impl<'a> Runner<'a> {
         let config = &self.plan.config;
         let strategy: Option<&StrategyEntry> = config.strategies.iter().find(|s| s.name == task.strategy);
         let strategy = strategy.ok_or_else(|| unknown("strategy", &task.strategy))?;
+        let strategy = task.training.map_or_else(|| strategy.clone(), |training| strategy.varied(training));
         let options = strategy.train_text.unwrap_or(config.text.stream());
         let train = self.split(task, loaded, Split::Train, &options, monitor)?;
         let valid = self.split(task, loaded, Split::Valid, &config.text.stream(), monitor)?;
-        let overlap = self.overlap(task, loaded, &train, &options, monitor)?;
+        // What is told of a domain once is told by its plain adaptation.
+        let plain = task.training.is_none() && !task.is_control();
+        let overlap = if plain { Some(self.overlap(task, loaded, &train, &options, monitor)?) } else { None };
 
         let checkpoint = self.checkpoint(task);
         let resumable =
             Resumable { path: &checkpoint, resume: true, every: None, how_to_resume: "the study goes on from there" };
         let adapted = adapt(&loaded.base, train, &valid, &strategy.recipe, task.seed, Some(resumable), monitor)?;
-        let (scored, after) = self.score_test(task, loaded, &adapted.last, monitor)?;
-
-        let zero_shot =
-            self.plan.sibling(task, TaskKind::ZeroShot).ok_or_else(|| unknown("zero-shot task of", &task.domain))?;
-        let (before, before_result) =
-            per_token::read(&self.folder.join(&zero_shot.folder).join("per_token.safetensors"))?;
-        if before_result.protocol.fingerprint != after.protocol.fingerprint {
-            return Err(Error::file(
-                &zero_shot.folder,
-                format!(
-                    "was evaluated by another recipe, which differs in {}",
-                    before_result.protocol.difference(&after.protocol)
-                ),
-                "remove this folder and run again",
-            ));
+        let mut scored = self.score_both(task, loaded, &adapted.last, &config.text.stream(), monitor)?;
+        let mut evaluations = Vec::new();
+        for text in config.other_evaluations() {
+            let ScoredBoth { comparison, changes, .. } =
+                self.score_both(task, loaded, &adapted.last, &text, monitor)?;
+            let Comparison { delta, delta_ci95, .. } = comparison;
+            let parts = comparison.line_break_parts();
+            evaluations.push(OtherEvaluation { text, delta, delta_ci95, parts, changes });
         }
-        let adapted_name = format!("{} adapted to {}", task.model, task.domain);
-        let comparison = compare(&before, &scored, [&task.model, &adapted_name], &loaded.vocabulary)?;
+        if !plain {
+            scored.comparison.shorten(TYPES_KEPT);
+            scored.comparison.passages.clear();
+        }
+        let rank = match self.plan.sibling(task, TaskKind::ZeroShot) {
+            Some(zero_shot) if plain && config.evaluation.rank => {
+                Some(self.rank_change(loaded, &self.folder.join(&zero_shot.folder), &adapted.last, monitor)?)
+            }
+            _ => None,
+        };
         let result = AdaptTaskResult {
             adapt: adapted.result,
-            after,
-            comparison,
-            test_newline_rate: loaded.vocabulary.newline_rate(&scored.ids),
-            overlap: Some(overlap),
-            rank: self.rank_change(loaded, &self.folder.join(&zero_shot.folder), &adapted.last, monitor)?,
+            test_newline_rate: loaded.vocabulary.newline_rate(&scored.after.ids),
+            after: scored.result,
+            comparison: scored.comparison,
+            overlap,
+            rank,
+            changes: Some(scored.changes),
+            evaluations,
+            divided: task.is_control() && self.domain(task, monitor)?.is_divided(),
         };
         files::folder_whole(out, |folder| {
-            per_token::write(&folder.join("per_token.safetensors"), &scored, &result.after)?;
+            if plain {
+                per_token::write(&folder.join("per_token.safetensors"), &scored.after, &result.after)?;
+            }
             files::write_json(&folder.join("adapt.json"), &result)
         })?;
         let _ = std::fs::remove_file(&checkpoint); // its result is whole now
         Ok(())
+    }
+
+    /// Scores the test split, read as `options` say, with the adapted model, and compares with the base's scores.
+    fn score_both(
+        &self,
+        task: &Task,
+        loaded: &Loaded,
+        adapted: &LanguageModel,
+        options: &StreamOptions,
+        monitor: &mut dyn Monitor,
+    ) -> Result<ScoredBoth> {
+        let (after, result) = self.score_test(task, loaded, adapted, options, monitor)?;
+        let zero_shot = self.plan.zero_shot(task, options).ok_or_else(|| unknown("zero-shot task of", &task.domain))?;
+        let (before, before_result) =
+            per_token::read(&self.folder.join(&zero_shot.folder).join("per_token.safetensors"))?;
+        if before_result.protocol.fingerprint != result.protocol.fingerprint {
+            return Err(Error::file(
+                &zero_shot.folder,
+                format!(
+                    "was evaluated by another recipe, which differs in {}",
+                    before_result.protocol.difference(&result.protocol)
+                ),
+                "remove this folder and run again",
+            ));
+        }
+        let domain = if task.is_control() { "its reference corpus" } else { &task.domain };
+        let adapted_name = format!("{} adapted to {domain}", task.model);
+        let names = [task.model.as_str(), adapted_name.as_str()];
+        let comparison = compare(&before, &after, names, &loaded.vocabulary)?;
+        Ok(ScoredBoth { comparison, changes: PairedChanges::of(&before, &after, names)?, after, result })
     }
 
     /// The domain's prompts, which do not depend on the model but for its reference, and the base's ranks.
@@ -286,23 +377,20 @@ impl<'a> Runner<'a> {
         Ok((prompts, ranks))
     }
 
-    /// What adaptation did to the ranks of the prompts in the `zero_shot` folder; `None` where the study has none.
+    /// What adaptation did to the ranks of the prompts in the `zero_shot` folder.
     fn rank_change(
         &self,
         loaded: &Loaded,
         zero_shot: &Path,
         adapted: &LanguageModel,
         monitor: &mut dyn Monitor,
-    ) -> Result<Option<RankChange>> {
-        if !self.plan.config.evaluation.rank {
-            return Ok(None);
-        }
+    ) -> Result<RankChange> {
         let before: Ranks = files::read_json(&zero_shot.join(RANKS))?;
         let prompts = match before.ranks.is_empty() {
             true => PromptSet::none(before.reason.clone().unwrap_or_default()),
             false => PromptSet { similarity: before.similarity.clone(), ..PromptSet::read(&zero_shot.join(PROMPTS))? },
         };
-        before.change(&self.ask(&prompts, loaded, adapted, monitor)?).map(Some)
+        before.change(&self.ask(&prompts, loaded, adapted, monitor)?)
     }
 
     fn ask(

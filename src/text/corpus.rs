@@ -120,7 +120,7 @@ impl Documents {
     }
 
     /// Bytes of the texts, or of the token ids.
-    pub(super) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         match &self.content {
             Content::Texts(bytes) => bytes.len() as u64,
             Content::Ids(ids) => size_of_val(&**ids) as u64,
@@ -288,6 +288,23 @@ impl Corpus {
             collector.push(document, || path.display().to_string())?;
         }
         collector.finish(path, split)
+    }
+
+    /// The first documents, as many as it takes to hold `bytes` bytes: the last of them is whole.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where they are nothing but white space; no room for them on the disk.
+    pub fn first(self, bytes: u64) -> Result<Self> {
+        if self.documents.bytes() <= bytes {
+            return Ok(self);
+        }
+        let width = if self.documents.are_texts() { 1 } else { size_of::<u32>() as u64 };
+        let before = self.documents.ends.partition_point(|&end| end * width < bytes); // documents that end too early
+        let mut first = Collector::new();
+        for document in self.documents.iter().take(before + 1) {
+            first.push(document, || self.to_string())?;
+        }
+        first.finish(&self.path, self.split)
     }
 
     /// The texts of all documents.

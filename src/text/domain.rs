@@ -153,6 +153,11 @@ impl Domain {
         Ok(Self { name: name_of(path), path: path.to_owned(), rule: request, parts })
     }
 
+    /// Whether the splits were made by document, and not given as files.
+    pub fn is_divided(&self) -> bool {
+        matches!(self.parts, Parts::Divided(_))
+    }
+
     /// One of the splits.
     ///
     /// # Errors

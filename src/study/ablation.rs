@@ -1,0 +1,74 @@
+//! The ablation grid: how training and test text are joined, whether line breaks stay, and the learning rate.
+//!
+//! An adaptation is done once for each way to train, and scored under each way to evaluate.
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::{Join, Newlines, StreamOptions};
+
+/// The `[ablation]` table: every combination is tried with each strategy. A list left out has one level, the study's own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ablation {
+    /// What stands between documents in training.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub train_join: Vec<Join>,
+    /// What stands between documents in evaluation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub eval_join: Vec<Join>,
+    /// What becomes of line breaks inside documents in training.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub newlines: Vec<Newlines>,
+    /// What becomes of line breaks inside documents in evaluation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub eval_newlines: Vec<Newlines>,
+    /// Peak learning rates.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lr: Vec<f64>,
+}
+
+/// A way to train that differs from its strategy's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// How training text becomes tokens.
+    pub text: StreamOptions,
+    /// The peak learning rate.
+    pub lr: f64,
+}
+
+impl Ablation {
+    /// The ways to train of the grid but for `own`, which is done anyhow; what the grid does not vary is as in `own`.
+    pub fn trainings(&self, own: Training) -> Vec<Training> {
+        let texts = texts(own.text, &self.train_join, &self.newlines);
+        let rates = levels(&self.lr, own.lr);
+        distinct(own, texts.iter().flat_map(|&text| rates.iter().map(move |&lr| Training { text, lr })))
+    }
+
+    /// The ways to evaluate of the grid but for `own`, which is done anyhow.
+    pub fn evaluations(&self, own: StreamOptions) -> Vec<StreamOptions> {
+        distinct(own, texts(own, &self.eval_join, &self.eval_newlines))
+    }
+}
+
+fn texts(own: StreamOptions, joins: &[Join], newlines: &[Newlines]) -> Vec<StreamOptions> {
+    let joins = levels(joins, own.join);
+    let with = |newlines| joins.iter().map(move |&join| StreamOptions { join, newlines, ..own });
+    levels(newlines, own.newlines).into_iter().flat_map(with).collect()
+}
+
+/// The levels of a factor: those given, or the study's own.
+fn levels<T: Copy>(given: &[T], own: T) -> Vec<T> {
+    if given.is_empty() { vec![own] } else { given.to_vec() }
+}
+
+/// Each of `all` once, `own` left out.
+fn distinct<T: PartialEq>(own: T, all: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut found = Vec::new();
+    for one in all {
+        if one != own && !found.contains(&one) {
+            found.push(one);
+        }
+    }
+    found
+}

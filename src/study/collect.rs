@@ -1,0 +1,287 @@
+//! A study's results, put together from the folders of its tasks.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::ablation::Training;
+use super::calls::{self, Owner};
+use super::correlations::correlate;
+use super::joint::{Draws, Joint};
+use super::plan::{Plan, Task, TaskKind};
+use super::results::{AblationRow, DomainChange, NullDistance, RestartControl, Row, RowRank, StudyResults};
+use super::run::{AdaptTaskResult, OtherEvaluation, ReferenceResult, SimilarityTaskResult, TYPES_KEPT};
+use crate::compare::{LineBreakParts, PairedChanges};
+use crate::error::Result;
+use crate::evaluate::{BOOTSTRAP_SEED, EvalResult, beyond_f64, per_token};
+use crate::files;
+use crate::text::StreamOptions;
+
+/// Puts together what the study in `folder` has found so far.
+///
+/// # Errors
+/// [`crate::error::Error::Input`] where the folder holds no study, or the result of a task is broken.
+pub fn collect(folder: &Path) -> Result<StudyResults> {
+    let plan = Plan::read(folder)?;
+    let at = |task: &Task, file: &str| -> PathBuf { folder.join(&task.folder).join(file) };
+    let done = |task: &&Task| folder.join(&task.folder).exists();
+
+    let mut rows = Vec::new();
+    let mut cells = Cells::default();
+    for task in plan.tasks.iter().filter(|task| task.kind == TaskKind::Adapt).filter(done) {
+        let sibling = |kind| plan.sibling(task, kind).filter(done);
+        let Some(zero_shot) = sibling(TaskKind::ZeroShot) else { continue };
+        let mut adapted: AdaptTaskResult = files::read_json(&at(task, "adapt.json"))?;
+        let changes = match adapted.changes.take() {
+            Some(changes) => changes,
+            None => {
+                let scores = |task| per_token::read(&at(task, "per_token.safetensors"));
+                let ((before, _), (after, _)) = (scores(zero_shot)?, scores(task)?);
+                PairedChanges::of(&before, &after, [&task.model, &task.label()])?
+            }
+        };
+        cells.add(&plan, task, &adapted, changes);
+        if task.is_control() || task.training.is_some() {
+            continue;
+        }
+        let Some(similarity) = sibling(TaskKind::Similarity) else { continue };
+        let before: EvalResult = files::read_json(&at(zero_shot, "eval.json"))?;
+        let similarity: SimilarityTaskResult = files::read_json(&at(similarity, "similarity.json"))?;
+        rows.push(row(&plan, task, &before, similarity, adapted));
+    }
+    let mut null = Vec::new();
+    for task in plan.tasks.iter().filter(|task| task.kind == TaskKind::Reference).filter(done) {
+        let result: ReferenceResult = files::read_json(&at(task, "reference.json"))?;
+        null.push(NullDistance { model: plan.model_label(task), reference: result.reference, distances: result.null });
+    }
+    let cells = cells.finish()?;
+    let domains = domains(&plan, &cells)?;
+    Ok(StudyResults {
+        schema: "odyssey.study/1".into(),
+        name: plan.config.name.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        settings: plan.config.to_toml(),
+        correlations: correlate(&rows, BOOTSTRAP_SEED),
+        rows,
+        domains,
+        null,
+        restart_control: restart_control(&plan, &cells),
+        ablation: if plan.config.ablation.is_some() { ablation(&plan, &cells) } else { Vec::new() },
+        missing: plan.tasks.iter().filter(|task| !done(task)).map(Task::label).collect(),
+    })
+}
+
+/// One way to train and to evaluate, of one model, domain and strategy: its seeds, in the order of the plan.
+struct Cell {
+    /// The first seed's task.
+    task: Task,
+    model: String,
+    training: Training,
+    /// Whether that is the strategy's own way.
+    own_training: bool,
+    evaluation: StreamOptions,
+    seeds: Vec<u64>,
+    parts: Vec<LineBreakParts>,
+    changes: Vec<PairedChanges>,
+    divided: bool,
+    train_tokens: u64,
+}
+
+/// A cell whose seeds are put together.
+struct Joined {
+    cell: Cell,
+    joint: Joint,
+}
+
+#[derive(Default)]
+struct Cells(Vec<Cell>);
+
+impl Cells {
+    fn add(&mut self, plan: &Plan, task: &Task, done: &AdaptTaskResult, changes: PairedChanges) {
+        let Some(strategy) = plan.config.strategies.iter().find(|s| s.name == task.strategy) else { return };
+        let training = task.training.unwrap_or(plan.config.training(strategy));
+        let own = (plan.config.text.stream(), done.comparison.line_break_parts(), changes);
+        let others = done
+            .evaluations
+            .iter()
+            .map(|OtherEvaluation { text, parts, changes, .. }| (*text, *parts, changes.clone()));
+        for (evaluation, parts, changes) in std::iter::once(own).chain(others) {
+            let at = self.0.iter().position(|cell| {
+                cell.task.model == task.model
+                    && cell.task.device == task.device
+                    && cell.task.domain == task.domain
+                    && cell.task.strategy == task.strategy
+                    && cell.training == training
+                    && cell.evaluation == evaluation
+            });
+            let at = at.unwrap_or_else(|| {
+                self.0.push(Cell {
+                    model: plan.model_label(task),
+                    training,
+                    own_training: task.training.is_none(),
+                    evaluation,
+                    seeds: Vec::new(),
+                    parts: Vec::new(),
+                    changes: Vec::new(),
+                    divided: done.divided,
+                    train_tokens: done.adapt.tokens,
+                    task: task.clone(),
+                });
+                self.0.len() - 1
+            });
+            let cell = &mut self.0[at];
+            cell.seeds.push(task.seed);
+            cell.parts.push(parts);
+            cell.changes.push(changes);
+        }
+    }
+
+    fn finish(self) -> Result<Vec<Joined>> {
+        let mut draws = Draws::default();
+        self.0.into_iter().map(|cell| Ok(Joined { joint: Joint::of(&cell.changes, &mut draws)?, cell })).collect()
+    }
+}
+
+/// The control that is adapted to and evaluated as `of` is.
+fn control_of<'a>(of: &Cell, cells: &'a [Joined]) -> Option<&'a Joint> {
+    let found = cells.iter().find(|Joined { cell, .. }| {
+        cell.task.is_control()
+            && cell.model == of.model
+            && cell.task.strategy == of.task.strategy
+            && cell.training == of.training
+            && cell.evaluation == of.evaluation
+    });
+    found.map(|Joined { joint, .. }| joint)
+}
+
+fn domains(plan: &Plan, cells: &[Joined]) -> Result<Vec<DomainChange>> {
+    let own = plan.config.text.stream();
+    let plain = cells
+        .iter()
+        .filter(|Joined { cell, .. }| !cell.task.is_control() && cell.own_training && cell.evaluation == own);
+    let mut domains = plain
+        .map(|Joined { cell, joint }| {
+            let owner = Owner {
+                model: cell.model.clone(),
+                domain: cell.task.domain.clone(),
+                group: plan.group(&cell.task),
+                strategy: cell.task.strategy.clone(),
+                seeds: cell.seeds.clone(),
+            };
+            calls::test(owner, joint, control_of(cell, cells), plan.config.statistics.error_rate)
+        })
+        .collect::<Result<Vec<DomainChange>>>()?;
+    calls::decide(&mut domains);
+    Ok(domains)
+}
+
+fn restart_control(plan: &Plan, cells: &[Joined]) -> Vec<RestartControl> {
+    let own = plan.config.text.stream();
+    let reference = |model: &str| {
+        plan.config.models.iter().find(|m| m.name == model).map_or(String::new(), |m| m.reference.display().to_string())
+    };
+    let controls = cells
+        .iter()
+        .filter(|Joined { cell, .. }| cell.task.is_control() && cell.own_training && cell.evaluation == own);
+    let mut found: Vec<RestartControl> = controls
+        .map(|Joined { cell, joint }| RestartControl {
+            model: cell.model.clone(),
+            reference: reference(&cell.task.model),
+            strategy: cell.task.strategy.clone(),
+            seeds: cell.seeds.clone(),
+            delta: Some(joint.delta),
+            delta_ci95: Some(joint.ci95),
+            seed_sd: joint.seed_sd,
+            held_out: if cell.divided {
+                "documents of the reference corpus kept out of this training; the base may have seen them".to_owned()
+            } else {
+                "the reference corpus's own test split".to_owned()
+            },
+            train_tokens: cell.train_tokens,
+            test_tokens: joint.tokens(),
+            reason: None,
+        })
+        .collect();
+    for (model, reason) in &plan.no_control {
+        found.extend(plan.config.strategies.iter().map(|strategy| RestartControl {
+            model: model.clone(),
+            reference: reference(model),
+            strategy: strategy.name.clone(),
+            seeds: Vec::new(),
+            delta: None,
+            delta_ci95: None,
+            seed_sd: None,
+            held_out: String::new(),
+            train_tokens: 0,
+            test_tokens: 0,
+            reason: Some(reason.clone()),
+        }));
+    }
+    found
+}
+
+fn ablation(plan: &Plan, cells: &[Joined]) -> Vec<AblationRow> {
+    cells
+        .iter()
+        .map(|Joined { cell, joint }| {
+            let mean =
+                |part: fn(&LineBreakParts) -> f64| cell.parts.iter().map(part).sum::<f64>() / cell.parts.len() as f64;
+            AblationRow {
+                model: cell.model.clone(),
+                domain: if cell.task.is_control() { "reference corpus".to_owned() } else { cell.task.domain.clone() },
+                group: plan.group(&cell.task),
+                control: cell.task.is_control(),
+                strategy: cell.task.strategy.clone(),
+                train_join: cell.training.text.join,
+                newlines: cell.training.text.newlines,
+                eval_join: cell.evaluation.join,
+                eval_newlines: cell.evaluation.newlines,
+                lr: cell.training.lr,
+                seeds: cell.seeds.clone(),
+                delta: joint.delta,
+                delta_ci95: joint.ci95,
+                seed_sd: joint.seed_sd,
+                parts: LineBreakParts {
+                    newline: mean(|p| p.newline),
+                    after_newline: mean(|p| p.after_newline),
+                    rest: mean(|p| p.rest),
+                },
+                restart_delta: control_of(cell, cells).map(|control| control.delta),
+            }
+        })
+        .collect()
+}
+
+fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: SimilarityTaskResult, done: AdaptTaskResult) -> Row {
+    let AdaptTaskResult { adapt, after, mut comparison, test_newline_rate, overlap, rank, .. } = done;
+    comparison.shorten(TYPES_KEPT);
+    Row {
+        model: plan.model_label(task),
+        domain: task.domain.clone(),
+        group: plan.group(task),
+        strategy: task.strategy.clone(),
+        seed: task.seed,
+        device: after.device.to_string(),
+        fingerprint: before.protocol.fingerprint.clone(),
+        zero_shot_ppl: comparison.before.ppl,
+        adapted_ppl: comparison.after.ppl,
+        reason: beyond_f64([comparison.before.ppl, comparison.after.ppl]),
+        delta: comparison.delta,
+        delta_ci95: comparison.delta_ci95,
+        similarity: similarity.distances,
+        newline_rate: test_newline_rate,
+        overlap,
+        rank: rank.map(RowRank::from),
+        domain_tokens: adapt.determined_by.get("train_tokens").and_then(Value::as_u64),
+        train_tokens: adapt.tokens,
+        test_tokens: comparison.scored,
+        train_loss: adapt.curves.train_loss,
+        valid_loss: adapt.curves.valid_loss,
+        top_types: comparison.types,
+        classes: comparison.classes,
+        handful: comparison.handful,
+        without: comparison.without,
+        passages: comparison.passages,
+        seconds: adapt.seconds,
+    }
+}
