@@ -185,6 +185,7 @@ fn row(index: usize, strategy: &str, seed: u64) -> Row {
             ("handful".to_owned(), Without { scored: 0, before: None, after: None, delta: None, reason: None }),
         ]),
         rank: None,
+        evidence: Default::default(),
         passages: vec![passage(0.8), passage(-0.6)],
         seconds: 61.5,
         domain,
@@ -245,6 +246,7 @@ fn made_up(domains: usize) -> StudyResults {
         correlations: if domains < 3 { Vec::new() } else { correlations },
         restart_control: Vec::new(),
         ablation: Vec::new(),
+        bases: Vec::new(),
         missing: Vec::new(),
     }
 }

@@ -11,6 +11,7 @@ mod joint;
 pub mod plan;
 mod results;
 pub mod run;
+mod sample_file;
 
 use std::path::Path;
 
@@ -18,7 +19,9 @@ pub use collect::collect;
 pub use config::StudyConfig;
 pub use correlations::correlate;
 pub use plan::{Plan, Task, TaskKind};
-pub use results::{AblationRow, Correlation, NullDistance, RestartControl, Row, RowRank, StudyResults};
+pub use results::{
+    AblationRow, Base, Correlation, NullDistance, RestartControl, Row, RowEvidence, RowRank, StudyResults,
+};
 
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
