@@ -29,6 +29,7 @@ fn row(domain: &str, group: &str, seed: u64, delta: f64, mmd2: f64) -> Row {
         newline_rate: 0.02,
         overlap: None,
         rank: None,
+        evidence: Default::default(),
         train_tokens: 1000,
         domain_tokens: None,
         test_tokens: 100,

@@ -186,6 +186,7 @@ fn row(index: usize, strategy: &str, seed: u64) -> Row {
             ("handful".to_owned(), Without { scored: 0, before: None, after: None, delta: None, reason: None }),
         ]),
         rank: None,
+        evidence: Default::default(),
         passages: vec![passage(0.8), passage(-0.6)],
         seconds: 61.5,
         domain,
@@ -247,6 +248,7 @@ fn made_up(domains: usize) -> StudyResults {
         domains: Vec::new(),
         restart_control: Vec::new(),
         ablation: Vec::new(),
+        bases: Vec::new(),
         missing: Vec::new(),
     }
 }

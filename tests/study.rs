@@ -477,13 +477,68 @@ fn the_restart_control_is_an_adaptation_to_as_much_of_the_reference_corpus() {
     assert!((number(&control["delta"]) - number(&delta)).abs() < 1e-9, "{control} {delta}");
     assert!((number(&control["delta_ci95"][1]) - number(&interval[1])).abs() < 1e-9);
 
-    // Without it nothing else changes.
+    // Without it only what the adaptation forgets is not known.
     let off = place.read("study.toml");
     place.write("study.toml", [&b"restart_control = false\n"[..], &off].concat());
     let before = tasks(&place);
     let without = place.result(RUN);
     assert_eq!((&without["restart_control"], &without["missing"]), (&json!([]), &json!([])));
-    assert_eq!(tasks(&place), before);
+    let after = tasks(&place);
+    assert!(before.iter().all(|(name, changed)| after[name] == *changed));
+    assert_eq!((after.len(), names(&after, "adapt").len()), (before.len() + 1, names(&before, "adapt").len() + 1));
+    let row = &without["rows"][0];
+    assert_eq!((&row["forgetting"], &row["forgetting_ci95"]), (&Value::Null, &Value::Null));
+    assert!(row["forgetting_reason"].as_str().unwrap().contains("no restart control"), "{row}");
+}
+
+#[test]
+fn a_row_says_what_was_forgotten_of_the_reference_and_what_was_known_before_training() {
+    let place = planned(&one_domain("languages/lambda-0"));
+    let results = place.result(RUN);
+    let row = &results["rows"][0];
+    let text = "languages/lambda-0";
+    place.result(&format!(
+        "adapt --model model --train {text} --valid {text} --out adapted --seed 1 --steps 3 --batch 4 --lr 1e-3 \
+         --validations 1 --valid-tokens 300"
+    ));
+    let forgotten = place.result("compare --before model --after adapted --text languages/base");
+    assert!((number(&row["forgetting"]) - number(&forgotten["delta"])).abs() < 1e-9, "{}", forgotten["delta"]);
+    for end in 0..2 {
+        let ends = [&row["forgetting_ci95"][end], &forgotten["delta_ci95"][end]].map(number);
+        assert!((ends[0] - ends[1]).abs() < 1e-9, "{ends:?}");
+    }
+
+    // The base's loss on domain and reference, whole and by class, as `eval` and `compare` have it.
+    let base = &results["bases"][0];
+    let eval = place.result("eval --model model --text languages/lambda-0 languages/base");
+    for (profile, of) in [(&row["base_loss"], &eval["texts"][0]), (&base["reference_loss"], &eval["texts"][1])] {
+        assert!((number(&profile["loss"]) - number(&of["nll"])).abs() < 1e-9);
+        assert_eq!(profile["scored"], of["scored"]);
+        let classes = profile["classes"].as_array().unwrap();
+        let sum: f64 = classes.iter().map(|c| number(&c["share"]) * number(&c["loss"])).sum();
+        assert!((sum - number(&profile["loss"])).abs() < 1e-9);
+        assert!(number(&profile["document_sd"]) > 0.0);
+    }
+    for class in forgotten["classes"].as_array().unwrap() {
+        let classes = base["reference_loss"]["classes"].as_array().unwrap();
+        let found = classes.iter().find(|found| found["class"] == class["class"]).unwrap();
+        assert!((number(&found["loss"]) - number(&class["before"])).abs() < 1e-9, "{class}");
+        assert!((number(&found["share"]) - number(&class["share"])).abs() < 1e-12, "{class}");
+    }
+    let weights: usize = {
+        let bytes = place.read("model/model.safetensors");
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        tensors.tensors().iter().map(|(_, view)| view.shape().iter().product::<usize>()).sum()
+    };
+    assert_eq!((&base["parameters"], &base["vocabulary"]), (&json!(weights), &json!(512)));
+    let train = place.result(&format!("eval --model model --text {text}/train.txt"));
+    assert_eq!(row["available_tokens"], train["texts"][0]["tokens"]);
+
+    let bytes = place.read("study/results.csv");
+    let mut reader = csv::Reader::from_reader(&bytes[..]);
+    let column = reader.headers().unwrap().iter().position(|name| name == "forgetting").unwrap();
+    let field = reader.records().next().unwrap().unwrap()[column].parse::<f64>().unwrap();
+    assert_eq!(field, number(&row["forgetting"]));
 }
 
 #[test]

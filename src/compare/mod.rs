@@ -5,6 +5,7 @@
 
 mod attribution;
 mod change;
+mod loss_profile;
 mod paired;
 mod passages;
 pub mod token_class;
@@ -12,6 +13,7 @@ pub mod token_class;
 use std::borrow::Cow;
 
 pub use change::{ClassChange, Comparison, Handful, LineBreakParts, Passage, PassageToken, Side, TypeChange, Without};
+pub use loss_profile::{ClassLoss, LossProfile};
 pub use paired::PairedChanges;
 pub use token_class::TokenClass;
 

@@ -69,6 +69,15 @@ impl LanguageModel {
         Ok(shapes.found)
     }
 
+    /// How many weights `config` calls for.
+    ///
+    /// # Errors
+    /// As [`Self::shapes`].
+    pub fn weight_count(config: &ModelConfig) -> Result<u64> {
+        let shapes = Self::shapes(config)?;
+        Ok(shapes.iter().map(|(_, shape)| shape.iter().map(|&n| n as u64).product::<u64>()).sum())
+    }
+
     /// Final hidden states of `ids` `[batch, time]`, after the last norm: `[batch, time, channels]`.
     pub fn hidden_states(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let stages = self.stages(ids.dims()[1], &ids.device());

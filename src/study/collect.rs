@@ -9,7 +9,9 @@ use super::calls::{self, Owner};
 use super::correlations::correlate;
 use super::joint::{Draws, Joint};
 use super::plan::{Plan, Task, TaskKind};
-use super::results::{AblationRow, DomainChange, NullDistance, RestartControl, Row, RowRank, StudyResults};
+use super::results::{
+    AblationRow, Base, DomainChange, NullDistance, RestartControl, Row, RowEvidence, RowRank, StudyResults,
+};
 use super::run::{AdaptTaskResult, OtherEvaluation, ReferenceResult, SimilarityTaskResult, TYPES_KEPT};
 use crate::compare::{LineBreakParts, PairedChanges};
 use crate::error::Result;
@@ -28,6 +30,7 @@ pub fn collect(folder: &Path) -> Result<StudyResults> {
 
     let mut rows = Vec::new();
     let mut cells = Cells::default();
+    let mut bases: Vec<Base> = Vec::new();
     for task in plan.tasks.iter().filter(|task| task.kind == TaskKind::Adapt).filter(done) {
         let sibling = |kind| plan.sibling(task, kind).filter(done);
         let Some(zero_shot) = sibling(TaskKind::ZeroShot) else { continue };
@@ -41,6 +44,7 @@ pub fn collect(folder: &Path) -> Result<StudyResults> {
             }
         };
         cells.add(&plan, task, &adapted, changes);
+        know(&mut bases, plan.model_label(task), task.is_control(), &adapted);
         if task.is_control() || task.training.is_some() {
             continue;
         }
@@ -67,8 +71,21 @@ pub fn collect(folder: &Path) -> Result<StudyResults> {
         null,
         restart_control: restart_control(&plan, &cells),
         ablation: if plan.config.ablation.is_some() { ablation(&plan, &cells) } else { Vec::new() },
+        bases,
         missing: plan.tasks.iter().filter(|task| !done(task)).map(Task::label).collect(),
     })
+}
+
+/// Takes what an adaptation tells of its base; the restart control's test text is the reference corpus's.
+fn know(bases: &mut Vec<Base>, model: String, is_control: bool, done: &AdaptTaskResult) {
+    let Some((parameters, vocabulary)) = done.base_size else { return };
+    let at = bases.iter().position(|base| base.model == model).unwrap_or_else(|| {
+        bases.push(Base { model, parameters, vocabulary, reference_loss: None });
+        bases.len() - 1
+    });
+    if is_control {
+        bases[at].reference_loss.clone_from(&done.base_loss);
+    }
 }
 
 /// One way to train and to evaluate, of one model, domain and strategy: its seeds, in the order of the plan.
@@ -85,6 +102,8 @@ struct Cell {
     changes: Vec<PairedChanges>,
     divided: bool,
     train_tokens: u64,
+    /// δ on the reference corpus, by seed.
+    forgetting: Vec<f64>,
 }
 
 /// A cell whose seeds are put together.
@@ -125,6 +144,7 @@ impl Cells {
                     changes: Vec::new(),
                     divided: done.divided,
                     train_tokens: done.adapt.tokens,
+                    forgetting: Vec::new(),
                     task: task.clone(),
                 });
                 self.0.len() - 1
@@ -133,6 +153,8 @@ impl Cells {
             cell.seeds.push(task.seed);
             cell.parts.push(parts);
             cell.changes.push(changes);
+            let is_own = evaluation == plan.config.text.stream();
+            cell.forgetting.extend(done.forgetting.as_ref().filter(|_| is_own).map(|f| f.delta));
         }
     }
 
@@ -246,6 +268,8 @@ fn ablation(plan: &Plan, cells: &[Joined]) -> Vec<AblationRow> {
                     after_newline: mean(|p| p.after_newline),
                     rest: mean(|p| p.rest),
                 },
+                forgetting: (!cell.forgetting.is_empty())
+                    .then(|| cell.forgetting.iter().sum::<f64>() / cell.forgetting.len() as f64),
                 restart_delta: control_of(cell, cells).map(|control| control.delta),
             }
         })
@@ -254,7 +278,16 @@ fn ablation(plan: &Plan, cells: &[Joined]) -> Vec<AblationRow> {
 
 fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: SimilarityTaskResult, done: AdaptTaskResult) -> Row {
     let AdaptTaskResult { adapt, after, mut comparison, test_newline_rate, overlap, rank, .. } = done;
+    let AdaptTaskResult { base_loss, available_tokens, forgetting, .. } = done;
     comparison.shorten(TYPES_KEPT);
+    let no_control = plan.no_control.get(&task.model).map_or("the study has no restart control", String::as_str);
+    let evidence = RowEvidence {
+        forgetting: forgetting.as_ref().map(|f| f.delta),
+        forgetting_ci95: forgetting.as_ref().map(|f| f.delta_ci95),
+        forgetting_reason: forgetting.is_none().then(|| no_control.to_owned()),
+        base_loss,
+        available_tokens,
+    };
     Row {
         model: plan.model_label(task),
         domain: task.domain.clone(),
@@ -273,6 +306,7 @@ fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: SimilarityTask
         overlap,
         rank: rank.map(RowRank::from),
         domain_tokens: adapt.determined_by.get("train_tokens").and_then(Value::as_u64),
+        evidence,
         train_tokens: adapt.tokens,
         test_tokens: comparison.scored,
         train_loss: adapt.curves.train_loss,

@@ -12,6 +12,7 @@ pub mod joint;
 pub mod plan;
 mod results;
 pub mod run;
+mod sample_file;
 
 use std::path::Path;
 
@@ -20,8 +21,8 @@ pub use config::StudyConfig;
 pub use correlations::correlate;
 pub use plan::{Plan, Task, TaskKind};
 pub use results::{
-    AblationRow, Call, Correlation, DomainChange, Influence, NullDistance, PartialCorrelation, RestartControl, Row,
-    RowRank, StudyResults,
+    AblationRow, Base, Call, Correlation, DomainChange, Influence, NullDistance, PartialCorrelation, RestartControl,
+    Row, RowEvidence, RowRank, StudyResults,
 };
 
 use crate::device::ChosenDevice;

@@ -81,6 +81,11 @@ impl ControlSize {
         let train = domains.get(domains.len().saturating_sub(1) / 2).map_or(0, |[train, ..]| *train);
         Self { train, held_out: domains.iter().flat_map(|[_, valid, test]| [*valid, *test]).max().unwrap_or(0) }
     }
+
+    /// How much is read of a held-out split; `None` for all of it.
+    fn of_held_out(&self, split: &Content) -> Option<u64> {
+        split.divided.then_some(self.held_out)
+    }
 }
 
 impl Task {
@@ -152,16 +157,21 @@ impl Plan {
                 let reference = hashes.reference(&model.reference)?;
                 let tasks_of = ModelTasks::new(&config, model, device, &chosen.name, reference.hash)?;
                 tasks.push(tasks_of.reference());
-                for (entry, splits) in config.domains.iter().zip(&domains) {
-                    tasks.extend(tasks_of.of_domain(&entry.name, splits, None));
-                }
-                let Some(size) = control else { continue };
-                match hashes.domain(&model.reference) {
-                    Ok(splits) => tasks.extend(tasks_of.of_domain("", &splits, Some(size))),
-                    Err(error @ Error::Input { .. }) => {
+                let control = match control.map(|size| hashes.domain(&model.reference).map(|splits| (splits, size))) {
+                    None => None,
+                    Some(Ok(control)) => Some(control),
+                    Some(Err(error @ Error::Input { .. })) => {
                         no_control.insert(model.name.clone(), error.to_string());
+                        None
                     }
-                    Err(error) => return Err(error),
+                    Some(Err(error)) => return Err(error),
+                };
+                let held_out = control.as_ref().map(|([_, _, test], size)| known_by(test, size.of_held_out(test)));
+                for (entry, splits) in config.domains.iter().zip(&domains) {
+                    tasks.extend(tasks_of.of_domain(&entry.name, splits, Reads::Domain { forgets: held_out.as_ref() }));
+                }
+                if let Some((splits, size)) = &control {
+                    tasks.extend(tasks_of.of_domain("", splits, Reads::Control(*size)));
                 }
             }
         }
@@ -275,16 +285,16 @@ impl<'a> ModelTasks<'a> {
         self.task(TaskKind::Reference, "", "", 0, self.of_reference())
     }
 
-    /// The tasks of a domain or, with `control`, of as much of the reference corpus.
-    fn of_domain(&self, name: &str, [train, valid, test]: &[Content; 3], control: Option<ControlSize>) -> Vec<Task> {
+    /// The tasks of a domain, or of the restart control.
+    fn of_domain(&self, name: &str, [train, valid, test]: &[Content; 3], reads: Reads<'_>) -> Vec<Task> {
         let config = self.config;
-        let known_by = |split: &Content, at_most: Option<u64>| match at_most {
-            Some(bytes) => json!({ "of": split.hash, "first_bytes": bytes }),
-            None => json!(split.hash),
+        let (control, forgets) = match reads {
+            Reads::Control(size) => (Some(size), None),
+            Reads::Domain { forgets } => (None, forgets),
         };
         let train = known_by(train, control.map(|size| size.train));
         let [valid, test] =
-            [valid, test].map(|split| known_by(split, control.filter(|_| split.divided).map(|size| size.held_out)));
+            [valid, test].map(|split| known_by(split, control.and_then(|size| size.of_held_out(split))));
         let mut zero_shot = json!({ "test": test, "evaluation": config.evaluation });
         if config.evaluation.rank {
             zero_shot["rank"] = json!({ "version": RANK_VERSION, "train": train, "reference": self.reference });
@@ -310,12 +320,30 @@ impl<'a> ModelTasks<'a> {
                     if !evaluations.is_empty() {
                         adapt.push(json!(evaluations));
                     }
+                    adapt.extend(forgets.map(|held_out| json!({ "forgets": held_out })));
                     let task = self.task(TaskKind::Adapt, name, &strategy.name, seed, json!(adapt));
                     tasks.push(Task { training, ..task });
                 }
             }
         }
         tasks
+    }
+}
+
+/// What the tasks of a domain read.
+#[derive(Clone, Copy)]
+enum Reads<'a> {
+    /// The domain; and, after adaptation, what of the reference corpus this determines.
+    Domain { forgets: Option<&'a Value> },
+    /// As much of the reference corpus.
+    Control(ControlSize),
+}
+
+/// What determines a split of which at most so many bytes are read.
+fn known_by(split: &Content, at_most: Option<u64>) -> Value {
+    match at_most {
+        Some(bytes) => json!({ "of": split.hash, "first_bytes": bytes }),
+        None => json!(split.hash),
     }
 }
 

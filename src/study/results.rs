@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{ClassChange, Handful, LineBreakParts, Passage, TypeChange, Without};
+use crate::compare::{ClassChange, Handful, LineBreakParts, LossProfile, Passage, TypeChange, Without};
 use crate::rank::RankChange;
 use crate::similarity::Distances;
 use crate::text::{Join, Newlines, Overlap};
@@ -33,6 +33,9 @@ pub struct StudyResults {
     /// The ablation grid, where the study has one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ablation: Vec<AblationRow>,
+    /// The base models and what they find hard in their own reference corpus.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<Base>,
     /// Tasks that are not done: what a later `study run` would do.
     pub missing: Vec<String>,
 }
@@ -77,6 +80,9 @@ pub struct Row {
     /// Prediction rank, where the study measures it.
     #[serde(flatten)]
     pub rank: Option<RowRank>,
+    /// What was forgotten of the reference corpus, and what was known before training.
+    #[serde(flatten)]
+    pub evidence: RowEvidence,
     /// Tokens the adaptation trained on.
     pub train_tokens: u64,
     /// Tokens of the domain's training text; `None` in results of before it was noted.
@@ -100,6 +106,40 @@ pub struct Row {
     pub passages: Vec<Passage>,
     /// Seconds of training.
     pub seconds: f64,
+}
+
+/// What an adaptation cost on the reference corpus, and what was known of domain and base before it: what advice on other
+/// domains is learned from. All absent from results of before they were measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RowEvidence {
+    /// Change in log-perplexity on held-out text of the reference corpus, nats per token: positive is forgotten.
+    #[serde(default)]
+    pub forgetting: Option<f64>,
+    /// 95 % paired bootstrap interval of `forgetting`.
+    #[serde(default)]
+    pub forgetting_ci95: Option<[f64; 2]>,
+    /// Why `forgetting` is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgetting_reason: Option<String>,
+    /// What the base finds hard in the domain's test text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_loss: Option<LossProfile>,
+    /// Tokens of the domain's training text, trained on or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available_tokens: Option<u64>,
+}
+
+/// A base model and what it finds hard in its reference corpus.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Base {
+    /// The model.
+    pub model: String,
+    /// Its weights.
+    pub parameters: u64,
+    /// Entries of its vocabulary.
+    pub vocabulary: usize,
+    /// On the held-out text of the restart control; null where there is none.
+    pub reference_loss: Option<LossProfile>,
 }
 
 /// Prediction rank before and after an adaptation, on the same prompts. Numbers that could not be had are null.
@@ -284,6 +324,10 @@ pub struct AblationRow {
     pub seed_sd: Option<f64>,
     /// What line breaks, the tokens after them, and all others carry of `delta`.
     pub parts: LineBreakParts,
+    /// Change on held-out text of the reference corpus, nats per token, mean over seeds, under the study's own way to
+    /// evaluate; null in other cells, in the restart control's, and where there is none.
+    #[serde(default)]
+    pub forgetting: Option<f64>,
     /// `delta` of the restart control in the same cell; null where there is none.
     pub restart_delta: Option<f64>,
 }

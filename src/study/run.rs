@@ -3,23 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::config::{DomainEntry, EvaluationSettings, ModelEntry, StrategyEntry};
 use super::plan::{ControlSize, Plan, Task, TaskKind};
+use super::sample_file::{read_sample, write_sample};
 use crate::adapt::{AdaptResult, Resumable, adapt};
-use crate::compare::{Comparison, LineBreakParts, PairedChanges, Vocabulary, compare};
+use crate::compare::{Comparison, LineBreakParts, LossProfile, PairedChanges, Vocabulary, compare};
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
-use crate::evaluate::{EvalResult, Protocol, ProtocolResult, ScoredStream, evaluate, per_token, summarise};
-use crate::files::{self, Array};
+use crate::evaluate::{
+    BOOTSTRAP_SEED, EvalResult, Protocol, ProtocolResult, RESAMPLES, ScoredStream, evaluate, per_token, summarise,
+};
+use crate::files;
 use crate::memory::{MemoryPlan, Work};
 use crate::model::{LanguageModel, LoadedModel, ModelConfig, Precision};
 use crate::progress::{Monitor, Watched};
 use crate::rank::{PromptSet, RankChange, Ranks, rank};
 use crate::similarity::embed::Embedder;
-use crate::similarity::{CorpusSample, Distances, Features, Reference};
+use crate::similarity::{Distances, Reference};
+use crate::stats::Resamples;
 use crate::text::{Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer, open_corpus};
 
 /// Token types kept in results, from either end of the list.
@@ -67,6 +70,26 @@ pub(super) struct AdaptTaskResult {
     /// Whether the restart control's held-out text was divided from the reference corpus by document.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub divided: bool,
+    /// What the base finds hard in the test text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_loss: Option<LossProfile>,
+    /// Tokens of the training text, trained on or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available_tokens: Option<u64>,
+    /// The base's weights and the entries of its vocabulary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_size: Option<(u64, usize)>,
+    /// What it came to on held-out text of the reference corpus, where there is a restart control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgetting: Option<Forgetting>,
+}
+
+/// What an adaptation to a domain came to on held-out text of the reference corpus.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Forgetting {
+    pub delta: f64,
+    pub delta_ci95: [f64; 2],
+    pub changes: PairedChanges,
 }
 
 /// What an adaptation came to under another way to evaluate.
@@ -83,6 +106,7 @@ pub(super) struct OtherEvaluation {
 struct ScoredBoth {
     comparison: Comparison,
     changes: PairedChanges,
+    base_loss: LossProfile,
     after: ScoredStream,
     result: EvalResult,
 }
@@ -291,6 +315,7 @@ impl<'a> Runner<'a> {
         let plain = task.training.is_none() && !task.is_control();
         let overlap = if plain { Some(self.overlap(task, loaded, &train, &options, monitor)?) } else { None };
 
+        let available_tokens = train.ids.len() as u64;
         let checkpoint = self.checkpoint(task);
         let resumable =
             Resumable { path: &checkpoint, resume: true, every: None, how_to_resume: "the study goes on from there" };
@@ -304,6 +329,7 @@ impl<'a> Runner<'a> {
             let parts = comparison.line_break_parts();
             evaluations.push(OtherEvaluation { text, delta, delta_ci95, parts, changes });
         }
+        let forgetting = self.forgetting(task, loaded, &adapted.last, monitor)?;
         if !plain {
             scored.comparison.shorten(TYPES_KEPT);
             scored.comparison.passages.clear();
@@ -324,6 +350,10 @@ impl<'a> Runner<'a> {
             changes: Some(scored.changes),
             evaluations,
             divided: task.is_control() && self.domain(task, monitor)?.is_divided(),
+            base_loss: Some(scored.base_loss),
+            available_tokens: Some(available_tokens),
+            base_size: Some((LanguageModel::weight_count(&loaded.base.config)?, loaded.base.config.vocabulary())),
+            forgetting,
         };
         files::folder_whole(out, |folder| {
             if plain {
@@ -335,15 +365,15 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Scores the test split, read as `options` say, with the adapted model, and compares with the base's scores.
-    fn score_both(
+    /// Scores the test split, read as `options` say, with the adapted model, beside the base's scores of it.
+    fn before_and_after(
         &self,
         task: &Task,
         loaded: &Loaded,
         adapted: &LanguageModel,
         options: &StreamOptions,
         monitor: &mut dyn Monitor,
-    ) -> Result<ScoredBoth> {
+    ) -> Result<(ScoredStream, ScoredStream, EvalResult)> {
         let (after, result) = self.score_test(task, loaded, adapted, options, monitor)?;
         let zero_shot = self.plan.zero_shot(task, options).ok_or_else(|| unknown("zero-shot task of", &task.domain))?;
         let (before, before_result) =
@@ -358,11 +388,47 @@ impl<'a> Runner<'a> {
                 "remove this folder and run again",
             ));
         }
+        Ok((before, after, result))
+    }
+
+    /// Scores the test split, read as `options` say, with the adapted model, and compares with the base's scores.
+    fn score_both(
+        &self,
+        task: &Task,
+        loaded: &Loaded,
+        adapted: &LanguageModel,
+        options: &StreamOptions,
+        monitor: &mut dyn Monitor,
+    ) -> Result<ScoredBoth> {
+        let (before, after, result) = self.before_and_after(task, loaded, adapted, options, monitor)?;
         let domain = if task.is_control() { "its reference corpus" } else { &task.domain };
         let adapted_name = format!("{} adapted to {domain}", task.model);
         let names = [task.model.as_str(), adapted_name.as_str()];
         let comparison = compare(&before, &after, names, &loaded.vocabulary)?;
-        Ok(ScoredBoth { comparison, changes: PairedChanges::of(&before, &after, names)?, after, result })
+        let changes = PairedChanges::of(&before, &after, names)?;
+        let base_loss = LossProfile::of(&before, &loaded.vocabulary);
+        Ok(ScoredBoth { comparison, changes, base_loss, after, result })
+    }
+
+    /// What the model adapted by `task` came to on what the restart control is tested on; `None` where there is none.
+    fn forgetting(
+        &self,
+        task: &Task,
+        loaded: &Loaded,
+        adapted: &LanguageModel,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Option<Forgetting>> {
+        let options = self.plan.config.text.stream();
+        let control = Task { domain: String::new(), ..task.clone() };
+        if task.is_control() || self.plan.zero_shot(&control, &options).is_none() {
+            return Ok(None);
+        }
+        let (before, after, _) = self.before_and_after(&control, loaded, adapted, &options, monitor)?;
+        let changes = PairedChanges::of(&before, &after, [&task.model, &task.label()])?;
+        let draws = Resamples::new(changes.tokens.len(), RESAMPLES, BOOTSTRAP_SEED);
+        let delta_ci95 = draws.ratio_interval(&changes.changes, &changes.tokens)?;
+        let delta = changes.changes.iter().sum::<f64>() / changes.tokens.iter().sum::<f64>();
+        Ok(Some(Forgetting { delta, delta_ci95, changes }))
     }
 
     /// The domain's prompts, which do not depend on the model but for its reference, and the base's ranks.
@@ -436,60 +502,4 @@ fn unknown(what: &str, name: &str) -> Error {
         format!("its task names the {what} {name:?}, which the study does not have"),
         "run the study again",
     )
-}
-
-/// A reference's features and token counts as safetensors; why features are missing stands in the metadata.
-fn write_sample(path: &Path, sample: &CorpusSample) -> Result<()> {
-    let (ids, counts): (Vec<u32>, Vec<u64>) = sample.unigrams.iter().unzip();
-    let rate = [sample.newline_rate];
-    let mut arrays = vec![
-        Array::of("ids", Dtype::U32, vec![ids.len()], bytemuck::cast_slice(&ids)),
-        Array::of("counts", Dtype::U64, vec![counts.len()], bytemuck::cast_slice(&counts)),
-        Array::of("newline_rate", Dtype::F64, vec![1], bytemuck::cast_slice(&rate)),
-    ];
-    let mut no_features = String::new();
-    match &sample.features {
-        Ok(f) => arrays.push(Array::of(
-            "features",
-            Dtype::F32,
-            vec![f.samples, f.dimension],
-            bytemuck::cast_slice(&f.values),
-        )),
-        Err(reason) => no_features.clone_from(reason),
-    }
-    files::write_safetensors(path, arrays, ("no_features", no_features))
-}
-
-fn read_sample(path: &Path) -> Result<CorpusSample> {
-    let broken = |e: String| {
-        Error::file(path, format!("not a sample of a corpus: {e}"), "remove its folder and run the study again")
-    };
-    let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| broken(e.to_string()))?;
-    let array = |name: &str, dtype: Dtype| match tensors.tensor(name) {
-        Ok(view) if view.dtype() == dtype => Ok(view),
-        Ok(view) => Err(broken(format!("{name} has type {:?}", view.dtype()))),
-        Err(e) => Err(broken(e.to_string())),
-    };
-    let ids: Vec<u32> = bytemuck::pod_collect_to_vec(array("ids", Dtype::U32)?.data());
-    let counts: Vec<u64> = bytemuck::pod_collect_to_vec(array("counts", Dtype::U64)?.data());
-    let rate: Vec<f64> = bytemuck::pod_collect_to_vec(array("newline_rate", Dtype::F64)?.data());
-    let features = if tensors.names().contains(&"features") {
-        let view = array("features", Dtype::F32)?;
-        match *view.shape() {
-            [samples, dimension] => {
-                Features::new(samples, dimension, bytemuck::pod_collect_to_vec(view.data())).map_err(|e| e.to_string())
-            }
-            _ => return Err(broken("features are no matrix".into())),
-        }
-    } else {
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
-        let reason = header.metadata().as_ref().and_then(|metadata| metadata.get("no_features"));
-        Err(reason.ok_or_else(|| broken("has neither features nor a reason".into()))?.clone())
-    };
-    Ok(CorpusSample {
-        features,
-        unigrams: ids.into_iter().zip(counts).collect(),
-        newline_rate: rate.first().copied().unwrap_or(0.0),
-    })
 }
