@@ -3,7 +3,7 @@
 use odyssey::compare::Handful;
 use odyssey::similarity::Distances;
 use odyssey::stats;
-use odyssey::study::{Correlation, Row, correlate};
+use odyssey::study::{Correlation, Row, RowEvidence, correlate};
 
 /// A row with a distance `mmd2` and a similarity `centroid_cosine`.
 fn row(domain: &str, group: &str, seed: u64, delta: f64, mmd2: f64) -> Row {
@@ -31,7 +31,6 @@ fn row(domain: &str, group: &str, seed: u64, delta: f64, mmd2: f64) -> Row {
         rank: None,
         evidence: Default::default(),
         train_tokens: 1000,
-        domain_tokens: None,
         test_tokens: 100,
         train_loss: vec![],
         valid_loss: vec![],
@@ -213,7 +212,11 @@ fn rivals_are_allowed_for_and_the_domain_that_counts_most_is_named() {
             let rate = 0.01 * x + 0.002 * f64::from(i * 5 % 7);
             let delta = 10.0 * rate + if i == 8 { 3.0 } else { 0.01 * f64::from(i * 3 % 4) };
             let row = row(&format!("d{i}"), "one", 1, delta, 0.1 * x);
-            Row { newline_rate: rate, domain_tokens: Some(1000), ..row }
+            Row {
+                newline_rate: rate,
+                evidence: RowEvidence { available_tokens: Some(1000), ..Default::default() },
+                ..row
+            }
         })
         .collect();
     let all = correlate(&rows, 1);

@@ -9,7 +9,7 @@ use odyssey::compare::{
 };
 use odyssey::report::{self, page, plots, table};
 use odyssey::similarity::Distances;
-use odyssey::study::{Correlation, NullDistance, Row, StudyResults};
+use odyssey::study::{Correlation, NullDistance, Row, RowEvidence, StudyResults};
 use odyssey::text::Overlap;
 
 const HOSTILE: [&str; 4] = ["<script>alert(1)</script>", "\"'&", "a\u{1b}[31m\0b\u{7}", "\u{202e}evil\u{200f}"];
@@ -142,7 +142,7 @@ fn row(index: usize, strategy: &str, seed: u64) -> Row {
             reason: None,
         }),
         train_tokens: 280_469,
-        domain_tokens: Some(280_470),
+        evidence: RowEvidence { available_tokens: Some(280_470), ..Default::default() },
         test_tokens: 35_652,
         train_loss: curve(0.08),
         valid_loss: curve(0.0).into_iter().step_by(10).collect(),
@@ -186,7 +186,6 @@ fn row(index: usize, strategy: &str, seed: u64) -> Row {
             ("handful".to_owned(), Without { scored: 0, before: None, after: None, delta: None, reason: None }),
         ]),
         rank: None,
-        evidence: Default::default(),
         passages: vec![passage(0.8), passage(-0.6)],
         seconds: 61.5,
         domain,

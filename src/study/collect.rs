@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::ablation::Training;
 use super::calls::{self, Owner};
 use super::correlations::correlate;
@@ -305,7 +303,6 @@ fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: SimilarityTask
         newline_rate: test_newline_rate,
         overlap,
         rank: rank.map(RowRank::from),
-        domain_tokens: adapt.determined_by.get("train_tokens").and_then(Value::as_u64),
         evidence,
         train_tokens: adapt.tokens,
         test_tokens: comparison.scored,

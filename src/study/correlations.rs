@@ -30,7 +30,7 @@ type Control = (&'static str, fn(&Row) -> f64);
 /// What a partial correlation allows for: rival explanations of a change.
 const CONTROLS: [Control; 3] = [
     ("newline_rate", |row| row.newline_rate),
-    ("ln_domain_tokens", |row| (row.domain_tokens.unwrap_or(row.train_tokens) as f64).ln()),
+    ("ln_domain_tokens", |row| (row.evidence.available_tokens.unwrap_or(row.train_tokens) as f64).ln()),
     ("ln_zero_shot_ppl", |row| row.zero_shot_ppl.ln()),
 ];
 

@@ -85,9 +85,6 @@ pub struct Row {
     pub evidence: RowEvidence,
     /// Tokens the adaptation trained on.
     pub train_tokens: u64,
-    /// Tokens of the domain's training text; `None` in results of before it was noted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub domain_tokens: Option<u64>,
     /// Test tokens scored.
     pub test_tokens: usize,
     /// Training loss, `(step, nats per token)`.
