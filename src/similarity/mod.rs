@@ -6,12 +6,15 @@
 //! like.
 
 mod distances;
+pub mod document;
 pub mod embed;
+pub mod encoder;
 pub mod energy;
 pub mod features;
 pub mod frechet;
 pub mod lexical;
 pub mod mmd;
+pub mod pooling;
 
 use std::collections::BTreeMap;
 
