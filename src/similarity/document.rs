@@ -21,6 +21,8 @@ const SPELLED_OUT: f64 = 1.5;
 
 /// Tokens of the passages that are sorted by length and encoded together: padding is rare then.
 const GROUP: usize = 1 << 18;
+/// Bytes of documents that are tokenised at once, side by side; a longer document is tokenised piece by piece.
+const TOGETHER: usize = 1 << 18;
 
 /// What one feature vector stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +83,7 @@ impl SentenceEncoder {
             let mut bytes = 0;
             let short = |(_, text): &&(usize, &str)| {
                 bytes += text.len();
-                bytes <= PIECE
+                bytes <= TOGETHER
             };
             let together = chosen[from..].iter().take_while(short).count();
             let texts: Vec<Cow<'_, str>> =

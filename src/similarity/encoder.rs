@@ -36,8 +36,8 @@ pub fn named(features: &str) -> Result<Option<&Path>> {
     }
 }
 
-/// Bytes of text that are tokenised at once; a longer text is tokenised piece by piece.
-pub(super) const PIECE: usize = 1 << 20;
+/// Bytes of a piece where a long text is tokenised piece by piece.
+pub(super) const PIECE: usize = 1 << 16;
 
 /// A sentence encoder on a device.
 #[derive(Debug, Clone)]
