@@ -1,12 +1,11 @@
 //! How far a domain lies from the corpus a model was pretrained on.
 //!
 //! Two kinds of measure stand side by side: distances between samples of the model's own features ([`embed`], [`mmd`],
-//! [`frechet`], [`energy`]) and lexical ones ([`lexical`]). Everything that belongs to the reference, the kernel's
+//! [`frechet`], [`energy`]) and lexical ones ([`lexical`]). A sentence encoder ([`encoder`]) gives features of another kind. Everything that belongs to the reference, the kernel's
 //! bandwidth above all, is fixed once, and the reference against another half of itself shows what "no distance" looks
 //! like.
 
 mod distances;
-pub mod document;
 pub mod embed;
 pub mod encoder;
 pub mod energy;
@@ -14,7 +13,6 @@ pub mod features;
 pub mod frechet;
 pub mod lexical;
 pub mod mmd;
-pub mod pooling;
 
 use std::collections::BTreeMap;
 

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use odyssey::progress::Silent;
-use odyssey::similarity::document::Embedded;
-use odyssey::similarity::encoder::SentenceEncoder;
+use odyssey::similarity::encoder::{Embedded, SentenceEncoder};
 use serde::Deserialize;
 
 use crate::common::fixture;

@@ -1,15 +1,16 @@
 //! Feature vectors of documents by a [`SentenceEncoder`].
 //!
 //! sentence-transformers cuts off a text that is longer than its encoder reads. Here a document is encoded in consecutive
-//! passages, `u_c` with `n_c` tokens of text each, and its vector is `Σ n_c u_c` divided by its length.
+//! passages, `u_c` with `n_c` tokens of text each, and its vector is `Σ n_c u_c` divided by its length. Memory is that of
+//! the vectors and of a few thousand passages, however long the corpus and its documents are.
 
 use std::borrow::Cow;
 
-use super::embed::evenly_spaced;
-use super::encoder::{PIECE, SentenceEncoder, to_length_one};
-use super::features::Features;
+use super::{PIECE, SentenceEncoder, to_length_one};
 use crate::error::{Error, Result};
 use crate::progress::Monitor;
+use crate::similarity::Features;
+use crate::similarity::embed::evenly_spaced;
 
 /// A share of tokens that the encoder's vocabulary lacks from which on vectors are doubtful, and one from which on they
 /// say nothing.
@@ -51,8 +52,8 @@ pub struct Embedded {
 }
 
 impl SentenceEncoder {
-    /// Feature vectors of at most `samples` documents, evenly spaced over `texts`, one each; of the passages of a single
-    /// document. Documents without a token that the encoder knows have none and are passed over.
+    /// Feature vectors of at most `samples` documents, evenly spaced over `texts`, one for each; where there is one document
+    /// only, of its whole passages. Documents without a token that the encoder knows have none and are passed over.
     ///
     /// # Errors
     /// The device's failure, an interruption, or a text that the tokenizer cannot read. A corpus that the encoder has
@@ -104,13 +105,12 @@ impl SentenceEncoder {
     }
 
     fn embed_passages(&self, text: &str, samples: usize, monitor: &mut dyn Monitor) -> Result<Embedded> {
-        let text = self.prepared(text);
-        let ids = self.token_ids(&text)?;
+        let ids = self.token_ids(text)?;
         let length = self.passage().min(ids.len()).max(1);
         let chosen = evenly_spaced(ids.len() / length, samples);
         let bytes = text.len() as u64 / chosen.len().max(1) as u64;
         let mut work = Work::new(self, chosen.len(), monitor);
-        work.characters = visible(&text) * (chosen.len() * length) as u64 / ids.len().max(1) as u64;
+        work.characters = visible(text) * (chosen.len() * length) as u64 / ids.len().max(1) as u64;
         for (slot, index) in chosen.iter().enumerate() {
             work.add(Passage { slot, ids: ids[index * length..][..length].to_vec(), bytes })?;
         }
@@ -165,6 +165,8 @@ impl Passages {
 struct Work<'e, 'm> {
     encoder: &'e SentenceEncoder,
     monitor: &'m mut dyn Monitor,
+    /// The token that stands for what the vocabulary lacks.
+    unknown: Option<u32>,
     waiting: Vec<Passage>,
     /// Tokens that wait.
     pending: usize,
@@ -180,7 +182,8 @@ impl<'e, 'm> Work<'e, 'm> {
     fn new(encoder: &'e SentenceEncoder, documents: usize, monitor: &'m mut dyn Monitor) -> Self {
         let sums = vec![0.0; documents * encoder.dimension()];
         let (waiting, counts) = (Vec::new(), vec![[0; 2]; documents]);
-        Self { encoder, monitor, waiting, pending: 0, sums, counts, characters: 0 }
+        let unknown = encoder.tokenizer.unknown();
+        Self { encoder, monitor, unknown, waiting, pending: 0, sums, counts, characters: 0 }
     }
 
     /// Takes a document however long.
@@ -192,8 +195,7 @@ impl<'e, 'm> Work<'e, 'm> {
     }
 
     fn add(&mut self, passage: Passage) -> Result<()> {
-        let unknown = self.encoder.tokenizer.unknown();
-        let lacking = passage.ids.iter().filter(|&&id| Some(id) == unknown).count();
+        let lacking = passage.ids.iter().filter(|&&id| Some(id) == self.unknown).count();
         let [tokens, unknown] = &mut self.counts[passage.slot];
         *tokens += passage.ids.len() as u64;
         *unknown += lacking as u64;
