@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use burn::tensor::Device;
 use cli::{copy_model, id_documents};
 use odyssey::hub::{Kind, Name};
+use odyssey::similarity::encoder::SentenceEncoder;
 use serde_json::{Value, json};
 use server::{Asked, Fault, Server, Stored, git_hash, sha256};
 use tempfile::TempDir;
@@ -297,6 +299,33 @@ fn a_model_in_shards_comes_with_the_shards_of_its_index() {
     let line = "eval --model sharded --text test.jsonl";
     let err = place.refused_with(line, &[("HF_HUB_OFFLINE", "1")], &["sharded/resolve/main/model-00002-of-00003"]);
     assert!(!err.contains("00001"), "only what is missing is named: {err}");
+}
+
+#[test]
+fn a_sentence_encoder_comes_with_what_says_how_it_pools() {
+    let place = Place::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder");
+    let used = [
+        "1_Pooling/config.json",
+        "config.json",
+        "model.safetensors",
+        "modules.json",
+        "sentence_bert_config.json",
+        "tokenizer.json",
+    ];
+    let others = ["2_Normalize/note.txt", "onnx/model.onnx", "vocab.txt"].map(|path| (path, Stored::small("not used")));
+    let stored = used.map(|path| (path, Stored::small(fs::read(folder.join(path)).unwrap())));
+    place.hub.put("models/org/encoder", &[stored.to_vec(), others.to_vec()].concat());
+    let fetched = place.result("fetch org/encoder");
+    assert_eq!(states(&fetched), used.map(|path| (path, "fetched")).into());
+    let hash = |folder: &Path| SentenceEncoder::open(folder, &Device::flex()).unwrap().hash().unwrap();
+    assert_eq!(hash(Path::new(fetched["folder"].as_str().unwrap())), hash(&folder));
+
+    // The cache serves it whole, and what has no such folder is fetched without.
+    let offline = place.result_with("fetch org/encoder", &[("HF_HUB_OFFLINE", "1")]);
+    assert_eq!(states(&offline), used.map(|path| (path, "cached")).into());
+    place.hub.put("models/org/odd", &stored[1..]);
+    assert_eq!(states(&place.result("fetch org/odd")).len(), used.len() - 1);
 }
 
 #[test]

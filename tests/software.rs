@@ -1,6 +1,8 @@
 //! The same golden checks on a software adapter, through wgpu, and the pipeline there against the CPU backend.
 
 mod common;
+#[path = "common/encoder.rs"]
+mod encoder;
 #[path = "common/golden.rs"]
 mod golden;
 
@@ -33,6 +35,11 @@ fn golden_forward_gradients_and_training_hold_on_a_software_adapter() {
     for case in golden::TRAINED {
         golden::check_training(case, &device);
     }
+}
+
+#[test]
+fn golden_vectors_of_a_sentence_encoder_hold_on_a_software_adapter() {
+    encoder::check(&software());
 }
 
 /// Evaluates, adapts, evaluates again, compares, and measures the distance between two texts.

@@ -16,6 +16,11 @@ const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
+/// What a sentence encoder has beside a model's files. The first of them says that it is one; the folder of the last is
+/// looked into for its sake.
+const OF_ENCODER: [&str; 4] =
+    ["modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "1_Pooling/config.json"];
+
 /// Weights in formats that are not read.
 const OTHER_WEIGHTS: [&str; 5] =
     ["pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack", "rust_model.ot"];
@@ -30,7 +35,7 @@ pub(super) fn listing(
 ) -> Result<Vec<Entry>, Trouble> {
     if patterns.is_empty() {
         return match name.kind {
-            Kind::Model => remote.files(name, commit, "", false, monitor),
+            Kind::Model => of_model_and_pooling(remote, name, commit, monitor),
             // The folder it is in, in case it is a file.
             Kind::Dataset => remote.files(name, commit, folder_of(&name.inside), true, monitor),
         };
@@ -43,6 +48,31 @@ pub(super) fn listing(
         }
     }
     Ok(entries.into_values().collect())
+}
+
+/// The files of a model, and those of its pooling where it is a sentence encoder.
+fn of_model_and_pooling(
+    remote: &Remote,
+    name: &Name,
+    commit: &str,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<Entry>, Trouble> {
+    let mut entries = remote.files(name, commit, "", false, monitor)?;
+    let [modules, .., pooling] = OF_ENCODER;
+    if entries.iter().any(|entry| entry.path == modules) {
+        match remote.files(name, commit, folder_of(pooling), false, monitor) {
+            Ok(more) => entries.extend(more),
+            // An encoder without this folder says so itself when it is read.
+            Err(Trouble::Refused { status: 404, .. }) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(entries)
+}
+
+/// Whether a file of a model is used where it is there.
+fn is_companion(path: &str) -> bool {
+    COMPANIONS.contains(&path) || OF_ENCODER.contains(&path)
 }
 
 fn folder_of(path: &str) -> &str {
@@ -93,7 +123,7 @@ fn of_model<'a>(name: &Name, paths: &[&'a str]) -> Result<Vec<&'a str>> {
             None => nothing(name, "no model.safetensors and no model.safetensors.index.json", paths),
         });
     };
-    Ok(paths.iter().filter(|path| [CONFIG, weights].contains(path) || COMPANIONS.contains(path)).copied().collect())
+    Ok(paths.iter().filter(|path| [CONFIG, weights].contains(path) || is_companion(path)).copied().collect())
 }
 
 fn of_dataset<'a>(name: &Name, paths: &[&'a str]) -> Result<Vec<&'a str>> {
@@ -177,7 +207,7 @@ pub(super) fn of_present(
     }
     let mut missing = Vec::new();
     let mut chosen: Vec<String> =
-        paths.iter().filter(|path| COMPANIONS.contains(path)).map(|path| (*path).to_owned()).collect();
+        paths.iter().filter(|path| is_companion(path)).map(|path| (*path).to_owned()).collect();
     let mut need = |path: &str| match paths.contains(&path) {
         true => chosen.push(path.to_owned()),
         false => missing.push(path.to_owned()),

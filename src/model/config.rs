@@ -46,6 +46,7 @@ const SIZES: &[(&str, u64)] = &[
     ("n_embd", LARGEST_WIDTH),
     ("n_inner", LARGEST_WIDTH),
     ("n_head", LARGEST_WIDTH),
+    ("type_vocab_size", LARGEST_WIDTH),
     ("hidden_size", LARGEST_WIDTH),
     ("intermediate_size", LARGEST_WIDTH),
     ("num_attention_heads", LARGEST_WIDTH),
@@ -105,8 +106,7 @@ impl ModelConfig {
                 "name its base, or a folder that `adapt --merge` or peft's merge_and_unload made",
             ));
         }
-        let json = files::read_json(&path)?;
-        Self::parse(ConfigFile { path, json })
+        Self::parse(ConfigFile::read(path)?)
     }
 
     /// The same from JSON that is not a file; `place` names it in errors.
@@ -127,12 +127,7 @@ impl ModelConfig {
                 return Err(file.refusal(key, "changes the computation and is not implemented"));
             }
         }
-        for (key, most) in SIZES {
-            if file.json.get(*key).and_then(Value::as_u64).is_some_and(|size| size > *most) {
-                let fault = format!("`{key}` is {}, expected at most {most}", file.json[*key]);
-                return Err(Error::file(&file.path, fault, "restore the file from the model's source"));
-            }
-        }
+        file.check_sizes()?;
         let llama = |family| LlamaConfig::read(&file, family).map(Architecture::Llama);
         let olmo = |family| LlamaConfig::read(&file, family).map(Architecture::Olmo);
         let architecture = match model_type {
@@ -167,9 +162,7 @@ impl ModelConfig {
             ("layers", config.layers()),
             ("width", config.channels()),
         ] {
-            if size == 0 {
-                return Err(Error::file(&file.path, format!("its {key} has size 0"), "restore the file"));
-            }
+            file.require_some(key, size)?;
         }
         Ok(config)
     }
@@ -227,6 +220,30 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// Reads the file at `path`.
+    pub fn read(path: PathBuf) -> Result<Self> {
+        let json = files::read_json(&path)?;
+        Ok(Self { path, json })
+    }
+
+    /// Refuses sizes that no model has.
+    pub fn check_sizes(&self) -> Result<()> {
+        for (key, most) in SIZES {
+            if self.json.get(*key).and_then(Value::as_u64).is_some_and(|size| size > *most) {
+                return Err(self.fault(format!("`{key}` is {}, expected at most {most}", self.json[*key])));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a `size` of 0.
+    pub fn require_some(&self, what: &str, size: usize) -> Result<()> {
+        match size {
+            0 => Err(Error::file(&self.path, format!("its {what} has size 0"), "restore the file")),
+            _ => Ok(()),
+        }
+    }
+
     /// The family's keys as a typed structure.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         self.parse_with(Vec::new())
@@ -334,7 +351,8 @@ impl ConfigFile {
         ))
     }
 
-    fn string(&self, key: &str) -> Result<&str> {
+    /// A key that is text.
+    pub fn string(&self, key: &str) -> Result<&str> {
         self.json.get(key).and_then(Value::as_str).ok_or_else(|| {
             Error::file(&self.path, format!("has no `{key}`"), "restore the file from the model's source")
         })

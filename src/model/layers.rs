@@ -134,9 +134,12 @@ impl LayerNorm {
         epsilon: f64,
         device: &Device,
     ) -> Result<Self> {
+        // Files that came from TensorFlow, as the first BERTs did, keep its names.
+        let greek = source.has(&format!("{path}.gamma"));
+        let [weight, bias] = if greek { ["gamma", "beta"] } else { ["weight", "bias"] };
         Ok(Self {
-            weight: source.parameter(&format!("{path}.weight"), [channels], device)?,
-            bias: source.parameter(&format!("{path}.bias"), [channels], device)?,
+            weight: source.parameter(&format!("{path}.{weight}"), [channels], device)?,
+            bias: source.parameter(&format!("{path}.{bias}"), [channels], device)?,
             epsilon,
         })
     }

@@ -2,8 +2,10 @@
 //!
 //! A model is read from `config.json` ([`config`]) and safetensors files ([`weights`]), built of the parts in
 //! [`layers`] by one short file per family ([`gpt2`], [`llama`], [`olmo`], [`gpt_neox`]), and saved so that transformers
-//! loads it unchanged ([`save`]). [`lora`] adds small trained parts to a frozen model.
+//! loads it unchanged ([`save`]). [`lora`] adds small trained parts to a frozen model. [`bert`] is no language model but the
+//! body of sentence encoders.
 
+pub mod bert;
 pub mod config;
 pub mod gpt2;
 pub mod gpt_neox;

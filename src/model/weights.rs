@@ -276,6 +276,11 @@ impl WeightFiles {
         Ok(())
     }
 
+    /// Expects the tensors of these names to be there for another use.
+    pub fn pass_over(&mut self, unused: impl Fn(&str) -> bool) {
+        self.unread.retain(|name| !unused(name));
+    }
+
     /// Checks that nothing is left over, apart from what is known to carry no weights.
     pub fn finish(self, tied_head: bool) -> Result<()> {
         let left: Vec<String> = self

@@ -98,7 +98,7 @@ impl Embedder<'_> {
 }
 
 /// `count` indices of `0..of`, evenly spaced with both ends included; all where there are no more.
-fn evenly_spaced(of: usize, count: usize) -> Vec<usize> {
+pub(super) fn evenly_spaced(of: usize, count: usize) -> Vec<usize> {
     if of <= count {
         return (0..of).collect();
     }

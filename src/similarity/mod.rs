@@ -1,12 +1,13 @@
 //! How far a domain lies from the corpus a model was pretrained on.
 //!
 //! Two kinds of measure stand side by side: distances between samples of the model's own features ([`embed`], [`mmd`],
-//! [`frechet`], [`energy`]) and lexical ones ([`lexical`]). Everything that belongs to the reference, the kernel's
+//! [`frechet`], [`energy`]) and lexical ones ([`lexical`]). A sentence encoder ([`encoder`]) gives features of another kind. Everything that belongs to the reference, the kernel's
 //! bandwidth above all, is fixed once, and the reference against another half of itself shows what "no distance" looks
 //! like.
 
 mod distances;
 pub mod embed;
+pub mod encoder;
 pub mod energy;
 pub mod features;
 pub mod frechet;

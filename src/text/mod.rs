@@ -17,4 +17,4 @@ pub use corpus::{Corpus, Document, DocumentRule, Documents};
 pub use domain::{Domain, Split, open_corpus};
 pub use overlap::Overlap;
 pub use stream::{Bos, Join, Newlines, StreamOptions, TokenStream};
-pub use tokenizer::{Encoded, Tokenizer};
+pub use tokenizer::{Added, Encoded, Tokenizer};

@@ -22,8 +22,17 @@ pub struct Tokenizer {
     path: PathBuf,
     hash: String,
     vocabulary_size: usize,
-    bos_added: Option<u32>,
+    added: Added,
     special: BTreeSet<u32>,
+}
+
+/// What a tokenizer's post-processor puts around a text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Added {
+    /// In front of it: `<s>` or `[CLS]`.
+    pub before: Vec<u32>,
+    /// Behind it: `[SEP]`.
+    pub after: Vec<u32>,
 }
 
 /// A text as tokens.
@@ -135,7 +144,7 @@ impl Tokenizer {
             Error::file(path, fault, "get the tokenizer of this model again")
         };
         // The library panics on some malformed files, such as a template with a token that is not in its list.
-        let (inner, bos_added) = without_panic(|| prepare(bytes))
+        let (inner, added) = without_panic(|| prepare(bytes))
             .unwrap_or_else(|| Err("its parts do not fit together".into()))
             .map_err(broken)?;
         let largest = inner.get_vocab(true).into_values().max();
@@ -144,7 +153,7 @@ impl Tokenizer {
             path: path.to_owned(),
             hash,
             vocabulary_size: largest.map_or(0, |id| id as usize + 1),
-            bos_added,
+            added,
             special: special.map(|(id, _)| id).collect(),
             inner,
         })
@@ -201,7 +210,23 @@ impl Tokenizer {
 
     /// The begin-of-text id that the tokenizer itself puts in front of a text (its post-processor does), if any.
     pub fn bos_added(&self) -> Option<u32> {
-        self.bos_added
+        self.added.before.first().copied()
+    }
+
+    /// The tokens that the tokenizer itself would put around a text.
+    pub fn added(&self) -> &Added {
+        &self.added
+    }
+
+    /// The token that stands for what the vocabulary lacks (`[UNK]`), if there is one.
+    pub fn unknown(&self) -> Option<u32> {
+        let token = match self.inner.get_model() {
+            ModelWrapper::WordPiece(model) => Some(&model.unk_token),
+            ModelWrapper::WordLevel(model) => Some(&model.unk_token),
+            ModelWrapper::BPE(model) => model.unk_token.as_ref(),
+            ModelWrapper::Unigram(_) => None, // its library does not tell
+        };
+        self.id_of(token?)
     }
 
     /// Id of a token by its exact name ("<|endoftext|>", "Ġthe").
@@ -299,8 +324,8 @@ fn added_tokens(vocab: &Map<String, Value>, extra: &Map<String, Value>) -> Vec<V
     tokens.into_iter().map(added).collect()
 }
 
-/// The tokenizer in these bytes, with what must not happen switched off, and the token it adds in front.
-fn prepare(bytes: &[u8]) -> tokenizers::Result<(tokenizers::Tokenizer, Option<u32>)> {
+/// The tokenizer in these bytes, with what must not happen switched off, and what it adds.
+fn prepare(bytes: &[u8]) -> tokenizers::Result<(tokenizers::Tokenizer, Added)> {
     let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes)?;
     tokenizer.with_truncation(None)?;
     tokenizer.with_padding(None);
@@ -311,16 +336,17 @@ fn prepare(bytes: &[u8]) -> tokenizers::Result<(tokenizers::Tokenizer, Option<u3
         model.dropout = None;
         tokenizer.with_model(model);
     }
-    let bos_added = first_added(&tokenizer)?;
+    let added = added_around(&tokenizer)?;
     // It would add nothing more, but it may move offsets past the space that a token begins with.
     tokenizer.with_post_processor(None::<PostProcessorWrapper>);
-    Ok((tokenizer, bos_added))
+    Ok((tokenizer, added))
 }
 
-/// What the post-processor puts before a sequence, found by processing one.
-fn first_added(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Option<u32>> {
+/// What the post-processor puts around a sequence, found by processing one.
+fn added_around(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Added> {
     const SEQUENCE: u32 = u32::MAX;
     let encoding = Encoding::from_tokens(vec![Token::new(SEQUENCE, "a".to_owned(), (0, 1))], 0);
     let processed = tokenizer.post_process(encoding, None, true)?;
-    Ok(processed.get_ids().first().copied().filter(|&id| id != SEQUENCE))
+    let mut sides = processed.get_ids().split(|&id| id == SEQUENCE).map(<[u32]>::to_vec);
+    Ok(Added { before: sides.next().unwrap_or_default(), after: sides.next().unwrap_or_default() })
 }
