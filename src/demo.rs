@@ -78,7 +78,7 @@ pub fn prepare(
         devices: vec![choice],
         text: TextSettings::default(),
         evaluation: EvaluationSettings::default(),
-        similarity: SimilaritySettings { samples: 256, reference_samples: 512, chunk: None },
+        similarity: SimilaritySettings { samples: 256, reference_samples: 512, ..SimilaritySettings::default() },
         models: vec![ModelEntry { name: "base".into(), path: base, reference: corpora.join("base") }],
         domains: LAMBDAS.map(domain).to_vec(),
         strategies: vec![StrategyEntry {

@@ -9,6 +9,7 @@ pub mod plan;
 mod results;
 pub mod run;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use config::StudyConfig;
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::{BOOTSTRAP_SEED, EvalResult, beyond_f64};
 use crate::files;
 use crate::progress::Monitor;
+use crate::similarity::{self, Distances};
 use run::{AdaptTaskResult, ReferenceResult, Runner, SimilarityTaskResult};
 
 /// Token types kept in a row, from either end of the list.
@@ -74,12 +76,13 @@ pub fn collect(folder: &Path) -> Result<StudyResults> {
     let at = |task: &Task, file: &str| -> PathBuf { folder.join(&task.folder).join(file) };
     let done = |task: &&Task| folder.join(&task.folder).exists();
 
+    let distances = distances(&plan, folder)?;
     let mut rows = Vec::new();
     for task in plan.tasks.iter().filter(|task| task.kind == TaskKind::Adapt).filter(done) {
         let siblings = [TaskKind::ZeroShot, TaskKind::Similarity].map(|kind| plan.sibling(task, kind).filter(done));
         let [Some(zero_shot), Some(similarity)] = siblings else { continue };
         let before: EvalResult = files::read_json(&at(zero_shot, "eval.json"))?;
-        let similarity: SimilarityTaskResult = files::read_json(&at(similarity, "similarity.json"))?;
+        let similarity = distances.get(&similarity.folder).cloned().unwrap_or_default();
         let adapted: AdaptTaskResult = files::read_json(&at(task, "adapt.json"))?;
         rows.push(row(&plan, task, &before, similarity, adapted));
     }
@@ -100,7 +103,26 @@ pub fn collect(folder: &Path) -> Result<StudyResults> {
     })
 }
 
-fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: SimilarityTaskResult, done: AdaptTaskResult) -> Row {
+/// The distances that are done, by the task's folder, p-values corrected for the domains of one model.
+fn distances(plan: &Plan, folder: &Path) -> Result<BTreeMap<PathBuf, Distances>> {
+    let mut all = BTreeMap::new();
+    for reference in plan.tasks.iter().filter(|task| task.kind == TaskKind::Reference) {
+        let of_model = plan.tasks.iter().filter(|task| {
+            task.kind == TaskKind::Similarity && (&task.model, task.device) == (&reference.model, reference.device)
+        });
+        let mut found = Vec::new();
+        for task in of_model.filter(|task| folder.join(&task.folder).exists()) {
+            let path = folder.join(&task.folder).join("similarity.json");
+            let SimilarityTaskResult { distances } = files::read_json(&path)?;
+            found.push((task.folder.clone(), distances));
+        }
+        similarity::adjust(&mut found.iter_mut().map(|(_, distances)| distances).collect::<Vec<_>>());
+        all.extend(found);
+    }
+    Ok(all)
+}
+
+fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: Distances, done: AdaptTaskResult) -> Row {
     let AdaptTaskResult { adapt, after, comparison, test_newline_rate, overlap, rank } = done;
     let group = plan.config.domains.iter().find(|d| d.name == task.domain).map_or("", |d| d.group.as_str());
     let mut types = comparison.types;
@@ -120,7 +142,7 @@ fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: SimilarityTask
         reason: beyond_f64([comparison.before.ppl, comparison.after.ppl]),
         delta: comparison.delta,
         delta_ci95: comparison.delta_ci95,
-        similarity: similarity.distances,
+        similarity,
         newline_rate: test_newline_rate,
         overlap,
         rank: rank.map(RowRank::from),

@@ -14,6 +14,7 @@ use crate::files;
 use crate::model::ModelConfig;
 use crate::model::weights::hash_folder;
 use crate::progress::{Monitor, Watched};
+use crate::similarity::FeatureSpec;
 use crate::text::{Corpus, DocumentRule, Domain, Split, Tokenizer, open_corpus};
 
 /// Raised when a task's computation changes, so that old results are not taken for new ones.
@@ -21,6 +22,9 @@ const RESULTS_VERSION: u32 = 2;
 
 /// The same for prediction ranks alone.
 const RANK_VERSION: u32 = 1;
+
+/// The same for distances alone.
+const SIMILARITY_VERSION: u32 = 1;
 
 /// The file in a study's folder that lists its tasks.
 const PLAN_FILE: &str = "plan.json";
@@ -154,7 +158,13 @@ fn model_tasks(
         seed,
         folder: folder_of(kind, [&model.name, domain, strategy], &json!([common, determined_by])),
     };
-    let reference = json!({ "corpus": hashes.reference(&model.reference)?, "similarity": config.similarity });
+    // The kernel is fixed on the pool of all corpora, so that a domain more is another reference.
+    let pool = config.domains.iter().map(|domain| Ok(hashes.domain(&domain.path)?[0].clone()));
+    let pool = pool.collect::<Result<Vec<String>>>()?;
+    let reference = json!({
+        "version": SIMILARITY_VERSION, "corpus": hashes.reference(&model.reference)?, "similarity": config.similarity,
+        "pool": pool,
+    });
     let mut tasks = vec![task(TaskKind::Reference, "", "", 0, reference.clone())];
     for DomainEntry { name, path, .. } in &config.domains {
         let [train, valid, test] = hashes.domain(path)?;
@@ -185,7 +195,18 @@ fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
     for strategy in &config.strategies {
         strategy.check(&format!("model {:?}", model.name), longest)?;
     }
-    let SimilaritySettings { chunk, samples, reference_samples } = config.similarity;
+    let SimilaritySettings { ref features, chunk, samples, reference_samples, .. } = config.similarity;
+    match features {
+        FeatureSpec::Lexical => {}
+        FeatureSpec::Model { folder: None, hidden } => hidden.check(base.layers())?,
+        FeatureSpec::Model { .. } | FeatureSpec::Encoder { .. } => {
+            return Err(Error::input(
+                "similarity",
+                format!("features is {:?}", features.to_string()),
+                "use \"model\" (each base model's own hidden states) or \"lexical\"",
+            ));
+        }
+    }
     if chunk.is_some_and(|chunk| chunk == 0 || chunk > longest) || samples < 2 || reference_samples < 2 {
         return Err(Error::input(
             "similarity",

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::config::{DomainEntry, EvaluationSettings, ModelEntry, StrategyEntry};
 use super::plan::{Plan, Task, TaskKind};
@@ -13,16 +13,16 @@ use crate::compare::{Comparison, Vocabulary, compare};
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
 use crate::evaluate::{EvalResult, Protocol, ProtocolResult, ScoredStream, evaluate, per_token, summarise};
-use crate::files::{self, Array};
+use crate::files;
 use crate::memory::{MemoryPlan, Work};
 use crate::model::{LanguageModel, LoadedModel, ModelConfig, Precision};
 use crate::progress::{Monitor, Watched};
 use crate::rank::{PromptSet, RankChange, Ranks, rank};
 use crate::similarity::embed::Embedder;
-use crate::similarity::{CorpusSample, Distances, Features, Reference};
+use crate::similarity::{self, CorpusSample, Distances, FeatureSpec, Reference, stored};
 use crate::text::{Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer, open_corpus};
 
-/// Seed of what the distances draw (subsamples for the bandwidth); not one of the study's seeds, which are adaptations'.
+/// Seed of what the distances draw (permutations, resamples, parts); not one of the study's seeds, which are adaptations'.
 const SIMILARITY_SEED: u64 = 42;
 
 /// The prompts of a zero-shot task and the base's ranks, where the study measures prediction rank.
@@ -34,6 +34,9 @@ const RANKS: &str = "ranks.json";
 pub(super) struct ReferenceResult {
     pub reference: String,
     pub null: Distances,
+    /// The kernel's bandwidth on the pool of all corpora, where it has one.
+    #[serde(default)]
+    pub sigma: Option<f64>,
 }
 
 /// `similarity.json` of a similarity task.
@@ -140,44 +143,92 @@ impl<'a> Runner<'a> {
         loaded.base.stream(&corpus, loaded.tokenizer.as_ref(), Watched::by(options, monitor))
     }
 
-    fn embedder<'b>(&self, loaded: &'b Loaded) -> Embedder<'b> {
-        let chunk = self.plan.config.similarity.chunk.unwrap_or(loaded.base.config.context());
+    /// A stream's features and counts; `samples` is the number of its chunks.
+    fn sample(
+        &self,
+        task: &Task,
+        loaded: &Loaded,
+        stream: &TokenStream,
+        samples: usize,
+        monitor: &mut dyn Monitor,
+    ) -> Result<CorpusSample> {
         let Loaded { base, vocabulary, .. } = loaded;
-        Embedder { model: &base.model, device: &base.device, vocabulary, chunk }
+        let settings = &self.plan.config.similarity;
+        let hidden = match settings.features {
+            FeatureSpec::Model { hidden, .. } => Some(hidden),
+            FeatureSpec::Encoder { .. } | FeatureSpec::Lexical => None,
+        };
+        let chunk = settings.chunk.unwrap_or(base.config.context());
+        let (model, device) = (&base.model, &base.device);
+        let embedder = Embedder { model, device, vocabulary, chunk, hidden: hidden.unwrap_or_default() };
+        if hidden.is_none() {
+            let reason = Err("the study compares words alone".to_owned());
+            return Ok(CorpusSample { features: reason, counts: embedder.counts(stream) });
+        }
+        let of = json!({
+            "model": base.hash()?, "precision": base.precision, "device": self.plan.devices[task.device],
+            "text": self.plan.config.text.stream(),
+        });
+        let (sample, kept) = embedder.sample_kept(stream, samples, &of, monitor)?;
+        if kept {
+            tracing::info!("{}: its features are cached", task.label());
+        }
+        Ok(sample)
     }
 
+    /// The reference's sample, the kernel for all domains, and the distances of the reference to parts of itself.
     fn reference(&self, task: &Task, loaded: &Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
         let config = &self.plan.config;
+        let (settings, tests) = (&config.similarity, config.similarity.tests(SIMILARITY_SEED));
         let entry = self.model(task)?;
         let corpus = open_corpus(&entry.reference, Split::Train, Watched::by(config.text.document, monitor))?;
         let options = config.text.stream();
         let stream = loaded.base.stream(&corpus, loaded.tokenizer.as_ref(), Watched::by(&options, monitor))?;
-        let embedder = self.embedder(loaded);
-        let sample = embedder.sample(&stream.ids, config.similarity.reference_samples, monitor)?;
-        // The halves are as large as a domain's sample, so that their distance shows its bias and noise.
-        let null = embedder.against_itself(&stream.ids, config.similarity.samples, SIMILARITY_SEED, monitor)?;
+        let sample = self.sample(task, loaded, &stream, settings.reference_samples, monitor)?;
+
+        let (mut pool, mut tokens) = (Vec::new(), Vec::new());
+        for domain in &config.domains {
+            let of_domain = Task { domain: domain.name.clone(), ..task.clone() };
+            let stream = self.split(&of_domain, loaded, Split::Train, &options, monitor)?;
+            let sample = self.sample(task, loaded, &stream, settings.samples, monitor)?;
+            tokens.push(sample.counts.unigrams.total());
+            pool.extend(sample.features.ok());
+        }
+        let kernel = tests.fit(&sample, &pool);
+        let reference =
+            Reference::new(sample.clone(), loaded.vocabulary.len(), SIMILARITY_SEED).with_kernel(kernel.clone());
+        let part = similarity::usual(&tokens);
+        let null = reference.against_itself(settings.samples, part, &tests, &loaded.base.device, monitor)?;
 
         files::folder_whole(out, |folder| {
-            write_sample(&folder.join("sample.safetensors"), &sample)?;
+            stored::write(&folder.join("sample.safetensors"), &sample)?;
             let reference = entry.reference.display().to_string();
-            files::write_json(&folder.join("reference.json"), &ReferenceResult { reference, null })
+            let sigma = kernel.ok().and_then(|kernel| kernel.sigma());
+            files::write_json(&folder.join("reference.json"), &ReferenceResult { reference, null, sigma })
         })
     }
 
     fn similarity(&self, task: &Task, loaded: &mut Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
         let config = &self.plan.config;
+        let tests = config.similarity.tests(SIMILARITY_SEED);
         let stream = self.split(task, loaded, Split::Train, &config.text.stream(), monitor)?;
-        let sample = self.embedder(loaded).sample(&stream.ids, config.similarity.samples, monitor)?;
+        let sample = self.sample(task, loaded, &stream, config.similarity.samples, monitor)?;
         let reference = match loaded.reference.take() {
             Some(reference) => reference,
             None => {
                 let task =
                     self.plan.sibling(task, TaskKind::Reference).ok_or_else(|| unknown("reference of", &task.model))?;
-                let sample = read_sample(&self.folder.join(&task.folder).join("sample.safetensors"))?;
-                Reference::new(sample, loaded.vocabulary.len(), SIMILARITY_SEED)
+                let folder = self.folder.join(&task.folder);
+                let result: ReferenceResult = files::read_json(&folder.join("reference.json"))?;
+                let kernel = tests.kernel.with(result.sigma).ok_or_else(|| {
+                    let reason = result.null.reasons.get("mmd2").cloned();
+                    reason.unwrap_or_else(|| "there is no bandwidth".into())
+                });
+                let sample = stored::read(&folder.join("sample.safetensors"))?;
+                Reference::new(sample, loaded.vocabulary.len(), SIMILARITY_SEED).with_kernel(kernel)
             }
         };
-        let distances = reference.distances(&sample);
+        let distances = reference.test(&sample, &tests, &loaded.base.device, monitor)?;
         loaded.reference = Some(reference);
         files::folder_whole(out, |folder| {
             files::write_json(&folder.join("similarity.json"), &SimilarityTaskResult { distances })
@@ -348,60 +399,4 @@ fn unknown(what: &str, name: &str) -> Error {
         format!("its task names the {what} {name:?}, which the study does not have"),
         "run the study again",
     )
-}
-
-/// A reference's features and token counts as safetensors; why features are missing stands in the metadata.
-fn write_sample(path: &Path, sample: &CorpusSample) -> Result<()> {
-    let (ids, counts): (Vec<u32>, Vec<u64>) = sample.unigrams.iter().unzip();
-    let rate = [sample.newline_rate];
-    let mut arrays = vec![
-        Array::of("ids", Dtype::U32, vec![ids.len()], bytemuck::cast_slice(&ids)),
-        Array::of("counts", Dtype::U64, vec![counts.len()], bytemuck::cast_slice(&counts)),
-        Array::of("newline_rate", Dtype::F64, vec![1], bytemuck::cast_slice(&rate)),
-    ];
-    let mut no_features = String::new();
-    match &sample.features {
-        Ok(f) => arrays.push(Array::of(
-            "features",
-            Dtype::F32,
-            vec![f.samples, f.dimension],
-            bytemuck::cast_slice(&f.values),
-        )),
-        Err(reason) => no_features.clone_from(reason),
-    }
-    files::write_safetensors(path, arrays, ("no_features", no_features))
-}
-
-fn read_sample(path: &Path) -> Result<CorpusSample> {
-    let broken = |e: String| {
-        Error::file(path, format!("not a sample of a corpus: {e}"), "remove its folder and run the study again")
-    };
-    let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| broken(e.to_string()))?;
-    let array = |name: &str, dtype: Dtype| match tensors.tensor(name) {
-        Ok(view) if view.dtype() == dtype => Ok(view),
-        Ok(view) => Err(broken(format!("{name} has type {:?}", view.dtype()))),
-        Err(e) => Err(broken(e.to_string())),
-    };
-    let ids: Vec<u32> = bytemuck::pod_collect_to_vec(array("ids", Dtype::U32)?.data());
-    let counts: Vec<u64> = bytemuck::pod_collect_to_vec(array("counts", Dtype::U64)?.data());
-    let rate: Vec<f64> = bytemuck::pod_collect_to_vec(array("newline_rate", Dtype::F64)?.data());
-    let features = if tensors.names().contains(&"features") {
-        let view = array("features", Dtype::F32)?;
-        match *view.shape() {
-            [samples, dimension] => {
-                Features::new(samples, dimension, bytemuck::pod_collect_to_vec(view.data())).map_err(|e| e.to_string())
-            }
-            _ => return Err(broken("features are no matrix".into())),
-        }
-    } else {
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
-        let reason = header.metadata().as_ref().and_then(|metadata| metadata.get("no_features"));
-        Err(reason.ok_or_else(|| broken("has neither features nor a reason".into()))?.clone())
-    };
-    Ok(CorpusSample {
-        features,
-        unigrams: ids.into_iter().zip(counts).collect(),
-        newline_rate: rate.first().copied().unwrap_or(0.0),
-    })
 }
