@@ -377,7 +377,8 @@ fn deviations(observed: f64, permuted: &[f64]) -> Option<f64> {
 }
 
 /// The percentile interval of `draws`, moved so that their mean is `value`.
-fn interval_about(value: f64, draws: Vec<f64>) -> Option<[f64; 2]> {
+fn interval_about(value: f64, mut draws: Vec<f64>) -> Option<[f64; 2]> {
+    draws.retain(|draw| draw.is_finite()); // of two documents a resample may take one twice
     let shift = value - draws.iter().sum::<f64>() / draws.len() as f64;
     percentile_interval(draws).map(|ends| ends.map(|end| end + shift))
 }

@@ -26,7 +26,8 @@ pub struct Drawn {
     pub observed: f64,
     /// For each permutation after the observed one.
     pub permuted: Vec<f64>,
-    /// For each resample. Copies of a vector are not paired with each other.
+    /// For each resample. Copies of a vector are not paired with each other; [`Kernel::Linear`] and [`Kernel::Polynomial`]
+    /// are taken about the pool's centre here, and less what they owe to one of two vectors alone.
     pub resampled: Vec<f64>,
 }
 
@@ -57,7 +58,10 @@ struct Pool {
 impl Pool {
     fn of(x: &Features, y: &Features) -> Self {
         let (m, n) = (x.samples as f64, y.samples as f64);
-        let centre: Vec<f64> = x.mean().iter().zip(y.mean()).map(|(a, b)| (a * m + b * n) / (m + n)).collect();
+        let mut centre = vec![0.0; x.dimension];
+        for row in x.rows().chain(y.rows()) {
+            centre.iter_mut().zip(row).for_each(|(c, v)| *c += f64::from(*v) / (m + n));
+        }
         let from_centre = |row: &[f32]| row.iter().zip(&centre).map(|(v, c)| (f64::from(*v) - c).powi(2)).sum::<f64>();
         let spread: f64 = x.rows().chain(y.rows()).map(from_centre).sum::<f64>() / (m + n);
         let scale = (2.0 * spread).sqrt();
