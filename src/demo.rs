@@ -79,7 +79,7 @@ pub fn prepare(
         restart_control: true,
         text: TextSettings::default(),
         evaluation: EvaluationSettings::default(),
-        similarity: SimilaritySettings { samples: 256, reference_samples: 512, chunk: None },
+        similarity: SimilaritySettings { samples: 256, reference_samples: 512, ..SimilaritySettings::default() },
         statistics: StatisticsSettings::default(),
         ablation: None,
         models: vec![ModelEntry { name: "base".into(), path: base, reference: corpora.join("base") }],

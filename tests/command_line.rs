@@ -559,11 +559,42 @@ fn devices_similarity_and_synth_print_the_keys_that_scripts_rely_on() {
     );
     assert_eq!(similarity["schema"], "odyssey.similarity/1");
     assert_has(&similarity, &["/reference", "/features", "/null/mmd2", "/null/frechet"]);
-    let keys = "domain samples mmd2 frechet centroid_cosine energy unigram_js vocabulary_overlap";
+    let keys = "domain samples mmd2 mmd2_p mmd2_q mmd2_ci95/1 frechet frechet_p frechet_q frechet_ci95/0 centroid_cosine \
+                energy energy_p energy_q energy_ci95/1 effect_mmd2 effect_energy auc auc_p auc_ci95/0 unigram_js \
+                unigram_js_ci95/0 vocabulary_overlap bigram_overlap bigram_type_overlap trigram_overlap newline_rate_ci95/1";
     for key in keys.split_whitespace() {
         assert_has(&similarity, &[&format!("/domains/0/{key}"), &format!("/domains/1/{key}")]);
     }
+    assert_has(&similarity, &["/settings/kernel", "/settings/permutations", "/sigma", "/null/mmd2_ci95/0"]);
     assert_nulls_have_reasons(&similarity);
+}
+
+#[test]
+fn a_corpus_goes_through_the_model_once_and_words_need_none() {
+    let place = Place::with_languages();
+    let line = "similarity --reference languages/base --domain languages/lambda-0 languages/lambda-1 --chunk 32 \
+                --samples 40 --reference-samples 80 --permutations 19 --resamples 19";
+    let model = format!("{line} --features model:model@1,last --kernel polynomial");
+    let first = place.odyssey(&format!("{model} --json"));
+    assert!(first.status == Some(0) && !first.err.contains("cached"), "{}", first.err);
+    let again = place.odyssey(&format!("{model} --json"));
+    assert_eq!(again.out, first.out);
+    assert_eq!(again.err.matches(": cached").count(), 3, "{}", again.err);
+    // other settings, other features
+    let other = place.odyssey(&format!("{line} --features model:model@1 --json"));
+    assert!(!other.err.contains("cached") && other.out != first.out, "{}", other.err);
+
+    let words = place.result(&format!("{line} --features lexical"));
+    assert_has(&words, &["/domains/1/unigram_js", "/domains/1/trigram_overlap_ci95/0", "/null/unigram_js_ci95/0"]);
+    assert!(words["domains"][0]["mmd2"].is_null());
+    assert_nulls_have_reasons(&words);
+    let table = place.odyssey(&format!("{line} --features lexical"));
+    assert!(table.out.contains("bigram overlap") && table.out.contains("words alone are compared"), "{}", table.out);
+
+    let itself = place.odyssey("similarity --features model:model --reference languages/base --domain languages/base");
+    assert!(itself.out.contains("reference's own text"), "{}", itself.out);
+    place.refused(&format!("{line} --features model:model@9"), &["layer 9"]);
+    place.refused(&format!("{line} --features model"), &["names no model"]);
 }
 
 #[test]

@@ -134,6 +134,7 @@ fn row(index: usize, strategy: &str, seed: u64) -> Row {
             vocabulary_overlap: Some(0.9 - mmd2),
             newline_rate: Some(0.02 + 0.01 * wobble(index, 4).abs()),
             reasons: BTreeMap::from([("energy".to_owned(), "too few samples".to_owned())]),
+            ..Default::default()
         },
         newline_rate: 0.02 + 0.01 * wobble(index, 4).abs(),
         overlap: Some(Overlap {

@@ -16,7 +16,8 @@ use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
 use odyssey::model::LoadedModel;
 use odyssey::progress::{Monitor, Silent};
 use odyssey::similarity::embed::Embedder;
-use odyssey::similarity::{Distances, Reference};
+use odyssey::similarity::extract::Hidden;
+use odyssey::similarity::{Distances, Reference, TestSettings};
 
 use common::{id_stream, model_folder};
 
@@ -62,10 +63,13 @@ fn pipeline(device: &Device) -> (Comparison, Distances) {
     let vocabulary = Vocabulary::new(None, 512);
     let comparison = compare(&before, &score(&adapted.last), ["before", "after"], &vocabulary).unwrap();
 
-    let embedder = Embedder { model: &base.model, device, vocabulary: &vocabulary, chunk: 16 };
+    let embedder =
+        Embedder { model: &base.model, device, vocabulary: &vocabulary, chunk: 16, hidden: Hidden::default() };
     let sample = |ids: &[u32]| embedder.sample(ids, 40, &mut Silent).unwrap();
     let other: Vec<u32> = train.ids.iter().map(|id| id / 2).collect();
-    (comparison, Reference::new(sample(&train.ids), 512, 1).distances(&sample(&other)))
+    let tests = TestSettings { permutations: 99, resamples: 99, ..TestSettings::default() };
+    let reference = Reference::new(sample(&train.ids), 512, 1);
+    (comparison, reference.test(&sample(&other), &tests, device, &mut Silent).unwrap())
 }
 
 #[test]
@@ -80,7 +84,13 @@ fn the_whole_pipeline_on_a_software_adapter_agrees_with_the_cpu_backend() {
     for measure in Distances::MEASURES {
         let [a, b] = [&software.1, &cpu.1].map(|distances| distances.get(measure.key).unwrap());
         assert!((a - b).abs() < 1e-4 * b.abs().max(1.0), "{}: {a} against {b}", measure.key);
+        let ends = [&software.1, &cpu.1].map(|distances| distances.interval(measure.key));
+        if let [Some(a), Some(b)] = ends {
+            a.iter().zip(b).for_each(|(a, b)| assert!((a - b).abs() < 1e-3 * b.abs().max(1.0), "{}", measure.key));
+        }
     }
+    let p = |distances: &Distances| [distances.tests.mmd2_p, distances.tests.energy_p].map(Option::unwrap);
+    assert_eq!(p(&software.1), p(&cpu.1));
 }
 
 /// Asks to stop after so many steps.

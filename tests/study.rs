@@ -165,14 +165,16 @@ fn a_study_finds_what_its_commands_find_one_by_one() {
     assert_ne!(row("half", 1)["delta"], compare["delta"], "another seed is another order of blocks");
 
     let similarity = place.result(
-        "similarity --features model:model --reference languages/base --domain languages/lambda-0 languages/lambda-0.5 \
-         --chunk 32 --samples 30 --reference-samples 60",
+        "similarity --features model:model --reference languages/base --domain languages/lambda-0 \
+         languages/lambda-0.25 languages/lambda-0.5 languages/lambda-1 --chunk 32 --samples 30 --reference-samples 60",
     );
-    for (at, domain) in ["lambda-0", "half"].into_iter().enumerate() {
-        for key in ["samples", "mmd2", "frechet", "centroid_cosine", "energy", "unigram_js", "vocabulary_overlap"] {
-            assert_eq!(row(domain, 1)["similarity"][key], similarity["domains"][at][key], "{domain} {key}");
-            assert_eq!(results["null"][0]["distances"][key], similarity["null"][key], "null {key}");
+    for (at, domain) in [(0, "lambda-0"), (2, "half")] {
+        let of_study = row(domain, 1)["similarity"].as_object().unwrap();
+        assert!(of_study.len() > 30, "{of_study:?}");
+        for (key, value) in of_study {
+            assert_eq!(*value, similarity["domains"][at][key], "{domain} {key}");
         }
+        assert_eq!(results["null"][0]["distances"], similarity["null"]);
     }
 }
 

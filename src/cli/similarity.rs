@@ -2,24 +2,37 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use odyssey::compare::Vocabulary;
 use odyssey::error::{Error, Result};
 use odyssey::model::LoadedModel;
 use odyssey::progress::Watched;
 use odyssey::similarity::embed::Embedder;
-use odyssey::similarity::{Distances, DomainDistances, Reference, SimilarityResult};
-use odyssey::text::{Split, TokenStream, open_corpus};
+use odyssey::similarity::extract::Hidden;
+use odyssey::similarity::words::Words;
+use odyssey::similarity::{
+    CorpusSample, Counts, Distances, DomainDistances, FeatureSpec, KernelKind, Reference, SimilarityResult,
+    TestSettings, adjust, usual,
+};
+use odyssey::text::{Corpus, Split, open_corpus};
+use serde_json::json;
 
 use super::memory::HeldArgs;
-use super::monitor::Terminal;
 use super::text::TextArgs;
 use super::{Common, output};
 
-/// Distances of domains to the corpus a model was pretrained on, with that corpus against itself beside them.
+/// Distances of domains to the corpus a model was pretrained on, with tests, and that corpus against itself beside them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+P-values ask whether the domain's documents could have been drawn from the reference: documents are permuted between the
+two (MMD, energy and Fréchet distance) or between the classifier's two verdicts (AUC). An asterisk marks a p-value that,
+corrected for the number of domains, is below 0.05. The reference against itself is cut into a part as large as a domain
+and the rest, many times. Features of a corpus are kept in ODYSSEY_CACHE and not computed again.
+
 Examples:
-  odyssey similarity --features model:wiki-gpt2 --reference domains/wiki_general --domain domains/wiki_sports domains/novels")]
+  odyssey similarity --features model:wiki-gpt2 --reference domains/wiki_general --domain domains/wiki_sports domains/novels
+  odyssey similarity --features model:gpt2@6,last --kernel rbf-mixture --reference sample.jsonl --domain news.jsonl --json
+  odyssey similarity --features lexical --reference sample.jsonl --domain news.jsonl")]
 pub struct Args {
     /// The pretraining corpus or a sample of it; of a domain folder its train split.
     #[arg(long, value_name = "CORPUS")]
@@ -27,7 +40,8 @@ pub struct Args {
     /// The domains; of domain folders their train splits.
     #[arg(long, required = true, num_args = 1.., value_name = "CORPUS")]
     domain: Vec<PathBuf>,
-    /// What is compared: `model:DIR` (or its name on the hub), the last hidden states of this model, averaged over chunks.
+    /// What is compared: `model:DIR[@LAYER][,mean|last]`, hidden states of this model (or its name on the hub) after so
+    /// many of its blocks, all by default, averaged over chunks or of their last token; or `lexical`, words alone.
     #[arg(long, value_name = "FEATURES")]
     features: String,
     /// Tokens of a chunk; the model's longest window by default.
@@ -39,6 +53,15 @@ pub struct Args {
     /// Chunks of the reference.
     #[arg(long, value_name = "N", default_value_t = 2048)]
     reference_samples: usize,
+    /// The kernel of MMD.
+    #[arg(long, value_enum, default_value_t)]
+    kernel: KernelKind,
+    /// Permutations for p-values (the Fréchet distance takes at most 200); 0 for none.
+    #[arg(long, value_name = "N", default_value_t = TestSettings::default().permutations)]
+    permutations: usize,
+    /// Bootstrap resamples for 95 % intervals; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = TestSettings::default().resamples)]
+    resamples: usize,
     /// Seed of what is drawn.
     #[arg(long, default_value_t = 42)]
     seed: u64,
@@ -48,16 +71,68 @@ pub struct Args {
     reading: TextArgs,
 }
 
+/// The corpora of the run as the measures see them.
+struct Sampled {
+    reference: CorpusSample,
+    domains: Vec<CorpusSample>,
+    /// Size of the vocabulary they are counted in.
+    vocabulary: usize,
+    /// Where they are compared.
+    device: Device,
+}
+
 pub fn run(args: &Args, common: &Common) -> Result<()> {
-    let Some(folder) = args.features.strip_prefix("model:") else {
-        return Err(Error::input(
-            format!("--features {}", args.features),
-            "is not a kind of features",
-            "use model:DIR with the folder of a model",
-        ));
+    let settings = TestSettings {
+        kernel: args.kernel,
+        permutations: args.permutations,
+        resamples: args.resamples,
+        seed: args.seed,
     };
+    let sampled = match args.features.parse()? {
+        FeatureSpec::Model { folder: Some(folder), hidden } => by_model(args, common, &folder, hidden)?,
+        FeatureSpec::Lexical => by_words(args, common)?,
+        FeatureSpec::Model { folder: None, .. } => {
+            return Err(Error::input("--features model", "names no model", "use model:DIR with the folder of a model"));
+        }
+        FeatureSpec::Encoder { folder } => {
+            return Err(Error::input(
+                format!("--features minilm:{}", folder.display()),
+                "sentence encoders are not supported yet",
+                "use model:DIR with the folder of a language model",
+            ));
+        }
+    };
+    let Sampled { reference, domains, vocabulary, device } = sampled;
+    let kernel = settings.fit(&reference, domains.iter().filter_map(|domain| domain.features.as_ref().ok()));
+    let sigma = kernel.as_ref().ok().and_then(|kernel| kernel.sigma());
+    let reference = Reference::new(reference, vocabulary, args.seed).with_kernel(kernel);
+
+    let mut monitor = common.monitor();
+    let tokens: Vec<u64> = domains.iter().map(|domain| domain.counts.unigrams.total()).collect();
+    let null = reference.against_itself(args.samples, usual(&tokens), &settings, &device, &mut monitor)?;
+    let mut found = Vec::new();
+    for (path, sample) in args.domain.iter().zip(&domains) {
+        let distances = reference.test(sample, &settings, &device, &mut monitor)?;
+        found.push(DomainDistances { domain: path.display().to_string(), distances });
+    }
+    drop(monitor);
+    adjust(&mut found.iter_mut().map(|domain| &mut domain.distances).collect::<Vec<_>>());
+    let result = SimilarityResult {
+        schema: "odyssey.similarity/1".into(),
+        reference: args.reference.display().to_string(),
+        features: args.features.clone(),
+        settings,
+        sigma,
+        domains: found,
+        null,
+    };
+    output::result(common, &result, || table(&result))
+}
+
+fn by_model(args: &Args, common: &Common, folder: &Path, hidden: Hidden) -> Result<Sampled> {
     let chosen = common.open_device()?;
-    let base = LoadedModel::open_in(&common.model(Path::new(folder))?, args.held.dtype, &chosen.device)?;
+    let base = LoadedModel::open_in(&common.model(folder)?, args.held.dtype, &chosen.device)?;
+    hidden.check(base.config.layers())?;
     let tokenizer = base.tokenizer()?;
     let vocabulary = Vocabulary::new(tokenizer.as_ref(), base.config.vocabulary());
     let chunk = args.chunk.unwrap_or(base.config.context());
@@ -68,47 +143,108 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
             format!("use a chunk of 1 to {} tokens and at least two samples", base.config.context()),
         ));
     }
-    let stream = |path: &Path, monitor: &mut Terminal| -> Result<TokenStream> {
-        let corpus = open_corpus(&common.corpus(path)?, Split::Train, Watched::by(args.reading.document, monitor))?;
-        base.stream(&corpus, tokenizer.as_ref(), Watched::by(&args.reading.stream, monitor))
-    };
-    let embedder = Embedder { model: &base.model, device: &base.device, vocabulary: &vocabulary, chunk };
+    let of = json!({
+        "model": base.hash()?, "precision": base.precision, "device": chosen.name, "text": args.reading.stream,
+    });
+    let embedder = Embedder { model: &base.model, device: &base.device, vocabulary: &vocabulary, chunk, hidden };
     let mut monitor = common.monitor();
-
-    let reference = stream(&args.reference, &mut monitor)?.ids;
-    let sample = embedder.sample(&reference, args.reference_samples, &mut monitor)?;
-    let null = embedder.against_itself(&reference, args.samples, args.seed, &mut monitor)?;
-    let reference = Reference::new(sample, vocabulary.len(), args.seed);
-
-    let mut domains = Vec::new();
-    for path in &args.domain {
-        let sample = embedder.sample(&stream(path, &mut monitor)?.ids, args.samples, &mut monitor)?;
-        domains.push(DomainDistances { domain: path.display().to_string(), distances: reference.distances(&sample) });
-    }
-    drop(monitor);
-    let result = SimilarityResult {
-        schema: "odyssey.similarity/1".into(),
-        reference: args.reference.display().to_string(),
-        features: args.features.clone(),
-        domains,
-        null,
+    let mut sample = |path: &Path, samples: usize| -> Result<CorpusSample> {
+        let corpus = open(args, common, path)?;
+        let stream = base.stream(&corpus, tokenizer.as_ref(), Watched::by(&args.reading.stream, &mut monitor))?;
+        let (sample, kept) = embedder.sample_kept(&stream, samples, &of, &mut monitor)?;
+        if kept {
+            common.say(&format!("features of {}: cached", path.display()));
+        }
+        Ok(sample)
     };
-    output::result(common, &result, || table(&result))
+    Ok(Sampled {
+        reference: sample(&args.reference, args.reference_samples)?,
+        domains: args.domain.iter().map(|path| sample(path, args.samples)).collect::<Result<_>>()?,
+        vocabulary: vocabulary.len(),
+        device: chosen.device,
+    })
 }
 
-fn table(result: &SimilarityResult) -> String {
-    let mut headings = vec!["domain", "samples"];
-    headings.extend(Distances::MEASURES.iter().map(|measure| measure.label));
-    let row = |name: &str, distances: &Distances| {
-        let values =
-            Distances::MEASURES.iter().map(|m| distances.get(m.key).map_or("–".into(), |v| format!("{v:.4}")));
-        [name.to_owned(), distances.samples.to_string()].into_iter().chain(values).collect()
+fn by_words(args: &Args, common: &Common) -> Result<Sampled> {
+    let mut words = Words::default();
+    let mut sample = |path: &Path| -> Result<CorpusSample> {
+        let stream = words.divide(&open(args, common, path)?)?;
+        let counts = Counts::of((&stream).into(), 1, |id| words.is_newline(id));
+        Ok(CorpusSample { features: Err("words alone are compared".into()), counts })
     };
+    let reference = sample(&args.reference)?;
+    let domains = args.domain.iter().map(|path| sample(path)).collect::<Result<_>>()?;
+    Ok(Sampled { reference, domains, vocabulary: words.len(), device: Device::flex() })
+}
+
+fn open(args: &Args, common: &Common, path: &Path) -> Result<Corpus> {
+    let mut monitor = common.monitor();
+    open_corpus(&common.corpus(path)?, Split::Train, Watched::by(args.reading.document, &mut monitor))
+}
+
+/// Measures of features, and of words: two tables, since one would be too wide.
+const TABLES: [&[&str]; 2] = [
+    &["mmd2", "frechet", "energy", "centroid_cosine", "auc"],
+    &["unigram_js", "unigram_cross_entropy", "vocabulary_overlap", "bigram_overlap", "newline_rate"],
+];
+
+fn table(result: &SimilarityResult) -> String {
+    let has = |keys: &[&str]| result.domains.iter().any(|d| keys.iter().any(|key| d.distances.get(key).is_some()));
+    let tables: Vec<String> = TABLES
+        .into_iter()
+        .enumerate()
+        .filter(|(_, keys)| has(keys))
+        .map(|(i, keys)| one_table(result, keys, i == 0))
+        .collect();
+    let notes = result.domains.iter().flat_map(|d| {
+        let mut reasons: Vec<(&String, Vec<&str>)> = Vec::new(); // measures that share a reason stand together
+        for (measure, why) in &d.distances.reasons {
+            match reasons.iter_mut().find(|(other, _)| *other == why) {
+                Some((_, measures)) => measures.push(measure),
+                None => reasons.push((why, vec![measure])),
+            }
+        }
+        let missing = reasons.into_iter().map(|(why, measures)| format!("no {}: {why}", measures.join(", ")));
+        let caveats = d.distances.caveats.iter().cloned();
+        missing.chain(caveats).map(|note| format!("\n{}: {note}", d.domain)).collect::<Vec<_>>()
+    });
+    format!("{}{}", tables.join("\n\n"), notes.collect::<String>())
+}
+
+fn one_table(result: &SimilarityResult, keys: &[&str], with_effects: bool) -> String {
+    let label = |key: &&str| Distances::MEASURES.iter().find(|measure| measure.key == *key).map_or("", |m| m.label);
+    let mut headings = vec!["domain", "samples"];
+    headings.extend(keys.iter().map(label));
+    if with_effects {
+        headings.extend(["MMD² effect (z)", "energy effect (0–1)"]);
+    }
+    let effects = |distances: &Distances| {
+        let found = [distances.tests.effect_mmd2, distances.tests.effect_energy];
+        found.map(|effect| effect.map_or("–".into(), |v| format!("{v:.3}"))).into_iter().filter(move |_| with_effects)
+    };
+    let row = |name: &str, distances: &Distances| -> Vec<String> {
+        let value = |key: &&str| {
+            let mark = if q(distances, key).is_some_and(|q| q < 0.05) { "*" } else { "" };
+            distances.get(key).map_or("–".into(), |v| format!("{v:.4}{mark}"))
+        };
+        let values = keys.iter().map(value);
+        [name.to_owned(), distances.samples.to_string()].into_iter().chain(values).chain(effects(distances)).collect()
+    };
+    let band =
+        |key: &&str| result.null.interval(key).map_or("–".into(), |[low, high]| format!("{low:.4} to {high:.4}"));
+    let mut band: Vec<String> =
+        ["95 % of its parts".to_owned(), String::new()].into_iter().chain(keys.iter().map(band)).collect();
+    band.resize(headings.len(), String::new());
     let rows = result.domains.iter().map(|d| row(&d.domain, &d.distances));
-    let null = row("reference against itself", &result.null);
-    let reasons = result
-        .domains
-        .iter()
-        .flat_map(|d| d.distances.reasons.iter().map(|(m, why)| format!("\n{}: no {m}: {why}", d.domain)));
-    format!("{}{}", output::table(&headings, rows.chain([null])), reasons.collect::<String>())
+    output::table(&headings, rows.chain([row("reference against itself", &result.null), band]))
+}
+
+fn q(distances: &Distances, key: &str) -> Option<f64> {
+    match key {
+        "mmd2" => distances.tests.mmd2_q,
+        "frechet" => distances.tests.frechet_q,
+        "energy" => distances.tests.energy_q,
+        "auc" => distances.tests.auc_q,
+        _ => None,
+    }
 }

@@ -1,15 +1,18 @@
-//! Feature vectors of a corpus: the model's last hidden states, averaged over chunks of fixed size.
+//! Feature vectors of a corpus: a model's hidden states over chunks of fixed size.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
+use serde_json::{Value, json};
 
-use super::{CorpusSample, Distances, Features, Reference};
+use super::counts::{Counts, Tokens};
+use super::extract::{Hidden, Pooling};
+use super::{CorpusSample, Features, cache};
 use crate::compare::{TokenClass, Vocabulary};
 use crate::error::{Error, Result};
 use crate::evaluate::batch_size;
 use crate::model::parameters::to_host;
 use crate::model::{LanguageModel, token_ids};
 use crate::progress::Monitor;
-use crate::similarity::lexical::Unigrams;
+use crate::text::TokenStream;
 
 /// Looks at token streams through a model.
 #[derive(Clone, Copy)]
@@ -22,6 +25,8 @@ pub struct Embedder<'a> {
     pub vocabulary: &'a Vocabulary,
     /// Tokens of a chunk; one chunk gives one feature vector.
     pub chunk: usize,
+    /// Which hidden states, and what becomes of a chunk's.
+    pub hidden: Hidden,
 }
 
 impl Embedder<'_> {
@@ -29,71 +34,92 @@ impl Embedder<'_> {
     ///
     /// # Errors
     /// The device's failure or an interruption. A stream too short for features still has its lexical measures.
-    pub fn sample(&self, ids: &[u32], samples: usize, monitor: &mut dyn Monitor) -> Result<CorpusSample> {
-        let chunks = evenly_spaced(ids.len() / self.chunk, samples);
-        let chunks: Vec<&[u32]> = chunks.into_iter().map(|i| self.chunk_at(ids, i)).collect();
-        self.sample_of(&chunks, ids.iter().copied(), monitor)
+    pub fn sample<'t>(
+        &self,
+        tokens: impl Into<Tokens<'t>>,
+        samples: usize,
+        monitor: &mut dyn Monitor,
+    ) -> Result<CorpusSample> {
+        let tokens = tokens.into();
+        Ok(CorpusSample { features: self.features(tokens, samples, monitor)?, counts: self.counts(tokens) })
     }
 
-    /// The distances of a stream to another half of itself, each half of `samples` chunks: what no distance looks like
-    /// at that size. Chunks go to the halves in turn.
+    /// The same with features that were kept, see [`cache`]; `of` is all that determines them beside the texts and the settings
+    /// here: the model's weights, how texts become tokens, the device. The second value says whether they were there.
     ///
     /// # Errors
     /// As [`Embedder::sample`].
-    pub fn against_itself(
+    pub fn sample_kept(
         &self,
-        ids: &[u32],
+        stream: &TokenStream,
         samples: usize,
-        seed: u64,
+        of: &Value,
         monitor: &mut dyn Monitor,
-    ) -> Result<Distances> {
-        let chunks = evenly_spaced(ids.len() / self.chunk, samples.saturating_mul(2));
-        let mut half = |odd: usize| {
-            let chunks: Vec<&[u32]> = chunks.iter().skip(odd).step_by(2).map(|&i| self.chunk_at(ids, i)).collect();
-            let ids = ids.chunks(self.chunk).skip(odd).step_by(2).flatten().copied();
-            self.sample_of(&chunks, ids, monitor)
-        };
-        let (a, b) = (half(0)?, half(1)?);
-        Ok(Reference::new(a, self.vocabulary.len(), seed).distances(&b))
+    ) -> Result<(CorpusSample, bool)> {
+        let key = json!({
+            "corpus": stream.corpus_hash, "of": of, "chunk": self.chunk, "samples": samples, "hidden": self.hidden,
+        });
+        let (features, kept) = cache::features(&cache::folder(), &key, || self.features(stream, samples, monitor))?;
+        Ok((CorpusSample { features, counts: self.counts(stream) }, kept))
     }
 
-    fn chunk_at<'b>(&self, ids: &'b [u32], index: usize) -> &'b [u32] {
-        &ids[index * self.chunk..][..self.chunk]
+    /// What a stream counts.
+    pub fn counts<'t>(&self, tokens: impl Into<Tokens<'t>>) -> Counts {
+        Counts::of(tokens.into(), self.chunk, |id| self.vocabulary.class(id) == TokenClass::Newline)
     }
 
-    /// `ids` are counted one by one: a reference may be longer than memory.
-    fn sample_of(
+    /// Features of at most `samples` chunks, evenly spaced over the stream, or why there are none: `[chunks, channels]`. A
+    /// chunk belongs to the document of its middle token.
+    ///
+    /// # Errors
+    /// The device's failure or an interruption.
+    pub fn features<'t>(
         &self,
-        chunks: &[&[u32]],
-        ids: impl Iterator<Item = u32>,
+        tokens: impl Into<Tokens<'t>>,
+        samples: usize,
         monitor: &mut dyn Monitor,
-    ) -> Result<CorpusSample> {
-        let features = self.features(chunks, monitor)?;
-        let unigrams = Unigrams::count(ids);
-        let newlines = unigrams.iter().filter(|(id, _)| self.vocabulary.class(*id) == TokenClass::Newline);
-        let newlines: u64 = newlines.map(|(_, count)| count).sum();
-        let newline_rate = newlines as f64 / unigrams.total().max(1) as f64;
-        Ok(CorpusSample { features, unigrams, newline_rate })
-    }
-
-    /// Mean over time of the last hidden states of each chunk: `[chunks, channels]`.
-    fn features(&self, chunks: &[&[u32]], monitor: &mut dyn Monitor) -> Result<Result<Features, String>> {
+    ) -> Result<Result<Features, String>> {
+        let tokens = tokens.into();
+        let chunks = evenly_spaced(tokens.ids.len() / self.chunk, samples);
         if chunks.is_empty() {
             return Ok(Err("the corpus is shorter than one chunk".into()));
         }
         monitor.begin("embedding", chunks.len() as u64);
         let mut values = Vec::new();
         for batch in chunks.chunks(batch_size(self.chunk)) {
-            let hidden = self.model.hidden_states(token_ids(batch, self.device)); // [B, T, C]
-            values.extend(to_host(hidden.mean_dim(1).flatten(0, 2))?);
+            let windows: Vec<&[u32]> = batch.iter().map(|&i| self.chunk_at(tokens.ids, i)).collect();
+            values.extend(to_host(self.pooled(&windows))?);
             monitor.advance(batch.len() as u64, "");
             if monitor.stopped() {
                 return Err(Error::Interrupted("stopped while embedding, which starts anew".into()));
             }
         }
         monitor.end();
+        let documents = chunks.iter().map(|i| tokens.document(i * self.chunk + self.chunk / 2, self.chunk)).collect();
         let channels = values.len() / chunks.len();
-        Ok(Features::new(chunks.len(), channels, values).map_err(|e| e.to_string()))
+        let features = Features::new(chunks.len(), channels, values).and_then(|f| f.of_documents(documents));
+        Ok(features.map_err(|e| e.to_string()))
+    }
+
+    /// One vector a window, all of them in a row.
+    fn pooled(&self, windows: &[&[u32]]) -> Tensor<1> {
+        let ids = token_ids(windows, self.device);
+        let stages = self.model.stages(self.chunk, &ids.device());
+        // the last stage is the last norm, which belongs to the last block
+        let through = match self.hidden.layer {
+            Some(layer) if layer + 1 < stages.len() => layer,
+            _ => stages.len(),
+        };
+        let hidden = stages[..through].iter().fold(self.model.embed(ids), |x, stage| stage(x)); // [B, T, C]
+        match self.hidden.pooling {
+            Pooling::Mean => hidden.mean_dim(1),
+            Pooling::Last => hidden.narrow(1, self.chunk - 1, 1),
+        }
+        .flatten(0, 2)
+    }
+
+    fn chunk_at<'b>(&self, ids: &'b [u32], index: usize) -> &'b [u32] {
+        &ids[index * self.chunk..][..self.chunk]
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Székely and Rizzo, Energy statistics, Journal of Statistical Planning and Inference 143, 2013.
 
-use super::features::{Features, comparable, finite};
+use super::features::{Features, comparable, finite, squared_distance};
 use crate::error::Result;
+use crate::progress::Silent;
 
 /// Energy distance, u-statistic: a vector is never paired with itself. Unbiased, may be slightly negative.
 ///
@@ -31,5 +32,6 @@ pub fn energy_distance_v(x: &Features, y: &Features) -> Result<f64> {
 /// Mean distance between the sets and within each, over pairs of different vectors.
 fn mean_distances(x: &Features, y: &Features) -> Result<[f64; 3]> {
     comparable(x, y)?;
-    Ok([x.mean_between(y, f64::sqrt), x.mean_within(f64::sqrt), y.mean_within(f64::sqrt)])
+    let means = x.pair_means(y, |a, b| [squared_distance(a, b).sqrt()], &mut Silent)?;
+    Ok([means.between[0], means.within[0], means.within_other[0]])
 }

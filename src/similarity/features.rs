@@ -1,10 +1,14 @@
-//! Feature vectors of text chunks, and the sums over pairs of them that MMD and energy distance are made of.
+//! Feature vectors of text chunks, and the means over pairs of them that MMD and energy distance are made of.
 
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::progress::Monitor;
+
+/// Documents below which a corpus's vectors are permuted and resampled one by one.
+pub const FEWEST_DOCUMENTS: usize = 10;
 
 /// Feature vectors, one per chunk of text: a matrix `[samples, dimension]`, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,13 +19,18 @@ pub struct Features {
     pub dimension: usize,
     /// All components, `[samples, dimension]`.
     pub values: Vec<f32>,
+    /// The document each vector comes from, `[samples]`. Vectors of one document are not independent.
+    documents: Vec<u32>,
 }
 
 /// Rows worked on together: they stay in the nearest cache while the other side streams past once.
 const BLOCK: usize = 16;
+/// Blocks between two looks at the monitor.
+const BLOCKS_AT_ONCE: usize = 32;
 
 impl Features {
-    /// Takes `values`, `[samples, dimension]` row-major.
+    /// Takes `values`, `[samples, dimension]` row-major. Each vector counts as a document of its own, see
+    /// [`Features::of_documents`].
     ///
     /// # Errors
     /// [`Error::Numeric`] where the number of values does not fit, there is nothing, or a value is not finite.
@@ -40,7 +49,31 @@ impl Features {
                 at % dimension
             )));
         }
-        Ok(Self { samples, dimension, values })
+        Ok(Self { samples, dimension, values, documents: (0..).take(samples).collect() })
+    }
+
+    /// Says which document each vector comes from, `[samples]`.
+    ///
+    /// # Errors
+    /// [`Error::Numeric`] where there are more or fewer documents named than vectors.
+    pub fn of_documents(self, documents: Vec<u32>) -> Result<Self> {
+        if documents.len() != self.samples {
+            return Err(Error::Numeric(format!("{} documents named for {} vectors", documents.len(), self.samples)));
+        }
+        Ok(Self { documents, ..self })
+    }
+
+    /// The document each vector comes from, `[samples]`.
+    pub fn documents(&self) -> &[u32] {
+        &self.documents
+    }
+
+    /// What is permuted and resampled as a whole: documents, or single vectors where there are fewer than
+    /// [`FEWEST_DOCUMENTS`] documents.
+    pub fn units(&self) -> Units {
+        let documents = Units::of(&self.documents);
+        let single = documents.count < FEWEST_DOCUMENTS.min(self.samples);
+        if single { Units { of: (0..).take(self.samples).collect(), count: self.samples, single } } else { documents }
     }
 
     /// Vector `i`, `[dimension]`. Panics where there is no such vector, as a slice would.
@@ -83,47 +116,105 @@ impl Features {
     /// The vectors at these positions, which must exist.
     pub(super) fn select(&self, positions: &[usize]) -> Self {
         let values = positions.iter().flat_map(|&i| self.row(i)).copied().collect();
-        Self { samples: positions.len(), dimension: self.dimension, values }
+        let documents = positions.iter().map(|&i| self.documents[i]).collect();
+        Self { samples: positions.len(), dimension: self.dimension, values, documents }
     }
 
-    /// Mean of `f(|a − b|²)` over all pairs of different vectors of this set (u-statistic).
-    pub(super) fn mean_within(&self, f: impl Fn(f64) -> f64 + Sync) -> f64 {
-        let pairs = self.samples as f64 * (self.samples as f64 - 1.0) / 2.0;
-        self.sum_over_pairs(self, |i, j| j < i, f) / pairs
+    /// Means of `f(a, b)` over the pairs within this set, within `other` and between the two, in f64; a vector is never
+    /// paired with itself.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub(super) fn pair_means<const N: usize>(
+        &self,
+        other: &Self,
+        f: impl Fn(&[f32], &[f32]) -> [f64; N] + Sync,
+        monitor: &mut dyn Monitor,
+    ) -> Result<PairMeans<N>> {
+        let [m, n] = [self, other].map(|set| set.samples as f64);
+        monitor.begin("distances of all pairs", ((m * m + n * n) / 2.0 + m * n) as u64);
+        let mean = |sums: [f64; N], pairs: f64| sums.map(|sum| sum / pairs);
+        let below = |i: usize, j: usize| j < i;
+        let means = PairMeans {
+            within: mean(self.sum_over_pairs(self, below, &f, monitor)?, m * (m - 1.0) / 2.0),
+            within_other: mean(other.sum_over_pairs(other, below, &f, monitor)?, n * (n - 1.0) / 2.0),
+            between: mean(self.sum_over_pairs(other, |_, _| true, &f, monitor)?, m * n),
+        };
+        monitor.end();
+        Ok(means)
     }
 
-    /// Mean of `f(|a − b|²)` over all pairs of a vector of this set and one of `other`.
-    pub(super) fn mean_between(&self, other: &Self, f: impl Fn(f64) -> f64 + Sync) -> f64 {
-        self.sum_over_pairs(other, |_, _| true, f) / (self.samples as f64 * other.samples as f64)
-    }
-
-    /// Σ f(|x_i − y_j|²) over the pairs that `wanted(i, j)` names, in f64.
+    /// Σ f(x_i, y_j) over the pairs that `wanted(i, j)` names, in f64.
     ///
     /// Each block of rows is summed by one thread in a fixed order and the blocks' sums are added in order, so the
     /// result does not depend on the number of threads; no matrix of all pairs is held.
-    fn sum_over_pairs(
+    fn sum_over_pairs<const N: usize>(
         &self,
         other: &Self,
         wanted: impl Fn(usize, usize) -> bool + Sync,
-        f: impl Fn(f64) -> f64 + Sync,
-    ) -> f64 {
-        let blocks: Vec<f64> = self
-            .values
-            .par_chunks(BLOCK * self.dimension)
-            .enumerate()
-            .map(|(block, rows)| {
-                let mut sum = 0.0;
-                for (j, b) in other.rows().enumerate() {
-                    for (k, a) in rows.chunks_exact(self.dimension).enumerate() {
-                        if wanted(block * BLOCK + k, j) {
-                            sum += f(squared_distance(a, b));
+        f: &(impl Fn(&[f32], &[f32]) -> [f64; N] + Sync),
+        monitor: &mut dyn Monitor,
+    ) -> Result<[f64; N]> {
+        let mut total = [0.0; N];
+        for (turn, rows) in self.values.chunks(BLOCKS_AT_ONCE * BLOCK * self.dimension).enumerate() {
+            let first = turn * BLOCKS_AT_ONCE * BLOCK;
+            let blocks: Vec<([f64; N], u64)> = rows
+                .par_chunks(BLOCK * self.dimension)
+                .enumerate()
+                .map(|(block, rows)| {
+                    let (mut sums, mut pairs) = ([0.0; N], 0);
+                    for (j, b) in other.rows().enumerate() {
+                        for (k, a) in rows.chunks_exact(self.dimension).enumerate() {
+                            if wanted(first + block * BLOCK + k, j) {
+                                sums.iter_mut().zip(f(a, b)).for_each(|(sum, value)| *sum += value);
+                                pairs += 1;
+                            }
                         }
                     }
-                }
-                sum
-            })
-            .collect();
-        blocks.iter().sum()
+                    (sums, pairs)
+                })
+                .collect();
+            blocks.iter().for_each(|(sums, _)| total.iter_mut().zip(sums).for_each(|(t, sum)| *t += sum));
+            monitor.advance(blocks.iter().map(|(_, pairs)| pairs).sum(), "");
+            if monitor.stopped() {
+                return Err(Error::Interrupted("stopped while comparing samples, which starts anew".into()));
+            }
+        }
+        Ok(total)
+    }
+}
+
+/// Means over pairs of vectors, of `N` functions of a pair.
+pub(super) struct PairMeans<const N: usize> {
+    /// Both of the first set.
+    pub within: [f64; N],
+    /// Both of the other set.
+    pub within_other: [f64; N],
+    /// One of each.
+    pub between: [f64; N],
+}
+
+/// Vectors in groups that are permuted and resampled as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Units {
+    /// The unit of each vector, `[samples]`, numbered from 0 without gaps.
+    pub of: Vec<u32>,
+    /// Units.
+    pub count: usize,
+    /// Whether single vectors stand in for documents, of which there are too few.
+    pub single: bool,
+}
+
+impl Units {
+    /// Vectors with equal labels belong together; units are numbered as they first occur.
+    fn of(labels: &[u32]) -> Self {
+        let mut numbers = std::collections::HashMap::new();
+        let of = labels.iter().map(|label| {
+            let next = numbers.len() as u32;
+            *numbers.entry(*label).or_insert(next)
+        });
+        let of: Vec<u32> = of.collect();
+        Self { count: numbers.len(), of, single: false }
     }
 }
 
@@ -133,13 +224,22 @@ impl Features {
 /// [`Error::Numeric`] where the dimensions differ or a mean vector is zero, which has no direction.
 pub fn centroid_cosine(a: &Features, b: &Features) -> Result<f64> {
     same_dimension(a.dimension, b.dimension)?;
-    let (a, b) = (a.mean(), b.mean());
+    cosine(&a.mean(), &b.mean())
+}
+
+/// Cosine of the angle between two vectors.
+pub(super) fn cosine(a: &[f64], b: &[f64]) -> Result<f64> {
     let product = |u: &[f64], v: &[f64]| u.iter().zip(v).map(|(u, v)| u * v).sum::<f64>();
-    let lengths = product(&a, &a).sqrt() * product(&b, &b).sqrt();
+    let lengths = product(a, a).sqrt() * product(b, b).sqrt();
     if lengths == 0.0 {
         return Err(Error::Numeric("a mean feature vector is zero and has no direction".into()));
     }
-    finite(product(&a, &b) / lengths, "the centroid cosine").map(|cosine| cosine.clamp(-1.0, 1.0))
+    finite(product(a, b) / lengths, "the centroid cosine").map(|cosine| cosine.clamp(-1.0, 1.0))
+}
+
+/// a · b, accumulated in f64.
+pub(super) fn product(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
 /// |a − b|², accumulated in f64 in eight lanes that the compiler can keep in vector registers.

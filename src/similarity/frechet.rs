@@ -47,9 +47,7 @@ impl Gaussian {
     pub fn fit(features: &Features) -> Result<Self> {
         let (samples, dimension) = (features.samples, features.dimension);
         if samples < 2 {
-            return Err(Error::Numeric(format!(
-                "a covariance cannot be fitted to {samples} vectors, at least 2 are needed"
-            )));
+            return Err(too_few(samples));
         }
         let mean = DVector::from_vec(features.mean());
         let mut covariance = DMatrix::zeros(dimension, dimension);
@@ -61,11 +59,22 @@ impl Gaussian {
             covariance.gemm(1.0, &centred, &centred.transpose(), 1.0);
         }
         covariance /= samples as f64 - 1.0;
+        Self::of_moments(samples, mean, symmetric(covariance))
+    }
+
+    /// Takes the mean and covariance of so many vectors.
+    ///
+    /// # Errors
+    /// [`Error::Numeric`] with fewer than two vectors or values that are not finite.
+    pub(super) fn of_moments(samples: usize, mean: DVector<f64>, covariance: DMatrix<f64>) -> Result<Self> {
+        if samples < 2 {
+            return Err(too_few(samples));
+        }
         // the eigenvalue iteration below would never end on NaN
         if !covariance.iter().all(|v: &f64| v.is_finite()) {
             return Err(Error::Numeric("the covariance of the feature vectors is not finite".into()));
         }
-        Ok(Self { samples, mean, covariance: symmetric(covariance), eigen: OnceLock::new() })
+        Ok(Self { samples, mean, covariance, eigen: OnceLock::new() })
     }
 
     /// Components of a vector.
@@ -103,6 +112,10 @@ pub fn frechet(reference: &Gaussian, domain: &Gaussian) -> Result<Frechet> {
     let traces = reference.covariance.trace() + domain.covariance.trace() + 2.0 * ridge * dimension as f64;
     let distance = finite(means + traces - 2.0 * trace_of_root, "the Fréchet distance")?;
     Ok(Frechet { distance, regularised })
+}
+
+fn too_few(samples: usize) -> Error {
+    Error::Numeric(format!("a covariance cannot be fitted to {samples} vectors, at least 2 are needed"))
 }
 
 /// Removes what rounding left of asymmetry, which a symmetric eigenvalue routine would half ignore.

@@ -1,6 +1,6 @@
 //! Distances between the token frequencies of two texts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 
@@ -10,19 +10,24 @@ pub const TOP_TYPES: usize = 10_000;
 /// How often each token id occurs in a text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unigrams {
-    counts: BTreeMap<u32, u64>,
+    /// Ids that occur, in order, and how often.
+    counts: Vec<(u32, u64)>,
     total: u64,
 }
 
 impl FromIterator<(u32, u64)> for Unigrams {
     /// From token ids with their counts; counts of one id add up.
     fn from_iter<I: IntoIterator<Item = (u32, u64)>>(pairs: I) -> Self {
-        let mut unigrams = Self::default();
-        for (id, count) in pairs {
-            *unigrams.counts.entry(id).or_default() += count;
-            unigrams.total += count;
-        }
-        unigrams
+        let mut counts: Vec<(u32, u64)> = pairs.into_iter().filter(|(_, count)| *count > 0).collect();
+        counts.sort_unstable_by_key(|(id, _)| *id);
+        counts.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            if same {
+                kept.1 += next.1;
+            }
+            same
+        });
+        Self { total: counts.iter().map(|(_, count)| count).sum(), counts }
     }
 }
 
@@ -31,8 +36,7 @@ impl Unigrams {
     pub fn count(ids: impl IntoIterator<Item = u32>) -> Self {
         let mut counts = HashMap::<u32, u64>::new();
         ids.into_iter().for_each(|id| *counts.entry(id).or_default() += 1);
-        let total = counts.values().sum();
-        Self { counts: counts.into_iter().collect(), total }
+        counts.into_iter().collect()
     }
 
     /// Tokens counted.
@@ -47,12 +51,12 @@ impl Unigrams {
 
     /// Occurrences of one token.
     pub fn get(&self, id: u32) -> u64 {
-        self.counts.get(&id).copied().unwrap_or(0)
+        self.counts.binary_search_by_key(&id, |(id, _)| *id).map_or(0, |at| self.counts[at].1)
     }
 
     /// Every token that occurs with its count, by id.
     pub fn iter(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.counts.iter().map(|(id, count)| (*id, *count))
+        self.counts.iter().copied()
     }
 
     /// The `k` most frequent tokens, or all if there are fewer; of equally frequent ones the smaller ids. Most frequent
@@ -91,7 +95,7 @@ pub fn jensen_shannon(p: &Unigrams, q: &Unigrams) -> Result<f64> {
 /// [`Error::Numeric`] where a side has no tokens, or holds an id that a vocabulary of that size does not have.
 pub fn cross_entropy(domain: &Unigrams, reference: &Unigrams, vocabulary: usize) -> Result<f64> {
     not_empty(domain, reference)?;
-    let largest = [domain, reference].iter().filter_map(|side| side.counts.keys().next_back()).max();
+    let largest = [domain, reference].iter().filter_map(|side| side.counts.last()).map(|(id, _)| id).max();
     if let Some(id) = largest.filter(|id| **id as usize >= vocabulary) {
         return Err(Error::Numeric(format!("token {id} lies outside a vocabulary of {vocabulary}")));
     }

@@ -1,32 +1,30 @@
-//! Maximum mean discrepancy with an RBF kernel.
-//!
-//! Gretton et al., A Kernel Two-Sample Test, JMLR 13, 2012, Lemma 6; `k(a, b) = exp(−|a − b|² / 2σ²)`.
+//! Maximum mean discrepancy. Gretton et al., A Kernel Two-Sample Test, JMLR 13, 2012, Lemma 6.
 
 use rand::{SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::features::{Features, comparable, finite, same_dimension, squared_distance};
+use super::kernel::Kernel;
 use crate::error::{Error, Result};
+use crate::progress::Silent;
 
 /// Most vectors whose pairs are all measured for the bandwidth: two million distances, 16 MB.
 pub const MEDIAN_SAMPLES: usize = 2000;
 
 /// Unbiased squared maximum mean discrepancy of `x` and `y`; may be slightly negative.
 ///
-/// `sigma` is the kernel's bandwidth, fixed once per reference corpus (see [`median_distance`]): distances under
-/// different bandwidths cannot be compared. Sums are in f64 and the same to the bit for any number of threads.
+/// `kernel` is fixed once per run (see [`super::kernel::KernelKind::fit`]); a number is the bandwidth of an RBF kernel.
+/// Sums are in f64 and the same to the bit for any number of threads.
 ///
 /// # Errors
-/// [`Error::Numeric`] with fewer than two vectors on a side, different dimensions, or a `sigma` that is not positive.
-pub fn mmd2(x: &Features, y: &Features, sigma: f64) -> Result<f64> {
+/// [`Error::Numeric`] with fewer than two vectors on a side, different dimensions, or a bandwidth that is not positive.
+pub fn mmd2(x: &Features, y: &Features, kernel: impl Into<Kernel>) -> Result<f64> {
+    let kernel = kernel.into();
     comparable(x, y)?;
-    if !(sigma.is_finite() && sigma > 0.0) {
-        return Err(Error::Numeric(format!("the kernel's bandwidth is {sigma}, a positive number is needed")));
-    }
-    let gamma = 0.5 / (sigma * sigma);
-    let kernel = |squared: f64| (-gamma * squared).exp();
-    finite(x.mean_within(kernel) + y.mean_within(kernel) - 2.0 * x.mean_between(y, kernel), "MMD²")
+    kernel.check()?;
+    let means = x.pair_means(y, |a, b| [kernel.of(a, b)], &mut Silent)?;
+    finite(means.within[0] + means.within_other[0] - 2.0 * means.between[0], "MMD²")
 }
 
 /// Median Euclidean distance over all pairs of different vectors in the pool of `sets`: the usual bandwidth.

@@ -1,29 +1,42 @@
 //! How far a domain lies from the corpus a model was pretrained on.
 //!
-//! Two kinds of measure stand side by side: distances between samples of the model's own features ([`embed`], [`mmd`],
-//! [`frechet`], [`energy`]) and lexical ones ([`lexical`]). A sentence encoder ([`encoder`]) gives features of another kind. Everything that belongs to the reference, the kernel's
-//! bandwidth above all, is fixed once, and the reference against another half of itself shows what "no distance" looks
-//! like.
+//! Two kinds of measure stand side by side: distances between samples of features ([`extract`] says which, [`embed`] takes
+//! them from a model, [`encoder`] from a sentence encoder; [`mmd`], [`frechet`], [`energy`], [`classifier`]) and lexical ones ([`lexical`], [`counts`]).
+//! Everything that is fixed once for a run is ([`kernel`]'s bandwidth above all). Documents are permuted and resampled
+//! ([`draws`], [`tiles`], [`principal`]) for p-values and intervals ([`reference`]), and the reference against parts of itself
+//! ([`null`]) shows what "no distance" looks like.
 
+pub mod cache;
+pub mod classifier;
+pub mod counts;
 mod distances;
+pub mod draws;
 pub mod embed;
 pub mod encoder;
 pub mod energy;
+pub mod extract;
 pub mod features;
 pub mod frechet;
+pub mod kernel;
 pub mod lexical;
 pub mod mmd;
-
-use std::collections::BTreeMap;
+pub mod null;
+pub mod principal;
+pub mod reference;
+pub mod stored;
+pub mod tiles;
+pub mod words;
 
 use serde::{Deserialize, Serialize};
 
-pub use distances::{Distances, Measure};
-pub use features::Features;
+use kernel::Kernel;
 
-use crate::error::Result;
-use frechet::Gaussian;
-use lexical::Unigrams;
+pub use counts::Counts;
+pub use distances::{Distances, Intervals, Measure, Tests, adjust};
+pub use extract::FeatureSpec;
+pub use features::Features;
+pub use kernel::KernelKind;
+pub use reference::Reference;
 
 /// `similarity --json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,9 +47,14 @@ pub struct SimilarityResult {
     pub reference: String,
     /// What was compared, as given to `--features`.
     pub features: String,
+    /// How it was tested.
+    pub settings: TestSettings,
+    /// The bandwidth of the kernel, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sigma: Option<f64>,
     /// One entry per domain.
     pub domains: Vec<DomainDistances>,
-    /// The reference against another half of itself.
+    /// The reference against parts of itself as large as a domain.
     pub null: Distances,
 }
 
@@ -50,78 +68,51 @@ pub struct DomainDistances {
     pub distances: Distances,
 }
 
+/// How distances are tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestSettings {
+    /// The kernel of MMD.
+    pub kernel: KernelKind,
+    /// Permutations for MMD and energy distance; for the Fréchet distance at most [`reference::COSTLY_DRAWS`]. 0: no tests.
+    pub permutations: usize,
+    /// Bootstrap resamples; again fewer for what is costly. 0: no intervals.
+    pub resamples: usize,
+    /// Seed of all that is drawn.
+    pub seed: u64,
+}
+
+impl Default for TestSettings {
+    fn default() -> Self {
+        Self { kernel: KernelKind::default(), permutations: 1000, resamples: 500, seed: 42 }
+    }
+}
+
+impl TestSettings {
+    /// The kernel with its constants fixed on the pool of the reference and all domains of the run.
+    pub fn fit<'a>(
+        &self,
+        reference: &'a CorpusSample,
+        domains: impl IntoIterator<Item = &'a Features>,
+    ) -> Result<Kernel, String> {
+        let reference = reference.features.as_ref().map_err(String::clone)?;
+        let alike = domains.into_iter().filter(|features| features.dimension == reference.dimension);
+        let pool: Vec<&Features> = std::iter::once(reference).chain(alike).collect();
+        self.kernel.fit(&pool, self.seed).map_err(|e| e.to_string())
+    }
+}
+
+/// The size that a part of the reference takes to stand for a domain: the median of the domains' sizes.
+pub fn usual(sizes: &[u64]) -> u64 {
+    let mut sizes = sizes.to_vec();
+    sizes.sort_unstable();
+    sizes.get(sizes.len() / 2).copied().unwrap_or(0)
+}
+
 /// A corpus as the measures see it.
 #[derive(Debug, Clone)]
 pub struct CorpusSample {
     /// Feature vectors of its chunks, or why there are none.
     pub features: Result<Features, String>,
     /// Its token counts.
-    pub unigrams: Unigrams,
-    /// Share of its tokens that hold a line break.
-    pub newline_rate: f64,
-}
-
-/// The reference corpus with everything that is fixed once.
-pub struct Reference {
-    sample: CorpusSample,
-    vocabulary: usize,
-    /// The kernel's bandwidth: the median distance between the reference's feature vectors.
-    sigma: Result<f64, String>,
-    gaussian: Result<Gaussian, String>,
-}
-
-impl Reference {
-    /// Fixes bandwidth and Gaussian fit. `vocabulary` is the size of the tokenizer's.
-    pub fn new(sample: CorpusSample, vocabulary: usize, seed: u64) -> Self {
-        let features = sample.features.as_ref().map_err(String::clone);
-        let sigma = features.clone().and_then(|f| text(mmd::median_distance(&[f], seed)));
-        let gaussian = features.and_then(|f| text(Gaussian::fit(f)));
-        Self { sample, vocabulary, sigma, gaussian }
-    }
-
-    /// The distances of `domain` to this corpus. What cannot be computed is missing, with its reason.
-    pub fn distances(&self, domain: &CorpusSample) -> Distances {
-        let mut reasons = BTreeMap::new();
-        let mut keep = |measure: &str, value: Result<f64, String>| match value {
-            Ok(value) => Some(value),
-            Err(reason) => {
-                reasons.insert(measure.to_owned(), reason);
-                None
-            }
-        };
-        let both = || Ok((self.sample.features.as_ref()?, domain.features.as_ref()?));
-        let both = both().map_err(|reason: &String| reason.clone());
-        let mmd2 = both.clone().and_then(|(x, y)| text(mmd::mmd2(x, y, self.sigma.clone()?)));
-        let frechet = both.clone().and_then(|(_, y)| {
-            let reference = self.gaussian.as_ref().map_err(String::clone)?;
-            Ok(text(frechet::frechet(reference, &text(Gaussian::fit(y))?))?.distance)
-        });
-        // Any two corpora share all of a small vocabulary, so only its more frequent part is compared.
-        let top_types = lexical::TOP_TYPES.min(self.vocabulary / 4);
-        Distances {
-            samples: domain.features.as_ref().map_or(0, |f| f.samples),
-            mmd2: keep("mmd2", mmd2),
-            frechet: keep("frechet", frechet),
-            centroid_cosine: keep(
-                "centroid_cosine",
-                both.clone().and_then(|(x, y)| text(features::centroid_cosine(x, y))),
-            ),
-            energy: keep("energy", both.and_then(|(x, y)| text(energy::energy_distance(x, y)))),
-            unigram_js: keep("unigram_js", text(lexical::jensen_shannon(&domain.unigrams, &self.sample.unigrams))),
-            unigram_cross_entropy: keep(
-                "unigram_cross_entropy",
-                text(lexical::cross_entropy(&domain.unigrams, &self.sample.unigrams, self.vocabulary)),
-            ),
-            vocabulary_overlap: keep(
-                "vocabulary_overlap",
-                text(lexical::vocabulary_overlap(&domain.unigrams, &self.sample.unigrams, top_types)),
-            ),
-            newline_rate: Some(domain.newline_rate),
-            reasons,
-        }
-    }
-}
-
-fn text<T>(result: Result<T>) -> Result<T, String> {
-    result.map_err(|e| e.to_string())
+    pub counts: Counts,
 }

@@ -49,6 +49,11 @@ impl Resamples {
         Self { clusters, resamples, multiplicities }
     }
 
+    /// How often a draw takes a cluster.
+    pub fn taken(&self, cluster: usize, resample: usize) -> u16 {
+        self.multiplicities[cluster * self.resamples + resample]
+    }
+
     /// 95 % interval of `Σ sums / Σ counts`; both are `[clusters]`.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! A study's results, put together from the folders of its tasks.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::ablation::Training;
@@ -15,6 +16,7 @@ use crate::compare::{LineBreakParts, PairedChanges};
 use crate::error::Result;
 use crate::evaluate::{BOOTSTRAP_SEED, EvalResult, beyond_f64, per_token};
 use crate::files;
+use crate::similarity::{self, Distances};
 use crate::text::StreamOptions;
 
 /// Puts together what the study in `folder` has found so far.
@@ -26,6 +28,7 @@ pub fn collect(folder: &Path) -> Result<StudyResults> {
     let at = |task: &Task, file: &str| -> PathBuf { folder.join(&task.folder).join(file) };
     let done = |task: &&Task| folder.join(&task.folder).exists();
 
+    let distances = distances(&plan, folder)?;
     let mut rows = Vec::new();
     let mut cells = Cells::default();
     let mut bases: Vec<Base> = Vec::new();
@@ -48,7 +51,7 @@ pub fn collect(folder: &Path) -> Result<StudyResults> {
         }
         let Some(similarity) = sibling(TaskKind::Similarity) else { continue };
         let before: EvalResult = files::read_json(&at(zero_shot, "eval.json"))?;
-        let similarity: SimilarityTaskResult = files::read_json(&at(similarity, "similarity.json"))?;
+        let similarity = distances.get(&similarity.folder).cloned().unwrap_or_default();
         rows.push(row(&plan, task, &before, similarity, adapted));
     }
     let mut null = Vec::new();
@@ -274,7 +277,26 @@ fn ablation(plan: &Plan, cells: &[Joined]) -> Vec<AblationRow> {
         .collect()
 }
 
-fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: SimilarityTaskResult, done: AdaptTaskResult) -> Row {
+/// The distances that are done, by the task's folder, p-values corrected for the domains of one model.
+fn distances(plan: &Plan, folder: &Path) -> Result<BTreeMap<PathBuf, Distances>> {
+    let mut all = BTreeMap::new();
+    for reference in plan.tasks.iter().filter(|task| task.kind == TaskKind::Reference) {
+        let of_model = plan.tasks.iter().filter(|task| {
+            task.kind == TaskKind::Similarity && (&task.model, task.device) == (&reference.model, reference.device)
+        });
+        let mut found = Vec::new();
+        for task in of_model.filter(|task| folder.join(&task.folder).exists()) {
+            let path = folder.join(&task.folder).join("similarity.json");
+            let SimilarityTaskResult { distances } = files::read_json(&path)?;
+            found.push((task.folder.clone(), distances));
+        }
+        similarity::adjust(&mut found.iter_mut().map(|(_, distances)| distances).collect::<Vec<_>>());
+        all.extend(found);
+    }
+    Ok(all)
+}
+
+fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: Distances, done: AdaptTaskResult) -> Row {
     let AdaptTaskResult { adapt, after, mut comparison, test_newline_rate, overlap, rank, .. } = done;
     let AdaptTaskResult { base_loss, available_tokens, forgetting, .. } = done;
     comparison.shorten(TYPES_KEPT);
@@ -299,7 +321,7 @@ fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: SimilarityTask
         reason: beyond_f64([comparison.before.ppl, comparison.after.ppl]),
         delta: comparison.delta,
         delta_ci95: comparison.delta_ci95,
-        similarity: similarity.distances,
+        similarity,
         newline_rate: test_newline_rate,
         overlap,
         rank: rank.map(RowRank::from),

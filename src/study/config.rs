@@ -15,6 +15,7 @@ use crate::files;
 use crate::hub::Hub;
 use crate::hub::name::{beside, has_prefix};
 use crate::progress::Monitor;
+use crate::similarity::{FeatureSpec, KernelKind, TestSettings};
 use crate::text::domain::name_of;
 use crate::text::{Bos, DocumentRule, Join, Newlines, StreamOptions};
 
@@ -112,10 +113,13 @@ pub struct EvaluationSettings {
     pub rank: bool,
 }
 
-/// How distances are measured: on the train splits, through the base model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How distances are measured: on the train splits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimilaritySettings {
+    /// What is compared: `model`, the base model's hidden states (`model@6,last`: after six blocks, of a chunk's last token),
+    /// or `lexical`.
+    pub features: FeatureSpec,
     /// Tokens per feature vector; the model's longest window where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chunk: Option<usize>,
@@ -123,11 +127,27 @@ pub struct SimilaritySettings {
     pub samples: usize,
     /// Chunks of the reference corpus.
     pub reference_samples: usize,
+    /// The kernel of MMD.
+    pub kernel: KernelKind,
+    /// Permutations for the p-values; 0: none.
+    pub permutations: usize,
+    /// Bootstrap resamples for the intervals; 0: none.
+    pub resamples: usize,
+}
+
+impl SimilaritySettings {
+    /// How distances are tested; `seed` draws permutations and resamples.
+    pub fn tests(&self, seed: u64) -> TestSettings {
+        let Self { kernel, permutations, resamples, .. } = *self;
+        TestSettings { kernel, permutations, resamples, seed }
+    }
 }
 
 impl Default for SimilaritySettings {
     fn default() -> Self {
-        Self { chunk: None, samples: 512, reference_samples: 2048 }
+        let TestSettings { kernel, permutations, resamples, .. } = TestSettings::default();
+        let features = FeatureSpec::default();
+        Self { features, chunk: None, samples: 512, reference_samples: 2048, kernel, permutations, resamples }
     }
 }
 

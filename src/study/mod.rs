@@ -12,7 +12,6 @@ pub mod joint;
 pub mod plan;
 mod results;
 pub mod run;
-mod sample_file;
 
 use std::path::Path;
 

@@ -15,6 +15,7 @@ use crate::files;
 use crate::model::ModelConfig;
 use crate::model::weights::hash_folder;
 use crate::progress::{Monitor, Watched};
+use crate::similarity::FeatureSpec;
 use crate::text::{Corpus, DocumentRule, Domain, Split, StreamOptions, Tokenizer, open_corpus};
 
 /// Raised when a task's computation changes, so that old results are not taken for new ones.
@@ -22,6 +23,9 @@ const RESULTS_VERSION: u32 = 2;
 
 /// The same for prediction ranks alone.
 const RANK_VERSION: u32 = 1;
+
+/// The same for distances alone.
+const SIMILARITY_VERSION: u32 = 1;
 
 /// The file in a study's folder that lists its tasks.
 const PLAN_FILE: &str = "plan.json";
@@ -151,11 +155,16 @@ impl Plan {
             ControlSize::of(domains.iter().map(|splits| splits.each_ref().map(|split| split.bytes)).collect())
         });
         let mut no_control = BTreeMap::new();
+        // The kernel is fixed on the pool of all corpora, so that a domain more is another reference.
+        let pool: Vec<&String> = domains.iter().map(|[train, ..]| &train.hash).collect();
         let mut tasks = Vec::new();
         for (device, chosen) in devices.iter().enumerate() {
             for model in &config.models {
-                let reference = hashes.reference(&model.reference)?;
-                let tasks_of = ModelTasks::new(&config, model, device, &chosen.name, reference.hash)?;
+                let reference = json!({
+                    "version": SIMILARITY_VERSION, "corpus": hashes.reference(&model.reference)?.hash,
+                    "similarity": config.similarity, "pool": pool,
+                });
+                let tasks_of = ModelTasks::new(&config, model, device, &chosen.name, reference)?;
                 tasks.push(tasks_of.reference());
                 let control = match control.map(|size| hashes.domain(&model.reference).map(|splits| (splits, size))) {
                     None => None,
@@ -242,8 +251,8 @@ struct ModelTasks<'a> {
     device: usize,
     /// What determines the result of any of them.
     common: Value,
-    /// Hash of the reference corpus.
-    reference: String,
+    /// What determines what is known of the reference corpus.
+    reference: Value,
 }
 
 impl<'a> ModelTasks<'a> {
@@ -252,7 +261,7 @@ impl<'a> ModelTasks<'a> {
         model: &'a ModelEntry,
         device: usize,
         name: &DeviceName,
-        reference: String,
+        reference: Value,
     ) -> Result<Self> {
         let common = json!({
             "version": RESULTS_VERSION, "program": env!("CARGO_PKG_VERSION"), "device": name,
@@ -277,12 +286,8 @@ impl<'a> ModelTasks<'a> {
         }
     }
 
-    fn of_reference(&self) -> Value {
-        json!({ "corpus": self.reference, "similarity": self.config.similarity })
-    }
-
     fn reference(&self) -> Task {
-        self.task(TaskKind::Reference, "", "", 0, self.of_reference())
+        self.task(TaskKind::Reference, "", "", 0, self.reference.clone())
     }
 
     /// The tasks of a domain, or of the restart control.
@@ -297,7 +302,8 @@ impl<'a> ModelTasks<'a> {
             [valid, test].map(|split| known_by(split, control.and_then(|size| size.of_held_out(split))));
         let mut zero_shot = json!({ "test": test, "evaluation": config.evaluation });
         if config.evaluation.rank {
-            zero_shot["rank"] = json!({ "version": RANK_VERSION, "train": train, "reference": self.reference });
+            zero_shot["rank"] =
+                json!({ "version": RANK_VERSION, "train": train, "reference": self.reference["corpus"] });
         }
         let mut tasks = vec![self.task(TaskKind::ZeroShot, name, "", 0, zero_shot.clone())];
         let evaluations = config.other_evaluations();
@@ -307,7 +313,7 @@ impl<'a> ModelTasks<'a> {
             tasks.push(Task { evaluation: Some(*text), ..task });
         }
         if control.is_none() {
-            tasks.push(self.task(TaskKind::Similarity, name, "", 0, json!([self.of_reference(), train])));
+            tasks.push(self.task(TaskKind::Similarity, name, "", 0, json!([self.reference, train])));
         }
         for strategy in &config.strategies {
             let others = config.other_trainings(strategy).into_iter().map(Some);
@@ -359,7 +365,18 @@ fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
     for strategy in &config.strategies {
         strategy.check(&format!("model {:?}", model.name), longest)?;
     }
-    let SimilaritySettings { chunk, samples, reference_samples } = config.similarity;
+    let SimilaritySettings { ref features, chunk, samples, reference_samples, .. } = config.similarity;
+    match features {
+        FeatureSpec::Lexical => {}
+        FeatureSpec::Model { folder: None, hidden } => hidden.check(base.layers())?,
+        FeatureSpec::Model { .. } | FeatureSpec::Encoder { .. } => {
+            return Err(Error::input(
+                "similarity",
+                format!("features is {:?}", features.to_string()),
+                "use \"model\" (each base model's own hidden states) or \"lexical\"",
+            ));
+        }
+    }
     if chunk.is_some_and(|chunk| chunk == 0 || chunk > longest) || samples < 2 || reference_samples < 2 {
         return Err(Error::input(
             "similarity",

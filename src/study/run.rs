@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::config::{DomainEntry, EvaluationSettings, ModelEntry, StrategyEntry};
 use super::plan::{ControlSize, Plan, Task, TaskKind};
-use super::sample_file::{read_sample, write_sample};
 use crate::adapt::{AdaptResult, Resumable, adapt};
 use crate::compare::{Comparison, LineBreakParts, LossProfile, PairedChanges, Vocabulary, compare};
 use crate::device::ChosenDevice;
@@ -21,14 +21,14 @@ use crate::model::{LanguageModel, LoadedModel, ModelConfig, Precision};
 use crate::progress::{Monitor, Watched};
 use crate::rank::{PromptSet, RankChange, Ranks, rank};
 use crate::similarity::embed::Embedder;
-use crate::similarity::{Distances, Reference};
+use crate::similarity::{self, CorpusSample, Distances, FeatureSpec, Reference, stored};
 use crate::stats::Resamples;
 use crate::text::{Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer, open_corpus};
 
 /// Token types kept in results, from either end of the list.
 pub(super) const TYPES_KEPT: usize = 50;
 
-/// Seed of what the distances draw (subsamples for the bandwidth); not one of the study's seeds, which are adaptations'.
+/// Seed of what the distances draw (permutations, resamples, parts); not one of the study's seeds, which are adaptations'.
 const SIMILARITY_SEED: u64 = 42;
 
 /// The prompts of a zero-shot task and the base's ranks, where the study measures prediction rank.
@@ -40,6 +40,9 @@ const RANKS: &str = "ranks.json";
 pub(super) struct ReferenceResult {
     pub reference: String,
     pub null: Distances,
+    /// The kernel's bandwidth on the pool of all corpora, where it has one.
+    #[serde(default)]
+    pub sigma: Option<f64>,
 }
 
 /// `similarity.json` of a similarity task.
@@ -213,44 +216,92 @@ impl<'a> Runner<'a> {
         Ok(stream)
     }
 
-    fn embedder<'b>(&self, loaded: &'b Loaded) -> Embedder<'b> {
-        let chunk = self.plan.config.similarity.chunk.unwrap_or(loaded.base.config.context());
+    /// A stream's features and counts; `samples` is the number of its chunks.
+    fn sample(
+        &self,
+        task: &Task,
+        loaded: &Loaded,
+        stream: &TokenStream,
+        samples: usize,
+        monitor: &mut dyn Monitor,
+    ) -> Result<CorpusSample> {
         let Loaded { base, vocabulary, .. } = loaded;
-        Embedder { model: &base.model, device: &base.device, vocabulary, chunk }
+        let settings = &self.plan.config.similarity;
+        let hidden = match settings.features {
+            FeatureSpec::Model { hidden, .. } => Some(hidden),
+            FeatureSpec::Encoder { .. } | FeatureSpec::Lexical => None,
+        };
+        let chunk = settings.chunk.unwrap_or(base.config.context());
+        let (model, device) = (&base.model, &base.device);
+        let embedder = Embedder { model, device, vocabulary, chunk, hidden: hidden.unwrap_or_default() };
+        if hidden.is_none() {
+            let reason = Err("the study compares words alone".to_owned());
+            return Ok(CorpusSample { features: reason, counts: embedder.counts(stream) });
+        }
+        let of = json!({
+            "model": base.hash()?, "precision": base.precision, "device": self.plan.devices[task.device],
+            "text": self.plan.config.text.stream(),
+        });
+        let (sample, kept) = embedder.sample_kept(stream, samples, &of, monitor)?;
+        if kept {
+            tracing::info!("{}: its features are cached", task.label());
+        }
+        Ok(sample)
     }
 
+    /// The reference's sample, the kernel for all domains, and the distances of the reference to parts of itself.
     fn reference(&self, task: &Task, loaded: &Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
         let config = &self.plan.config;
+        let (settings, tests) = (&config.similarity, config.similarity.tests(SIMILARITY_SEED));
         let entry = self.model(task)?;
         let corpus = open_corpus(&entry.reference, Split::Train, Watched::by(config.text.document, monitor))?;
         let options = config.text.stream();
         let stream = loaded.base.stream(&corpus, loaded.tokenizer.as_ref(), Watched::by(&options, monitor))?;
-        let embedder = self.embedder(loaded);
-        let sample = embedder.sample(&stream.ids, config.similarity.reference_samples, monitor)?;
-        // The halves are as large as a domain's sample, so that their distance shows its bias and noise.
-        let null = embedder.against_itself(&stream.ids, config.similarity.samples, SIMILARITY_SEED, monitor)?;
+        let sample = self.sample(task, loaded, &stream, settings.reference_samples, monitor)?;
+
+        let (mut pool, mut tokens) = (Vec::new(), Vec::new());
+        for domain in &config.domains {
+            let of_domain = Task { domain: domain.name.clone(), ..task.clone() };
+            let stream = self.split(&of_domain, loaded, Split::Train, &options, monitor)?;
+            let sample = self.sample(task, loaded, &stream, settings.samples, monitor)?;
+            tokens.push(sample.counts.unigrams.total());
+            pool.extend(sample.features.ok());
+        }
+        let kernel = tests.fit(&sample, &pool);
+        let reference =
+            Reference::new(sample.clone(), loaded.vocabulary.len(), SIMILARITY_SEED).with_kernel(kernel.clone());
+        let part = similarity::usual(&tokens);
+        let null = reference.against_itself(settings.samples, part, &tests, &loaded.base.device, monitor)?;
 
         files::folder_whole(out, |folder| {
-            write_sample(&folder.join("sample.safetensors"), &sample)?;
+            stored::write(&folder.join("sample.safetensors"), &sample)?;
             let reference = entry.reference.display().to_string();
-            files::write_json(&folder.join("reference.json"), &ReferenceResult { reference, null })
+            let sigma = kernel.ok().and_then(|kernel| kernel.sigma());
+            files::write_json(&folder.join("reference.json"), &ReferenceResult { reference, null, sigma })
         })
     }
 
     fn similarity(&self, task: &Task, loaded: &mut Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
         let config = &self.plan.config;
+        let tests = config.similarity.tests(SIMILARITY_SEED);
         let stream = self.split(task, loaded, Split::Train, &config.text.stream(), monitor)?;
-        let sample = self.embedder(loaded).sample(&stream.ids, config.similarity.samples, monitor)?;
+        let sample = self.sample(task, loaded, &stream, config.similarity.samples, monitor)?;
         let reference = match loaded.reference.take() {
             Some(reference) => reference,
             None => {
                 let task =
                     self.plan.sibling(task, TaskKind::Reference).ok_or_else(|| unknown("reference of", &task.model))?;
-                let sample = read_sample(&self.folder.join(&task.folder).join("sample.safetensors"))?;
-                Reference::new(sample, loaded.vocabulary.len(), SIMILARITY_SEED)
+                let folder = self.folder.join(&task.folder);
+                let result: ReferenceResult = files::read_json(&folder.join("reference.json"))?;
+                let kernel = tests.kernel.with(result.sigma).ok_or_else(|| {
+                    let reason = result.null.reasons.get("mmd2").cloned();
+                    reason.unwrap_or_else(|| "there is no bandwidth".into())
+                });
+                let sample = stored::read(&folder.join("sample.safetensors"))?;
+                Reference::new(sample, loaded.vocabulary.len(), SIMILARITY_SEED).with_kernel(kernel)
             }
         };
-        let distances = reference.distances(&sample);
+        let distances = reference.test(&sample, &tests, &loaded.base.device, monitor)?;
         loaded.reference = Some(reference);
         files::folder_whole(out, |folder| {
             files::write_json(&folder.join("similarity.json"), &SimilarityTaskResult { distances })

@@ -28,9 +28,14 @@ pub struct Place {
 }
 
 /// `odyssey` as a user without settings of their own would start it, on the CPU.
-fn environment(folder: &Path) -> [(&'static str, PathBuf); 3] {
+fn environment(folder: &Path) -> [(&'static str, PathBuf); 4] {
     // Vulkan loaders complain on standard error without a runtime folder. Names that are no paths stay off the network.
-    [("ODYSSEY_DEVICE", "cpu".into()), ("XDG_RUNTIME_DIR", folder.to_owned()), ("HF_HUB_OFFLINE", "1".into())]
+    [
+        ("ODYSSEY_DEVICE", "cpu".into()),
+        ("XDG_RUNTIME_DIR", folder.to_owned()),
+        ("HF_HUB_OFFLINE", "1".into()),
+        ("ODYSSEY_CACHE", folder.join("cache")),
+    ]
 }
 
 impl Place {

@@ -1,0 +1,77 @@
+//! Features that are kept: a corpus goes through a model once, however many runs compare with it.
+//!
+//! One file for a corpus, named by a hash of all that determines its features: the texts, the model's weights, the
+//! settings and the device. It is written whole, sealed with a checksum, and only read where that is right.
+
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use serde_json::Value;
+
+use super::Features;
+use crate::error::Result;
+use crate::files::{self, Array, Sealed};
+
+/// Raised when features are computed another way.
+const VERSION: u32 = 1;
+/// The key of the files' metadata.
+const KEY: &str = "odyssey.features";
+
+/// The folder they are kept in.
+pub fn folder() -> PathBuf {
+    crate::spool::cache_folder().join("features")
+}
+
+/// The features that `determined_by` stands for: those kept in `folder`, or computed and kept. The second value says whether
+/// they were there. A folder that cannot be written costs a warning.
+///
+/// # Errors
+/// Those of `compute`.
+pub fn features(
+    folder: &Path,
+    determined_by: &Value,
+    compute: impl FnOnce() -> Result<Result<Features, String>>,
+) -> Result<(Result<Features, String>, bool)> {
+    let key = serde_json::json!({ "version": VERSION, "program": env!("CARGO_PKG_VERSION"), "of": determined_by });
+    let key = key.to_string();
+    let path = folder.join(format!("{}.safetensors", &files::hash_bytes(key.as_bytes())[..32]));
+    if path.exists() {
+        match read(&path, &key) {
+            Ok(features) => return Ok((Ok(features), true)),
+            Err(fault) => tracing::warn!("{}: kept features are made anew: {fault}", path.display()),
+        }
+    }
+    let computed = compute()?;
+    if let Ok(features) = &computed
+        && let Err(error) = write(&path, &key, features)
+    {
+        tracing::warn!("features are not kept: {error}");
+    }
+    Ok((computed, false))
+}
+
+fn write(path: &Path, key: &str, features: &Features) -> Result<()> {
+    let (shape, documents) = (vec![features.samples, features.dimension], features.documents());
+    let arrays = [
+        Array::of("features", Dtype::F32, shape, bytemuck::cast_slice(&features.values)),
+        Array::of("documents", Dtype::U32, vec![features.samples], bytemuck::cast_slice(documents)),
+    ];
+    files::write_sealed(path, arrays, (KEY, key.to_owned()))
+}
+
+fn read(path: &Path, key: &str) -> Result<Features, String> {
+    let sealed = Sealed::open(path, KEY).map_err(|e| e.to_string())?.map_err(|fault| format!("{fault:?}"))?;
+    if sealed.metadata != key {
+        return Err("made of something else".into());
+    }
+    let tensors = sealed.tensors().map_err(|e| e.to_string())?;
+    let find = |name: &str, dtype: Dtype| {
+        let found = tensors.iter().find(|(other, view)| other == name && view.dtype() == dtype);
+        found.map(|(_, view)| view).ok_or_else(|| format!("has no {name}"))
+    };
+    let (features, documents) = (find("features", Dtype::F32)?, find("documents", Dtype::U32)?);
+    let [samples, dimension] = *features.shape() else { return Err("features are no matrix".into()) };
+    Features::new(samples, dimension, bytemuck::pod_collect_to_vec(features.data()))
+        .and_then(|features| features.of_documents(bytemuck::pod_collect_to_vec(documents.data())))
+        .map_err(|e| e.to_string())
+}

@@ -1,0 +1,82 @@
+//! A reference corpus's sample as a file of a study, for the tasks that compare domains with it.
+
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors};
+
+use super::counts::NGrams;
+use super::{CorpusSample, Counts, Features};
+use crate::error::{Error, Result};
+use crate::files::{self, Array};
+
+/// Writes features and counts as safetensors; why features are missing stands in the metadata. Parts of the counts are not
+/// kept, since domains are compared with the whole.
+pub fn write(path: &Path, sample: &CorpusSample) -> Result<()> {
+    let Counts { unigrams, newlines, ngrams, .. } = &sample.counts;
+    let (ids, counts): (Vec<u32>, Vec<u64>) = unigrams.iter().unzip();
+    let newlines = [*newlines];
+    let levels = ngrams.each_ref().map(|n| n.level);
+    let hashes = ngrams.each_ref().map(|n| n.hashes().collect::<Vec<u64>>());
+    let mut arrays = vec![
+        Array::of("ids", Dtype::U32, vec![ids.len()], bytemuck::cast_slice(&ids)),
+        Array::of("counts", Dtype::U64, vec![counts.len()], bytemuck::cast_slice(&counts)),
+        Array::of("newlines", Dtype::U64, vec![1], bytemuck::cast_slice(&newlines)),
+        Array::of("levels", Dtype::U32, vec![2], bytemuck::cast_slice(&levels)),
+        Array::of("bigrams", Dtype::U64, vec![hashes[0].len()], bytemuck::cast_slice(&hashes[0])),
+        Array::of("trigrams", Dtype::U64, vec![hashes[1].len()], bytemuck::cast_slice(&hashes[1])),
+    ];
+    let mut no_features = String::new();
+    match &sample.features {
+        Ok(f) => {
+            let shape = vec![f.samples, f.dimension];
+            arrays.push(Array::of("features", Dtype::F32, shape, bytemuck::cast_slice(&f.values)));
+            arrays.push(Array::of("documents", Dtype::U32, vec![f.samples], bytemuck::cast_slice(f.documents())));
+        }
+        Err(reason) => no_features.clone_from(reason),
+    }
+    files::write_safetensors(path, arrays, ("no_features", no_features))
+}
+
+/// Reads what [`write`] wrote.
+///
+/// # Errors
+/// [`Error::Input`] for anything else.
+pub fn read(path: &Path) -> Result<CorpusSample> {
+    let broken = |e: String| {
+        Error::file(path, format!("not a sample of a corpus: {e}"), "remove its folder and run the study again")
+    };
+    let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| broken(e.to_string()))?;
+    let array = |name: &str, dtype: Dtype| match tensors.tensor(name) {
+        Ok(view) if view.dtype() == dtype => Ok(view),
+        Ok(view) => Err(broken(format!("{name} has type {:?}", view.dtype()))),
+        Err(e) => Err(broken(e.to_string())),
+    };
+    let small = |name: &str| -> Result<Vec<u32>> { Ok(bytemuck::pod_collect_to_vec(array(name, Dtype::U32)?.data())) };
+    let large = |name: &str| -> Result<Vec<u64>> { Ok(bytemuck::pod_collect_to_vec(array(name, Dtype::U64)?.data())) };
+    let levels = small("levels")?;
+    let ngrams = |name: &str, which: usize| -> Result<NGrams> {
+        let level = levels.get(which).copied().unwrap_or(0);
+        Ok(NGrams { level, entries: large(name)?.into_iter().map(|hash| (hash, 0, 1)).collect() })
+    };
+    let features = if tensors.names().contains(&"features") {
+        let view = array("features", Dtype::F32)?;
+        let [samples, dimension] = *view.shape() else { return Err(broken("features are no matrix".into())) };
+        Features::new(samples, dimension, bytemuck::pod_collect_to_vec(view.data()))
+            .and_then(|features| features.of_documents(small("documents")?))
+            .map_err(|e| e.to_string())
+    } else {
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
+        let reason = header.metadata().as_ref().and_then(|metadata| metadata.get("no_features"));
+        Err(reason.ok_or_else(|| broken("has neither features nor a reason".into()))?.clone())
+    };
+    Ok(CorpusSample {
+        features,
+        counts: Counts {
+            unigrams: small("ids")?.into_iter().zip(large("counts")?).collect(),
+            newlines: large("newlines")?.first().copied().unwrap_or(0),
+            ngrams: [ngrams("bigrams", 0)?, ngrams("trigrams", 1)?],
+            parts: Vec::new(),
+        },
+    })
+}
