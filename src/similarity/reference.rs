@@ -322,14 +322,17 @@ impl Reference {
             caveats.push(format!("only {fewest} samples: values are mostly noise"));
         }
         for (name, set) in [("the reference", x), ("the domain", y)] {
-            let documents: std::collections::BTreeSet<&u32> = set.documents().iter().collect();
-            if set.units().single && documents.len() < set.samples {
+            let units = set.units();
+            if units.single {
                 caveats.push(format!(
-                    "the samples of {name} come from {} document{}, fewer than {}: samples are permuted and resampled one by \
-                     one, which makes p-values too small and intervals too narrow",
-                    documents.len(),
-                    if documents.len() == 1 { "" } else { "s" },
-                    features::FEWEST_DOCUMENTS
+                    "the samples of {name} come from 1 document: they are permuted and resampled one by one, which makes \
+                     p-values too small and intervals too narrow"
+                ));
+            } else if units.count < features::FEW_DOCUMENTS && units.count < set.samples {
+                caveats.push(format!(
+                    "the samples of {name} come from {} documents: too few to tell what is theirs alone from what is the \
+                     corpus's",
+                    units.count
                 ));
             }
         }
