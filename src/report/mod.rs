@@ -4,6 +4,7 @@
 //! parts share: the outcome of a domain over its seeds, and how numbers and text are written.
 
 pub mod ablation;
+mod axis;
 pub mod calls;
 pub mod csv;
 mod draw;

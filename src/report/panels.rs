@@ -4,7 +4,8 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::VPos;
 
-use super::draw::{Axis, Drawn, GREY, INK, LEFT, axes, colour, legend, text};
+use super::axis::Axis;
+use super::draw::{Drawn, GREY, INK, LEFT, axes, colour, legend, text};
 use super::plots::{Curve, Panel, RateCurve, RatePanel};
 
 /// Loss by step, a panel for each domain.
