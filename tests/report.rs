@@ -5,12 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use odyssey::compare::{
-    ClassChange, Comparison, Handful, Passage, PassageToken, Side, TokenClass, TypeChange, Without,
+    ClassChange, Comparison, Handful, LineBreakParts, Passage, PassageToken, Side, TokenClass, TypeChange, Without,
 };
 use odyssey::report::{self, page, plots, table};
 use odyssey::similarity::Distances;
-use odyssey::study::{Correlation, NullDistance, Row, RowEvidence, StudyResults};
-use odyssey::text::Overlap;
+use odyssey::study::{
+    AblationRow, Call, Correlation, DomainChange, Influence, NullDistance, PartialCorrelation, RestartControl, Row,
+    RowEvidence, StudyResults,
+};
+use odyssey::text::{Join, Newlines, Overlap};
 
 const HOSTILE: [&str; 4] = ["<script>alert(1)</script>", "\"'&", "a\u{1b}[31m\0b\u{7}", "\u{202e}evil\u{200f}"];
 const NAMES: [&str; 25] = [
@@ -251,6 +254,91 @@ fn made_up(domains: usize) -> StudyResults {
         bases: Vec::new(),
         missing: Vec::new(),
     }
+}
+
+/// The same with calls, a restart control and an ablation grid.
+fn controlled(domains: usize) -> StudyResults {
+    let mut results = made_up(domains);
+    results.domains = results
+        .rows
+        .iter()
+        .zip([Call::Worse, Call::Better, Call::NoDifference].into_iter().cycle())
+        .map(|(row, call)| DomainChange {
+            model: row.model.clone(),
+            domain: row.domain.clone(),
+            group: row.group.clone(),
+            strategy: row.strategy.clone(),
+            seeds: vec![1],
+            delta: row.delta,
+            delta_ci95: row.delta_ci95,
+            seed_sd: None,
+            over: "documents".to_owned(),
+            clusters: 80,
+            p: Some(0.012),
+            q: Some(0.034),
+            t_p: Some(0.05),
+            wilcoxon_p: None,
+            call,
+            error_rate: 0.05,
+            smallest_effect: 0.0312,
+            restart_delta: Some(0.1926),
+            beyond_restart: Some(row.delta - 0.1926),
+            beyond_restart_ci95: Some(row.delta_ci95.map(|end| end - 0.1926)),
+            reason: None,
+        })
+        .collect();
+    results.restart_control = vec![RestartControl {
+        model: "gpt2".to_owned(),
+        reference: HOSTILE[0].to_owned(),
+        strategy: "full".to_owned(),
+        seeds: vec![1],
+        delta: Some(0.1926),
+        delta_ci95: Some([0.18, 0.21]),
+        seed_sd: None,
+        held_out: "its test split".to_owned(),
+        train_tokens: 196_608,
+        test_tokens: 151_696,
+        reason: None,
+    }];
+    let names = results.rows.iter().map(|row| row.domain.clone()).take(3).collect::<Vec<_>>();
+    for (at, name) in names.iter().map(String::as_str).chain(["reference corpus"]).enumerate() {
+        for (train_join, cost) in [(Join::Eot, 0.0), (Join::None, 0.07)] {
+            for (lr, change) in [(1e-4, -0.1), (1e-3, 0.1)] {
+                for eval_join in [Join::Eot, Join::None] {
+                    let delta = change + cost + 0.01 * at as f64;
+                    results.ablation.push(AblationRow {
+                        model: "gpt2".to_owned(),
+                        domain: name.to_owned(),
+                        group: String::new(),
+                        control: at == names.len(),
+                        strategy: "full".to_owned(),
+                        train_join,
+                        newlines: Newlines::Keep,
+                        eval_join,
+                        eval_newlines: Newlines::Keep,
+                        lr,
+                        seeds: vec![1],
+                        delta,
+                        delta_ci95: [delta - 0.02, delta + 0.02],
+                        seed_sd: None,
+                        parts: LineBreakParts { newline: cost, after_newline: 0.01, rest: delta - cost - 0.01 },
+                        restart_delta: Some(change + cost),
+                    });
+                }
+            }
+        }
+    }
+    let pooled = &mut results.correlations[0];
+    pooled.within_groups = Some(-0.123);
+    pooled.partial = Some(PartialCorrelation {
+        controls: vec!["newline_rate".to_owned()],
+        pearson: Some(-0.456),
+        pearson_p: Some(0.021),
+        reason: None,
+    });
+    pooled.influence = Some(Influence { domain: HOSTILE[0].to_owned(), pearson: -0.789 });
+    pooled.warning = Some("mostly the contrast between groups".to_owned());
+    results
 }
 
 fn empty() -> StudyResults {
@@ -689,4 +777,102 @@ fn one_comparison_has_a_page_of_its_own() {
     let strong = tokens.iter().filter(|t| matches!((t.before, t.after), (Some(b), Some(a)) if a - b >= 3.0)).count();
     let first = html.split("<figure class=\"passage\">").nth(1).unwrap();
     assert_eq!(first.matches("class=\"w4\"").count(), strong);
+}
+
+#[test]
+fn calls_and_the_restart_stand_in_table_page_figures_and_csv() {
+    let results = controlled(6);
+    let (folder, paths) = written(&results);
+    let html = read(&paths.html);
+    for text in ["no difference", "restart control", "&lt;script&gt;alert(1)&lt;&#x2f;script&gt; itself", "0.0312"] {
+        assert!(html.contains(text), "{text}");
+    }
+    assert!(!html.contains("<script") && !html.contains("NaN"));
+    let answer = page::answer(&results).join("\n");
+    let called = "at an error rate of 5.0 % over the domains, additional pretraining made perplexity on the domain's own test text \
+                  better for 2 of 6 domains, worse for 2, and no difference was found for 2 (a change below 0.0312";
+    assert!(answer.contains(called), "{answer}");
+    assert!(answer.contains("gives δ = +0.1926: that is what restarting the optimiser costs"), "{answer}");
+    assert!(answer.contains("Beware, it is mostly the contrast"), "{answer}");
+
+    let text = table::results_table(&results);
+    let row = &results.rows[0];
+    let line = text.lines().find(|line| line.contains(&format!(" {} ", row.domain))).unwrap();
+    assert!(line.contains("worse") && line.contains(&report::delta(row.delta - 0.1926)), "{line}");
+    let text = table::sheet_table(&report::calls::sheet(&results).unwrap());
+    assert!(text.contains("no difference") && text.contains("0.034") && !text.contains("sd of seeds"), "{text}");
+    let text = table::correlations_table(&results);
+    assert!(["−0.12", "−0.46", "−0.79", "mostly the contrast"].iter().all(|part| text.contains(part)), "{text}");
+
+    // The restart is a dashed line: of many short pieces, none of which a study without a control has.
+    let pieces = |results: &StudyResults, name: &str| {
+        let figure = plots::figures(results).into_iter().find(|figure| figure.name == name).unwrap();
+        figure.svg().unwrap().matches("<polyline").count()
+    };
+    for name in ["delta-vs-mmd2", "delta-by-domain"] {
+        assert!(pieces(&results, name) > pieces(&made_up(6), name) + 15, "{name}");
+    }
+
+    let lines = |name: &str| -> Vec<BTreeMap<String, String>> {
+        csv::Reader::from_path(folder.path().join(name)).unwrap().deserialize().collect::<Result<_, _>>().unwrap()
+    };
+    let domains = lines("domains.csv");
+    assert_eq!(domains.len(), 6);
+    assert_eq!((domains[2]["call"].as_str(), domains[2]["wilcoxon_p"].as_str()), ("no difference", ""));
+    assert_eq!(domains[0]["beyond_restart"].parse::<f64>().ok(), results.domains[0].beyond_restart);
+    let rows = lines("results.csv");
+    assert_eq!(rows[0]["restart_delta"], "0.1926");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 6, "three tables, results, page and plots");
+    let (folder, _paths) = written(&made_up(3));
+    assert!(!folder.path().join("domains.csv").exists() && !folder.path().join("ablation.csv").exists());
+}
+
+#[test]
+fn the_ablation_grid_is_drawn_for_each_way_to_evaluate_and_listed_with_its_parts() {
+    let results = controlled(6);
+    let (folder, paths) = written(&results);
+    let figures: Vec<_> =
+        plots::figures(&results).into_iter().filter(|figure| figure.kind == plots::Kind::Rates).collect();
+    assert_eq!(figures.iter().map(|figure| figure.name.as_str()).collect::<Vec<_>>(), ["ablation-1", "ablation-2"]);
+    for figure in &figures {
+        let svg = figure.svg().unwrap();
+        elements_of_balanced_xml(&svg);
+        let shown: Vec<String> = texts(&svg).into_iter().map(|(.., text)| text).collect();
+        // Three domains and the control, two rates, two ways to train.
+        for text in ["reference corpus", NAMES[0], NAMES[1], NAMES[2], "1e−4", "1e−3"] {
+            assert!(shown.iter().any(|shown| shown == text), "{text}: {shown:?}");
+        }
+        assert!(shown.iter().any(|text| text.contains("join none, line breaks keep")), "{shown:?}");
+        assert_eq!(svg.matches("<circle").count(), 4 * 2 * 2);
+    }
+    assert!(read(&paths.html).contains("Line breaks and learning rate"));
+    let lines: Vec<BTreeMap<String, String>> = csv::Reader::from_path(folder.path().join("ablation.csv"))
+        .unwrap()
+        .deserialize()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(lines.len(), results.ablation.len());
+    for (line, row) in lines.iter().zip(&results.ablation) {
+        let number = |name: &str| line[name].parse::<f64>().unwrap();
+        assert_eq!((number("delta"), number("lr"), number("part_newline")), (row.delta, row.lr, row.parts.newline));
+    }
+    let text = table::sheet_table(&report::ablation::sheet(&results).unwrap());
+    assert!(text.contains("of line breaks") && !text.contains("test line breaks"), "{text}");
+}
+
+#[test]
+fn results_of_before_calls_and_controls_are_read_and_shown_without_them() {
+    let mut old = serde_json::to_value(controlled(4)).unwrap();
+    for key in ["domains", "restart_control", "ablation"] {
+        old.as_object_mut().unwrap().remove(key).unwrap();
+    }
+    for correlation in old["correlations"].as_array_mut().unwrap() {
+        for key in ["spearman_ci95", "permutation_p", "within_groups", "partial", "influence", "warning"] {
+            correlation.as_object_mut().unwrap().remove(key);
+        }
+    }
+    let results: StudyResults = serde_json::from_value(old).unwrap();
+    let (_folder, paths) = written(&results);
+    assert!(read(&paths.html).contains("by the 95 % interval of δ"));
+    assert!(report::calls::sheet(&results).is_none() && report::ablation::sheet(&results).is_none());
 }

@@ -208,7 +208,8 @@ fn partial_correlation_equals_its_recursion_over_single_correlations() {
     assert!((expected - pearson(&x, &y).unwrap().statistic).abs() > 0.1, "the controls matter");
     // p of r with 23 points and three controls is that of r with 20 points.
     let alone = partial_pearson(&x, &y, &[]).unwrap().coefficient;
-    assert_eq!(alone, pearson(&x, &y).unwrap());
+    let plain = pearson(&x, &y).unwrap();
+    assert!((alone.statistic - plain.statistic).abs() < 1e-14 && (alone.p_two_sided - plain.p_two_sided).abs() < 1e-12);
 
     // A control that is a sum of others, or does not vary, costs nothing and changes nothing.
     let sum = u.iter().zip(&v).map(|(u, v)| 3.0 * u - v + 2.0).collect();

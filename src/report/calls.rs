@@ -78,11 +78,17 @@ fn control(control: &RestartControl, columns: usize) -> Vec<SheetCell> {
 /// How the calls were made, for below the table.
 pub fn note(results: &StudyResults) -> Option<String> {
     let DomainChange { error_rate, over, .. } = results.domains.first()?;
+    let restart = match results.restart_control.is_empty() {
+        true => "",
+        false => {
+            " The restart control is the same recipe on the reference corpus itself: what δ is beyond it is not the \
+             restart of the optimiser."
+        }
+    };
     Some(format!(
         "Calls are made where q, the p-value of a paired sign-flip test over {over} corrected over the domains after \
          Benjamini and Hochberg, is at most {}. The smallest effect is half the width of the interval: a smaller change \
-         could not have been shown. The restart control is the same recipe on the reference corpus itself: what δ is \
-         beyond it is not the restart of the optimiser.",
+         could not have been shown.{restart}",
         percent(*error_rate)
     ))
 }
@@ -116,9 +122,13 @@ pub(super) fn restart_sentence(changes: &[&DomainChange]) -> Option<String> {
     let surely = |side: fn([f64; 2]) -> bool| {
         changes.iter().filter(|change| change.beyond_restart_ci95.is_some_and(side)).count()
     };
+    let meaning = match restart > 0.0 {
+        true => "that is what restarting the optimiser costs",
+        false => "the recipe gains even where nothing is new, so the base had not learnt its corpus to the end",
+    };
     Some(format!(
-        "Adapting to the reference corpus itself by the same recipe gives δ = {}: that is what restarting the optimiser \
-         costs. Beyond it, the whole 95 % interval lies above 0 for {} of {} and below 0 for {}.",
+        "Adapting to the reference corpus itself by the same recipe gives δ = {}: {meaning}. Beyond it, the whole 95 % \
+         interval lies above 0 for {} of {} and below 0 for {}.",
         delta(restart),
         surely(|[low, _]| low > 0.0),
         changes.len(),

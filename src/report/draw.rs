@@ -90,6 +90,10 @@ pub(super) fn scatter<DB: DrawingBackend>(
     let at = |mark: &Mark, y: f64| plot.at(plot.x.position(mark.x), y);
     let zero = plot.at(plot.x.range.start, 0.0).1;
     let mut bars = vec![Frame { top: zero - 1, bottom: zero + 1, ..plot.frame() }];
+    if let Some(restart) = guides.restart {
+        let y = plot.at(plot.x.range.start, restart).1;
+        bars.push(Frame { top: y - 1, bottom: y + 1, ..plot.frame() });
+    }
     for mark in marks {
         let Some([low, high]) = mark.ci95 else { continue };
         let ((x, bottom), (_, top)) = (at(mark, low), at(mark, high));

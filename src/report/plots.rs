@@ -187,7 +187,7 @@ fn scatter(
     let model = outcomes.first().and_then(|outcome| outcome.rows.first()).map(|row| row.model.as_str());
     let null = results.null.iter().find(|null| Some(null.model.as_str()) == model);
     let guides = Guides {
-        null: null.and_then(|null| null.distances.get(measure.key)).filter(drawable),
+        null: null.and_then(|null| farthest_null(&null.distances, &measure)),
         similarity: measure.similarity,
         restart: restart(outcomes),
     };
@@ -215,11 +215,16 @@ fn scatter(
     })
 }
 
+/// The end of the null band: how far halves of the reference corpus lie from one another.
+fn farthest_null(null: &Distances, measure: &Measure) -> Option<f64> {
+    null.get(measure.key).filter(drawable)
+}
+
 /// What the marks that are no domains stand for.
 fn legend_of(guides: &Guides, marks: &[Mark]) -> String {
     let parts = [
-        (guides.null.is_some(), "grey: no farther than the reference from itself"),
-        (guides.restart.is_some(), "dashed: restart control"),
+        (guides.null.is_some(), "grey: within the reference"),
+        (guides.restart.is_some(), "dashed: restart"),
         (marks.iter().any(|mark| mark.open), "open: no difference"),
     ];
     let parts: Vec<&str> = parts.into_iter().filter_map(|(shown, part)| shown.then_some(part)).collect();

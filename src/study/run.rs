@@ -121,6 +121,8 @@ struct Loaded {
     tokenizer: Option<Tokenizer>,
     vocabulary: Vocabulary,
     reference: Option<Reference>,
+    /// The reference corpus in splits, once the restart control needs it.
+    control: Option<Domain>,
 }
 
 /// Runs what is missing of a study.
@@ -147,6 +149,10 @@ impl<'a> Runner<'a> {
             return Ok(());
         }
         let mut loaded = self.load(task)?;
+        if task.is_control() && task.kind != TaskKind::Reference && loaded.control.is_none() {
+            let rule = Watched::by(self.plan.config.text.document, monitor);
+            loaded.control = Some(Domain::open(&self.model(task)?.reference, rule)?);
+        }
         let done = match task.kind {
             TaskKind::Reference => self.reference(task, &loaded, &out, monitor),
             TaskKind::ZeroShot => self.zero_shot(task, &loaded, &out, monitor),
@@ -172,17 +178,16 @@ impl<'a> Runner<'a> {
         let base = LoadedModel::open(&entry.path, &device.device)?;
         let tokenizer = base.tokenizer()?;
         let vocabulary = Vocabulary::new(tokenizer.as_ref(), base.config.vocabulary());
-        Ok(Loaded { key, base, tokenizer, vocabulary, reference: None })
+        Ok(Loaded { key, base, tokenizer, vocabulary, reference: None, control: None })
     }
 
     fn model(&self, task: &Task) -> Result<&'a ModelEntry> {
         self.plan.config.models.iter().find(|m| m.name == task.model).ok_or_else(|| unknown("model", &task.model))
     }
 
-    fn domain(&self, task: &Task, monitor: &mut dyn Monitor) -> Result<Domain> {
-        if task.is_control() {
-            let rule = Watched::by(self.plan.config.text.document, monitor);
-            return Domain::open(&self.model(task)?.reference, rule);
+    fn domain(&self, task: &Task, loaded: &Loaded, monitor: &mut dyn Monitor) -> Result<Domain> {
+        if let Some(control) = loaded.control.as_ref().filter(|_| task.is_control()) {
+            return Ok(control.clone());
         }
         let entry: Option<&DomainEntry> = self.plan.config.domains.iter().find(|d| d.name == task.domain);
         let entry = entry.ok_or_else(|| unknown("domain", &task.domain))?;
@@ -197,7 +202,7 @@ impl<'a> Runner<'a> {
         options: &StreamOptions,
         monitor: &mut dyn Monitor,
     ) -> Result<TokenStream> {
-        let domain = self.domain(task, monitor)?;
+        let domain = self.domain(task, loaded, monitor)?;
         let corpus = domain.split(Watched::by(split, monitor))?;
         let most = self.plan.control.filter(|_| task.is_control()).and_then(|ControlSize { train, held_out }| {
             if split == Split::Train { Some(train) } else { domain.is_divided().then_some(held_out) }
@@ -400,7 +405,7 @@ impl<'a> Runner<'a> {
             rank,
             changes: Some(scored.changes),
             evaluations,
-            divided: task.is_control() && self.domain(task, monitor)?.is_divided(),
+            divided: task.is_control() && loaded.control.as_ref().is_some_and(Domain::is_divided),
             base_loss: Some(scored.base_loss),
             available_tokens: Some(available_tokens),
             base_size: Some((LanguageModel::weight_count(&loaded.base.config)?, loaded.base.config.vocabulary())),
@@ -484,7 +489,7 @@ impl<'a> Runner<'a> {
 
     /// The domain's prompts, which do not depend on the model but for its reference, and the base's ranks.
     fn rank_before(&self, task: &Task, loaded: &Loaded, monitor: &mut dyn Monitor) -> Result<(PromptSet, Ranks)> {
-        let domain = self.domain(task, monitor)?;
+        let domain = self.domain(task, loaded, monitor)?;
         let train = domain.split(Watched::by(Split::Train, monitor))?;
         let test = domain.split(Watched::by(Split::Test, monitor))?;
         let rule = Watched::by(self.plan.config.text.document, monitor);

@@ -301,3 +301,18 @@ fn too_few_documents_to_divide_are_counted_in_the_error() {
     let parts = ["a.txt", "of 2,", "add documents", "train.txt, valid.txt and test.txt"];
     assert_input_error(Domain::open(&path, DocumentRule::BlankLine), &parts);
 }
+
+#[test]
+fn the_first_documents_are_whole_and_as_many_as_it_takes() {
+    let corpus = text_corpus(&["abcd", "ef", "ghij", "k"]);
+    for (bytes, documents) in [(1, 1), (4, 1), (5, 2), (6, 2), (7, 3), (10, 3), (11, 4), (99, 4)] {
+        let first = corpus.clone().first(bytes).unwrap();
+        assert_eq!(texts(&first), ["abcd", "ef", "ghij", "k"][..documents], "{bytes}");
+        assert_eq!(first.hash == corpus.hash, documents == 4);
+    }
+    // Token ids take four bytes each.
+    let ids = ids_corpus(&[&[1, 2], &[3], &[4, 5]]);
+    for (bytes, documents) in [(8, 1), (9, 2), (12, 2), (13, 3)] {
+        assert_eq!(ids.clone().first(bytes).unwrap().documents.len(), documents, "{bytes}");
+    }
+}
