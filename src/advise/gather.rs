@@ -10,7 +10,7 @@ use super::learn::{Known, Trained, evidence, recipe};
 use crate::adapt::data::TrainingBlocks;
 use crate::adapt::objective::Objective;
 use crate::adapt::optimizer::AdamW;
-use crate::adapt::{AdaptSettings, training_step};
+use crate::adapt::{AdaptSettings, trained_tokens, training_step};
 use crate::compare::{LossProfile, Vocabulary};
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
@@ -175,10 +175,7 @@ impl Question<'_> {
     pub(super) fn trained(&self, train: &TokenStream) -> Result<Trained> {
         let blocks = self.blocks(train)?;
         let (steps, per_epoch) = self.recipe.steps(blocks.len())?;
-        let of_epoch: u64 = (0..blocks.len()).map(|block| blocks.targets(block) as u64).sum();
-        // The last of an epoch's batches may be smaller; over whole epochs that is exact.
-        let tokens = (u128::from(steps) * u128::from(of_epoch)).div_ceil(u128::from(per_epoch));
-        Ok(Trained { steps, tokens: u64::try_from(tokens).unwrap_or(u64::MAX) })
+        Ok(Trained { steps, tokens: trained_tokens(&blocks, self.recipe, steps, per_epoch) })
     }
 
     /// Tokens a second of training, from a micro-batch that is timed after one that is not.

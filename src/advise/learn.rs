@@ -69,7 +69,47 @@ pub fn cases_of(results: &StudyResults, place: &Path) -> Result<Vec<Case>> {
         });
     }
     cases.extend(of_grid(results, &config, &cases));
+    cases.extend(of_controls(results, &config));
+    cases.retain(|case| case.delta.is_finite());
     Ok(cases)
+}
+
+/// The restart controls: a domain of which the base knows all there is, and nothing is far.
+fn of_controls(results: &StudyResults, config: &StudyConfig) -> Vec<Case> {
+    let controls = results.restart_control.iter().filter(|control| !ends_as_pilot(&control.strategy));
+    controls
+        .filter_map(|control| {
+            let strategy = config.strategies.iter().find(|s| s.name == control.strategy)?;
+            let base = results.bases.iter().find(|base| base.model == control.model)?;
+            let null = results.null.iter().find(|null| null.model == control.model)?;
+            let own = evidence(&Known {
+                base_loss: base.reference_loss.as_ref(),
+                reference_loss: base.reference_loss.as_ref(),
+                distances: &null.distances,
+                null: Some(&null.distances),
+                available_tokens: None,
+                parameters: Some(base.parameters),
+            });
+            // It takes the steps of a row with as many tokens, unless no row has.
+            let alike =
+                results.rows.iter().filter(|row| row.model == control.model && row.strategy == control.strategy);
+            let steps = alike
+                .min_by_key(|row| row.train_tokens.abs_diff(control.train_tokens))
+                .and_then(|row| row.train_loss.last())
+                .map_or(0, |(step, _)| *step);
+            let text = config.training(strategy).text;
+            let trained = Trained { steps, tokens: control.train_tokens };
+            Some(Case {
+                source: results.name.clone(),
+                model: control.model.clone(),
+                domain: control_of(&control.model),
+                strategy: control.strategy.clone(),
+                features: own.with(&recipe(&strategy.recipe, text != config.text.stream(), trained)),
+                delta: control.delta?,
+                forgetting: control.delta,
+            })
+        })
+        .collect()
 }
 
 /// The other ways to train of the ablation grid, evaluated as the study evaluates.
@@ -211,4 +251,9 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
         (sum, count) = (sum + value, count + 1.0);
     }
     (count > 0.0).then(|| sum / count)
+}
+
+/// What the restart control of a base is called as a domain.
+pub(super) fn control_of(model: &str) -> String {
+    format!("reference corpus of {model}")
 }

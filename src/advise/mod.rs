@@ -6,6 +6,7 @@
 
 pub mod features;
 mod gather;
+pub mod hindsight;
 pub mod learn;
 pub mod pilot;
 pub mod predict;
@@ -154,8 +155,7 @@ pub fn advise(question: &Question<'_>, cases: &[Case], means: Means, monitor: &m
         bytes: question.bytes()?,
     };
 
-    monitor.begin("checking the table on domains left out", 0);
-    let plain = Rested::on(&cases, Outcome::Delta, &known.features, false);
+    let plain = Rested::on(&cases, &known.features, false, monitor)?;
     let mut features = known.features.clone();
     let mut with_pilot = None;
     if let Some(pilot) = &mut pilot {
@@ -164,8 +164,8 @@ pub fn advise(question: &Question<'_>, cases: &[Case], means: Means, monitor: &m
         // Compared on the same rows: those that have a pilot.
         let piloted: Vec<Case> =
             cases.iter().filter(|case| case.features.get(Feature::PilotDelta).is_some()).cloned().collect();
-        let without = Rested::on(&piloted, Outcome::Delta, &known.features, false);
-        let with = Rested::on(&piloted, Outcome::Delta, &features, true);
+        let without = Rested::on(&piloted, &known.features, false, monitor)?;
+        let with = Rested::on(&piloted, &features, true, monitor)?;
         (pilot.used, pilot.words) = worth(&without, &with);
         with_pilot = Some(with);
     }
@@ -178,9 +178,7 @@ pub fn advise(question: &Question<'_>, cases: &[Case], means: Means, monitor: &m
     if !used {
         features.clone_from(&known.features);
     }
-    stop(monitor)?;
     let forgetting = forgetting(&cases, &features);
-    monitor.end();
 
     let support = Support::of(&cases, question.model, &features);
     known.caveats.extend(support.caveats.iter().cloned());
@@ -233,13 +231,6 @@ pub fn advise(question: &Question<'_>, cases: &[Case], means: Means, monitor: &m
     })
 }
 
-fn stop(monitor: &dyn Monitor) -> Result<()> {
-    match monitor.stopped() {
-        true => Err(Error::Interrupted("stopped before the prediction; nothing was saved".into())),
-        false => Ok(()),
-    }
-}
-
 /// A predictor and how it does on domains left out.
 struct Rested {
     predictor: Predictor,
@@ -247,13 +238,28 @@ struct Rested {
 }
 
 impl Rested {
-    /// `Err` says why there is no prediction.
-    fn on(cases: &[Case], outcome: Outcome, asked: &Features, with_pilot: bool) -> Result<Self, String> {
-        let made = || -> Result<Self> {
-            let predictor = Predictor::new(cases, outcome, Some(asked), with_pilot)?;
-            Ok(Self { check: predictor.leave_domain_out()?, predictor })
-        };
-        made().map_err(|error| error.to_string())
+    /// The inner `Err` says why there is no prediction.
+    fn on(
+        cases: &[Case],
+        asked: &Features,
+        with_pilot: bool,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Result<Self, String>> {
+        match Self::new(cases, Outcome::Delta, Some(asked), with_pilot, monitor) {
+            Err(Error::Interrupted(words)) => Err(Error::Interrupted(words)),
+            made => Ok(made.map_err(|error| error.to_string())),
+        }
+    }
+
+    fn new(
+        cases: &[Case],
+        outcome: Outcome,
+        asked: Option<&Features>,
+        with_pilot: bool,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Self> {
+        let predictor = Predictor::new(cases, outcome, asked, with_pilot)?;
+        Ok(Self { check: predictor.leave_domain_out(monitor)?, predictor })
     }
 
     fn describe(&self, cases: &[Case], with_pilot: Option<Check>) -> RestsOn {
@@ -348,33 +354,22 @@ pub struct TableCheck {
 /// # Errors
 /// A table from which nothing can be predicted.
 pub fn check(cases: &[Case], monitor: &mut dyn Monitor) -> Result<TableCheck> {
-    monitor.begin("predicting every domain from the others", 4);
     let mut reasons = BTreeMap::new();
-    let checked = |outcome, with_pilot| -> Result<Rested> {
-        let predictor = Predictor::new(cases, outcome, None, with_pilot)?;
-        Ok(Rested { check: predictor.leave_domain_out()?, predictor })
-    };
     let mut keep = |name, checked: Result<Rested>| match checked {
-        Ok(rested) => Some(rested.check),
+        Ok(rested) => Ok(Some(rested.check)),
+        Err(Error::Interrupted(words)) => Err(Error::Interrupted(words)),
         Err(error) => {
             reasons.insert(name, error.to_string());
-            None
+            Ok(None)
         }
     };
-    let plain = checked(Outcome::Delta, false)?;
-    monitor.advance(1, "");
-    stop(monitor)?;
-    let with_pilot = keep("leave_domain_out_with_pilot", checked(Outcome::Delta, true));
-    monitor.advance(1, "");
-    stop(monitor)?;
-    let forgetting = keep("forgetting", checked(Outcome::Forgetting, false));
-    monitor.advance(1, "");
-    stop(monitor)?;
-    let leave_base_out = plain.predictor.leave_base_out()?;
+    let plain = Rested::new(cases, Outcome::Delta, None, false, monitor)?;
+    let with_pilot = keep("leave_domain_out_with_pilot", Rested::new(cases, Outcome::Delta, None, true, monitor))?;
+    let forgetting = keep("forgetting", Rested::new(cases, Outcome::Forgetting, None, false, monitor))?;
+    let leave_base_out = plain.predictor.leave_base_out(monitor)?;
     if leave_base_out.is_none() {
         reasons.insert("leave_base_out", "the table has one base".to_owned());
     }
-    monitor.end();
     let rests_on = plain.describe(cases, with_pilot);
     Ok(TableCheck { schema: "odyssey.advise-check/1".into(), rests_on, leave_base_out, forgetting, reasons })
 }

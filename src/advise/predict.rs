@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::features::{Case, Features};
 use super::terms::{Term, choices, shrink, stretch};
 use crate::error::{Error, Result};
+use crate::progress::Monitor;
 use crate::stats::{LeftOut, Moments, Ridge, fewest_groups, jackknife_plus};
 
 /// The level of the intervals.
@@ -224,45 +225,57 @@ impl Predictor {
     /// Predicts every row of every domain from the other domains alone.
     ///
     /// # Errors
-    /// As [`Self::predict`].
-    pub fn leave_domain_out(&self) -> Result<Check> {
-        let checked: Vec<Vec<Checked>> = (0..self.domains.len())
-            .into_par_iter()
-            .map(|left| {
-                let rest: Vec<&DomainRows> = self.others(left).collect();
-                check(&rest, &self.domains[left])
-            })
-            .collect::<Result<_>>()?;
-        Ok(Check::of(checked.into_iter().flatten().collect()))
+    /// As [`Self::predict`]; an interruption.
+    pub fn leave_domain_out(&self, monitor: &mut dyn Monitor) -> Result<Check> {
+        monitor.begin("predicting each domain from the others", self.domains.len() as u64);
+        let mut checked = Vec::new();
+        for left in 0..self.domains.len() {
+            let rest: Vec<&DomainRows> = self.others(left).collect();
+            if !rest.is_empty() {
+                checked.extend(check(&rest, &self.domains[left])?);
+            }
+            advance(monitor)?;
+        }
+        monitor.end();
+        Ok(Check::of(checked))
     }
 
     /// Predicts every row from the rows of other bases on other domains alone; `None` with one base.
     ///
     /// # Errors
-    /// As [`Self::predict`].
-    pub fn leave_base_out(&self) -> Result<Option<Check>> {
+    /// As [`Self::predict`]; an interruption.
+    pub fn leave_base_out(&self, monitor: &mut dyn Monitor) -> Result<Option<Check>> {
         let models = self.models();
         if models.len() < 2 {
             return Ok(None);
         }
-        let held: Vec<(&str, usize)> =
-            models.iter().flat_map(|model| (0..self.domains.len()).map(move |left| (*model, left))).collect();
-        let checked: Vec<Vec<Checked>> = held
-            .into_par_iter()
-            .map(|(model, left)| {
+        monitor.begin("predicting each base from the others", (models.len() * self.domains.len()) as u64);
+        let mut checked = Vec::new();
+        for model in models {
+            for (left, rows) in self.domains.iter().enumerate() {
                 let rest: Vec<DomainRows> =
                     self.others(left).filter_map(|rows| rows.filtered(&self.choices, |of| of != model)).collect();
-                match self.domains[left].filtered(&self.choices, |of| of == model) {
-                    Some(own) if !rest.is_empty() => check(&rest.iter().collect::<Vec<_>>(), &own),
-                    _ => Ok(Vec::new()),
+                if let (Some(own), false) = (rows.filtered(&self.choices, |of| of == model), rest.is_empty()) {
+                    checked.extend(check(&rest.iter().collect::<Vec<_>>(), &own)?);
                 }
-            })
-            .collect::<Result<_>>()?;
-        Ok(Some(Check::of(checked.into_iter().flatten().collect())))
+                advance(monitor)?;
+            }
+        }
+        monitor.end();
+        Ok(Some(Check::of(checked)))
     }
 
     fn others(&self, left: usize) -> impl Iterator<Item = &DomainRows> {
         self.domains.iter().enumerate().filter(move |(at, _)| *at != left).map(|(_, rows)| rows)
+    }
+}
+
+/// One more is predicted.
+fn advance(monitor: &mut dyn Monitor) -> Result<()> {
+    monitor.advance(1, "");
+    match monitor.stopped() {
+        true => Err(Error::Interrupted("stopped while checking predictions; nothing was saved".into())),
+        false => Ok(()),
     }
 }
 
@@ -370,10 +383,10 @@ pub struct Check {
     pub rows: usize,
     /// Their domains.
     pub domains: usize,
-    /// Share of rows whose sign was predicted.
-    pub sign_accuracy: f64,
+    /// Share of rows whose sign was predicted; null, as what follows, where there is none.
+    pub sign_accuracy: Option<f64>,
     /// Median of |predicted − found|, nats per token.
-    pub median_absolute_error: f64,
+    pub median_absolute_error: Option<f64>,
     /// Share of rows found inside their interval; null where there are no intervals.
     pub coverage: Option<f64>,
     /// Median width of the intervals, nats per token.
@@ -402,8 +415,8 @@ impl Check {
         Self {
             rows,
             domains: names.len(),
-            sign_accuracy: share(rows, predictions.iter().filter(same_sign).count()).unwrap_or(0.0),
-            median_absolute_error: median(predictions.iter().map(|c| (c.predicted - c.found).abs())).unwrap_or(0.0),
+            sign_accuracy: share(rows, predictions.iter().filter(same_sign).count()),
+            median_absolute_error: median(predictions.iter().map(|c| (c.predicted - c.found).abs())),
             coverage: share(with.len(), inside),
             median_width: median(with.iter().map(|(_, [low, high])| high - low)),
             decided: share(with.len(), decided.len()),

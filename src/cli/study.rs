@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use odyssey::advise::hindsight::hindsight;
 use odyssey::error::Result;
 use odyssey::report;
 use odyssey::study::{self, StudyConfig, StudyResults};
 use serde_json::json;
 
-use super::{Common, output};
+use super::{Common, advise, output};
 
 /// Run a study over models, domains, strategies and seeds; resumable.
 #[derive(Debug, clap::Args)]
@@ -83,7 +84,8 @@ pub fn show(results: &StudyResults, folder: &Path, common: &Common) -> Result<()
         let answer = report::page::answer(results).join("\n");
         let tables =
             format!("{}\n{}", report::table::results_table(results), report::table::correlations_table(results));
-        format!("{tables}\n{answer}\n\nreport: {}", folder.join("report.html").display())
+        let advice = hindsight(results).map(|said| advise::hindsight_table(&said)).unwrap_or_default();
+        format!("{tables}\n{answer}{advice}\n\nreport: {}", folder.join("report.html").display())
     })
 }
 
