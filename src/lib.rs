@@ -14,6 +14,8 @@
 //! 7. [`study`]: all of this over models, domains, strategies and seeds, and how the change goes with the distance.
 //! 8. [`report`]: the answer as a page, plots and tables.
 //!
+//! [`advise`] learns from such answers what to say of a domain before training.
+//!
 //! Beside it: [`synth`] makes corpora with known answers, [`pretrain`] a base whose corpus is known, [`demo`] runs
 //! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says beforehand what a run
 //! needs, [`hub`] finds what is named as on the Hugging Face hub, and [`doctor`] asks whether a device computes right.
@@ -25,6 +27,7 @@
 #![warn(missing_docs)]
 
 pub mod adapt;
+pub mod advise;
 pub mod compare;
 pub mod demo;
 pub mod device;

@@ -422,7 +422,12 @@ fn hash_ids(ids: &[u32]) -> String {
 }
 
 /// Targets of all steps of a run, whether or not they were done by this process.
-fn trained_tokens(blocks: &TrainingBlocks, settings: &AdaptSettings, steps: u64, steps_per_epoch: u64) -> u64 {
+pub(crate) fn trained_tokens(
+    blocks: &TrainingBlocks,
+    settings: &AdaptSettings,
+    steps: u64,
+    steps_per_epoch: u64,
+) -> u64 {
     let epochs = steps / steps_per_epoch;
     let batch = settings.batch;
     let targets = |epoch: u64, steps: u64| -> u64 {

@@ -1,6 +1,7 @@
 //! The command line: a thin face over the library. One file per command; each prints exactly one result.
 
 mod adapt;
+mod advise;
 mod compare;
 mod demo;
 mod devices;
@@ -38,6 +39,7 @@ Examples:
   odyssey adapt --model wiki-gpt2 --train domains/novels --valid domains/novels --out adapted --lr 1e-4
   odyssey compare --before wiki-gpt2 --after adapted --text domains/novels
   odyssey study run study.toml --out study
+  odyssey advise --model wiki-gpt2 --reference domains/wiki_general --domain domains/novels --lr 1e-3
   odyssey fetch gpt2
 
 Environment:
@@ -112,6 +114,7 @@ enum Command {
     Compare(compare::Args),
     Similarity(similarity::Args),
     Study(study::Args),
+    Advise(Box<advise::Args>),
     Synth(synth::Args),
     Pretrain(pretrain::Args),
     Fetch(fetch::Args),
@@ -206,6 +209,7 @@ fn execute(cli: &Cli) -> Result<(), Error> {
         Command::Compare(args) => compare::run(args, common),
         Command::Similarity(args) => similarity::run(args, common),
         Command::Study(args) => study::run(args, common),
+        Command::Advise(args) => advise::run(args, common),
         Command::Synth(args) => synth::run(args, common),
         Command::Pretrain(args) => pretrain::run(args, common),
         Command::Fetch(args) => fetch::run(args, common),

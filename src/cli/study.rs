@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use odyssey::advise::hindsight::hindsight;
 use odyssey::error::Result;
 use odyssey::report;
 use odyssey::study::{self, StudyConfig, StudyResults};
 use serde_json::json;
 
-use super::{Common, output};
+use super::{Common, advise, output};
 
 /// Run a study over models, domains, strategies and seeds; resumable.
 ///
@@ -101,7 +102,8 @@ pub fn show(results: &StudyResults, folder: &Path, common: &Common) -> Result<()
         tables.extend(report::ablation::sheet(results).map(|sheet| report::table::sheet_table(&sheet)));
         tables.push(report::table::correlations_table(results));
         let tables = tables.join("\n");
-        format!("{tables}\n{answer}\n\nreport: {}", folder.join("report.html").display())
+        let advice = hindsight(results).map(|said| advise::hindsight_table(&said)).unwrap_or_default();
+        format!("{tables}\n{answer}{advice}\n\nreport: {}", folder.join("report.html").display())
     })
 }
 

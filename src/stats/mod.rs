@@ -1,13 +1,16 @@
 //! Statistics of the experiment: correlation coefficients, plain and partial, bootstrap intervals over clusters of tokens,
-//! paired tests, and many tests at once.
+//! paired tests, many tests at once, and predictions with intervals.
 
 mod bootstrap;
+mod conformal;
 mod correlation;
 mod multiple;
 mod paired;
 mod partial;
+mod ridge;
 
 pub use bootstrap::{DEFAULT_RESAMPLES, Ratio, Resamples, percentile_interval, percentile_interval_at, ratio_interval};
+pub use conformal::{LeftOut, fewest_groups, jackknife_plus};
 pub use correlation::{
     Coefficient, Undefined, kendall, most_influential, pearson, pearson_ci95, pearson_ci95_by_group,
     pearson_within_groups, spearman, spearman_ci95_by_group,
@@ -15,3 +18,4 @@ pub use correlation::{
 pub use multiple::benjamini_hochberg;
 pub use paired::{DEFAULT_FLIPS, PairedTest, paired_t, sign_flip_p, wilcoxon};
 pub use partial::{Partial, partial_pearson};
+pub use ridge::{Moments, Ridge};

@@ -351,7 +351,7 @@ fn divide(corpus: &Corpus) -> Result<ThreeWay<Corpus>> {
 }
 
 /// Name of a folder, or of a file without its extensions. A folder may have a dot in its name ("arxiv_cs.CL").
-pub(crate) fn name_of(path: &Path) -> String {
+pub fn name_of(path: &Path) -> String {
     // "." and ".." have no name of their own.
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let named = if path.file_name().is_some() { path } else { &whole };

@@ -1,0 +1,238 @@
+//! What is known of a domain before training: measured on its texts and the reference corpus's, with the base.
+
+use std::path::Path;
+use std::time::Instant;
+
+use burn::module::Module;
+
+use super::features::{Feature, Features};
+use super::learn::{Known, Trained, evidence, recipe};
+use crate::adapt::data::TrainingBlocks;
+use crate::adapt::objective::Objective;
+use crate::adapt::optimizer::AdamW;
+use crate::adapt::{AdaptSettings, trained_tokens, training_step};
+use crate::compare::{LossProfile, Vocabulary};
+use crate::device::ChosenDevice;
+use crate::error::{Error, Result};
+use crate::evaluate::{Protocol, ScoredStream, evaluate};
+use crate::memory::{MemoryPlan, Work};
+use crate::model::{LanguageModel, LoadedModel};
+use crate::progress::{Monitor, Watched};
+use crate::similarity::embed::Embedder;
+use crate::similarity::{Distances, Reference};
+use crate::study::config::{EvaluationSettings, SimilaritySettings, TextSettings};
+use crate::text::{Corpus, Domain, Overlap, Split, TokenStream, open_corpus};
+
+/// What advice is asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The base.
+    pub base: &'a LoadedModel,
+    /// The base's name in tables.
+    pub model: &'a str,
+    /// The corpus it was pretrained on, or a sample of it.
+    pub reference: &'a Path,
+    /// The domain: a folder with splits, or one corpus.
+    pub domain: &'a Path,
+    /// The recipe in question.
+    pub recipe: &'a AdaptSettings,
+    /// How texts become tokens.
+    pub text: TextSettings,
+    /// How perplexity is measured.
+    pub evaluation: EvaluationSettings,
+    /// How distances are measured.
+    pub similarity: SimilaritySettings,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Where it is computed.
+    pub device: &'a ChosenDevice,
+}
+
+/// A text to score, with the base's scores of it.
+#[derive(Debug, Clone)]
+pub(super) struct Scored {
+    pub stream: TokenStream,
+    pub before: ScoredStream,
+    pub profile: LossProfile,
+}
+
+/// What was found out.
+pub(super) struct Gathered {
+    pub domain: String,
+    pub features: Features,
+    /// The evidence of the reference corpus itself, by the same measures: what no distance looks like.
+    pub null: Features,
+    pub distances: Distances,
+    pub protocol: Protocol,
+    pub test: Scored,
+    pub reference: Scored,
+    pub train: TokenStream,
+    pub valid: TokenStream,
+    pub trained: Trained,
+    pub caveats: Vec<String>,
+}
+
+/// Scored tokens and documents below which a loss is hardly known.
+const FEW_TOKENS: usize = 2000;
+const FEW_DOCUMENTS: u64 = 10;
+/// Share of the test text's 13-grams in the training text from which on a gain may be memory.
+const LEAK: f64 = 0.05;
+
+impl Question<'_> {
+    /// Reads the texts and measures what is known before training.
+    pub(super) fn gather(&self, monitor: &mut dyn Monitor) -> Result<Gathered> {
+        self.recipe.check(self.base.config.context())?;
+        let chunk = self.check_similarity()?;
+        let tokenizer = self.base.tokenizer()?;
+        let vocabulary = Vocabulary::new(tokenizer.as_ref(), self.base.config.vocabulary());
+        let options = self.text.stream();
+        let EvaluationSettings { protocol, context, stride, .. } = self.evaluation;
+        let protocol = Protocol::for_model(protocol, context, stride, &self.base.config, tokenizer.as_ref(), &options)?;
+        let stream = |corpus: &Corpus, monitor: &mut dyn Monitor| {
+            self.base.stream(corpus, tokenizer.as_ref(), Watched::by(&options, monitor))
+        };
+
+        let domain = Domain::open(self.domain, Watched::by(self.text.document, monitor))?;
+        let splits = |split, monitor: &mut dyn Monitor| domain.split(Watched::by(split, monitor));
+        let [train, valid, test] =
+            [splits(Split::Train, monitor)?, splits(Split::Valid, monitor)?, splits(Split::Test, monitor)?];
+        let held_out = valid.documents.bytes().max(test.documents.bytes());
+        let documents = test.documents.len() as u64;
+        let reference = Domain::open(self.reference, Watched::by(self.text.document, monitor))?;
+        let of_reference = reference.split(Watched::by(Split::Test, monitor))?;
+        // As much as a study's restart control is tested on.
+        let of_reference = if reference.is_divided() { of_reference.first(held_out)? } else { of_reference };
+
+        let scored = |corpus: &Corpus, monitor: &mut dyn Monitor| -> Result<Scored> {
+            let stream = stream(corpus, monitor)?;
+            let before = evaluate(&self.base.model, &self.base.device, &stream, &protocol, monitor)?;
+            let profile = LossProfile::of(&before, &vocabulary);
+            Ok(Scored { stream, before, profile })
+        };
+        let (test, held_out) = (scored(&test, monitor)?, scored(&of_reference, monitor)?);
+        let (train, valid) = (stream(&train, monitor)?, stream(&valid, monitor)?);
+
+        let embedder = Embedder { model: &self.base.model, device: &self.base.device, vocabulary: &vocabulary, chunk };
+        let SimilaritySettings { samples, reference_samples, .. } = self.similarity;
+        let corpus = open_corpus(self.reference, Split::Train, Watched::by(self.text.document, monitor))?;
+        let ids = stream(&corpus, monitor)?.ids;
+        let null = embedder.against_itself(&ids, samples, SIMILARITY_SEED, monitor)?;
+        let sample = embedder.sample(&ids, reference_samples, monitor)?;
+        let distances = Reference::new(sample, vocabulary.len(), SIMILARITY_SEED)
+            .distances(&embedder.sample(&train.ids, samples, monitor)?);
+
+        let weights = LanguageModel::weight_count(&self.base.config)?;
+        let (trained, available) = (self.trained(&train)?, train.ids.len() as u64);
+        let known = |profile, distances| Known {
+            base_loss: Some(profile),
+            reference_loss: Some(&held_out.profile),
+            distances,
+            null: Some(&null),
+            available_tokens: Some(available),
+            parameters: Some(weights),
+        };
+        let recipe = recipe(self.recipe, false, trained);
+        let features = evidence(&known(&test.profile, &distances)).with(&recipe);
+        let mut of_null = evidence(&known(&held_out.profile, &null)).with(&recipe);
+        // That documents differ is the domain's own.
+        of_null.set(Feature::DocumentSd, features.get(Feature::DocumentSd));
+        let caveats = caveats(&test, documents, &Overlap::of(&train, &test.stream, self.base.config.eos_token_id));
+        Ok(Gathered {
+            domain: domain.name,
+            features,
+            null: of_null,
+            distances,
+            protocol,
+            test,
+            reference: held_out,
+            train,
+            valid,
+            trained,
+            caveats,
+        })
+    }
+
+    fn check_similarity(&self) -> Result<usize> {
+        let longest = self.base.config.context();
+        let SimilaritySettings { chunk, samples, reference_samples } = self.similarity;
+        let chunk = chunk.unwrap_or(longest);
+        if chunk == 0 || chunk > longest || samples < 2 || reference_samples < 2 {
+            return Err(Error::input(
+                "--chunk, --samples, --reference-samples",
+                format!("are {chunk}, {samples} and {reference_samples}"),
+                format!("use a chunk of 1 to {longest} tokens and at least two samples"),
+            ));
+        }
+        Ok(chunk)
+    }
+
+    fn blocks(&self, train: &TokenStream) -> Result<TrainingBlocks> {
+        let context = self.recipe.block_length(self.base.config.context());
+        TrainingBlocks::new(train.clone(), context, self.recipe.packing, self.recipe.order, self.seed)
+    }
+
+    /// How long the recipe trains on this text.
+    pub(super) fn trained(&self, train: &TokenStream) -> Result<Trained> {
+        let blocks = self.blocks(train)?;
+        let (steps, per_epoch) = self.recipe.steps(blocks.len())?;
+        Ok(Trained { steps, tokens: trained_tokens(&blocks, self.recipe, steps, per_epoch) })
+    }
+
+    /// Tokens a second of training, from a micro-batch that is timed after one that is not.
+    pub(super) fn tokens_per_second(&self, train: &TokenStream, monitor: &mut dyn Monitor) -> Result<f64> {
+        let blocks = self.blocks(train)?;
+        let most = self.recipe.micro_batch.min(self.recipe.batch).min(blocks.len());
+        let batch = blocks.micro_batch(&(0..most).collect::<Vec<_>>());
+        let mut model = match self.recipe.adapters() {
+            Some(lora) => lora.attach(self.base, self.seed)?,
+            None => self.base.model.clone(),
+        }
+        .train();
+        let mut optimizer = AdamW::new(self.recipe.adamw);
+        let mut rate = f64::NAN;
+        monitor.begin("timing a training step", TIMED);
+        for _ in 0..TIMED {
+            let started = Instant::now();
+            // A rate of 0: nothing is learned, and no number can leave its range.
+            let done = training_step(&Objective, model, &mut optimizer, std::slice::from_ref(&batch), 0.0, Some(1.0))?;
+            rate = batch.weight() / started.elapsed().as_secs_f64().max(1e-9);
+            model = done.model;
+            monitor.advance(1, "");
+            if monitor.stopped() {
+                return Err(Error::Interrupted("stopped while timing a training step; nothing was saved".into()));
+            }
+        }
+        monitor.end();
+        Ok(rate)
+    }
+
+    /// Bytes that training takes.
+    pub(super) fn bytes(&self) -> Result<u64> {
+        let work = Work::training(self.recipe, &self.base.config, self.base.precision)?;
+        Ok(MemoryPlan::new(&self.base.config, work, self.device)?.needs_bytes)
+    }
+}
+
+/// Steps that are run to time one: the first pays for what is set up once.
+const TIMED: u64 = 2;
+
+/// As in studies, so that the same texts have the same distances.
+const SIMILARITY_SEED: u64 = 42;
+
+fn caveats(test: &Scored, documents: u64, overlap: &Overlap) -> Vec<String> {
+    let mut caveats = Vec::new();
+    let scored = test.profile.scored;
+    if scored < FEW_TOKENS {
+        caveats.push(format!("the test text has {scored} scored tokens: its loss is hardly known"));
+    }
+    if documents < FEW_DOCUMENTS {
+        caveats.push(format!("the test text has {documents} documents: how much documents differ is hardly known"));
+    }
+    if let Some(share) = overlap.test_13grams_in_train.filter(|share| *share > LEAK) {
+        caveats.push(format!(
+            "{:.0} % of the test text's runs of 13 tokens stand in the training text: a gain may be memory",
+            100.0 * share
+        ));
+    }
+    caveats
+}
