@@ -6,7 +6,8 @@ use clap::Subcommand;
 use odyssey::error::{Error, Result};
 use odyssey::progress::Watched;
 use odyssey::synth::{
-    Alphabet, ArtificialKind, Ginc, GincDomain, Known, Sizes, Splits, write_artificial, write_family, write_ginc,
+    Alphabet, ArtificialKind, CONCEPTS, Ginc, GincDomain, Known, Sizes, Splits, write_artificial, write_family,
+    write_ginc,
 };
 use odyssey::text::DocumentRule;
 use serde_json::json;
@@ -48,7 +49,7 @@ enum Kind {
         #[arg(long, default_value_t = 42)]
         seed: u64,
     },
-    /// Documents of hidden Markov chains (GINC): a base that mixes five concepts, and domains known and unknown to it.
+    /// Documents of hidden Markov chains (GINC): a base that mixes several concepts, and domains known and unknown to it.
     Ginc(GincArgs),
     /// Lines of integers with one kind of structure each; the first kind is the base's too.
     Artificial(ArtificialArgs),
@@ -84,6 +85,9 @@ struct GincArgs {
     /// Different tokens.
     #[arg(long, value_name = "N", default_value_t = 50)]
     vocabulary: usize,
+    /// Concepts that the base mixes, and as many that it has never seen.
+    #[arg(long, value_name = "N", default_value_t = CONCEPTS)]
+    concepts: usize,
     /// Tokens of a document.
     #[arg(long, value_name = "TOKENS", default_value_t = 1024)]
     document: usize,
@@ -155,7 +159,7 @@ fn ginc(args: &GincArgs) -> Result<Vec<Known>> {
             GincKind::Between => domains.extend(args.lambda.iter().map(|lambda| GincDomain::Between(*lambda))),
         }
     }
-    let ginc = Ginc::new(args.seed, args.vocabulary)?;
+    let ginc = Ginc::new(args.seed, args.vocabulary, args.concepts)?;
     write_ginc(&args.out, args.seed, &ginc, &domains, args.document, args.sizes.sizes())
 }
 

@@ -28,8 +28,10 @@ use crate::files;
 const SIDE: usize = 10;
 /// Hidden states: an entity v and a property s, number `v · SIDE + s`.
 pub const STATES: usize = SIDE * SIDE;
-/// Concepts that the base corpus mixes, and as many that it has never seen.
+/// Concepts that the base corpus of the paper mixes, and as many that it has never seen.
 pub const CONCEPTS: usize = 5;
+/// Most concepts of either kind.
+const MAX_CONCEPTS: usize = 100;
 /// The temperature of transitions between properties and between entities.
 const TEMPERATURE: f64 = 0.1;
 /// The same of the first state.
@@ -88,11 +90,18 @@ pub struct Ginc {
 }
 
 impl Ginc {
-    /// Draws a data set over `tokens` tokens, the delimiter among them.
+    /// Draws a data set over `tokens` tokens, the delimiter among them: `concepts` known ones, and as many unseen.
     ///
     /// # Errors
-    /// [`Error::Input`] with fewer than 2 tokens or more than [`MAX_TOKENS`].
-    pub fn new(seed: u64, tokens: usize) -> Result<Self> {
+    /// [`Error::Input`] with fewer than 2 tokens or more than [`MAX_TOKENS`], without concepts or with more than 100.
+    pub fn new(seed: u64, tokens: usize, concepts: usize) -> Result<Self> {
+        if !(1..=MAX_CONCEPTS).contains(&concepts) {
+            return Err(Error::input(
+                "concepts",
+                format!("{concepts} found, expected 1 to {MAX_CONCEPTS}"),
+                "choose a number in that range",
+            ));
+        }
         if !(2..=MAX_TOKENS).contains(&tokens) {
             return Err(Error::input(
                 "vocabulary",
@@ -111,7 +120,7 @@ impl Ginc {
             .enumerate()
             .map(|(at, p)| (1.0 - ENTITY_STAYS) * p + if at % (SIDE + 1) == 0 { ENTITY_STAYS } else { 0.0 })
             .collect();
-        let mut concepts = (0..2 * CONCEPTS).map(|_| {
+        let mut chains = (0..2 * concepts).map(|_| {
             let start = softmax(STATES, START_TEMPERATURE, &mut rng);
             let properties: Vec<f64> = block(SIDE, TEMPERATURE, &mut rng)
                 .into_iter()
@@ -119,8 +128,8 @@ impl Ginc {
                 .collect();
             Hmm::new(start, kronecker(&entities, &properties), memory.clone())
         });
-        let known = concepts.by_ref().take(CONCEPTS).collect::<Result<_>>()?;
-        let unseen = concepts.collect::<Result<_>>()?;
+        let known = chains.by_ref().take(concepts).collect::<Result<_>>()?;
+        let unseen = chains.collect::<Result<_>>()?;
         Ok(Self { tokens, known, unseen })
     }
 

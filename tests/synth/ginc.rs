@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use tokenizers::Tokenizer;
 
 fn ginc() -> Ginc {
-    Ginc::new(7, 50).unwrap()
+    Ginc::new(7, 50, CONCEPTS).unwrap()
 }
 
 fn only(mixture: &Mixture) -> &Hmm {
@@ -194,7 +194,7 @@ fn between_begins_at_the_known_concept_ends_at_the_unseen_one_and_its_kl_rate_gr
     let mut rates = [0.0; 6];
     let seeds = 4;
     for seed in 0..seeds {
-        let ginc = Ginc::new(seed, 50).unwrap();
+        let ginc = Ginc::new(seed, 50, CONCEPTS).unwrap();
         let base = ginc.base().unwrap();
         for (rate, lambda) in rates.iter_mut().zip(lambdas) {
             let domain = ginc.domain(GincDomain::Between(lambda)).unwrap();
@@ -319,8 +319,11 @@ fn wrong_requests_are_refused_and_leave_nothing_behind() {
     let endless = Splits { train: 1 << 50, ..SIZES.base };
     refused(&[GincDomain::Known], 100, Sizes { base: endless, ..SIZES }, "train: a split of 1125899906842624 tokens");
     for tokens in [0, 1, MAX_TOKENS + 1] {
-        assert!(matches!(Ginc::new(1, tokens), Err(Error::Input { .. })));
+        assert!(matches!(Ginc::new(1, tokens, 5), Err(Error::Input { .. })));
     }
-    let names = Ginc::new(1, MAX_TOKENS).unwrap().names();
+    for concepts in [0, 101] {
+        assert!(matches!(Ginc::new(1, 50, concepts), Err(Error::Input { .. })));
+    }
+    let names = Ginc::new(1, MAX_TOKENS, 1).unwrap().names();
     assert_eq!((names[1].as_str(), names[27].as_str(), names[MAX_TOKENS - 1].as_str()), ("a", "aa", "zz"));
 }
