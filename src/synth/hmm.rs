@@ -196,7 +196,7 @@ impl Mixture {
         chances
     }
 
-    /// Documents of `length` tokens, at least `tokens` together, the same for the same `seed`.
+    /// Documents of `length` tokens, which is not 0, at least `tokens` together; the same for the same `seed`.
     pub fn documents(&self, tokens: usize, length: usize, seed: u64) -> Vec<Document> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let draw = |chances: &[f64]| WeightedIndex::new(chances).expect("a row of a chain is a distribution");
