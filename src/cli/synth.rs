@@ -1,17 +1,35 @@
 //! `odyssey synth`: corpora with known answers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use odyssey::error::Result;
-use odyssey::synth::{Sizes, write_family};
+use odyssey::error::{Error, Result};
+use odyssey::progress::Watched;
+use odyssey::synth::{
+    Alphabet, ArtificialKind, CONCEPTS, Ginc, GincDomain, Known, Sizes, Splits, write_artificial, write_family,
+    write_ginc,
+};
+use odyssey::text::DocumentRule;
 use serde_json::json;
 
 use super::{Common, output};
 
 /// Write corpora whose entropy and distances are known exactly.
+///
+/// Each writes a new folder with a reference corpus `base`, a folder for every domain, a tokenizer, and for every corpus a
+/// known.json: the least loss possible, and what a perfect model of the base loses there. `ginc` and `artificial` add
+/// pretrain.toml and study.toml, which train a small base and adapt it to all domains.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  odyssey synth languages --out languages --lambda 0 0.25 0.5 1")]
+#[command(after_help = "\
+Examples:
+  odyssey synth languages --out languages --lambda 0 0.25 0.5 1
+  odyssey synth ginc --out ginc --kind A D B --lambda 0.1 0.25 0.5 0.75
+  odyssey synth artificial --out pair --kind unigram flat-128
+  odyssey synth artificial --out pairs --kind bigram shuffle-6 --unigram-from texts/train.txt
+
+Then, in a folder of ginc or artificial:
+  odyssey pretrain pretrain.toml --out model
+  odyssey study run study.toml --out study")]
 pub struct Args {
     #[command(subcommand)]
     kind: Kind,
@@ -31,23 +49,162 @@ enum Kind {
         #[arg(long, default_value_t = 42)]
         seed: u64,
     },
+    /// Documents of hidden Markov chains (GINC): a base that mixes several concepts, and domains known and unknown to it.
+    Ginc(GincArgs),
+    /// Lines of integers with one kind of structure each; the first kind is the base's too.
+    Artificial(ArtificialArgs),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum GincKind {
+    /// A concept of the base's mixture
+    #[value(name = "A", alias = "a")]
+    Known,
+    /// A concept that the base has never seen
+    #[value(name = "B", alias = "b")]
+    Unseen,
+    /// Documents of unseen concepts, with share λ, among such of the base's
+    #[value(name = "C", alias = "c")]
+    Blend,
+    /// One concept, share λ of the way from A to B
+    #[value(name = "D", alias = "d")]
+    Between,
+}
+
+#[derive(Debug, clap::Args)]
+struct GincArgs {
+    /// The new folder.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The domains.
+    #[arg(long, num_args = 1.., value_enum, default_values = ["A", "D", "B"])]
+    kind: Vec<GincKind>,
+    /// How foreign the domains C and D are, 0 to 1: one of each for every share.
+    #[arg(long, num_args = 1.., value_name = "SHARE", default_values_t = [0.1, 0.25, 0.5, 0.75])]
+    lambda: Vec<f64>,
+    /// Different tokens.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    vocabulary: usize,
+    /// Concepts that the base mixes, and as many that it has never seen.
+    #[arg(long, value_name = "N", default_value_t = CONCEPTS)]
+    concepts: usize,
+    /// Tokens of a document.
+    #[arg(long, value_name = "TOKENS", default_value_t = 1024)]
+    document: usize,
+    #[command(flatten)]
+    sizes: SizeArgs,
+    /// Seed of everything.
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct ArtificialArgs {
+    /// The new folder.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The kinds: uniform, unigram, bigram, flat-2, flat-4, flat-6, flat-128, nest, shuffle-N.
+    #[arg(long, num_args = 1.., required = true, value_name = "KIND")]
+    kind: Vec<String>,
+    /// A corpus whose most frequent words lend their frequencies, and their pairs to bigram; Zipf's law otherwise. Of a
+    /// domain folder its train split.
+    #[arg(long, value_name = "CORPUS")]
+    unigram_from: Option<PathBuf>,
+    /// Different symbols, or as many as the corpus has words.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    alphabet: usize,
+    #[command(flatten)]
+    sizes: SizeArgs,
+    /// Seed of everything.
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct SizeArgs {
+    /// Tokens of the base's train split.
+    #[arg(long, value_name = "TOKENS", default_value_t = Sizes::default().base.train)]
+    base_tokens: usize,
+    /// Tokens of each domain's train split.
+    #[arg(long, value_name = "TOKENS", default_value_t = Sizes::default().domain.train)]
+    domain_tokens: usize,
+}
+
+impl SizeArgs {
+    fn sizes(self) -> Sizes {
+        let Sizes { base, domain } = Sizes::default();
+        Sizes {
+            base: Splits { train: self.base_tokens, ..base },
+            domain: Splits { train: self.domain_tokens, ..domain },
+        }
+    }
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
-    let Kind::Languages { out, lambda, seed } = &args.kind;
-    let known = write_family(out, *seed, lambda, Sizes::default())?;
+    let (out, known) = match &args.kind {
+        Kind::Languages { out, lambda, seed } => (out, write_family(out, *seed, lambda, Sizes::default())?),
+        Kind::Ginc(args) => (&args.out, ginc(args)?),
+        Kind::Artificial(args) => (&args.out, artificial(args, common)?),
+    };
+    show(out, &known, common)
+}
+
+fn ginc(args: &GincArgs) -> Result<Vec<Known>> {
+    let mut domains = Vec::new();
+    for kind in &args.kind {
+        match kind {
+            GincKind::Known => domains.push(GincDomain::Known),
+            GincKind::Unseen => domains.push(GincDomain::Unseen),
+            GincKind::Blend => domains.extend(args.lambda.iter().map(|lambda| GincDomain::Blend(*lambda))),
+            GincKind::Between => domains.extend(args.lambda.iter().map(|lambda| GincDomain::Between(*lambda))),
+        }
+    }
+    let ginc = Ginc::new(args.seed, args.vocabulary, args.concepts)?;
+    write_ginc(&args.out, args.seed, &ginc, &domains, args.document, args.sizes.sizes())
+}
+
+fn artificial(args: &ArtificialArgs, common: &Common) -> Result<Vec<Known>> {
+    let in_option = |error| match error {
+        Error::Input { place, fault, cure } => Error::Input { place: format!("--{place}"), fault, cure },
+        other => other,
+    };
+    let kinds =
+        args.kind.iter().map(|kind| kind.parse().map_err(in_option)).collect::<Result<Vec<ArtificialKind>>>()?;
+    let alphabet = match &args.unigram_from {
+        None => Alphabet::zipf(args.alphabet)?,
+        Some(corpus) => {
+            let mut monitor = common.monitor();
+            let corpus = common.corpus(corpus)?;
+            Alphabet::count(&corpus, args.alphabet, Watched::by(DocumentRule::default(), &mut monitor))?
+        }
+    };
+    write_artificial(&args.out, args.seed, &alphabet, &kinds, args.sizes.sizes())
+}
+
+fn show(out: &Path, known: &[Known], common: &Common) -> Result<()> {
     let value = json!({ "schema": "odyssey.synth/1", "out": out, "corpora": known });
     output::result(common, &value, || {
+        let some = |value: Option<f64>, digits| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
         let rows = known.iter().map(|k| {
             vec![
                 k.domain.clone(),
-                format!("{}", k.lambda),
+                k.kind.clone(),
+                k.lambda.map_or("–".to_owned(), |lambda| lambda.to_string()),
                 format!("{:.3}", k.floor_perplexity),
-                format!("{:.4}", k.kl_to_base),
+                some(k.kl_to_base, 4),
+                some(k.kl_to_base.map(|kl| (k.entropy_rate + kl).exp()), 3),
                 k.tokens.train.to_string(),
             ]
         });
-        let headings = ["corpus", "λ", "least perplexity", "KL to the base (nats/token)", "train tokens"];
+        let headings = [
+            "corpus",
+            "kind",
+            "λ",
+            "least perplexity",
+            "KL to the base (nats/token)",
+            "perplexity of a perfect base",
+            "train tokens",
+        ];
         format!("{}\nwritten to {}", output::table(&headings, rows), out.display())
     })
 }

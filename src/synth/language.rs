@@ -8,19 +8,21 @@
 //! breaks) is the same in the whole family, so λ changes which words follow which and nothing else.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use rand::distr::weighted::WeightedIndex;
 use rand::seq::{IndexedRandom, SliceRandom, index};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tokenizers::decoders::{fuse::Fuse, sequence::Sequence as Decoders, wordpiece::WordPiece};
-use tokenizers::models::wordlevel::WordLevel;
-use tokenizers::normalizers::Replace;
-use tokenizers::pre_tokenizers::{sequence::Sequence as PreTokenizers, split::Split};
-use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
+use super::tokenizer::word_level;
+use super::{Document, Known, Sizes, Splits, derived, put, refuse_twice, write_splits};
 use crate::error::{Error, Result};
+use crate::files;
+
+/// Words of the family that [`write_family`] makes.
+pub const WORDS: usize = 220;
 
 /// Most words of a lexicon: with ".", a line break and two special tokens the vocabulary stays below 256.
 pub const MAX_WORDS: usize = 250;
@@ -36,9 +38,6 @@ const SUCCESSORS: usize = 6;
 const FLOOR: f64 = 0.15;
 /// Shortest documents, in symbols; each then runs to the end of its sentence.
 const DOCUMENT: std::ops::RangeInclusive<usize> = 200..=400;
-
-/// One document as symbols: the number of a word, or [`Language::full_stop`] or [`Language::line_break`].
-pub type Document = Vec<usize>;
 
 /// Languages over one lexicon, from a base to a foreign one.
 #[derive(Debug, Clone)]
@@ -96,29 +95,7 @@ impl Family {
     ///
     /// Ids 0 and 1 are `<|endoftext|>` and `<unk>`; then follow the symbols. Decoding gives the text back.
     pub fn tokenizer_json(&self) -> String {
-        // only the constants below could be refused, and a test builds them
-        self.build_tokenizer().expect("a word-level tokenizer can be built and written")
-    }
-
-    fn build_tokenizer(&self) -> tokenizers::Result<String> {
-        let special = ["<|endoftext|>", "<unk>"];
-        let symbols = self.lexicon.iter().map(String::as_str).chain([".", "\n"]);
-        let vocabulary = special.into_iter().chain(symbols).map(str::to_owned).zip(0..).collect();
-        let mut tokenizer =
-            Tokenizer::new(WordLevel::builder().vocab(vocabulary).unk_token("<unk>".to_owned()).build()?);
-        tokenizer.add_special_tokens(special.map(|token| AddedToken::from(token, true)))?;
-        tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![
-            Split::new(" ", SplitDelimiterBehavior::Removed, false)?.into(),
-            Split::new("\n", SplitDelimiterBehavior::Isolated, false)?.into(),
-        ])));
-        // a space before every token but the first ("##" begins no token), then none around line breaks
-        tokenizer.with_decoder(Some(Decoders::new(vec![
-            WordPiece::new("##".to_owned(), false).into(),
-            Fuse::new().into(),
-            Replace::new(" \n", "\n")?.into(),
-            Replace::new("\n ", "\n")?.into(),
-        ])));
-        tokenizer.to_string(true)
+        word_level(self.lexicon.iter().cloned().chain([".".to_owned(), "\n".to_owned()]))
     }
 }
 
@@ -192,7 +169,8 @@ impl Language {
 
     /// Documents of at least `tokens` symbols together, the same for the same `seed`.
     ///
-    /// Each begins as a line does and ends with a sentence, after 200 to 400 symbols and the rest of that sentence.
+    /// Symbols are numbers of words, [`Language::full_stop`] and [`Language::line_break`]. Each document begins as a line
+    /// does and ends with a sentence, after 200 to 400 symbols and the rest of that sentence.
     pub fn documents(&self, tokens: usize, seed: u64) -> Vec<Document> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let rows: Vec<WeightedIndex<f64>> = (0..self.symbols())
@@ -240,6 +218,42 @@ impl Language {
     fn average_over_rows(&self, f: impl Fn(usize) -> f64) -> f64 {
         self.stationary.iter().enumerate().map(|(i, share)| share * f(i)).sum()
     }
+}
+
+/// Fills `folder` with `train.txt`, `valid.txt` and `test.txt` of a language, and `known.json`.
+///
+/// # Errors
+/// [`Error::Input`] where a split has no tokens or `base` is of another family; [`Error::Io`] where writing fails.
+pub fn write_domain(folder: &Path, language: &Language, base: &Language, sizes: Splits, seed: u64) -> Result<Known> {
+    let kl_to_base = language
+        .kl_rate(base)
+        .ok_or_else(|| Error::input("base", "a language over other words", "take both from one family"))?;
+    let draw = |tokens, seed| language.documents(tokens, seed);
+    let (tokens, _) = write_splits(folder, "txt", sizes, seed, draw, |documents| language.text(documents))?;
+    let known = Known::exact(folder, "language".to_owned(), language.entropy_rate(), Some(kl_to_base), tokens);
+    Known { lambda: Some(language.lambda()), ..known }.write(folder)
+}
+
+/// Writes a new folder `out`: `tokenizer.json`, the reference corpus `base`, and a domain `lambda-L` for each of
+/// `lambdas`. Returns what is known of each, the base first.
+///
+/// # Errors
+/// [`Error::Input`] where `out` exists, a λ lies outside 0 to 1 or is given twice, or a split has no tokens;
+/// [`Error::Io`] where writing fails. Nothing is left behind then.
+pub fn write_family(out: &Path, seed: u64, lambdas: &[f64], sizes: Sizes) -> Result<Vec<Known>> {
+    let family = Family::new(seed, WORDS)?;
+    let base = family.language(0.0)?;
+    let languages = lambdas.iter().map(|lambda| family.language(*lambda)).collect::<Result<Vec<_>>>()?;
+    refuse_twice("lambda", lambdas)?;
+    files::folder_whole(out, |folder| {
+        put(&folder.join("tokenizer.json"), &family.tokenizer_json())?;
+        let mut known = vec![write_domain(&folder.join("base"), &base, &base, sizes.base, derived(seed, "base"))?];
+        for language in &languages {
+            let name = format!("lambda-{}", language.lambda());
+            known.push(write_domain(&folder.join(&name), language, &base, sizes.domain, derived(seed, &name))?);
+        }
+        Ok(known)
+    })
 }
 
 /// `words` different pronounceable words of one to three syllables.

@@ -1,11 +1,24 @@
 //! Corpora with known answers: what a perfect model would score, and how far two corpora truly are apart.
 //!
-//! So far there is one kind, a family of related [languages](Family): [`write_family`] puts on disk a reference corpus,
-//! domains at chosen distances from it, and what is known of each.
+//! Three kinds, each put on disk as a reference corpus `base`, domains beside it, and what is known of each:
+//! [`write_family`] a family of related [languages](Family), [`write_ginc`] documents of [hidden Markov chains](Ginc),
+//! [`write_artificial`] [lines of integers](Artificial) with one kind of structure. Beside them stand a tokenizer and, for
+//! the latter two, the configurations of a small base and of a study.
 
+mod alphabet;
+mod artificial;
+mod configs;
+mod ginc;
+mod hmm;
 mod language;
+mod tokenizer;
 
-pub use language::{Document, Family, Language, MAX_WORDS};
+pub use alphabet::{Alphabet, MAX_SYMBOLS};
+pub use artificial::{Artificial, ArtificialKind, write_artificial};
+pub use ginc::{CONCEPTS, DELIMITER, Ginc, GincDomain, MAX_TOKENS, block, write_ginc};
+pub use hmm::{Hmm, Mixture};
+pub use language::{Family, Language, MAX_WORDS, WORDS, write_domain, write_family};
+pub use tokenizer::SPECIAL;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -16,8 +29,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Words of the family that [`write_family`] makes.
-pub const WORDS: usize = 220;
+/// Most tokens of a split, which is held in memory while it is written.
+pub const MOST_TOKENS: usize = 20_000_000;
+
+/// One document as symbols; which numbers stand for what depends on the kind. Symbol s is token s + [`SPECIAL`].
+pub type Document = Vec<usize>;
 
 /// Tokens of each split; documents are whole, so a split is longer by less than one document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,80 +65,113 @@ impl Default for Sizes {
 }
 
 /// `known.json`: what is known of a synthetic corpus without any model.
+///
+/// Rates are per token of the documents themselves. Score every one of these and nothing else (`--protocol doc`) to compare
+/// a loss with them: an end-of-text token between documents, or a first token left out, moves the mean.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Known {
     /// "odyssey.synth/1".
     pub schema: String,
     /// The folder's name.
     pub domain: String,
-    /// How foreign the language is, 0 to 1.
-    pub lambda: f64,
+    /// What wrote it: "language", "ginc", or the kind of an artificial data set.
+    pub kind: String,
+    /// How foreign it is, 0 to 1; absent where the kind has no such scale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lambda: Option<f64>,
     /// Entropy rate, nats per token: the least loss possible.
     pub entropy_rate: f64,
     /// exp of the entropy rate: the least perplexity possible.
     pub floor_perplexity: f64,
-    /// KL rate to the base language, nats per token: what a perfect model of the base loses here.
-    pub kl_to_base: f64,
+    /// KL rate to what wrote the base, nats per token: what a perfect model of the base loses here, and so the most that
+    /// it can gain from adaptation.
+    pub kl_to_base: Option<f64>,
+    /// Why `kl_to_base` is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Present where the rates have no closed form: then they are exact for the test split as written, and so far from
+    /// those of endless text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standard_errors: Option<StandardErrors>,
     /// Tokens of each split as written.
     pub tokens: Splits,
 }
 
-/// Fills `folder` with `train.txt`, `valid.txt` and `test.txt` of a language, and `known.json`. Each file is written
-/// whole. The splits are drawn from seeds of their own, derived from `seed`.
-///
-/// # Errors
-/// [`Error::Input`] where a split has no tokens or `base` is of another family; [`Error::Io`] where writing fails.
-pub fn write_domain(folder: &Path, language: &Language, base: &Language, sizes: Splits, seed: u64) -> Result<Known> {
-    let split = |name: &str, tokens: usize, seed: u64| -> Result<usize> {
-        if tokens == 0 {
-            return Err(Error::input(name, "a split of 0 tokens", "ask for at least one"));
+impl Known {
+    /// What is known in closed form of what is in `folder`.
+    fn exact(folder: &Path, kind: String, entropy_rate: f64, kl_to_base: Option<f64>, tokens: Splits) -> Self {
+        Self {
+            schema: "odyssey.synth/1".to_owned(),
+            domain: name_of(folder),
+            kind,
+            lambda: None,
+            entropy_rate,
+            floor_perplexity: entropy_rate.exp(),
+            kl_to_base,
+            reason: None,
+            standard_errors: None,
+            tokens,
         }
-        let documents = language.documents(tokens, seed);
-        let path = folder.join(name).with_extension("txt");
-        files::write_whole(&path, |out| out.write_all(language.text(&documents).as_bytes()))?;
-        Ok(documents.iter().map(Vec::len).sum())
-    };
-    let known = Known {
-        schema: "odyssey.synth/1".to_owned(),
-        domain: folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-        lambda: language.lambda(),
-        entropy_rate: language.entropy_rate(),
-        floor_perplexity: language.floor_perplexity(),
-        kl_to_base: language
-            .kl_rate(base)
-            .ok_or_else(|| Error::input("base", "a language over other words", "take both from one family"))?,
-        tokens: Splits {
-            train: split("train", sizes.train, derived(seed, "train"))?,
-            valid: split("valid", sizes.valid, derived(seed, "valid"))?,
-            test: split("test", sizes.test, derived(seed, "test"))?,
-        },
-    };
-    files::write_json(&folder.join("known.json"), &known)?;
-    Ok(known)
+    }
+
+    /// Writes `known.json` into `folder`.
+    fn write(self, folder: &Path) -> Result<Self> {
+        files::write_json(&folder.join("known.json"), &self)?;
+        Ok(self)
+    }
 }
 
-/// Writes a new folder `out`: `tokenizer.json`, the reference corpus `base`, and a domain `lambda-L` for each of
-/// `lambdas`. Returns what is known of each, the base first.
+/// Standard errors of rates that are means over the documents of a test split, nats per token.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StandardErrors {
+    /// Of the entropy rate.
+    pub entropy_rate: f64,
+    /// Of the KL rate.
+    pub kl_to_base: f64,
+}
+
+/// Fills `folder` with `train`, `valid` and `test`, each written whole and drawn from a seed of its own. `draw` makes
+/// documents of at least so many tokens from a seed, `render` the file of them.
 ///
-/// # Errors
-/// [`Error::Input`] where `out` exists, a λ lies outside 0 to 1 or is given twice, or a split has no tokens;
-/// [`Error::Io`] where writing fails. Nothing is left behind then.
-pub fn write_family(out: &Path, seed: u64, lambdas: &[f64], sizes: Sizes) -> Result<Vec<Known>> {
-    let family = Family::new(seed, WORDS)?;
-    let base = family.language(0.0)?;
-    let languages = lambdas.iter().map(|lambda| family.language(*lambda)).collect::<Result<Vec<_>>>()?;
-    if let Some(twice) = lambdas.iter().enumerate().find(|(i, lambda)| lambdas[..*i].contains(lambda)) {
-        return Err(Error::input("lambda", format!("{} is given twice", twice.1), "give every value once"));
-    }
-    files::folder_whole(out, |folder| {
-        files::write_whole(&folder.join("tokenizer.json"), |file| file.write_all(family.tokenizer_json().as_bytes()))?;
-        let mut known = vec![write_domain(&folder.join("base"), &base, &base, sizes.base, derived(seed, "base"))?];
-        for language in &languages {
-            let name = format!("lambda-{}", language.lambda());
-            known.push(write_domain(&folder.join(&name), language, &base, sizes.domain, derived(seed, &name))?);
+/// Returns the tokens as written and the documents of the test split.
+fn write_splits(
+    folder: &Path,
+    extension: &str,
+    sizes: Splits,
+    seed: u64,
+    draw: impl Fn(usize, u64) -> Vec<Document>,
+    render: impl Fn(&[Document]) -> String,
+) -> Result<(Splits, Vec<Document>)> {
+    let split = |name: &str, tokens: usize| -> Result<(usize, Vec<Document>)> {
+        if !(1..=MOST_TOKENS).contains(&tokens) {
+            let cure = format!("ask for at least one and at most {MOST_TOKENS}");
+            return Err(Error::input(name, format!("a split of {tokens} tokens"), cure));
         }
-        Ok(known)
-    })
+        let documents = draw(tokens, derived(seed, name));
+        let path = folder.join(name).with_extension(extension);
+        put(&path, &render(&documents))?;
+        Ok((documents.iter().map(Vec::len).sum(), documents))
+    };
+    let (train, valid) = (split("train", sizes.train)?.0, split("valid", sizes.valid)?.0);
+    let (test, documents) = split("test", sizes.test)?;
+    Ok((Splits { train, valid, test }, documents))
+}
+
+/// Writes a file whole.
+fn put(path: &Path, text: &str) -> Result<()> {
+    files::write_whole(path, |out| out.write_all(text.as_bytes()))
+}
+
+/// Domains are named by what they are, so nothing may come twice.
+fn refuse_twice<T: PartialEq + Display>(what: &str, all: &[T]) -> Result<()> {
+    match all.iter().enumerate().find(|(i, one)| all[..*i].contains(one)) {
+        Some((_, twice)) => Err(Error::input(what, format!("{twice} is given twice"), "give every value once")),
+        None => Ok(()),
+    }
+}
+
+fn name_of(folder: &Path) -> String {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// A seed of its own for everything that has a name, so that λ = 0 is the base language in other documents.
