@@ -297,7 +297,8 @@ fn a_run_that_stops_early_says_why_and_stops_there_too_when_it_was_interrupted()
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint");
-    let resumable = Resumable { path: &path, resume: true, every: None, how_to_resume: "" };
+    let resumable =
+        Resumable { path: &path, resume: true, every: None, longest: Resumable::LONGEST, how_to_resume: "" };
     let before_the_end = steps - 1;
     let interrupted = run(&settings, Some(resumable), &mut StopAfter(before_the_end));
     assert!(matches!(interrupted, Err(Error::Interrupted(_))));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::Tensor;
 
 use super::data::MicroBatch;
-use super::objective::Objective;
+use super::objective::{Backward, Objective};
 use super::optimizer::{self, AdamW};
 use crate::error::{Error, Result};
 use crate::model::LanguageModel;
@@ -40,6 +40,37 @@ pub fn training_step(
     }
 }
 
+/// What gives loss and gradient of a micro-batch.
+pub trait Differentiable {
+    /// Those of one of a step whose targets weigh `step_weight` in all; block by block where memory is short
+    /// ([`Objective::backward_by_blocks`]). `model` is on an autodiff device.
+    ///
+    /// # Errors
+    /// The device's failure, which may also show only when the result is read.
+    fn differentiate(
+        &self,
+        model: &LanguageModel,
+        batch: &MicroBatch,
+        step_weight: f64,
+        by_blocks: bool,
+    ) -> Result<Backward>;
+}
+
+impl Differentiable for Objective {
+    fn differentiate(
+        &self,
+        model: &LanguageModel,
+        batch: &MicroBatch,
+        step_weight: f64,
+        by_blocks: bool,
+    ) -> Result<Backward> {
+        match by_blocks {
+            true => self.backward_by_blocks(model, batch, step_weight),
+            false => self.backward(model, batch, step_weight),
+        }
+    }
+}
+
 /// Loss and gradient of one step, before anything is changed.
 pub struct StepGradient {
     /// Each micro-batch's part of the loss, nats.
@@ -61,12 +92,12 @@ pub struct Fault {
 }
 
 impl StepGradient {
-    /// Of step number `step`, over `batches`; block by block where memory is short ([`Objective::backward_by_blocks`]).
+    /// Of step number `step`, over `batches`; block by block where memory is short.
     ///
     /// # Errors
     /// The device's failure.
     pub fn of(
-        objective: &Objective,
+        objective: &dyn Differentiable,
         model: &mut LanguageModel,
         step: u64,
         batches: &[MicroBatch],
@@ -79,10 +110,7 @@ impl StepGradient {
         for batch in batches {
             model.begin_blocks(step, blocks);
             blocks += batch.inputs.len() as u64;
-            let backward = match by_blocks {
-                true => objective.backward_by_blocks(model, batch, weight)?,
-                false => objective.backward(model, batch, weight)?,
-            };
+            let backward = objective.differentiate(model, batch, weight, by_blocks)?;
             losses.push(backward.loss);
             for (name, part) in backward.gradients {
                 let sum = match gradients.remove(&name) {

@@ -183,7 +183,7 @@ fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
     let tokenizer = Tokenizer::find(&model.path)?;
     Protocol::for_model(protocol, context, stride, &base, tokenizer.as_ref(), &config.text.stream())?;
     for strategy in &config.strategies {
-        strategy.check(&format!("model {:?}", model.name), longest)?;
+        strategy.check_for(&format!("model {:?}", model.name), &base)?;
     }
     let SimilaritySettings { chunk, samples, reference_samples } = config.similarity;
     if chunk.is_some_and(|chunk| chunk == 0 || chunk > longest) || samples < 2 || reference_samples < 2 {

@@ -237,8 +237,13 @@ impl<'a> Runner<'a> {
         let overlap = self.overlap(task, loaded, &train, &options, monitor)?;
 
         let checkpoint = self.checkpoint(task);
-        let resumable =
-            Resumable { path: &checkpoint, resume: true, every: None, how_to_resume: "the study goes on from there" };
+        let resumable = Resumable {
+            path: &checkpoint,
+            resume: true,
+            every: None,
+            longest: Resumable::LONGEST,
+            how_to_resume: "the study goes on from there when it is run again",
+        };
         let adapted = adapt(&loaded.base, train, &valid, &strategy.recipe, task.seed, Some(resumable), monitor)?;
         let (scored, after) = self.score_test(task, loaded, &adapted.last, monitor)?;
 
