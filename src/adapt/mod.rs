@@ -348,6 +348,7 @@ impl Training<'_> {
     ) -> Result<StepGradient> {
         let (step, device) = (state.step + 1, &self.base.device);
         let by_blocks = self.settings.gradient_checkpointing;
+        let before = at_once.clone();
         loop {
             let batches: Vec<MicroBatch> = chosen.chunks(at_once.blocks()).map(|c| blocks.micro_batch(c)).collect();
             let done =
@@ -362,6 +363,7 @@ impl Training<'_> {
                 return Err(Error::Device { device: name, kind, fault });
             }
             if !at_once.halve(step, format!("the device had no memory for more ({fault})")) {
+                *at_once = before; // fewer were of no use: whoever goes on may have more memory
                 let fault = format!("{fault}, for one block at once; {}", self.cures());
                 return Err(Error::Device { device: name, kind, fault });
             }
