@@ -4,13 +4,16 @@ mod common;
 #[path = "common/golden.rs"]
 mod golden;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use odyssey::adapt::adapt;
 use odyssey::adapt::settings::AdaptSettings;
 use odyssey::compare::{Comparison, Vocabulary, compare};
-use odyssey::device::DeviceChoice;
+use odyssey::device::faults::{failure, guarded, halving, renew};
+use odyssey::device::{DeviceChoice, adapters};
+use odyssey::error::{Error, Result};
 use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
 use odyssey::model::LoadedModel;
+use odyssey::model::parameters::to_host;
 use odyssey::progress::Silent;
 use odyssey::similarity::embed::Embedder;
 use odyssey::similarity::{Distances, Reference};
@@ -73,4 +76,43 @@ fn the_whole_pipeline_on_a_software_adapter_agrees_with_the_cpu_backend() {
         let [a, b] = [&software.1, &cpu.1].map(|distances| distances.get(measure.key).unwrap());
         assert!((a - b).abs() < 1e-4 * b.abs().max(1.0), "{}: {a} against {b}", measure.key);
     }
+}
+
+/// The sum of four of `count` numbers, all of them twice one.
+fn four_of(count: usize, device: &Device) -> Result<f32> {
+    guarded(device, || Ok(to_host((Tensor::<1>::ones([count], device) * 2.0).narrow(0, 0, 4).sum())?[0]))
+}
+
+#[test]
+fn what_is_larger_than_the_device_has_any_buffer_is_out_of_memory_and_what_fits_goes_on() {
+    let device = software();
+    let too_large = adapters()[0].max_binding_bytes as usize / 2;
+    let error = four_of(too_large, &device).unwrap_err();
+    assert!(error.is_out_of_memory(), "{error}");
+    assert!(error.to_string().contains(&(4 * too_large).to_string()), "does not say how much was needed: {error}");
+    assert_eq!(four_of(1 << 20, &device).unwrap(), 8.0);
+
+    // The same in the middle of groups, which are computed in halves then.
+    let mut sums = Vec::new();
+    halving(&device, [vec![too_large / 4 + 4096; 4]], |group| {
+        sums.push(four_of(group.iter().sum(), &device)?);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(sums, [8.0; 4]);
+}
+
+#[test]
+fn a_device_is_opened_anew_once_and_computes_as_before() {
+    let first = software();
+    let Error::Device { device: name, .. } = failure(&first, "the card was pulled out") else { unreachable!() };
+    renew(&name).unwrap();
+    let fresh = software();
+    assert!(fresh != first, "nothing is fresh");
+    golden::check_forward("gpt2_tied", &fresh);
+    let Error::Device { device: same, .. } = failure(&fresh, "once more") else { unreachable!() };
+    assert_eq!(same, name);
+    let refused = renew(&name).unwrap_err().to_string();
+    assert!(refused.contains("opened anew before"), "{refused}");
+    assert!(renew("cpu").is_err());
 }

@@ -379,8 +379,12 @@ impl Training<'_> {
             .and_then(|work| MemoryPlan::needs(&base.config, work, on_gpu));
         let needs = needs.map_or_else(|_| String::new(), |needs| format!("about {} are needed; ", bytes(needs)));
         let blocks = if settings.gradient_checkpointing { "" } else { "--gradient-checkpointing, " };
-        let lora = if settings.strategy == Strategy::Lora { "--dtype bf16" } else { "--strategy lora" };
-        format!("{needs}use {blocks}{lora} or a shorter --context")
+        let lora = match settings.strategy {
+            Strategy::Full => "--strategy lora, ",
+            Strategy::Lora if base.precision == Precision::F32 => "--dtype bf16, ",
+            Strategy::Lora => "",
+        };
+        format!("{needs}use {blocks}{lora}a shorter --context or a smaller model")
     }
 }
 

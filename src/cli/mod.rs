@@ -242,12 +242,13 @@ impl Color {
 }
 
 fn start_logging(common: &Common) {
+    // What hf-hub and cubecl call an error is repeated, or becomes this program's own.
+    let others = "hf_hub=off,cubecl_common=off,cubecl_runtime=off,cubecl_wgpu=off";
     let level = match (common.quiet, common.verbose) {
-        // What hf-hub calls an error is repeated, or becomes this program's own.
-        (true, _) => "error,hf_hub=off",
-        (_, 0) => "warn,hf_hub=off",
-        (_, 1) => "odyssey=info,warn,hf_hub=off",
-        _ => "odyssey=debug,info",
+        (true, _) => format!("error,{others}"),
+        (_, 0) => format!("warn,{others}"),
+        (_, 1) => format!("odyssey=info,warn,{others}"),
+        _ => "odyssey=debug,info".to_owned(),
     };
     let ansi = match common.color {
         Color::Always => true,

@@ -9,9 +9,10 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use burn::tensor::wgpu::{WgpuBackend, WgpuInitError};
-use burn::tensor::{Device, DeviceKind};
+use burn::tensor::{Device, DeviceKind, Tensor};
 
 use super::{Adapter, adapter_of, adapters};
 use crate::error::{DeviceFault, Error, Result};
@@ -28,7 +29,7 @@ pub(super) fn open(kind: DeviceKind, api: WgpuBackend) -> Result<Device, WgpuIni
     let (device, setup) = Device::wgpu_options().device_kind(kind).graphics_api(api).init_with_setup()?;
     setup.device.on_uncaptured_error(Arc::new(|error: wgpu::Error| {
         if let wgpu::Error::OutOfMemory { .. } = &error {
-            *OUT_OF_MEMORY.lock().unwrap_or_else(PoisonError::into_inner) = Some(one_line(&error.to_string()));
+            *OUT_OF_MEMORY.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
         }
         // As burn's own callback, which this one replaces, but without a panic's message: the work at hand is given up,
         // the thread catches that, and whoever reads the result hears of it.
@@ -39,17 +40,38 @@ pub(super) fn open(kind: DeviceKind, api: WgpuBackend) -> Result<Device, WgpuIni
 
 /// The error for work on `device` that failed with these words.
 pub fn failure(device: &Device, words: impl Display) -> Error {
-    let words = one_line(&words.to_string());
+    let words = words.to_string();
     let memory = out_of_memory_said();
-    let lost = || device.clone().inner().sync().is_err_and(|error| error.is_device_poisoned());
-    let (kind, fault) = match memory {
-        _ if says_lost(&words) => (DeviceFault::Lost, words),
-        Some(memory) => (DeviceFault::OutOfMemory, memory),
-        None if says_out_of_memory(&words) => (DeviceFault::OutOfMemory, words),
-        None if catch_unwind(AssertUnwindSafe(lost)).unwrap_or(false) => (DeviceFault::Lost, words),
-        None => (DeviceFault::Other, words),
+    let kind = match &memory {
+        _ if says_lost(&words) => DeviceFault::Lost,
+        Some(_) => DeviceFault::OutOfMemory,
+        None if says_out_of_memory(&words) => DeviceFault::OutOfMemory,
+        None if is_lost(&device.clone().inner()) => DeviceFault::Lost,
+        None => DeviceFault::Other,
     };
+    let fault = one_line(memory.as_ref().filter(|_| kind == DeviceFault::OutOfMemory).unwrap_or(&words));
     Error::Device { device: name_of(device), kind, fault }
+}
+
+/// Whether nothing at all can be computed on `device`, because it is gone. What was under way when it went may have failed
+/// with other words.
+fn is_lost(device: &Device) -> bool {
+    const TRIES: usize = 3; // whoever tells of the loss may come a moment late
+    let number = || {
+        Tensor::<1>::zeros([1], device)
+            .try_into_data()
+            .map_err(|e| e.to_string())?
+            .try_to_vec::<f32>()
+            .map_err(|e| e.to_string())
+    };
+    for _ in 0..TRIES {
+        match catch_unwind(AssertUnwindSafe(number)) {
+            Ok(Ok(_)) => return false,
+            Ok(Err(words)) if says_lost(&words) => return true,
+            _ => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    false
 }
 
 /// What cubecl says of a device that is gone (`DevicePoison`).
@@ -72,12 +94,13 @@ fn says_out_of_memory(words: &str) -> bool {
     phrases.iter().any(|phrase| words.contains(phrase))
 }
 
-/// What went wrong, without the trace of calls below it, in one line.
+/// The first cause, without the trace of calls, in one line.
 fn one_line(words: &str) -> String {
-    const MOST: usize = 400;
-    let cause = ["\nBacktrace", "\nbacktrace", "\\nBacktrace", "<disabled>", "\n   0:"];
-    let end = cause.iter().filter_map(|mark| words.find(mark)).min().unwrap_or(words.len());
-    let line = words[..end].split_whitespace().collect::<Vec<_>>().join(" ");
+    const MOST: usize = 300;
+    let cause = words.rsplit("Caused by:").next().unwrap_or(words);
+    let traces = ["Backtrace", "backtrace", "No backtrace", "<disabled>", "Asked at:", "\n   0:"];
+    let end = traces.iter().filter_map(|mark| cause.find(mark)).min().unwrap_or(cause.len());
+    let line = cause[..end].replace("\\n", " ").split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(MOST) {
         Some((end, _)) => format!("{} …", &line[..end]),
         None => line,
