@@ -13,7 +13,7 @@ use crate::adapt::schedule::Decay;
 use crate::adapt::settings::AdaptSettings;
 use crate::device::DeviceChoice;
 use crate::error::Result;
-use crate::pretrain::{PretrainConfig, pretrain};
+use crate::pretrain::{Diary, PretrainConfig, pretrain};
 use crate::progress::Monitor;
 use crate::study::StudyConfig;
 use crate::study::config::{
@@ -65,7 +65,7 @@ pub fn prepare(
             },
             tokenizer,
         };
-        pretrain(&config, &base, device, monitor)?;
+        pretrain(&config, &base, Diary::default(), device, monitor)?;
     }
     let domain = |lambda: f64| DomainEntry {
         name: format!("lambda-{lambda}"),

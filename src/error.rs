@@ -33,11 +33,13 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// The device failed while computing: lost, out of memory, or a kernel it refused.
-    #[error("device {device}: {fault}")]
+    /// The device failed while computing.
+    #[error("device {device}: {kind}{fault}")]
     Device {
         /// The device's name.
         device: String,
+        /// What befell it.
+        kind: DeviceFault,
         /// What it said.
         fault: String,
     },
@@ -47,6 +49,28 @@ pub enum Error {
     /// The user asked to stop. The text says what is saved and how to go on.
     #[error("interrupted: {0}")]
     Interrupted(String),
+}
+
+/// What can befall a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceFault {
+    /// It had too little memory; less work at once may fit.
+    OutOfMemory,
+    /// It is gone, and what was on it: reset by its driver, or unplugged.
+    Lost,
+    /// Anything else, a kernel that it refused for instance.
+    Other,
+}
+
+impl std::fmt::Display for DeviceFault {
+    /// What stands before the device's own words.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::OutOfMemory => "out of memory: ",
+            Self::Lost => "lost: ",
+            Self::Other => "",
+        })
+    }
 }
 
 impl Error {
@@ -106,6 +130,16 @@ impl Error {
             }
             _ => Self::writing(path, source),
         }
+    }
+
+    /// Whether a device had too little memory.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Device { kind: DeviceFault::OutOfMemory, .. })
+    }
+
+    /// Whether a device is gone, and what was on it.
+    pub fn is_device_lost(&self) -> bool {
+        matches!(self, Self::Device { kind: DeviceFault::Lost, .. })
     }
 
     /// The process exit status that scripts may rely on (interface: 2 input, 130 interrupted, 1 anything else).

@@ -356,6 +356,14 @@ impl MemoryPlan {
         })
     }
 
+    /// Bytes that `work` needs with a model of this configuration.
+    ///
+    /// # Errors
+    /// As [`MemoryPlan::new`].
+    pub fn needs(config: &ModelConfig, work: Work, on_gpu: bool) -> Result<u64> {
+        Ok(Sizes::of(config)?.parts(work, on_gpu).iter().map(|part| part.bytes).sum())
+    }
+
     /// Refuses a run that does not fit. Where the device does not say what it has, it is tried.
     ///
     /// # Errors

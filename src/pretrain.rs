@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::adapt::events::Recorded;
 use crate::adapt::{self, AdaptResult, AdaptSettings, adapt};
 use crate::error::{Error, Result};
 use crate::files;
@@ -67,17 +68,32 @@ impl PretrainConfig {
     }
 }
 
+/// Where a run keeps what it tells.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Diary<'a> {
+    /// A new file of JSON lines.
+    pub metrics: Option<&'a Path>,
+    /// A folder of TensorBoard's event files.
+    pub tensorboard: Option<&'a Path>,
+    /// Whether the file may be there, of an attempt that failed.
+    pub again: bool,
+}
+
 /// Trains a model from random weights on `config.corpus` and writes it to the new folder `out`.
 ///
 /// # Errors
-/// As [`adapt`]; a configuration that is no model's.
+/// As [`adapt`]; a configuration that is no model's; a diary that cannot be written.
 pub fn pretrain(
     config: &PretrainConfig,
     out: &Path,
+    diary: Diary<'_>,
     device: &Device,
     monitor: &mut dyn Monitor,
 ) -> Result<AdaptResult> {
     files::check_new_folder(out)?;
+    if let (Some(metrics), false) = (diary.metrics, diary.again) {
+        files::refuse_existing(metrics)?; // before the texts are read
+    }
     // The base's configuration and tokenizer wait in a folder of their own until there are weights to go with them.
     let start = tempfile::tempdir().map_err(|e| Error::writing(Path::new("the temporary folder"), e))?;
     let tokenizer = fs::read(&config.tokenizer).map_err(|e| Error::reading(&config.tokenizer, e))?;
@@ -93,7 +109,8 @@ pub fn pretrain(
         base.stream(&corpus, tokenizer.as_ref(), Watched::by(&config.text, monitor))
     };
     let (train, valid) = (stream(Split::Train)?, stream(Split::Valid)?);
-    let mut trained = adapt(&base, train, &valid, &config.recipe, config.seed, None, monitor)?;
+    let mut recorded = Recorded::by(monitor, diary.metrics, diary.tensorboard, diary.again)?;
+    let mut trained = adapt(&base, train, &valid, &config.recipe, config.seed, None, &mut recorded)?;
     adapt::write(&mut trained, &base, out)?;
     Ok(trained.result)
 }

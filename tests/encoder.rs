@@ -12,7 +12,7 @@ use encoder::{Golden, embed, error_of, folder, golden};
 use odyssey::device::DeviceChoice;
 use odyssey::error::Error;
 use odyssey::progress::{Monitor, Silent};
-use odyssey::similarity::encoder::{SampleUnit, SentenceEncoder, named};
+use odyssey::similarity::encoder::{SampleUnit, SentenceEncoder};
 use odyssey::text::{Corpus, DocumentRule};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
@@ -401,15 +401,6 @@ fn passages_that_do_not_fit_are_refused() {
 
 // ---------------------------------------------------------------------------------------------------------------------
 // What a folder says.
-
-#[test]
-fn features_are_named_by_a_prefix() {
-    assert_eq!(named("minilm:some/folder").unwrap(), Some(Path::new("some/folder")));
-    assert_eq!(named("minilm:hub:org/name@v1").unwrap(), Some(Path::new("hub:org/name@v1")));
-    assert_eq!(named("model:gpt2").unwrap(), None);
-    let said = named("minilm:").unwrap_err().to_string();
-    assert!(said.contains("minilm:DIR"), "{said}");
-}
 
 #[test]
 fn the_longest_passage_is_what_the_folder_says_first() {

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use odyssey::adapt::checkpoint::{Checkpoint, Position};
 use odyssey::adapt::optimizer::{AdamW, AdamWConfig};
-use odyssey::adapt::step::LossScale;
 use odyssey::adapt::{AdaptSettings, Best, Curves};
 use odyssey::compare::{Vocabulary, compare};
 use odyssey::device::{ChosenDevice, DeviceChoice};
@@ -435,7 +434,7 @@ fn checkpoints_withstand_cuts_changes_and_headers_that_lie() {
     let path = folder.path().join("checkpoint.safetensors");
     let run = json!({"seed": 1});
     let best = Best { step: 3, loss: 2.5 };
-    let position = Position::new(3, Curves::default(), best, 1.0, LossScale::default(), run.clone());
+    let position = Position::new(3, Curves::default(), best, 1.0, run.clone());
     let optimizer = AdamW::new(AdamWConfig::default());
     let checkpoint = Checkpoint { position, model: model.clone(), best: model.clone(), optimizer: optimizer.clone() };
     checkpoint.write(&path).unwrap();

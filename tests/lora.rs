@@ -410,7 +410,8 @@ fn an_interrupted_run_goes_on_to_the_same_bits_and_its_checkpoint_does_not_repea
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("checkpoint");
     let run = |monitor: &mut dyn Monitor| {
-        let resumable = Resumable { path: &path, resume: true, every: None, how_to_resume: "" };
+        let resumable =
+            Resumable { path: &path, resume: true, every: None, longest: Resumable::LONGEST, how_to_resume: "" };
         adapt(&base, stream(&[700, 900]), &stream(&[300]), &settings, 7, Some(resumable), monitor)
     };
     assert!(matches!(run(&mut StopAfter(2)), Err(Error::Interrupted(_))));

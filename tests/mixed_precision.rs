@@ -152,7 +152,7 @@ fn training_in_16_bits_learns_what_f32_learns_and_goes_on_from_a_checkpoint_to_t
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checkpoint");
-        let at = Resumable { path: &path, resume: true, every: None, how_to_resume: "" };
+        let at = Resumable { path: &path, resume: true, every: None, longest: Resumable::LONGEST, how_to_resume: "" };
         assert!(matches!(run(&settings, Some(at), &mut StopAfter(5)), Err(Error::Interrupted(_))));
         let resumed = run(&settings, Some(at), &mut Silent).unwrap();
         assert_eq!(weights(&resumed), weights(&done), "{compute}, moments {moments}");

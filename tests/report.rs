@@ -307,6 +307,7 @@ fn controlled(domains: usize) -> StudyResults {
                 for eval_join in [Join::Eot, Join::None] {
                     let delta = change + cost + 0.01 * at as f64;
                     results.ablation.push(AblationRow {
+                        forgetting: None,
                         model: "gpt2".to_owned(),
                         domain: name.to_owned(),
                         group: String::new(),

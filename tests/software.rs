@@ -6,14 +6,16 @@ mod encoder;
 #[path = "common/golden.rs"]
 mod golden;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use odyssey::adapt::settings::AdaptSettings;
 use odyssey::adapt::{Adaptation, Resumable, adapt};
 use odyssey::compare::{Comparison, Vocabulary, compare};
-use odyssey::device::DeviceChoice;
-use odyssey::error::Error;
+use odyssey::device::faults::{failure, guarded, halving, renew};
+use odyssey::device::{DeviceChoice, adapters};
+use odyssey::error::{Error, Result};
 use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
 use odyssey::model::LoadedModel;
+use odyssey::model::parameters::to_host;
 use odyssey::progress::{Monitor, Silent};
 use odyssey::similarity::embed::Embedder;
 use odyssey::similarity::extract::Hidden;
@@ -128,7 +130,46 @@ fn a_run_on_a_software_adapter_repeats_and_goes_on_from_a_checkpoint_to_the_bit(
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint");
-    let at = Resumable { path: &path, resume: true, every: None, how_to_resume: "" };
+    let at = Resumable { path: &path, resume: true, every: None, longest: Resumable::LONGEST, how_to_resume: "" };
     assert!(matches!(run(Some(at), &mut StopAfter(3)), Err(Error::Interrupted(_))));
     assert!(weights(run(Some(at), &mut Silent).unwrap()) == whole, "a resumed run gave other bits");
+}
+
+/// The sum of four of `count` numbers, all of them twice one.
+fn four_of(count: usize, device: &Device) -> Result<f32> {
+    guarded(device, || Ok(to_host((Tensor::<1>::ones([count], device) * 2.0).narrow(0, 0, 4).sum())?[0]))
+}
+
+#[test]
+fn what_is_larger_than_the_device_has_any_buffer_is_out_of_memory_and_what_fits_goes_on() {
+    let device = software();
+    let too_large = adapters()[0].max_binding_bytes as usize / 2;
+    let error = four_of(too_large, &device).unwrap_err();
+    assert!(error.is_out_of_memory(), "{error}");
+    assert!(error.to_string().contains(&(4 * too_large).to_string()), "does not say how much was needed: {error}");
+    assert_eq!(four_of(1 << 20, &device).unwrap(), 8.0);
+
+    // The same in the middle of groups, which are computed in halves then.
+    let mut sums = Vec::new();
+    halving(&device, [vec![too_large / 4 + 4096; 4]], |group| {
+        sums.push(four_of(group.iter().sum(), &device)?);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(sums, [8.0; 4]);
+}
+
+#[test]
+fn a_device_is_opened_anew_once_and_computes_as_before() {
+    let first = software();
+    let Error::Device { device: name, .. } = failure(&first, "the card was pulled out") else { unreachable!() };
+    renew(&name).unwrap();
+    let fresh = software();
+    assert!(fresh != first, "nothing is fresh");
+    golden::check_forward("gpt2_tied", &fresh);
+    let Error::Device { device: same, .. } = failure(&fresh, "once more") else { unreachable!() };
+    assert_eq!(same, name);
+    let refused = renew(&name).unwrap_err().to_string();
+    assert!(refused.contains("opened anew before"), "{refused}");
+    assert!(renew("cpu").is_err());
 }

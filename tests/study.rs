@@ -412,6 +412,19 @@ fn a_domain_in_one_file_is_split_by_document_the_same_way_wherever_it_is() {
 }
 
 #[test]
+fn adapters_that_a_model_has_no_layers_for_are_refused_before_anything_is_computed() {
+    let lora = "lr = 1e-3, strategy = \"lora\", lora = { targets = [\"q_proj\"] }";
+    let place = planned(&one_domain("languages/lambda-1").replace("lr = 1e-3", lora));
+    place.refused(
+        RUN,
+        &[
+            "study.toml: model \"golden\": strategy \"full\": lora targets: \"q_proj\"",
+            "its own are c_attn, c_fc, c_proj",
+        ],
+    );
+}
+
+#[test]
 fn an_adaptation_that_diverges_does_not_break_the_study() {
     let place = planned(&one_domain("languages/lambda-1").replace("lr = 1e-3", "lr = 1e4"));
     let results = place.result(RUN);

@@ -158,6 +158,31 @@ fn metrics_are_a_line_a_step_and_a_line_a_validation_with_the_numbers_of_the_res
     place.refused(&line.replace("adapted", "again"), &["metrics.jsonl: exists already"]);
 }
 
+#[test]
+fn pretraining_keeps_its_numbers_as_adaptation_does() {
+    let place = Place::with_languages();
+    let config = json!({
+        "corpus": "languages/base", "tokenizer": "languages/tokenizer.json",
+        "model": {
+            "model_type": "gpt2", "vocab_size": 512, "n_positions": 32, "n_embd": 16, "n_layer": 1, "n_head": 2,
+            "eos_token_id": 0, "tie_word_embeddings": true,
+        },
+        "recipe": { "steps": 4, "batch": 2, "micro_batch": 2, "validations": 2 },
+    });
+    place.write("pretrain.toml", toml::to_string(&config).unwrap());
+    let line = "pretrain pretrain.toml --metrics metrics.jsonl --tensorboard runs";
+    let result = place.result(&format!("{line} --out base"));
+    let metrics = lines(&place.read("metrics.jsonl"));
+    let losses: Vec<Value> =
+        metrics.iter().filter(|l| l["loss"].is_number()).map(|l| json!([l["step"], l["loss"]])).collect();
+    assert_eq!(json!(losses), result["train_loss"]);
+    assert_eq!((losses.len(), metrics.len()), (4, 4 + 3));
+    let events = fs::read_dir(place.path("runs")).unwrap().next().unwrap().unwrap().path();
+    // The file's version, the session's start, and each of the lines.
+    assert_eq!(records(&fs::read(events).unwrap()).len(), 2 + 7);
+    place.refused(&format!("{line} --out again"), &["metrics.jsonl: exists already"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_resumed_run_goes_on_in_its_metrics_without_a_step_twice_or_half_a_line() {
@@ -297,7 +322,8 @@ fn a_run_that_stops_early_says_why_and_stops_there_too_when_it_was_interrupted()
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint");
-    let resumable = Resumable { path: &path, resume: true, every: None, how_to_resume: "" };
+    let resumable =
+        Resumable { path: &path, resume: true, every: None, longest: Resumable::LONGEST, how_to_resume: "" };
     let before_the_end = steps - 1;
     let interrupted = run(&settings, Some(resumable), &mut StopAfter(before_the_end));
     assert!(matches!(interrupted, Err(Error::Interrupted(_))));

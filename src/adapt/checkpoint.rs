@@ -11,6 +11,7 @@ use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::micro_batch::Smaller;
 use super::optimizer::AdamW;
 use super::step::LossScale;
 use super::{Best, Curves};
@@ -23,6 +24,9 @@ use crate::model::parameters::to_host;
 const FORMAT: u32 = 2;
 /// The key of the metadata that holds the [`Position`].
 const POSITION: &str = "position";
+
+/// Settings that change the result by rounding alone. A run that ran out of memory may go on with others.
+const ROUNDING_ALONE: [&str; 2] = ["settings.micro_batch", "settings.gradient_checkpointing"];
 
 /// Where a run stands, and what it is a run of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,21 +43,26 @@ pub struct Position {
     /// What gradients are scaled by, where they are.
     #[serde(default, skip_serializing_if = "LossScale::is_none")]
     pub loss_scale: LossScale,
+    /// From where on fewer blocks were computed at once than asked for: whoever goes on begins with as few.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub smaller_micro_batches: Vec<Smaller>,
     /// Everything that determines the run; a checkpoint goes on only with the same.
     pub determined_by: Value,
 }
 
 impl Position {
     /// The position of a run after `step` steps.
-    pub fn new(
-        step: u64,
-        curves: Curves,
-        best: Best,
-        seconds: f64,
-        loss_scale: LossScale,
-        determined_by: Value,
-    ) -> Self {
-        Self { format: FORMAT, step, curves, best, seconds, loss_scale, determined_by }
+    pub fn new(step: u64, curves: Curves, best: Best, seconds: f64, determined_by: Value) -> Self {
+        Self {
+            format: FORMAT,
+            step,
+            curves,
+            best,
+            seconds,
+            loss_scale: LossScale::default(),
+            smaller_micro_batches: Vec::new(),
+            determined_by,
+        }
     }
 }
 
@@ -117,7 +126,10 @@ impl Checkpoint {
         }
         let position: Position =
             serde_json::from_value(position).map_err(|e| broken(format!("not a checkpoint: {e}")))?;
-        let differences = differences("", &position.determined_by, determined_by);
+        let differences: Vec<String> = differences("", &position.determined_by, determined_by)
+            .into_iter()
+            .filter_map(|(key, difference)| (!ROUNDING_ALONE.contains(&key.as_str())).then_some(difference))
+            .collect();
         if !differences.is_empty() {
             return Err(broken(format!("is of another run: {}", differences.join(", "))));
         }
@@ -168,8 +180,8 @@ fn is_of_format_1(position: &str) -> bool {
     serde_json::from_str::<Value>(position).is_ok_and(|position| position.get("format") == Some(&Value::from(1)))
 }
 
-/// The keys in which two JSON values differ, with both values.
-fn differences(path: &str, was: &Value, is: &Value) -> Vec<String> {
+/// The keys in which two JSON values differ, and both values in words.
+fn differences(path: &str, was: &Value, is: &Value) -> Vec<(String, String)> {
     match (was, is) {
         (Value::Object(a), Value::Object(b)) => {
             let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
@@ -183,6 +195,6 @@ fn differences(path: &str, was: &Value, is: &Value) -> Vec<String> {
                 .collect()
         }
         _ if was == is => Vec::new(),
-        _ => vec![format!("{path} was {was}, is {is}")],
+        _ => vec![(path.to_owned(), format!("{path} was {was}, is {is}"))],
     }
 }

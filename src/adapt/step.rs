@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::data::MicroBatch;
-use super::objective::Objective;
+use super::objective::{Backward, Objective};
 use super::optimizer::{self, AdamW};
 use crate::error::{Error, Result};
 use crate::model::parameters::to_host;
@@ -38,6 +38,37 @@ pub fn training_step(
     match step.fault(None) {
         Some(Fault { words, .. }) => Err(Error::Numeric(format!("step {}: {words}", optimizer.step + 1))),
         None => Ok(step.apply(model, optimizer, lr, max_norm)),
+    }
+}
+
+/// What gives loss and gradient of a micro-batch.
+pub trait Differentiable {
+    /// Those of one of a step whose targets weigh `step_weight` in all; block by block where memory is short
+    /// ([`Objective::backward_by_blocks`]). `model` is on an autodiff device.
+    ///
+    /// # Errors
+    /// The device's failure, which may also show only when the result is read.
+    fn differentiate(
+        &self,
+        model: &LanguageModel,
+        batch: &MicroBatch,
+        step_weight: f64,
+        by_blocks: bool,
+    ) -> Result<Backward>;
+}
+
+impl Differentiable for Objective {
+    fn differentiate(
+        &self,
+        model: &LanguageModel,
+        batch: &MicroBatch,
+        step_weight: f64,
+        by_blocks: bool,
+    ) -> Result<Backward> {
+        match by_blocks {
+            true => self.backward_by_blocks(model, batch, step_weight),
+            false => self.backward(model, batch, step_weight),
+        }
     }
 }
 
@@ -112,13 +143,13 @@ pub struct Fault {
 }
 
 impl StepGradient {
-    /// Of step number `step`, over `batches`; block by block where memory is short ([`Objective::backward_by_blocks`]).
+    /// Of step number `step`, over `batches`; block by block where memory is short.
     /// On its way back the gradient is `scale` times as large.
     ///
     /// # Errors
     /// The device's failure.
     pub fn of(
-        objective: &Objective,
+        objective: &dyn Differentiable,
         model: &mut LanguageModel,
         step: u64,
         batches: &[MicroBatch],
@@ -132,10 +163,7 @@ impl StepGradient {
         for batch in batches {
             model.begin_blocks(step, blocks);
             blocks += batch.inputs.len() as u64;
-            let backward = match by_blocks {
-                true => objective.backward_by_blocks(model, batch, weight)?,
-                false => objective.backward(model, batch, weight)?,
-            };
+            let backward = objective.differentiate(model, batch, weight, by_blocks)?;
             losses.push(backward.loss);
             for (name, part) in backward.gradients {
                 let sum = match gradients.remove(&name) {
@@ -161,7 +189,7 @@ impl StepGradient {
     /// # Errors
     /// As [`StepGradient::of`].
     pub fn in_range(
-        objective: &Objective,
+        objective: &dyn Differentiable,
         model: &mut LanguageModel,
         step: u64,
         batches: &[MicroBatch],

@@ -45,6 +45,21 @@ impl Patience {
         settings.patience.map(|patience| Self { patience, after })
     }
 
+    /// Why it can never end a run that is validated after these steps, in order, if so. The first that counts is one to
+    /// better; as many as it takes have to follow, the last of them before the last step.
+    pub fn cannot_act(&self, validations: impl Iterator<Item = u64>) -> Option<String> {
+        let Self { patience, after } = *self;
+        let counted = validations.filter(|&step| step >= after).count() as u64;
+        (counted < patience.saturating_add(2)).then(|| {
+            format!(
+                "a patience of {patience} can end nothing here: from step {after} on, where it begins, there are \
+                 {counted} validations, and it takes {} before the last; more validations, a smaller patience or a \
+                 smaller share before it would let it",
+                patience.saturating_add(1)
+            )
+        })
+    }
+
     /// Whether these validations, `(steps done, loss)` in order, are enough, and why. A loss that is no number is no
     /// improvement.
     pub fn enough(&self, valid_loss: &[(u64, f64)]) -> Option<String> {

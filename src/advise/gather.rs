@@ -19,12 +19,13 @@ use crate::memory::{MemoryPlan, Work};
 use crate::model::{LanguageModel, LoadedModel};
 use crate::progress::{Monitor, Watched};
 use crate::similarity::embed::Embedder;
-use crate::similarity::{Distances, Reference};
+use crate::similarity::extract::Hidden;
+use crate::similarity::{Distances, Reference, TestSettings};
 use crate::study::config::{EvaluationSettings, SimilaritySettings, TextSettings};
 use crate::text::{Corpus, Domain, Overlap, Split, TokenStream, open_corpus};
 
 /// What advice is asked about.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Question<'a> {
     /// The base.
     pub base: &'a LoadedModel,
@@ -112,14 +113,18 @@ impl Question<'_> {
         let (test, held_out) = (scored(&test, monitor)?, scored(&of_reference, monitor)?);
         let (train, valid) = (stream(&train, monitor)?, stream(&valid, monitor)?);
 
-        let embedder = Embedder { model: &self.base.model, device: &self.base.device, vocabulary: &vocabulary, chunk };
+        let (model, device) = (&self.base.model, &self.base.device);
+        let embedder = Embedder { model, device, vocabulary: &vocabulary, chunk, hidden: Hidden::default() };
         let SimilaritySettings { samples, reference_samples, .. } = self.similarity;
         let corpus = open_corpus(self.reference, Split::Train, Watched::by(self.text.document, monitor))?;
-        let ids = stream(&corpus, monitor)?.ids;
-        let null = embedder.against_itself(&ids, samples, SIMILARITY_SEED, monitor)?;
-        let sample = embedder.sample(&ids, reference_samples, monitor)?;
-        let distances = Reference::new(sample, vocabulary.len(), SIMILARITY_SEED)
-            .distances(&embedder.sample(&train.ids, samples, monitor)?);
+        let sample = embedder.sample(&stream(&corpus, monitor)?, reference_samples, monitor)?;
+        let of_domain = embedder.sample(&train, samples, monitor)?;
+        // Advice rests on the distances, not on their tests.
+        let tests = TestSettings { permutations: 0, resamples: 0, ..self.similarity.tests(SIMILARITY_SEED) };
+        let kernel = tests.fit(&sample, of_domain.features.as_ref().ok());
+        let reference = Reference::new(sample, vocabulary.len(), SIMILARITY_SEED).with_kernel(kernel);
+        let null = reference.against_itself(samples, of_domain.counts.unigrams.total(), &tests, device, monitor)?;
+        let distances = reference.test(&of_domain, &tests, device, monitor)?;
 
         let weights = LanguageModel::weight_count(&self.base.config)?;
         let (trained, available) = (self.trained(&train)?, train.ids.len() as u64);
@@ -154,7 +159,7 @@ impl Question<'_> {
 
     fn check_similarity(&self) -> Result<usize> {
         let longest = self.base.config.context();
-        let SimilaritySettings { chunk, samples, reference_samples } = self.similarity;
+        let SimilaritySettings { chunk, samples, reference_samples, .. } = self.similarity;
         let chunk = chunk.unwrap_or(longest);
         if chunk == 0 || chunk > longest || samples < 2 || reference_samples < 2 {
             return Err(Error::input(

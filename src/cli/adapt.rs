@@ -21,7 +21,9 @@ use super::{Common, memory, output};
 /// Additional pretraining of a model on a text; writes a Hugging Face folder that transformers loads, or with --strategy
 /// lora a folder that peft loads.
 ///
-/// Ctrl-C saves where it is in DIR.checkpoint; the same command with --resume goes on from there.
+/// Ctrl-C saves where it is in DIR.checkpoint, and so does every tenth minute; the same command with --resume goes on from
+/// there. Where the device has no memory for a micro-batch, the step is done with a smaller one and the same batch. A
+/// device that is lost is opened once more, and the run goes on from what was saved.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -46,7 +48,7 @@ pub struct Args {
     /// Seed of the order of blocks.
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// Also save where the run is every N steps.
+    /// Also save where the run is every N steps, besides every ten minutes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: Option<u64>,
     /// Go on from the checkpoint of an interrupted run.
@@ -117,7 +119,8 @@ fn checkpoint_of(out: &Path) -> PathBuf {
 fn check_place(out: &Path, args: &Args, common: &Common) -> Result<PathBuf> {
     check_new_folder(out)?;
     let checkpoint = checkpoint_of(out);
-    if checkpoint.exists() && !args.resume {
+    let resume = args.resume || common.again.get();
+    if checkpoint.exists() && !resume {
         return Err(Error::file(
             &checkpoint,
             "is left by an interrupted run",
@@ -183,12 +186,13 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     };
     let resumable = Resumable {
         path: &checkpoint,
-        resume: args.resume,
+        resume: args.resume || common.again.get(),
         every: args.checkpoint_every,
+        longest: Resumable::LONGEST,
         how_to_resume: "give the same command with --resume to go on",
     };
     let (metrics, tensorboard) = (args.metrics.as_deref(), args.tensorboard.as_deref());
-    let mut recorded = Recorded::by(&mut monitor, metrics, tensorboard, args.resume)?;
+    let mut recorded = Recorded::by(&mut monitor, metrics, tensorboard, resumable.resume)?;
     let mut adapted = adapt(&base, train, &valid, settings, args.seed, Some(resumable), &mut recorded)?;
     drop(monitor);
     if args.merge {

@@ -120,6 +120,7 @@ fn answer(args: &Args, [model, reference, domain]: [&Path; 3], cases: &[Case], c
             chunk: args.chunk,
             samples: args.samples,
             reference_samples: args.reference_samples,
+            ..SimilaritySettings::default()
         },
         seed: args.seed,
         device: &chosen,

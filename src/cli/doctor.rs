@@ -1,7 +1,7 @@
 //! `odyssey doctor`: whether a device computes what it should.
 
 use odyssey::doctor::{self, Case, Diagnosis, Verdict, cache};
-use odyssey::error::{Error, Result};
+use odyssey::error::{DeviceFault, Error, Result};
 
 use super::{Common, output};
 
@@ -37,7 +37,8 @@ pub fn run(_args: &Args, common: &Common) -> Result<()> {
     output::result(common, &diagnosis, || table(&diagnosis))?;
     match diagnosis.verdict {
         Verdict::Wrong => {
-            Err(Error::Device { device: chosen.name.to_string(), fault: "its results cannot be trusted".into() })
+            let (device, fault) = (chosen.name.to_string(), "its results cannot be trusted".into());
+            Err(Error::Device { device, kind: DeviceFault::Other, fault })
         }
         Verdict::Fine | Verdict::Limited => Ok(()),
     }

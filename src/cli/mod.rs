@@ -18,12 +18,13 @@ mod study;
 mod synth;
 mod text;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use burn::tensor::Device;
 use clap::{Parser, Subcommand};
+use odyssey::device::faults::{is_guarded, once_more, renew};
 use odyssey::device::{ChosenDevice, DeviceChoice};
 use odyssey::error::{Error, Result};
 use odyssey::hub::Hub;
@@ -75,6 +76,9 @@ pub struct Common {
     /// Whether to use colours.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     color: Color,
+    /// Whether this is the second time, on a fresh connection to a device that was lost.
+    #[arg(skip)]
+    again: Cell<bool>,
     /// Where models and data sets that are named and not here come from.
     #[arg(skip)]
     hub: RefCell<Hub>,
@@ -186,8 +190,13 @@ pub fn run() -> ExitCode {
     cli.common.color.apply();
     start_logging(&cli.common);
     monitor::listen_for_interrupt();
+    keep_guarded_panics_quiet();
     // A panic is a bug, or the graphics driver's; either way its message is out already and the status is 1.
-    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| execute(&cli)));
+    let execute = |again| {
+        cli.common.again.set(again);
+        execute(&cli)
+    };
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| once_more(execute, renew)));
     match done {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
@@ -196,6 +205,15 @@ pub fn run() -> ExitCode {
         }
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// What becomes an error is said once, as that.
+fn keep_guarded_panics_quiet() {
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match is_guarded() {
+        true => tracing::debug!("{panic}"),
+        false => loud(panic),
+    }));
 }
 
 fn execute(cli: &Cli) -> Result<(), Error> {
@@ -228,12 +246,13 @@ impl Color {
 }
 
 fn start_logging(common: &Common) {
+    // What hf-hub and cubecl call an error is repeated, or becomes this program's own.
+    let others = "hf_hub=off,cubecl_common=off,cubecl_runtime=off,cubecl_wgpu=off";
     let level = match (common.quiet, common.verbose) {
-        // What hf-hub calls an error is repeated, or becomes this program's own.
-        (true, _) => "error,hf_hub=off",
-        (_, 0) => "warn,hf_hub=off",
-        (_, 1) => "odyssey=info,warn,hf_hub=off",
-        _ => "odyssey=debug,info",
+        (true, _) => format!("error,{others}"),
+        (_, 0) => format!("warn,{others}"),
+        (_, 1) => format!("odyssey=info,warn,{others}"),
+        _ => "odyssey=debug,info".to_owned(),
     };
     let ansi = match common.color {
         Color::Always => true,

@@ -8,10 +8,11 @@ use odyssey::error::{Error, Result};
 use odyssey::model::LoadedModel;
 use odyssey::progress::Watched;
 use odyssey::similarity::embed::Embedder;
+use odyssey::similarity::encoder::SentenceEncoder;
 use odyssey::similarity::extract::Hidden;
 use odyssey::similarity::words::Words;
 use odyssey::similarity::{
-    CorpusSample, Counts, Distances, DomainDistances, FeatureSpec, KernelKind, Reference, SimilarityResult,
+    CorpusSample, Counts, Distances, DomainDistances, FeatureSpec, Features, KernelKind, Reference, SimilarityResult,
     TestSettings, adjust, usual,
 };
 use odyssey::text::{Corpus, Split, open_corpus};
@@ -32,6 +33,7 @@ and the rest, many times. Features of a corpus are kept in ODYSSEY_CACHE and not
 Examples:
   odyssey similarity --features model:wiki-gpt2 --reference domains/wiki_general --domain domains/wiki_sports domains/novels
   odyssey similarity --features model:gpt2@6,last --kernel rbf-mixture --reference sample.jsonl --domain news.jsonl --json
+  odyssey similarity --features minilm:sentence-transformers/all-MiniLM-L6-v2 --reference sample.jsonl --domain news.jsonl
   odyssey similarity --features lexical --reference sample.jsonl --domain news.jsonl")]
 pub struct Args {
     /// The pretraining corpus or a sample of it; of a domain folder its train split.
@@ -41,7 +43,8 @@ pub struct Args {
     #[arg(long, required = true, num_args = 1.., value_name = "CORPUS")]
     domain: Vec<PathBuf>,
     /// What is compared: `model:DIR[@LAYER][,mean|last]`, hidden states of this model (or its name on the hub) after so
-    /// many of its blocks, all by default, averaged over chunks or of their last token; or `lexical`, words alone.
+    /// many of its blocks, all by default, averaged over chunks or of their last token; `minilm:DIR`, a sentence encoder's
+    /// vectors of documents; or `lexical`, words alone.
     #[arg(long, value_name = "FEATURES")]
     features: String,
     /// Tokens of a chunk; the model's longest window by default.
@@ -90,17 +93,13 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     };
     let sampled = match args.features.parse()? {
         FeatureSpec::Model { folder: Some(folder), hidden } => by_model(args, common, &folder, hidden)?,
-        FeatureSpec::Lexical => by_words(args, common)?,
+        FeatureSpec::Lexical => {
+            by_words(args, common, Device::flex(), |_, _, _| Ok(Err("words alone are compared".into())))?
+        }
         FeatureSpec::Model { folder: None, .. } => {
             return Err(Error::input("--features model", "names no model", "use model:DIR with the folder of a model"));
         }
-        FeatureSpec::Encoder { folder } => {
-            return Err(Error::input(
-                format!("--features minilm:{}", folder.display()),
-                "sentence encoders are not supported yet",
-                "use model:DIR with the folder of a language model",
-            ));
-        }
+        FeatureSpec::Encoder { folder } => by_encoder(args, common, &folder)?,
     };
     let Sampled { reference, domains, vocabulary, device } = sampled;
     let kernel = settings.fit(&reference, domains.iter().filter_map(|domain| domain.features.as_ref().ok()));
@@ -165,16 +164,37 @@ fn by_model(args: &Args, common: &Common, folder: &Path, hidden: Hidden) -> Resu
     })
 }
 
-fn by_words(args: &Args, common: &Common) -> Result<Sampled> {
+fn by_encoder(args: &Args, common: &Common, folder: &Path) -> Result<Sampled> {
+    let chosen = common.open_device()?;
+    let encoder = SentenceEncoder::open(&common.model(folder)?, &chosen.device)?;
+    let device = json!(chosen.name);
+    let mut monitor = common.monitor();
+    by_words(args, common, chosen.device, |corpus, path, samples| {
+        let (features, kept) = encoder.features_kept(corpus, samples, &device, &mut monitor)?;
+        if kept {
+            common.say(&format!("features of {}: cached", path.display()));
+        }
+        Ok(features)
+    })
+}
+
+/// Corpora counted in words, with features as they are given for a corpus, its path and the number wanted.
+fn by_words(
+    args: &Args,
+    common: &Common,
+    device: Device,
+    mut features: impl FnMut(&Corpus, &Path, usize) -> Result<std::result::Result<Features, String>>,
+) -> Result<Sampled> {
     let mut words = Words::default();
-    let mut sample = |path: &Path| -> Result<CorpusSample> {
-        let stream = words.divide(&open(args, common, path)?)?;
+    let mut sample = |path: &Path, samples: usize| -> Result<CorpusSample> {
+        let corpus = open(args, common, path)?;
+        let stream = words.divide(&corpus)?;
         let counts = Counts::of((&stream).into(), 1, |id| words.is_newline(id));
-        Ok(CorpusSample { features: Err("words alone are compared".into()), counts })
+        Ok(CorpusSample { features: features(&corpus, path, samples)?, counts })
     };
-    let reference = sample(&args.reference)?;
-    let domains = args.domain.iter().map(|path| sample(path)).collect::<Result<_>>()?;
-    Ok(Sampled { reference, domains, vocabulary: words.len(), device: Device::flex() })
+    let reference = sample(&args.reference, args.reference_samples)?;
+    let domains = args.domain.iter().map(|path| sample(path, args.samples)).collect::<Result<_>>()?;
+    Ok(Sampled { reference, domains, vocabulary: words.len(), device })
 }
 
 fn open(args: &Args, common: &Common, path: &Path) -> Result<Corpus> {

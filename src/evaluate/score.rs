@@ -6,6 +6,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::protocol::Window;
+use crate::device::faults::halving;
 use crate::error::{Error, Result};
 use crate::model::layers::within;
 use crate::model::parameters::to_host;
@@ -90,8 +91,8 @@ fn chunked_nll(hidden: Tensor<2>, head: &Table, targets: Tensor<1, Int>) -> Tens
 
 /// Scores the windows of a stream: −ln p of every token, nats, NaN where no window scores it. `[stream]`.
 ///
-/// `model` must be free of autodiff; `batch` windows of equal length are computed together, and `monitor` hears of
-/// the tokens scored.
+/// `model` must be free of autodiff; `batch` windows of equal length are computed together, fewer where `device` has no
+/// memory for them, and `monitor` hears of the tokens scored.
 ///
 /// # Errors
 /// The device's failure; an interruption; a loss that is not finite.
@@ -105,8 +106,8 @@ pub fn score(
 ) -> Result<Vec<f32>> {
     let head = model.head();
     let mut nll = vec![f32::NAN; ids.len()];
-    for group in groups(windows, batch) {
-        let hidden = model.hidden_states(read(ids, &group, device));
+    halving(device, groups(windows, batch), |group| {
+        let hidden = model.hidden_states(read(ids, group, device));
         let [batch, time, channels] = hidden.dims();
         let targets: Vec<i32> =
             group.iter().flat_map(|w| ids[w.end - time..w.end].iter().map(|&id| id as i32)).collect();
@@ -131,7 +132,8 @@ pub fn score(
         if monitor.stopped() {
             return Err(Error::Interrupted("stopped while scoring, which starts anew".into()));
         }
-    }
+        Ok(())
+    })?;
     Ok(nll)
 }
 

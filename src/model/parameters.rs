@@ -8,7 +8,8 @@ use burn::tensor::{FloatDType, Gradients, Tensor, TensorData};
 use super::LanguageModel;
 use super::layers::Layout;
 use super::lora::{Lora, is_adapter_weight};
-use crate::error::{Error, Result};
+use crate::device::faults::failure;
+use crate::error::Result;
 use crate::files::Array;
 
 /// A weight by name, in the published shape.
@@ -245,7 +246,6 @@ impl LanguageModel {
 /// The device's own failure: errors of earlier launches surface here, at the first read-back.
 pub fn to_host(tensor: Tensor<1>) -> Result<Vec<f32>> {
     let device = tensor.device();
-    let failed = |fault: String| Error::Device { device: format!("{device:?}"), fault };
-    let data: TensorData = tensor.cast(FloatDType::F32).try_into_data().map_err(|e| failed(format!("{e:?}")))?;
-    data.try_to_vec::<f32>().map_err(|e| failed(format!("{e:?}")))
+    let data: TensorData = tensor.cast(FloatDType::F32).try_into_data().map_err(|e| failure(&device, e))?;
+    data.try_to_vec::<f32>().map_err(|e| failure(&device, e))
 }

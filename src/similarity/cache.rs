@@ -52,7 +52,9 @@ pub fn features(
 
 fn write(path: &Path, key: &str, features: &Features) -> Result<()> {
     let (shape, documents) = (vec![features.samples, features.dimension], features.documents());
+    let caveats = features.caveats.join("\n");
     let arrays = [
+        Array::of("caveats", Dtype::U8, vec![caveats.len()], caveats.as_bytes()),
         Array::of("features", Dtype::F32, shape, bytemuck::cast_slice(&features.values)),
         Array::of("documents", Dtype::U32, vec![features.samples], bytemuck::cast_slice(documents)),
     ];
@@ -71,7 +73,9 @@ fn read(path: &Path, key: &str) -> Result<Features, String> {
     };
     let (features, documents) = (find("features", Dtype::F32)?, find("documents", Dtype::U32)?);
     let [samples, dimension] = *features.shape() else { return Err("features are no matrix".into()) };
+    let caveats = String::from_utf8_lossy(find("caveats", Dtype::U8)?.data()).lines().map(str::to_owned).collect();
     Features::new(samples, dimension, bytemuck::pod_collect_to_vec(features.data()))
         .and_then(|features| features.of_documents(bytemuck::pod_collect_to_vec(documents.data())))
+        .map(|features| features.with_caveats(caveats))
         .map_err(|e| e.to_string())
 }

@@ -21,6 +21,8 @@ pub struct Features {
     pub values: Vec<f32>,
     /// The document each vector comes from, `[samples]`. Vectors of one document are not independent.
     documents: Vec<u32>,
+    /// What makes them less trustworthy than they look, in words.
+    pub caveats: Vec<String>,
 }
 
 /// Rows worked on together: they stay in the nearest cache while the other side streams past once.
@@ -49,7 +51,7 @@ impl Features {
                 at % dimension
             )));
         }
-        Ok(Self { samples, dimension, values, documents: (0..).take(samples).collect() })
+        Ok(Self { samples, dimension, values, documents: (0..).take(samples).collect(), caveats: Vec::new() })
     }
 
     /// Says which document each vector comes from, `[samples]`.
@@ -61,6 +63,11 @@ impl Features {
             return Err(Error::Numeric(format!("{} documents named for {} vectors", documents.len(), self.samples)));
         }
         Ok(Self { documents, ..self })
+    }
+
+    /// The same with what makes them less trustworthy than they look.
+    pub fn with_caveats(self, caveats: Vec<String>) -> Self {
+        Self { caveats, ..self }
     }
 
     /// The document each vector comes from, `[samples]`.
@@ -117,7 +124,7 @@ impl Features {
     pub(super) fn select(&self, positions: &[usize]) -> Self {
         let values = positions.iter().flat_map(|&i| self.row(i)).copied().collect();
         let documents = positions.iter().map(|&i| self.documents[i]).collect();
-        Self { samples: positions.len(), dimension: self.dimension, values, documents }
+        Self { samples: positions.len(), dimension: self.dimension, values, documents, caveats: self.caveats.clone() }
     }
 
     /// Means of `f(a, b)` over the pairs within this set, within `other` and between the two, in f64; a vector is never

@@ -322,6 +322,7 @@ impl Reference {
             caveats.push(format!("only {fewest} samples: values are mostly noise"));
         }
         for (name, set) in [("the reference", x), ("the domain", y)] {
+            caveats.extend(set.caveats.iter().map(|caveat| format!("{name}: {caveat}")));
             let units = set.units();
             if units.single {
                 caveats.push(format!(

@@ -14,6 +14,7 @@ use crate::evaluate::ProtocolName;
 use crate::files;
 use crate::hub::Hub;
 use crate::hub::name::{beside, has_prefix};
+use crate::model::ModelConfig;
 use crate::progress::Monitor;
 use crate::similarity::{FeatureSpec, KernelKind, TestSettings};
 use crate::text::domain::name_of;
@@ -217,12 +218,23 @@ impl StrategyEntry {
 
     /// Checks the recipe for a model that reads `longest` tokens; `place` says in errors where it stands.
     pub(super) fn check(&self, place: &dyn Display, longest: usize) -> Result<()> {
-        self.recipe.check(longest).map_err(|error| match error {
+        self.recipe.check(longest).map_err(|error| self.placed(place, error))
+    }
+
+    /// The same for the model of this configuration, which may also lack the layers that are to be adapted.
+    pub(super) fn check_for(&self, place: &dyn Display, model: &ModelConfig) -> Result<()> {
+        self.check(place, model.context())?;
+        let sizes = self.recipe.adapters().map(|lora| lora.size(model)).transpose();
+        sizes.map(drop).map_err(|error| self.placed(place, error))
+    }
+
+    fn placed(&self, place: &dyn Display, error: Error) -> Error {
+        match error {
             Error::Input { place: key, fault, cure } => {
                 Error::Input { place: format!("{place}: strategy {:?}: {key}", self.name), fault, cure }
             }
             other => other,
-        })
+        }
     }
 }
 
@@ -324,6 +336,14 @@ impl StudyConfig {
                     format!("names {}, which does not exist", named.display()),
                     "download it there, or correct the path (relative to the study's file)",
                 ));
+            }
+        }
+        // With the models that are here; those on the hub are checked when they are planned with, as all that a broken
+        // folder is refused for.
+        for model in &self.models {
+            if let Ok(config) = ModelConfig::read(&model.path) {
+                let place = format!("{}: model {:?}", path.display(), model.name);
+                self.strategies.iter().try_for_each(|strategy| strategy.check_for(&place, &config))?;
             }
         }
         Ok(())

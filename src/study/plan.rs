@@ -363,7 +363,7 @@ fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
         Protocol::for_model(protocol, context, stride, &base, tokenizer.as_ref(), &text)?;
     }
     for strategy in &config.strategies {
-        strategy.check(&format!("model {:?}", model.name), longest)?;
+        strategy.check_for(&format!("model {:?}", model.name), &base)?;
     }
     let SimilaritySettings { ref features, chunk, samples, reference_samples, .. } = config.similarity;
     match features {

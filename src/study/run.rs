@@ -373,8 +373,13 @@ impl<'a> Runner<'a> {
 
         let available_tokens = train.ids.len() as u64;
         let checkpoint = self.checkpoint(task);
-        let resumable =
-            Resumable { path: &checkpoint, resume: true, every: None, how_to_resume: "the study goes on from there" };
+        let resumable = Resumable {
+            path: &checkpoint,
+            resume: true,
+            every: None,
+            longest: Resumable::LONGEST,
+            how_to_resume: "the study goes on from there when it is run again",
+        };
         let adapted = adapt(&loaded.base, train, &valid, &strategy.recipe, task.seed, Some(resumable), monitor)?;
         let mut scored = self.score_both(task, loaded, &adapted.last, &config.text.stream(), monitor)?;
         let mut evaluations = Vec::new();

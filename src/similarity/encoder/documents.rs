@@ -6,11 +6,14 @@
 
 use std::borrow::Cow;
 
+use serde_json::{Value, json};
+
 use super::{PIECE, SentenceEncoder, to_length_one};
 use crate::error::{Error, Result};
 use crate::progress::Monitor;
-use crate::similarity::Features;
 use crate::similarity::embed::evenly_spaced;
+use crate::similarity::{Features, cache};
+use crate::text::Corpus;
 
 /// A share of tokens that the encoder's vocabulary lacks from which on vectors are doubtful, and one from which on they
 /// say nothing.
@@ -51,7 +54,34 @@ pub struct Embedded {
     pub caveats: Vec<String>,
 }
 
+impl Embedded {
+    /// The features, with what is to be said of them.
+    fn into_features(self) -> Result<Features, String> {
+        let Self { features, document, caveats, .. } = self;
+        let documents = document.into_iter().map(|index| u32::try_from(index).unwrap_or(u32::MAX)).collect();
+        let features = features?.of_documents(documents).map_err(|e| e.to_string())?;
+        Ok(features.with_caveats(caveats))
+    }
+}
+
 impl SentenceEncoder {
+    /// The features of a corpus, kept from an earlier run (the second value says so) or embedded and kept. `device` is where
+    /// that is.
+    ///
+    /// # Errors
+    /// As [`SentenceEncoder::embed`]; a corpus of token ids.
+    pub fn features_kept(
+        &self,
+        corpus: &Corpus,
+        samples: usize,
+        device: &Value,
+        monitor: &mut dyn Monitor,
+    ) -> Result<(Result<Features, String>, bool)> {
+        let texts = corpus.texts()?;
+        let key = json!({ "corpus": corpus.hash, "encoder": self.hash()?, "samples": samples, "device": device });
+        cache::features(&cache::folder(), &key, || Ok(self.embed(texts, samples, monitor)?.into_features()))
+    }
+
     /// Feature vectors of at most `samples` documents, evenly spaced over `texts`, one for each; where there is one document
     /// only, of its whole passages. Documents without a token that the encoder knows have none and are passed over.
     ///

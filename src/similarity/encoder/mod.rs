@@ -25,23 +25,6 @@ use crate::model::token_ids;
 use crate::model::weights::{LARGEST_PIECE, hash_folder};
 use crate::text::Tokenizer;
 
-/// What names an encoder where features are chosen: `minilm:` and its folder, or its name on the hub.
-pub const PREFIX: &str = "minilm:";
-
-/// The folder, or name on the hub, in `minilm:DIR`; `None` for features of another kind.
-///
-/// # Errors
-/// [`Error::Input`] where nothing follows the prefix.
-pub fn named(features: &str) -> Result<Option<&Path>> {
-    match features.strip_prefix(PREFIX) {
-        Some("") => {
-            let cure = format!("write {PREFIX}DIR with the folder of a sentence encoder or its name on the hub");
-            Err(Error::input(features, "names no sentence encoder", cure))
-        }
-        found => Ok(found.map(Path::new)),
-    }
-}
-
 /// Bytes of a piece where a long text is tokenised piece by piece.
 const PIECE: usize = 1 << 16;
 

@@ -3,15 +3,18 @@
 //! The choice is made here from wgpu's own list of adapters, never by a default deeper down: `auto` takes a real GPU
 //! if there is one and otherwise the CPU backend, because a software adapter is several times slower than it.
 
+pub mod faults;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
+use burn::tensor::wgpu::{WgpuBackend, WgpuInitError};
 use burn::tensor::{Device, DeviceKind};
 use serde::{Deserialize, Serialize};
 
 use crate::doctor::cache;
-use crate::error::{Error, Result};
+use crate::error::{DeviceFault, Error, Result};
 
 /// What `--device` asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,9 +170,37 @@ pub struct Adapter {
     pub subgroups: bool,
     #[serde(skip)]
     device_kind: DeviceKind,
+    /// The connection to it, from its first use on.
+    #[serde(skip)]
+    opened: OnceLock<Device>,
+    /// The one that took its place when it was lost.
+    #[serde(skip)]
+    fresh: OnceLock<Device>,
 }
 
 impl Adapter {
+    /// What errors call it.
+    fn label(&self) -> String {
+        format!("{} ({})", self.choice, self.name)
+    }
+
+    /// The device upon it.
+    fn open(&self) -> Result<Device> {
+        if let Some(device) = self.fresh.get().or(self.opened.get()) {
+            return Ok(device.clone());
+        }
+        let device = match faults::open(self.device_kind.clone(), WgpuBackend::Auto) {
+            Ok(device) => device,
+            // Somebody made it meanwhile.
+            Err(WgpuInitError::Registration { .. }) => Device::wgpu(self.device_kind.clone()),
+            Err(error) => {
+                let fault = format!("cannot be opened: {error}");
+                return Err(Error::Device { device: self.label(), kind: DeviceFault::Other, fault });
+            }
+        };
+        Ok(self.opened.get_or_init(|| device).clone())
+    }
+
     /// Whether it is hardware.
     fn is_real(&self) -> bool {
         self.kind != SOFTWARE
@@ -234,6 +265,8 @@ fn enumerate() -> Vec<Adapter> {
                 f16: features.contains(wgpu::Features::SHADER_F16),
                 subgroups: features.contains(wgpu::Features::SUBGROUP),
                 device_kind,
+                opened: OnceLock::new(),
+                fresh: OnceLock::new(),
             },
         ));
     }
@@ -285,7 +318,19 @@ pub(crate) fn adapter_of(device: &Device) -> Option<&'static Adapter> {
     if device == Device::flex() {
         return None;
     }
-    adapters().iter().find(|adapter| Device::wgpu(adapter.device_kind.clone()) == device)
+    adapters()
+        .iter()
+        .find(|adapter| Device::wgpu(adapter.device_kind.clone()) == device || adapter.fresh.get() == Some(&device))
+}
+
+/// Tokens that a kernel of `device` can sum over; `None` where there is no limit to mind.
+///
+/// llvmpipe, the usual software adapter, ends every loop of a kernel after 65,532 rounds and leaves out the rest without
+/// a word. The gradients of biases and norms are sums over a micro-batch's tokens.
+pub(crate) fn most_tokens(device: &Device) -> Option<usize> {
+    const ROUNDS: usize = 65_532;
+    let of_llvmpipe = |adapter: &&Adapter| adapter.driver.contains("llvmpipe") || adapter.name.contains("llvmpipe");
+    adapter_of(device).filter(of_llvmpipe).map(|_| ROUNDS - 1)
 }
 
 impl DeviceChoice {
@@ -293,11 +338,11 @@ impl DeviceChoice {
     /// for is taken with a warning.
     ///
     /// # Errors
-    /// There is no such adapter; the message lists what there is.
+    /// There is no such adapter, the message lists what there is; it cannot be opened.
     pub fn open(&self) -> Result<ChosenDevice> {
         if *self == Self::Auto {
             let found_wrong = |adapter: &Adapter| cache::found_wrong(&adapter.device_name(), &adapter.driver);
-            return Ok(automatic(adapters(), found_wrong).map_or_else(cpu, wgpu_device));
+            return automatic(adapters(), found_wrong).map_or_else(|| Ok(cpu()), wgpu_device);
         }
         let chosen = self.find()?;
         if let Some(fault) = cache::found_wrong(&chosen.name, &chosen.driver) {
@@ -313,22 +358,21 @@ impl DeviceChoice {
     pub fn find(&self) -> Result<ChosenDevice> {
         match self {
             Self::Cpu => Ok(cpu()),
-            Self::Auto => Ok(adapters().iter().find(|a| a.is_real()).map_or_else(cpu, wgpu_device)),
+            Self::Auto => adapters().iter().find(|a| a.is_real()).map_or_else(|| Ok(cpu()), wgpu_device),
             Self::Gpu(index) => {
                 let adapter = adapters().iter().filter(|a| a.is_real()).nth(*index);
-                adapter.map(wgpu_device).ok_or_else(|| self.missing("no such GPU was found"))
+                adapter.map_or_else(|| Err(self.missing("no such GPU was found")), wgpu_device)
             }
             Self::Software => {
                 let adapter = adapters().iter().find(|a| !a.is_real());
-                adapter.map(wgpu_device).ok_or_else(|| {
-                    self.missing("no software adapter was found (on Debian or Ubuntu: apt install mesa-vulkan-drivers)")
-                })
+                let missing = "no software adapter was found (on Debian or Ubuntu: apt install mesa-vulkan-drivers)";
+                adapter.map_or_else(|| Err(self.missing(missing)), wgpu_device)
             }
             Self::Name(name) => {
                 let wanted = name.to_lowercase();
                 let mut matching = adapters().iter().filter(|a| a.name.to_lowercase().contains(&wanted));
                 match (matching.next(), matching.next()) {
-                    (Some(adapter), None) => Ok(wgpu_device(adapter)),
+                    (Some(adapter), None) => wgpu_device(adapter),
                     (Some(_), Some(_)) => Err(self.missing("several adapters have this in their name")),
                     (None, _) => Err(self.missing("no adapter has this in its name")),
                 }
@@ -355,9 +399,9 @@ fn cpu() -> ChosenDevice {
     }
 }
 
-fn wgpu_device(adapter: &Adapter) -> ChosenDevice {
-    ChosenDevice {
-        device: Device::wgpu(adapter.device_kind.clone()),
+fn wgpu_device(adapter: &Adapter) -> Result<ChosenDevice> {
+    Ok(ChosenDevice {
+        device: adapter.open()?,
         name: adapter.device_name(),
         driver: adapter.driver.clone(),
         largest_binding: Some(adapter.max_binding_bytes),
@@ -366,5 +410,5 @@ fn wgpu_device(adapter: &Adapter) -> ChosenDevice {
             None if matches!(adapter.device_kind, DeviceKind::DiscreteGpu(_)) => Memory::Unknown,
             None => Memory::System,
         },
-    }
+    })
 }

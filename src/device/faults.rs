@@ -1,0 +1,214 @@
+//! What goes wrong with a device while it computes, and what is done about it.
+//!
+//! Work for a GPU runs in a thread of burn's own. What fails there comes back at the next read, as text, and a device
+//! without memory for a buffer says so to nobody but a callback of wgpu's ([`open`] installs it). [`failure`] is the one
+//! place that makes an [`Error::Device`] of all this, [`guarded`] the one that makes one of a panic.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use burn::tensor::wgpu::{WgpuBackend, WgpuInitError};
+use burn::tensor::{Device, DeviceKind, Tensor};
+
+use super::{Adapter, adapter_of, adapters};
+use crate::error::{DeviceFault, Error, Result};
+
+/// What a device's own thread last said of memory that it did not get.
+static OUT_OF_MEMORY: Mutex<Option<String>> = Mutex::new(None);
+
+fn out_of_memory_said() -> Option<String> {
+    OUT_OF_MEMORY.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// A new connection to the adapter of this kind, through `api`. One is possible through each API, `Auto` among them.
+pub(super) fn open(kind: DeviceKind, api: WgpuBackend) -> Result<Device, WgpuInitError> {
+    let (device, setup) = Device::wgpu_options().device_kind(kind).graphics_api(api).init_with_setup()?;
+    setup.device.on_uncaptured_error(Arc::new(|error: wgpu::Error| {
+        if let wgpu::Error::OutOfMemory { .. } = &error {
+            *OUT_OF_MEMORY.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        }
+        // As burn's own callback, which this one replaces, but without a panic's message: the work at hand is given up,
+        // the thread catches that, and whoever reads the result hears of it.
+        resume_unwind(Box::new(format!("wgpu error: {error}")));
+    }));
+    Ok(device)
+}
+
+/// The error for work on `device` that failed with these words.
+pub fn failure(device: &Device, words: impl Display) -> Error {
+    let words = words.to_string();
+    let memory = out_of_memory_said();
+    let kind = match &memory {
+        _ if says_lost(&words) => DeviceFault::Lost,
+        Some(_) => DeviceFault::OutOfMemory,
+        None if says_out_of_memory(&words) => DeviceFault::OutOfMemory,
+        None if is_lost(&device.clone().inner()) => DeviceFault::Lost,
+        None => DeviceFault::Other,
+    };
+    let fault = one_line(memory.as_ref().filter(|_| kind == DeviceFault::OutOfMemory).unwrap_or(&words));
+    Error::Device { device: name_of(device), kind, fault }
+}
+
+/// Whether nothing at all can be computed on `device`, because it is gone. What was under way when it went may have failed
+/// with other words.
+fn is_lost(device: &Device) -> bool {
+    const TRIES: usize = 3; // whoever tells of the loss may come a moment late
+    let number = || {
+        Tensor::<1>::zeros([1], device)
+            .try_into_data()
+            .map_err(|e| e.to_string())?
+            .try_to_vec::<f32>()
+            .map_err(|e| e.to_string())
+    };
+    for _ in 0..TRIES {
+        match catch_unwind(AssertUnwindSafe(number)) {
+            Ok(Ok(_)) => return false,
+            Ok(Err(words)) if says_lost(&words) => return true,
+            _ => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    false
+}
+
+/// What cubecl says of a device that is gone (`DevicePoison`).
+fn says_lost(words: &str) -> bool {
+    words.to_lowercase().contains("poisoned")
+}
+
+/// What cubecl, Vulkan and wgpu say of memory that is not there, or of one buffer that is larger than the device has any.
+fn says_out_of_memory(words: &str) -> bool {
+    let words = words.to_lowercase();
+    let phrases = [
+        "out of device memory",
+        "out of memory",
+        "out-of-memory",
+        "not enough memory",
+        "can't allocate",
+        "outofmemory",
+        "buffertoobig",
+    ];
+    phrases.iter().any(|phrase| words.contains(phrase))
+}
+
+/// The first cause, without the trace of calls, in one line.
+fn one_line(words: &str) -> String {
+    const MOST: usize = 300;
+    let cause = words.rsplit("Caused by:").next().unwrap_or(words);
+    let traces = ["Backtrace", "backtrace", "No backtrace", "<disabled>", "Asked at:", "\n   0:"];
+    let end = traces.iter().filter_map(|mark| cause.find(mark)).min().unwrap_or(cause.len());
+    let line = cause[..end].replace("\\n", " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{} …", &line[..end]),
+        None => line,
+    }
+}
+
+/// What errors call a device.
+fn name_of(device: &Device) -> String {
+    adapter_of(device).map_or_else(|| "cpu".to_owned(), Adapter::label)
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread becomes an error, so that nothing need be said of it.
+pub fn is_guarded() -> bool {
+    GUARDED.get()
+}
+
+/// Does `work` on `device`; a panic below becomes an error.
+///
+/// # Errors
+/// Those of `work`; [`Error::Device`].
+pub fn guarded<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    out_of_memory_said(); // what is there is of earlier work
+    let outer = GUARDED.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(outer);
+    done.unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(failure(device, words.unwrap_or("it panicked")))
+    })
+}
+
+/// Does `work` on each group in order. One that `device` has no memory for is halved, and from then on none is larger
+/// than what fitted.
+///
+/// # Errors
+/// Those of `work`, where halving does not help.
+pub fn halving<T: Clone>(
+    device: &Device,
+    groups: impl IntoIterator<Item = Vec<T>>,
+    mut work: impl FnMut(&[T]) -> Result<()>,
+) -> Result<()> {
+    let mut most = usize::MAX;
+    let mut waiting: VecDeque<Vec<T>> = groups.into_iter().collect();
+    while let Some(mut group) = waiting.pop_front() {
+        if group.len() > most {
+            let rest = group.split_off(most);
+            waiting.push_front(rest);
+        }
+        match guarded(device, || work(&group)) {
+            Err(error) if error.is_out_of_memory() && group.len() > 1 => {
+                most = group.len() / 2;
+                tracing::warn!("{error}; computing {most} at once instead of {}", group.len());
+                device.memory_cleanup();
+                waiting.push_front(group);
+            }
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+/// Takes a fresh connection to the device that errors call `device`, for all that is opened from now on. What is on the
+/// old one stays lost.
+///
+/// # Errors
+/// There is none to be had; it was renewed before.
+pub fn renew(device: &str) -> Result<()> {
+    let refused = |fault: String| Error::Device { device: device.to_owned(), kind: DeviceFault::Lost, fault };
+    let adapter = adapters().iter().find(|adapter| adapter.label() == device);
+    let adapter = adapter.ok_or_else(|| refused("it is no graphics adapter, which could be opened anew".into()))?;
+    if adapter.fresh.get().is_some() {
+        return Err(refused("it was opened anew before".into()));
+    }
+    let api = match adapter.api.as_str() {
+        "metal" => WgpuBackend::Metal,
+        "dx12" => WgpuBackend::Dx12,
+        _ => WgpuBackend::Vulkan,
+    };
+    // burn keeps one connection for each kind of adapter and API. The first went without the API's name, so that with
+    // it there is another.
+    let fresh =
+        open(adapter.device_kind.clone(), api).map_err(|e| refused(format!("it cannot be opened anew: {e}")))?;
+    let _ = adapter.fresh.set(fresh);
+    Ok(())
+}
+
+/// Does `work`; where it loses its device, `renew`s that and does it once more. `work` is told which time it is.
+///
+/// # Errors
+/// Those of `work`; the first loss, where there is no fresh device.
+pub fn once_more<T>(mut work: impl FnMut(bool) -> Result<T>, renew: impl FnOnce(&str) -> Result<()>) -> Result<T> {
+    let error = match work(false) {
+        Err(error) if error.is_device_lost() => error,
+        done => return done,
+    };
+    let Error::Device { device, .. } = &error else { return Err(error) };
+    match renew(device) {
+        Ok(()) => {
+            tracing::warn!("{error}; going on with a fresh connection to it");
+            work(true)
+        }
+        Err(refused) => {
+            tracing::warn!("{refused}");
+            Err(error)
+        }
+    }
+}
