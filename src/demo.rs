@@ -59,6 +59,7 @@ pub fn prepare(
             recipe: AdaptSettings {
                 epochs: 5,
                 lr: 3e-3,
+                decay: Decay::Cosine,
                 warmup_ratio: 0.05,
                 adamw: AdamWConfig { beta2: 0.95, weight_decay: 0.1, ..AdamWConfig::default() },
                 ..recipe()

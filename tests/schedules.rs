@@ -130,6 +130,17 @@ fn the_recipe_odyssey2024_takes_blocks_of_1024_tokens_or_the_longest_that_the_mo
 }
 
 #[test]
+fn a_rate_far_above_what_suits_a_models_width_is_doubted() {
+    let doubt = |lr: f64, channels| AdaptSettings { lr, ..AdaptSettings::default() }.doubt_rate(channels);
+    assert_eq!(AdaptSettings::default().doubt_rate(128), None);
+    assert_eq!(AdaptSettings::default().doubt_rate(768), None);
+    assert_eq!(Preset::Odyssey2024.settings().doubt_rate(4096), None);
+    let said = doubt(3e-4, 4096).unwrap(); // LLaMA-7B
+    assert!(said.contains("4096 channels") && said.contains("9e-6") && said.contains("--find-lr"), "{said}");
+    assert!(doubt(0.03, 128).is_some());
+}
+
+#[test]
 fn a_key_given_in_a_file_stands_before_the_presets_and_that_before_the_default() {
     let default = AdaptSettings::default();
     let preset = Preset::Odyssey2024.settings();

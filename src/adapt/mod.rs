@@ -182,6 +182,9 @@ impl Training<'_> {
         if let Some(fault) = patience.and_then(|patience| patience.cannot_act(validation.steps())) {
             tracing::warn!("{fault}");
         }
+        if let Some(doubt) = settings.doubt_rate(base.config.channels()) {
+            tracing::warn!("{doubt}");
+        }
         let max_norm = (settings.clip > 0.0).then_some(settings.clip);
 
         let optimizer = AdamW::new(settings.adamw);

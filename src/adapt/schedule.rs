@@ -11,12 +11,12 @@ pub enum Decay {
     /// It stays at its peak.
     Constant,
     /// It falls along half a cosine to `min_ratio` of the peak at the last step.
-    #[default]
     Cosine,
     /// It falls in a straight line to `min_ratio` of the peak at the last step.
     Linear,
     /// Warm-up, stable, decay: it stays at its peak and falls to `min_ratio` of it over the last share of all steps.
     /// Where that is to begin need not be known before (arXiv 2405.18392).
+    #[default]
     #[value(alias = "infinite")]
     #[serde(alias = "infinite")]
     Wsd,

@@ -55,6 +55,7 @@ packing = "document"
 batch = 16
 micro_batch = 16
 lr = 3e-3
+decay = "cosine"
 warmup_ratio = 0.05
 adamw = {{ beta2 = 0.95, weight_decay = 0.1 }}
 valid_tokens = 10_000
