@@ -210,6 +210,12 @@ fn the_shipped_table_is_whole_and_predicts_domains_it_was_not_fitted_on() {
     println!("{:?} {:?}", check.rests_on.terms, check.forgetting.map(|f| (f.coverage, f.median_absolute_error)));
     assert!(found.domains >= 20 && found.sign_accuracy.unwrap() >= 0.8, "{:?}", found.sign_accuracy);
     assert!(found.coverage.unwrap() >= 0.85 && found.decided_right.unwrap() >= 0.95);
+    // What the base knows already is never adapted to: its own corpus, predicted from all others.
+    let known: Vec<_> = found.predictions.iter().filter(|c| c.domain.starts_with("reference corpus of")).collect();
+    assert!(!known.is_empty());
+    for checked in known {
+        assert!(checked.interval90.is_some_and(|[_, high]| high > 0.0), "{checked:?}");
+    }
 }
 
 #[test]
@@ -314,6 +320,11 @@ fn rows_of_the_domain_itself_do_not_speak_for_it() {
     let (without, with) = (asked(&place, &lines, half), asked(&place, &with_own, half));
     assert_eq!(without["predicted_delta"], with["predicted_delta"]);
     assert_eq!(with["rests_on"]["rows"], 24);
+    let caveats = with["caveats"].to_string();
+    assert!(
+        caveats.contains("were left out") && !without["caveats"].to_string().contains("were left out"),
+        "{caveats}"
+    );
 }
 
 const STUDY: &str = r#"

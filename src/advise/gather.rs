@@ -16,7 +16,7 @@ use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
 use crate::evaluate::{Protocol, ScoredStream, evaluate};
 use crate::memory::{MemoryPlan, Work};
-use crate::model::{LanguageModel, LoadedModel};
+use crate::model::{LanguageModel, LoadedModel, Precision};
 use crate::progress::{Monitor, Watched};
 use crate::similarity::embed::Embedder;
 use crate::similarity::extract::Hidden;
@@ -83,6 +83,13 @@ impl Question<'_> {
     /// Reads the texts and measures what is known before training.
     pub(super) fn gather(&self, monitor: &mut dyn Monitor) -> Result<Gathered> {
         self.recipe.check(self.base.config.context())?;
+        if self.base.precision != Precision::F32 && self.recipe.adapters().is_none() {
+            return Err(Error::input(
+                format!("a base held in {}", self.base.precision),
+                "training its weights needs them in f32",
+                "use --dtype f32, or --strategy lora",
+            ));
+        }
         let chunk = self.check_similarity()?;
         let tokenizer = self.base.tokenizer()?;
         let vocabulary = Vocabulary::new(tokenizer.as_ref(), self.base.config.vocabulary());
@@ -211,10 +218,10 @@ impl Question<'_> {
         Ok(rate)
     }
 
-    /// Bytes that training takes.
-    pub(super) fn bytes(&self) -> Result<u64> {
+    /// What training takes of memory.
+    pub(super) fn plan(&self) -> Result<MemoryPlan> {
         let work = Work::training(self.recipe, &self.base.config, self.base.precision)?;
-        Ok(MemoryPlan::new(&self.base.config, work, self.device)?.needs_bytes)
+        MemoryPlan::new(&self.base.config, work, self.device)
     }
 }
 

@@ -24,6 +24,7 @@ pub use predict::{Check, Outcome, Prediction, Predictor};
 pub use verdict::{Reason, Verdict};
 
 use crate::error::{Error, Result};
+use crate::process::bytes;
 use crate::progress::Monitor;
 use crate::similarity::Distances;
 use verdict::{Recipe, Support};
@@ -91,12 +92,14 @@ pub struct Cost {
     pub tokens: u64,
     /// Optimiser steps.
     pub steps: u64,
-    /// Seconds of training on this device.
-    pub seconds: f64,
+    /// Seconds of training on this device; null where it has no room for it.
+    pub seconds: Option<f64>,
     /// Tokens a second that `seconds` is reckoned with.
-    pub tokens_per_second: f64,
+    pub tokens_per_second: Option<f64>,
     /// Memory, bytes.
     pub bytes: u64,
+    /// Whether this device has as much; null where it does not say.
+    pub fits: Option<bool>,
 }
 
 /// What a prediction rests on, and how such predictions did.
@@ -136,23 +139,36 @@ pub struct Means {
 /// Texts that are too short or do not fit the model; the device's failure; an interruption.
 pub fn advise(question: &Question<'_>, cases: &[Case], means: Means, monitor: &mut dyn Monitor) -> Result<Advice> {
     let mut known = question.gather(monitor)?;
-    let cases: Vec<Case> = cases.iter().filter(|case| case.domain != known.domain).cloned().collect();
+    let (own, cases): (Vec<Case>, Vec<Case>) = cases.iter().cloned().partition(|case| case.domain == known.domain);
+    if !own.is_empty() {
+        let words =
+            "rows of the table are of a domain of this name and were left out: their studies say what was found";
+        known.caveats.push(format!("{} {words}", own.len()));
+    }
     let mut pilot = match means.pilot {
         Some(tokens) => Some(pilot::run(question, &known, tokens, monitor)?),
         None => None,
     };
+    let plan = question.plan()?;
     let rate = match (means.tokens_per_second, &pilot) {
-        (Some(rate), _) => rate,
-        (None, Some(pilot)) => pilot.tokens_per_second,
-        (None, None) => question.tokens_per_second(&known.train, monitor)?,
+        (Some(rate), _) => Some(rate),
+        (None, Some(pilot)) => Some(pilot.tokens_per_second),
+        (None, None) if plan.fits == Some(false) => None,
+        (None, None) => Some(question.tokens_per_second(&known.train, monitor)?),
     };
+    if plan.fits == Some(false) {
+        known
+            .caveats
+            .push(format!("training needs {} of memory, which this device does not have", bytes(plan.needs_bytes)));
+    }
     let trained = known.trained;
     let cost = Cost {
         tokens: trained.tokens,
         steps: trained.steps,
-        seconds: trained.tokens as f64 / rate,
+        seconds: rate.map(|rate| trained.tokens as f64 / rate),
         tokens_per_second: rate,
-        bytes: question.bytes()?,
+        bytes: plan.needs_bytes,
+        fits: plan.fits,
     };
 
     let plain = Rested::on(&cases, &known.features, false, monitor)?;

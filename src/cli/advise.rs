@@ -142,10 +142,12 @@ fn text(advice: &Advice, explain: bool) -> String {
     });
     let reasons: String = advice.reasons.iter().map(|reason| format!("\n  {}", reason.words)).collect();
     let cost = &advice.cost;
+    let time = cost.seconds.zip(cost.tokens_per_second);
+    let time = time.map(|(seconds, rate)| format!(", about {seconds:.0} s here at {rate:.0} tokens/s"));
     let mut said = format!(
         "{}: {}\n\n{}\nδ is the change in log-perplexity, nats per token: positive is worse.\n\nbecause{reasons}\n\n\
          on the reference corpus: δ {}, 90 % interval {}{}\n\
-         costs {} tokens in {} steps, about {:.0} s here at {:.0} tokens/s, and {} of memory",
+         costs {} tokens in {} steps{}, and {} of memory",
         advice.domain,
         advice.words,
         output::table(&["recipe", "predicted δ", "90 % interval"], recipes),
@@ -154,8 +156,7 @@ fn text(advice: &Advice, explain: bool) -> String {
         advice.forgetting.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default(),
         cost.tokens,
         cost.steps,
-        cost.seconds,
-        cost.tokens_per_second,
+        time.unwrap_or_default(),
         bytes(cost.bytes),
     );
     if let Some(pilot) = &advice.pilot {
