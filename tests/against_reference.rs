@@ -319,7 +319,10 @@ fn kept_features_are_used_again_and_made_anew_where_the_file_is_damaged_or_of_so
     assert_eq!(get(json!("a"), &features), (features.clone(), false));
     let other = Features::new(1, 1, vec![0.0]).unwrap();
     assert_eq!(get(json!("a"), &other), (features.clone(), true));
-    assert_eq!(get(json!("b"), &other), (other.clone(), false));
+    let doubted = other.clone().with_caveats(vec!["one".into(), "and another".into()]);
+    for kept in [false, true] {
+        assert_eq!(get(json!("b"), &doubted), (doubted.clone(), kept));
+    }
 
     let files = || std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>();
     assert_eq!(files().len(), 2);

@@ -221,8 +221,8 @@ impl StepGradient {
             return Some(Fault {
                 micro_batch: losses.iter().position(|loss| !loss.is_finite()),
                 words: format!(
-                    "loss {loss}, gradient norm {norm}: the numbers left the range they are computed in; try a lower \
-                     learning rate, or --compute f32"
+                    "loss {loss}, gradient norm {norm}: the numbers left the range of f32, or of --compute; try a \
+                     lower learning rate"
                 ),
             });
         }

@@ -53,11 +53,13 @@ pub fn features(
 fn write(path: &Path, key: &str, features: &Features) -> Result<()> {
     let (shape, documents) = (vec![features.samples, features.dimension], features.documents());
     let caveats = features.caveats.join("\n");
-    let arrays = [
-        Array::of("caveats", Dtype::U8, vec![caveats.len()], caveats.as_bytes()),
+    let mut arrays = vec![
         Array::of("features", Dtype::F32, shape, bytemuck::cast_slice(&features.values)),
         Array::of("documents", Dtype::U32, vec![features.samples], bytemuck::cast_slice(documents)),
     ];
+    if !caveats.is_empty() {
+        arrays.push(Array::of("caveats", Dtype::U8, vec![caveats.len()], caveats.as_bytes()));
+    }
     files::write_sealed(path, arrays, (KEY, key.to_owned()))
 }
 
@@ -73,7 +75,8 @@ fn read(path: &Path, key: &str) -> Result<Features, String> {
     };
     let (features, documents) = (find("features", Dtype::F32)?, find("documents", Dtype::U32)?);
     let [samples, dimension] = *features.shape() else { return Err("features are no matrix".into()) };
-    let caveats = String::from_utf8_lossy(find("caveats", Dtype::U8)?.data()).lines().map(str::to_owned).collect();
+    let caveats = find("caveats", Dtype::U8).map_or(String::new(), |text| String::from_utf8_lossy(text.data()).into());
+    let caveats = caveats.lines().map(str::to_owned).collect();
     Features::new(samples, dimension, bytemuck::pod_collect_to_vec(features.data()))
         .and_then(|features| features.of_documents(bytemuck::pod_collect_to_vec(documents.data())))
         .map(|features| features.with_caveats(caveats))
