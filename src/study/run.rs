@@ -149,7 +149,11 @@ impl<'a> Runner<'a> {
             return Ok(());
         }
         let mut loaded = self.load(task)?;
-        if task.is_control() && task.kind != TaskKind::Reference && loaded.control.is_none() {
+        let reads_control = match task.kind {
+            TaskKind::Adapt => task.is_control() || self.has_control(task),
+            _ => task.is_control() && task.kind != TaskKind::Reference,
+        };
+        if reads_control && loaded.control.is_none() {
             let rule = Watched::by(self.plan.config.text.document, monitor);
             loaded.control = Some(Domain::open(&self.model(task)?.reference, rule)?);
         }
@@ -471,6 +475,11 @@ impl<'a> Runner<'a> {
         Ok(ScoredBoth { comparison, changes, base_loss, after, result })
     }
 
+    /// Whether the model of `task` has a restart control.
+    fn has_control(&self, task: &Task) -> bool {
+        self.plan.zero_shot(&control_of(task), &self.plan.config.text.stream()).is_some()
+    }
+
     /// What the model adapted by `task` came to on what the restart control is tested on; `None` where there is none.
     fn forgetting(
         &self,
@@ -479,11 +488,11 @@ impl<'a> Runner<'a> {
         adapted: &LanguageModel,
         monitor: &mut dyn Monitor,
     ) -> Result<Option<Forgetting>> {
-        let options = self.plan.config.text.stream();
-        let control = Task { domain: String::new(), ..task.clone() };
-        if task.is_control() || self.plan.zero_shot(&control, &options).is_none() {
+        if task.is_control() || !self.has_control(task) {
             return Ok(None);
         }
+        let options = self.plan.config.text.stream();
+        let control = control_of(task);
         let (before, after, _) = self.before_and_after(&control, loaded, adapted, &options, monitor)?;
         let changes = PairedChanges::of(&before, &after, [&task.model, &task.label()])?;
         let draws = Resamples::new(changes.tokens.len(), RESAMPLES, BOOTSTRAP_SEED);
@@ -555,6 +564,11 @@ impl<'a> Runner<'a> {
         name.push(".checkpoint");
         name.into()
     }
+}
+
+/// The restart control in the place of a task's domain.
+fn control_of(task: &Task) -> Task {
+    Task { domain: String::new(), ..task.clone() }
 }
 
 fn unknown(what: &str, name: &str) -> Error {
