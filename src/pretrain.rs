@@ -82,7 +82,7 @@ pub struct Diary<'a> {
 /// Trains a model from random weights on `config.corpus` and writes it to the new folder `out`.
 ///
 /// # Errors
-/// As [`adapt`]; a configuration that is no model's; a diary that cannot be written.
+/// As [`adapt()`]; a configuration that is no model's; a diary that cannot be written.
 pub fn pretrain(
     config: &PretrainConfig,
     out: &Path,

@@ -52,7 +52,7 @@ pub struct AdamW {
 
 /// First and second moment of one weight's gradient, `[n]` each: the running means of the gradient and of its square.
 ///
-/// In 16 bits they are held as the first and the root of the second, times [`Moments::LIFT`]: squares of small gradients lie
+/// In 16 bits they are held as the first and the root of the second, times 2¹⁴: squares of small gradients lie
 /// below what f16 reaches, and gradients are seldom above 1.
 #[derive(Debug, Clone)]
 pub struct Moments {

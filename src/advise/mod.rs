@@ -1,6 +1,6 @@
 //! Before training: adapt, rely on the base, adapt in another way, or "cannot tell yet", with the evidence.
 //!
-//! [`gather`] measures what is known of domain and base, [`learn`] takes the same from finished studies, [`predict`] puts a
+//! `gather` measures what is known of domain and base, [`learn`] takes the same from finished studies, [`predict`] puts a
 //! change with an interval to it, [`verdict`] a word with its reasons. [`pilot`] spends a small budget first. The table of
 //! known outcomes ([`features`]) is fitted anew each time, so that a user's own studies simply add rows to it.
 

@@ -1,7 +1,7 @@
 //! What goes wrong with a device while it computes, and what is done about it.
 //!
 //! Work for a GPU runs in a thread of burn's own. What fails there comes back at the next read, as text, and a device
-//! without memory for a buffer says so to nobody but a callback of wgpu's ([`open`] installs it). [`failure`] is the one
+//! without memory for a buffer says so to nobody but a callback of wgpu's (`open` installs it). [`failure`] is the one
 //! place that makes an [`Error::Device`] of all this, [`guarded`] the one that makes one of a panic.
 
 use std::cell::Cell;

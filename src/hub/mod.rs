@@ -1,8 +1,8 @@
 //! Models and data sets by name, from the Hugging Face hub into its ordinary cache.
 //!
-//! [`name`] says what a name is and what a path, [`cache`] where files lie (as Python's `huggingface_hub` has them, so
-//! that either finds what the other fetched), [`remote`] asks the hub, [`transfer`] brings a file, resumed and checked,
-//! and [`choose`] says which files of a repository are used.
+//! [`name`] says what a name is and what a path, `cache` where files lie (as Python's `huggingface_hub` has them, so
+//! that either finds what the other fetched), `remote` asks the hub, `transfer` brings a file, resumed and checked,
+//! and `choose` says which files of a repository are used.
 //!
 //! A revision's newest commit is asked for once; where the hub cannot be reached, what the cache has serves. A commit's
 //! links appear when all its files are there, so an interrupted fetch never looks like a whole one.

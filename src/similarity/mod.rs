@@ -3,7 +3,7 @@
 //! Two kinds of measure stand side by side: distances between samples of features ([`extract`] says which, [`embed`] takes
 //! them from a model, [`encoder`] from a sentence encoder; [`mmd`], [`frechet`], [`energy`], [`classifier`]) and lexical ones ([`lexical`], [`counts`]).
 //! Everything that is fixed once for a run is ([`kernel`]'s bandwidth above all). Documents are permuted and resampled
-//! ([`draws`], [`tiles`], [`principal`]) for p-values and intervals ([`reference`]), and the reference against parts of itself
+//! ([`draws`], [`tiles`], [`principal`]) for p-values and intervals ([`mod@reference`]), and the reference against parts of itself
 //! ([`null`]) shows what "no distance" looks like.
 
 pub mod cache;

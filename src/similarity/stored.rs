@@ -37,7 +37,7 @@ pub fn write(path: &Path, sample: &CorpusSample) -> Result<()> {
     files::write_safetensors(path, arrays, ("no_features", no_features))
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// [`Error::Input`] for anything else.

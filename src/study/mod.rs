@@ -1,7 +1,7 @@
 //! The whole experiment over models, domains, strategies and seeds: planned, run, resumed, put together.
 //!
-//! [`config`] reads a study's TOML and [`ablation`] the grid in it, [`plan`] lists its tasks, [`run`] does what is
-//! missing, and [`results`] are put together from the tasks' folders by [`collect`].
+//! [`config`] reads a study's TOML and [`ablation`] the grid in it, [`plan`] lists its tasks, [`mod@run`] does what is
+//! missing, and `results` are put together from the tasks' folders by [`collect()`].
 
 pub mod ablation;
 pub mod calls;
