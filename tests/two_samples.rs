@@ -366,7 +366,7 @@ fn p_values_are_uniform_where_documents_come_from_one_distribution_and_small_whe
     // documents of several vectors that are alike: permuting vectors would reject far too often
     let null: Vec<[f64; 4]> = (0..300)
         .map(|seed| {
-            let [x, y] = made_up([40, 30], 2, 0.0, 1000 + seed);
+            let [x, y] = made_up([60, 50], 2, 0.0, 1000 + seed);
             p_values(&x, &y, 99, seed)
         })
         .collect();
@@ -383,7 +383,7 @@ fn p_values_are_uniform_where_documents_come_from_one_distribution_and_small_whe
     // the check can fail: vectors that move one by one are taken for more evidence than they are
     let single: Vec<f64> = (0..300)
         .map(|seed| {
-            let [x, y] = made_up([40, 30], 2, 0.0, 1000 + seed);
+            let [x, y] = made_up([60, 50], 2, 0.0, 1000 + seed);
             let [x, y] = [x, y].map(|set| Features::new(set.samples, 2, set.values).unwrap());
             p_values(&x, &y, 99, seed)[1]
         })
@@ -409,14 +409,14 @@ fn real_features(domain: &str, samples: usize) -> Features {
     embedder.features(&stream, samples, &mut Silent).unwrap().unwrap()
 }
 
-/// Whole documents drawn at random until there are so many; those not drawn stay.
-fn take_documents(from: &mut Vec<Vec<usize>>, vectors: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
-    let mut taken = Vec::new();
-    while taken.len() < vectors {
-        let at = rng.random_range(0..from.len());
-        taken.extend(from.swap_remove(at));
-    }
-    taken
+/// The vectors of so many documents drawn at random; those not drawn stay.
+fn take_documents(from: &mut Vec<Vec<usize>>, documents: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
+    (0..documents)
+        .flat_map(|_| {
+            let at = rng.random_range(0..from.len());
+            from.swap_remove(at)
+        })
+        .collect()
 }
 
 fn documents_of(set: &Features) -> Vec<Vec<usize>> {
@@ -449,7 +449,7 @@ fn p_values_of_random_splits_of_a_real_corpus_are_uniform() {
         let null: Vec<[f64; 4]> = (0..500)
             .map(|seed| {
                 let mut documents = documents_of(&all);
-                let [x, y] = [120, 80].map(|size| take_documents(&mut documents, size, &mut rng));
+                let [x, y] = [60, 40].map(|size| take_documents(&mut documents, size, &mut rng));
                 let p = p_values(&rows_of(&[(&all, &x)]), &rows_of(&[(&all, &y)]), 99, seed);
                 p.map(|p| p - 0.01 * rng.random::<f64>())
             })
@@ -472,9 +472,9 @@ fn power_grows_with_the_share_of_another_domain() {
         let mut rejected = [0.0; 4];
         for seed in 0..40 {
             let (mut of_wiki, mut of_papers) = (documents_of(&wiki), documents_of(&papers));
-            let x = take_documents(&mut of_wiki, 240, &mut rng);
-            let mixed = (160.0 * share) as usize;
-            let y = take_documents(&mut of_wiki, 160 - mixed, &mut rng);
+            let x = take_documents(&mut of_wiki, 60, &mut rng);
+            let mixed = (40.0 * share) as usize;
+            let y = take_documents(&mut of_wiki, 40 - mixed, &mut rng);
             let other = take_documents(&mut of_papers, mixed, &mut rng);
             let p = p_values(&rows_of(&[(&wiki, &x)]), &rows_of(&[(&wiki, &y), (&papers, &other)]), 99, seed);
             rejected.iter_mut().zip(p).for_each(|(r, p)| *r += f64::from(u8::from(p <= 0.05)) / 40.0);
