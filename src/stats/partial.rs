@@ -5,6 +5,9 @@ use super::correlation::{Coefficient, Undefined, check, product_moment, product_
 /// A control that keeps less than this share of its length beside the others says nothing of its own.
 const INDEPENDENT: f64 = 1e-8;
 
+/// Deviations from the mean of this share of the largest value are rounding.
+const ROUNDING: f64 = 1e-14;
+
 /// A partial correlation, and how many controls it allows for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Partial {
@@ -46,7 +49,12 @@ fn residual(values: &[f64], basis: &[Vec<f64>]) -> Option<Vec<f64>> {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let mut left: Vec<f64> = values.iter().map(|v| v - mean).collect();
     let length = |values: &[f64]| values.iter().map(|v| v * v).sum::<f64>().sqrt();
-    let before = length(&left).max(f64::EPSILON * mean.abs());
+    let before = length(&left);
+    // The mean of equal values is not always that value to the last bit.
+    let largest = values.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
+    if before <= ROUNDING * largest * (values.len() as f64).sqrt() {
+        return None;
+    }
     // Gram and Schmidt, twice: once loses digits where a control is almost a sum of others.
     for direction in basis.iter().chain(basis) {
         let along: f64 = left.iter().zip(direction).map(|(v, d)| v * d).sum();
