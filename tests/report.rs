@@ -625,7 +625,7 @@ fn the_answer_counts_domains_by_their_interval_and_names_the_strongest_distance(
     assert!(text.contains("from −0.2500 (wiki_film_tv) to +0.1550 (wiki_military_history)"), "{text}");
     // δ falls with the distance, so the near domains are the worse ones.
     assert!(text.contains("MMD² goes most closely with δ: Pearson r = −0.87 (n = 25, p = 0.003)"), "{text}");
-    assert!(text.contains("closer to the reference corpus came out worse"), "{text}");
+    assert!(text.contains("closer to the reference corpus gained less, or lost more"), "{text}");
     assert!(!text.contains("Caution"), "all six domains are of one group: {text}");
     assert!(page::answer(&made_up(25)).join("\n").contains("the domains come from 3 groups"));
     // The same holds when the strongest measure is one of similarity, where the sign turns round.

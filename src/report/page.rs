@@ -215,8 +215,8 @@ fn strongest(results: &StudyResults, of: &str) -> Option<String> {
     let similarity = Distances::MEASURES.iter().any(|measure| measure.key == best.x && measure.similarity);
     let direction = match (best.pearson_p.is_some_and(|p| p < 0.05), (r > 0.0) == similarity) {
         (false, _) => "That is no more than chance may give.",
-        (true, true) => "Domains closer to the reference corpus came out worse.",
-        (true, false) => "Domains farther from the reference corpus came out worse.",
+        (true, true) => "Domains closer to the reference corpus gained less, or lost more.",
+        (true, false) => "Domains farther from the reference corpus gained less, or lost more.",
     };
     let mut text = format!(
         "Of the distances, {} goes most closely with δ: Pearson {}. {direction}",

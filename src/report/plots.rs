@@ -217,7 +217,8 @@ fn scatter(
 
 /// The end of the null band: how far halves of the reference corpus lie from one another.
 fn farthest_null(null: &Distances, measure: &Measure) -> Option<f64> {
-    null.get(measure.key).filter(drawable)
+    let band = null.interval(measure.key).map(|[low, high]| if measure.similarity { low } else { high });
+    band.or_else(|| null.get(measure.key)).filter(drawable)
 }
 
 /// What the marks that are no domains stand for.
