@@ -11,7 +11,6 @@ use std::time::Duration;
 use burn::tensor::Device;
 use odyssey::adapt::checkpoint::Checkpoint;
 use odyssey::adapt::data::MicroBatch;
-use odyssey::adapt::events::Event;
 use odyssey::adapt::micro_batch::{AtOnce, Smaller};
 use odyssey::adapt::objective::{Backward, Objective};
 use odyssey::adapt::optimizer::AdamW;
@@ -24,7 +23,7 @@ use odyssey::model::{LanguageModel, LoadedModel};
 use odyssey::progress::{Monitor, Silent};
 use tempfile::TempDir;
 
-use common::{id_stream, model_folder};
+use common::{StopAfter, id_stream, model_folder};
 
 fn cpu() -> Device {
     Device::flex()
@@ -178,17 +177,6 @@ fn memory_that_runs_out_later_makes_micro_batches_smaller_from_there_on_and_afte
     let smaller = &adapted.result.smaller_micro_batches;
     assert_eq!(smaller.iter().map(|s| (s.step, s.micro_batch)).collect::<Vec<_>>(), [(3, 1)]);
 
-    struct StopAfter(u64);
-    impl Monitor for StopAfter {
-        fn event(&mut self, event: &Event) {
-            if let Event::Step { .. } = event {
-                self.0 -= 1;
-            }
-        }
-        fn stopped(&self) -> bool {
-            self.0 == 0
-        }
-    }
     let place = Place::new();
     let path = place.path();
     let stopped = run_with(&settings(), &Faulty::new(&ordeal), Some(resumable(&path)), &mut StopAfter(4));

@@ -31,7 +31,7 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use common::{fixture, id_stream as stream, model_folder};
+use common::{StopAfter, fixture, id_stream as stream, model_folder};
 
 const GOLDEN: [&str; 2] = ["gpt2_tied", "llama_mha"];
 
@@ -388,19 +388,6 @@ fn dropout_leaves_the_expected_gradient_as_it_is() {
     let off = norm(&mut mean.iter().zip(&expected).map(|(a, b)| a - b)) / norm(&mut expected.iter().copied());
     println!("the mean over {DRAWS} draws is off by {off:.3}");
     assert!(off < 0.2, "{off}");
-}
-
-/// Asks to stop once so many steps are done.
-struct StopAfter(u64);
-
-impl Monitor for StopAfter {
-    fn advance(&mut self, units: u64, _note: &str) {
-        self.0 = self.0.saturating_sub(units);
-    }
-
-    fn stopped(&self) -> bool {
-        self.0 == 0
-    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use odyssey::model::parameters::to_host;
 use odyssey::model::{LanguageModel, LoadedModel, Precision};
 use odyssey::progress::{Monitor, Silent};
 
-use common::{id_stream, model_folder};
+use common::{StopAfter, id_stream, model_folder};
 
 /// One model of each layout of weights and kind of head.
 const CASES: [&str; 4] = ["gpt2_tied", "llama_gqa", "olmo2", "neox_sequential"];
@@ -124,17 +124,6 @@ fn run(settings: &AdaptSettings, at: Option<Resumable<'_>>, monitor: &mut dyn Mo
 
 fn weights(adaptation: &Adaptation) -> BTreeMap<String, Vec<f32>> {
     adaptation.last.published().into_iter().map(|weight| (weight.name.clone(), weight.values().unwrap())).collect()
-}
-
-struct StopAfter(u64);
-
-impl Monitor for StopAfter {
-    fn advance(&mut self, steps: u64, _message: &str) {
-        self.0 = self.0.saturating_sub(steps);
-    }
-    fn stopped(&self) -> bool {
-        self.0 == 0
-    }
 }
 
 #[test]

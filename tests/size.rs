@@ -22,12 +22,17 @@ use odyssey::progress::Silent;
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
-/// GPT-2 124M, the smallest published.
-fn gpt2(device: &Device) -> LoadedModel {
-    let json: Map<String, Value> = serde_json::from_value(json!({
+/// What `config.json` says of GPT-2 124M, the smallest published.
+fn gpt2_sizes() -> Value {
+    json!({
         "model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12,
-    }))
-    .unwrap();
+        "eos_token_id": 50256,
+    })
+}
+
+/// That model with random weights.
+fn gpt2(device: &Device) -> LoadedModel {
+    let json: Map<String, Value> = serde_json::from_value(gpt2_sizes()).unwrap();
     let config = ModelConfig::from_json("config.json", json).unwrap();
     LoadedModel::random(config, Path::new("."), 1, device).unwrap()
 }
@@ -165,12 +170,8 @@ fn olmo_1b_is_evaluated_in_bf16_within_8_gb_and_its_plan_says_so() {
 #[ignore = "takes minutes; run by hand"]
 fn loading_takes_the_weights_as_held_and_at_most_the_largest_tensor_besides() {
     // GPT-2 124M: its largest tensor is the token table, 50,257 × 768.
-    let sizes = json!({
-        "model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12,
-        "eos_token_id": 50256,
-    });
     // Two tokens, so that nothing but loading takes memory; the head looks at one position at a time.
-    let folder = bf16_folder(sizes, 2);
+    let folder = bf16_folder(gpt2_sizes(), 2);
     let (weights, largest) = (124_439_808_u64, 50257 * 768);
     for (dtype, bytes) in [("f32", 4), ("bf16", 2)] {
         let peak = eval(folder.path(), &["--dtype", dtype])["peak_memory_bytes"].as_u64().unwrap();
@@ -188,11 +189,7 @@ fn loading_takes_the_weights_as_held_and_at_most_the_largest_tensor_besides() {
 #[test]
 #[ignore = "takes minutes; run by hand"]
 fn gpt2_124m_trains_within_its_plan_with_every_option() {
-    let sizes = json!({
-        "model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12,
-        "eos_token_id": 50256,
-    });
-    let folder = bf16_folder(sizes, 8193);
+    let folder = bf16_folder(gpt2_sizes(), 8193);
     let base = "--batch 2 --context 512 --micro-batch";
     let options = [
         "2",

@@ -21,7 +21,7 @@ use odyssey::similarity::embed::Embedder;
 use odyssey::similarity::extract::Hidden;
 use odyssey::similarity::{Distances, Reference, TestSettings};
 
-use common::{id_stream, model_folder};
+use common::{StopAfter, id_stream, model_folder};
 
 fn software() -> Device {
     DeviceChoice::Software.open().expect("these tests need a software Vulkan adapter (mesa-vulkan-drivers)").device
@@ -93,18 +93,6 @@ fn the_whole_pipeline_on_a_software_adapter_agrees_with_the_cpu_backend() {
     }
     let p = |distances: &Distances| [distances.tests.mmd2_p, distances.tests.energy_p].map(Option::unwrap);
     assert_eq!(p(&software.1), p(&cpu.1));
-}
-
-/// Asks to stop after so many steps.
-struct StopAfter(u64);
-
-impl Monitor for StopAfter {
-    fn advance(&mut self, steps: u64, _message: &str) {
-        self.0 = self.0.saturating_sub(steps);
-    }
-    fn stopped(&self) -> bool {
-        self.0 == 0
-    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ use odyssey::progress::{Monitor, Silent};
 use serde_json::{Value, json};
 
 use cli::{Place, assert_has};
-use common::{id_stream, model_folder};
+use common::{StopAfter, id_stream, model_folder};
 
 const ADAPT: &str = "adapt --model model --train train.jsonl --valid valid.jsonl --batch 4 --lr 1e-3";
 
@@ -287,21 +287,6 @@ fn impatient() -> AdaptSettings {
         validations: 30,
         patience: Some(3),
         ..AdaptSettings::default()
-    }
-}
-
-/// Stops a run after so many steps.
-struct StopAfter(u64);
-
-impl Monitor for StopAfter {
-    fn event(&mut self, event: &Event) {
-        if let Event::Step { .. } = event {
-            self.0 -= 1;
-        }
-    }
-
-    fn stopped(&self) -> bool {
-        self.0 == 0
     }
 }
 

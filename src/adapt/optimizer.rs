@@ -66,13 +66,13 @@ impl Moments {
     const LARGEST: f64 = 65504.0;
 
     /// Both in f32, after no steps or as they are held.
-    fn open(held: Option<Self>, precision: Precision) -> Option<(Tensor<1>, Tensor<1>)> {
+    fn open(held: Option<Self>, precision: Precision) -> Option<[Tensor<1>; 2]> {
         let Self { first, second } = held?;
         if precision.is_f32() {
-            return Some((first, second));
+            return Some([first, second]);
         }
         let [first, root] = [first, second].map(|held| held.cast(FloatDType::F32) / Self::LIFT);
-        Some((first, root.clone() * root))
+        Some([first, root.clone() * root])
     }
 
     /// As they are held after step number `step`.
@@ -109,8 +109,7 @@ impl AdamW {
 
     /// First and second moment of the weight called `name`, `[n]` each, in f32.
     pub fn moments(&self, name: &str) -> Option<[Tensor<1>; 2]> {
-        let (first, second) = Moments::open(self.moments.get(name).cloned(), self.config.moments)?;
-        Some([first, second])
+        Moments::open(self.moments.get(name).cloned(), self.config.moments)
     }
 
     /// Its state as it is held: the weight's name, and first and second moment, `[n]` each.
@@ -134,7 +133,7 @@ impl AdamW {
             let Some(gradient) = gradients.remove(name) else { return weight };
             let squared = gradient.clone() * gradient.clone();
             let (first, second) = match Moments::open(self.moments.remove(name), precision) {
-                Some((first, second)) => {
+                Some([first, second]) => {
                     (first * beta1 + gradient * (1.0 - beta1), second * beta2 + squared * (1.0 - beta2))
                 }
                 None => (gradient * (1.0 - beta1), squared * (1.0 - beta2)),

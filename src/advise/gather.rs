@@ -21,7 +21,7 @@ use crate::progress::{Monitor, Watched};
 use crate::similarity::embed::Embedder;
 use crate::similarity::extract::Hidden;
 use crate::similarity::{Distances, Reference, TestSettings};
-use crate::study::config::{EvaluationSettings, SimilaritySettings, TextSettings};
+use crate::study::config::{EvaluationSettings, SIMILARITY_SEED, SimilaritySettings, TextSettings};
 use crate::text::{Corpus, Domain, Overlap, Split, TokenStream, open_corpus};
 
 /// What advice is asked about.
@@ -227,9 +227,6 @@ impl Question<'_> {
 
 /// Steps that are run to time one: the first pays for what is set up once.
 const TIMED: u64 = 2;
-
-/// As in studies, so that the same texts have the same distances.
-const SIMILARITY_SEED: u64 = 42;
 
 fn caveats(test: &Scored, documents: u64, overlap: &Overlap) -> Vec<String> {
     let mut caveats = Vec::new();

@@ -144,6 +144,9 @@ impl SimilaritySettings {
     }
 }
 
+/// Seed of what the distances draw (permutations, resamples, parts); not one of the study's seeds, which are adaptations'.
+pub(crate) const SIMILARITY_SEED: u64 = 42;
+
 impl Default for SimilaritySettings {
     fn default() -> Self {
         let TestSettings { kernel, permutations, resamples, .. } = TestSettings::default();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::config::{DomainEntry, EvaluationSettings, ModelEntry, StrategyEntry};
+use super::config::{DomainEntry, EvaluationSettings, ModelEntry, SIMILARITY_SEED, StrategyEntry};
 use super::plan::{ControlSize, Plan, Task, TaskKind};
 use crate::adapt::{AdaptResult, Resumable, adapt};
 use crate::compare::{Comparison, LineBreakParts, LossProfile, PairedChanges, Vocabulary, compare};
@@ -27,9 +27,6 @@ use crate::text::{Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer,
 
 /// Token types kept in results, from either end of the list.
 pub(super) const TYPES_KEPT: usize = 50;
-
-/// Seed of what the distances draw (permutations, resamples, parts); not one of the study's seeds, which are adaptations'.
-const SIMILARITY_SEED: u64 = 42;
 
 /// The prompts of a zero-shot task and the base's ranks, where the study measures prediction rank.
 const PROMPTS: &str = "prompts.jsonl";

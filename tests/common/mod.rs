@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use odyssey::adapt::events::Event;
+use odyssey::progress::Monitor;
 use odyssey::text::TokenStream;
 
 /// The folder of models, texts and reference values that tests marked `test_data` need.
@@ -38,4 +40,19 @@ pub fn id_stream(documents: &[usize]) -> TokenStream {
     let byte = vec![0; ids.len()].into();
     let (ids, document) = (ids.into(), document.into());
     TokenStream { ids, document, byte, bytes: 0, words: 0, documents: documents.len(), corpus_hash: "test".into() }
+}
+
+/// Asks to stop after so many training steps.
+pub struct StopAfter(pub u64);
+
+impl Monitor for StopAfter {
+    fn event(&mut self, event: &Event) {
+        if let Event::Step { .. } = event {
+            self.0 -= 1;
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.0 == 0
+    }
 }
