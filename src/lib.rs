@@ -20,7 +20,8 @@
 //! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says beforehand what a run
 //! needs, [`hub`] finds what is named as on the Hugging Face hub, and [`doctor`] asks whether a device computes right.
 //! [`error`], [`files`], [`spool`] (what is too large for memory), [`process`] and [`progress`] serve them all. Nothing
-//! here prints: the command line is a thin face over the same calls.
+//! here prints: the command line and `gui`, the desktop application (with the feature of that name), are thin faces over
+//! the same calls.
 //!
 //! `examples/evaluate.rs` and `examples/adapt_and_compare.rs` show the library at work.
 
@@ -35,6 +36,8 @@ pub mod doctor;
 pub mod error;
 pub mod evaluate;
 pub mod files;
+#[cfg(feature = "gui")]
+pub mod gui;
 pub mod hub;
 pub mod memory;
 pub mod model;

@@ -8,6 +8,7 @@ mod devices;
 mod doctor;
 mod eval;
 mod fetch;
+mod gui;
 mod memory;
 mod monitor;
 mod output;
@@ -42,6 +43,7 @@ Examples:
   odyssey study run study.toml --out study
   odyssey advise --model wiki-gpt2 --reference domains/wiki_general --domain domains/novels --lr 1e-3
   odyssey fetch gpt2
+  odyssey gui study
 
 Environment:
   ODYSSEY_DEVICE  what --device is where it is not given
@@ -122,6 +124,7 @@ enum Command {
     Synth(synth::Args),
     Pretrain(pretrain::Args),
     Fetch(fetch::Args),
+    Gui(gui::Args),
 }
 
 impl Common {
@@ -231,6 +234,7 @@ fn execute(cli: &Cli) -> Result<(), Error> {
         Command::Synth(args) => synth::run(args, common),
         Command::Pretrain(args) => pretrain::run(args, common),
         Command::Fetch(args) => fetch::run(args, common),
+        Command::Gui(args) => gui::run(args),
     }
 }
 

@@ -12,7 +12,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::Axis;
 use super::plots::{Guides, Mark};
-use super::{delta, interval};
+use super::{PALETTE, delta, interval};
 
 /// What drawing on a back end gives.
 pub(super) type Drawn<DB, T = ()> = DrawResult<T, DB>;
@@ -22,15 +22,6 @@ pub(super) const GREY: RGBColor = RGBColor(0x5c, 0x5c, 0x5c);
 const GRID: RGBColor = RGBColor(0xe8, 0xe8, 0xe8);
 /// The half in which adaptation made it worse.
 const WORSE: RGBColor = RGBColor(0xd5, 0x5e, 0x00);
-/// After Okabe and Ito: stand out on white and stay apart under every colour-vision deficiency.
-const PALETTE: [RGBColor; 6] = [
-    RGBColor(0x00, 0x72, 0xb2),
-    RGBColor(0xd5, 0x5e, 0x00),
-    RGBColor(0x00, 0x9e, 0x73),
-    RGBColor(0xcc, 0x79, 0xa7),
-    RGBColor(0x56, 0xb4, 0xe9),
-    RGBColor(0x80, 0x60, 0x00),
-];
 /// Marker shapes; their number has no divisor in common with the palette's, so 30 groups differ.
 const SHAPES: usize = 5;
 const RADIUS: i32 = 11;
@@ -266,7 +257,8 @@ pub(super) fn legend<DB: DrawingBackend>(
 }
 
 pub(super) fn colour(index: usize) -> RGBColor {
-    PALETTE[index % PALETTE.len()]
+    let [r, g, b] = PALETTE[index % PALETTE.len()];
+    RGBColor(r, g, b)
 }
 
 /// The marker of a group: a filled shape with a white edge.

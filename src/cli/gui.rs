@@ -1,0 +1,25 @@
+//! `odyssey gui`: the desktop application.
+
+use std::path::PathBuf;
+
+use odyssey::error::Result;
+
+/// Open the desktop application: scatter, domain cards, live training.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  odyssey gui\n  odyssey gui study\n  odyssey gui all-my-studies")]
+pub struct Args {
+    /// A study's folder, or a folder of such.
+    #[cfg_attr(not(feature = "gui"), expect(dead_code, reason = "read where the application is built in"))]
+    dir: Option<PathBuf>,
+}
+
+#[cfg(feature = "gui")]
+pub fn run(args: &Args) -> Result<()> {
+    odyssey::gui::run(args.dir.as_deref())
+}
+
+#[cfg(not(feature = "gui"))]
+pub fn run(_args: &Args) -> Result<()> {
+    let cure = "install it with its application: `cargo install --path . --features gui`";
+    Err(odyssey::error::Error::input("gui", "this program was built without its desktop application", cure))
+}

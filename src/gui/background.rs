@@ -1,0 +1,47 @@
+//! Work that must not hold up a frame.
+
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+
+use egui::Context;
+
+/// Something computed on a thread of its own.
+pub struct Background<T> {
+    receiver: Receiver<T>,
+}
+
+/// How far something is that is computed on a thread.
+pub enum Arrival<T> {
+    /// Still computing.
+    Pending,
+    /// Here it is; it comes once.
+    Here(T),
+    /// The thread ended without an answer, which is a bug.
+    Lost,
+}
+
+impl<T: Send + 'static> Background<T> {
+    /// Starts `work`; the frame that can show its result is drawn when it is done.
+    pub fn start(context: &Context, work: impl FnOnce() -> T + Send + 'static) -> Self {
+        let (sender, receiver) = channel();
+        let context = context.clone();
+        std::thread::spawn(move || {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            if let Ok(result) = result {
+                // Whoever asked may be gone.
+                let _ = sender.send(result);
+            }
+            drop(sender);
+            context.request_repaint();
+        });
+        Self { receiver }
+    }
+
+    /// What has come of it.
+    pub fn poll(&self) -> Arrival<T> {
+        match self.receiver.try_recv() {
+            Ok(result) => Arrival::Here(result),
+            Err(TryRecvError::Empty) => Arrival::Pending,
+            Err(TryRecvError::Disconnected) => Arrival::Lost,
+        }
+    }
+}

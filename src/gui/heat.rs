@@ -1,0 +1,1 @@
+//! Passages coloured by how each token's loss changed.

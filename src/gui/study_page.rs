@@ -1,0 +1,166 @@
+//! The page of a study: its scatter, its table, the card of a domain, strategies and seeds side by side.
+
+use std::path::Path;
+
+use egui::{Key, Modifiers, RichText, Ui};
+
+use super::card::Card;
+use super::opened::{OpenStudy, Selection};
+use super::queue::Job;
+use super::scatter::Scatter;
+use super::strategies::Strategies;
+use super::table::Table;
+use super::{Ask, Asks, theme};
+use crate::report::visible;
+
+/// What of a study is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tab {
+    /// Change in perplexity against distance.
+    #[default]
+    Scatter,
+    /// Every domain in numbers.
+    Table,
+    /// One domain.
+    Card,
+    /// Strategies and seeds of one domain.
+    Strategies,
+}
+
+impl Tab {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Scatter, "Scatter"),
+        (Self::Table, "Table"),
+        (Self::Card, "Domain"),
+        (Self::Strategies, "Strategies and seeds"),
+    ];
+}
+
+/// The page, and what is seen of it.
+pub struct StudyPage {
+    study: OpenStudy,
+    tab: Tab,
+    selection: Selection,
+    scatter: Scatter,
+    table: Table,
+    card: Card,
+    strategies: Strategies,
+}
+
+impl StudyPage {
+    /// For a study just read. What was seen of `before`, the same study read earlier, stays as it was.
+    pub fn new(study: OpenStudy, before: Option<Self>) -> Self {
+        match before.filter(|before| before.study.folder == study.folder) {
+            Some(before) => Self { selection: before.selection.kept_in(&study), study, ..before },
+            None => Self {
+                selection: Selection::first(&study),
+                study,
+                tab: Tab::default(),
+                scatter: Scatter::default(),
+                table: Table::default(),
+                card: Card::default(),
+                strategies: Strategies::default(),
+            },
+        }
+    }
+
+    /// The study's folder.
+    pub fn folder(&self) -> &Path {
+        &self.study.folder
+    }
+
+    /// Draws the page.
+    pub fn show(&mut self, ui: &mut Ui, asks: &mut Asks) {
+        self.heading(ui, asks);
+        if self.study.arms.is_empty() {
+            ui.add_space(12.0);
+            ui.label("No adaptation is finished yet, so there is nothing to show.");
+            if ui.button("Run what is missing").clicked() {
+                asks.push(Ask::Run(Box::new(Job::resume(&self.study.folder))));
+            }
+            return;
+        }
+        self.keys(ui);
+        ui.horizontal(|ui| {
+            for (tab, name) in Tab::ALL {
+                let named = match (tab, &self.selection.domain) {
+                    (Tab::Card, Some(domain)) => format!("{name}: {}", visible(domain)),
+                    _ => name.to_owned(),
+                };
+                ui.selectable_value(&mut self.tab, tab, named);
+            }
+            if self.study.arms.len() > 1 {
+                ui.separator();
+                let chosen = &self.study.arms[self.selection.arm].name;
+                let arms = egui::ComboBox::from_label("model / strategy").selected_text(visible(chosen));
+                arms.show_ui(ui, |ui| {
+                    for (index, arm) in self.study.arms.iter().enumerate() {
+                        ui.selectable_value(&mut self.selection.arm, index, visible(&arm.name));
+                    }
+                });
+                self.selection = self.selection.clone().kept_in(&self.study);
+            }
+        });
+        ui.separator();
+        let Self { study, selection, .. } = self;
+        let opened = match self.tab {
+            Tab::Scatter => self.scatter.show(ui, study, selection, asks),
+            Tab::Table => self.table.show(ui, study, selection, asks),
+            Tab::Card => {
+                self.card.show(ui, study, selection, asks);
+                false
+            }
+            Tab::Strategies => {
+                self.strategies.show(ui, study, selection);
+                false
+            }
+        };
+        if opened {
+            self.tab = Tab::Card;
+        }
+    }
+
+    fn heading(&self, ui: &mut Ui, asks: &mut Asks) {
+        ui.horizontal_wrapped(|ui| {
+            ui.heading(visible(&self.study.results.name));
+            if ui.button("Export…").on_hover_text("The page, tables and figures, into a folder").clicked() {
+                super::export::all(&self.study, asks);
+            }
+        });
+        let missing = self.study.results.missing.len();
+        if missing > 0 {
+            ui.horizontal_wrapped(|ui| {
+                let text = format!("{missing} tasks are not done: what stands here is of the others.");
+                ui.label(RichText::new(text).color(theme::worse(ui.visuals().dark_mode)));
+                if ui.button("Run what is missing").clicked() {
+                    asks.push(Ask::Run(Box::new(Job::resume(&self.study.folder))));
+                }
+            });
+        }
+    }
+
+    /// The arrows go through the domains; Enter opens a card and Escape leaves it.
+    fn keys(&mut self, ui: &Ui) {
+        if ui.ctx().memory(|memory| memory.focused().is_some()) || ui.ctx().any_popup_open() {
+            return;
+        }
+        let pressed = |key| ui.input_mut(|input| input.consume_key(Modifiers::NONE, key));
+        let step = match (
+            pressed(Key::ArrowDown) || pressed(Key::ArrowRight),
+            pressed(Key::ArrowUp) || pressed(Key::ArrowLeft),
+        ) {
+            (true, _) => 1,
+            (_, true) => -1,
+            _ => 0,
+        };
+        if step != 0 {
+            self.selection.step(&self.study, step);
+        }
+        if pressed(Key::Enter) && self.selection.domain.is_some() {
+            self.tab = Tab::Card;
+        }
+        if self.tab == Tab::Card && pressed(Key::Escape) {
+            self.tab = Tab::Scatter;
+        }
+    }
+}

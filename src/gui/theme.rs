@@ -1,0 +1,75 @@
+//! Colours and spacing. Colours stay apart under every colour-vision deficiency; no meaning hangs on colour alone.
+
+use egui::{Color32, Context, FontId, TextStyle, Theme, Vec2, Visuals};
+
+use crate::report::{PALETTE, Verdict};
+
+/// Dark text on light ground needs darker colours than light text on dark ground; these are readable on both (contrast of at
+/// least 4.5 : 1), by the theme.
+fn by_theme(dark: bool, on_light: [u8; 3], on_dark: [u8; 3]) -> Color32 {
+    let [r, g, b] = if dark { on_dark } else { on_light };
+    Color32::from_rgb(r, g, b)
+}
+
+/// The half in which adaptation made it worse.
+pub fn worse(dark: bool) -> Color32 {
+    by_theme(dark, [0xa8, 0x45, 0x00], [0xff, 0x9a, 0x4d])
+}
+
+/// The half in which it made it better.
+pub fn better(dark: bool) -> Color32 {
+    by_theme(dark, [0x00, 0x5c, 0x94], [0x6c, 0xb8, 0xf0])
+}
+
+/// What is not decided.
+pub fn undecided(dark: bool) -> Color32 {
+    by_theme(dark, [0x5c, 0x5c, 0x5c], [0xb0, 0xb0, 0xb0])
+}
+
+/// The colour of a verdict's word.
+pub fn verdict(verdict: Verdict, dark: bool) -> Color32 {
+    match verdict {
+        Verdict::Better => better(dark),
+        Verdict::Worse => worse(dark),
+        Verdict::Undecided | Verdict::NoDifference => undecided(dark),
+    }
+}
+
+/// The colour of the `index`-th group, strategy or curve: the reports' palette.
+pub fn group(index: usize) -> Color32 {
+    let [r, g, b] = PALETTE[index % PALETTE.len()];
+    Color32::from_rgb(r, g, b)
+}
+
+/// The ground behind a token whose loss changed by `nats`: orange for worse, blue for better, the stronger the more; none
+/// below 0.03.
+pub fn heat(nats: f64, dark: bool) -> Color32 {
+    let strength = ((nats.abs() / 0.03).ln() / (3.0_f64 / 0.03).ln()).clamp(0.0, 1.0);
+    let full = if nats > 0.0 { [0xd5, 0x5e, 0x00] } else { [0x00, 0x72, 0xb2] };
+    let [r, g, b] = full;
+    let most = if dark { 200.0 } else { 170.0 };
+    Color32::from_rgba_unmultiplied(r, g, b, (strength * most) as u8)
+}
+
+/// Spacing and type for every page.
+pub fn install(context: &Context) {
+    context.all_styles_mut(|style| {
+        style.spacing.item_spacing = Vec2::new(8.0, 6.0);
+        style.spacing.button_padding = Vec2::new(10.0, 4.0);
+        style.spacing.interact_size.y = 26.0;
+        style.text_styles.insert(TextStyle::Heading, FontId::proportional(22.0));
+        style.text_styles.insert(TextStyle::Body, FontId::proportional(14.5));
+        style.text_styles.insert(TextStyle::Button, FontId::proportional(14.5));
+        style.text_styles.insert(TextStyle::Monospace, FontId::monospace(13.5));
+        style.text_styles.insert(TextStyle::Small, FontId::proportional(12.0));
+    });
+    for theme in [Theme::Light, Theme::Dark] {
+        let mut visuals = if theme == Theme::Dark { Visuals::dark() } else { Visuals::light() };
+        // The defaults' grey text falls short of 4.5 : 1.
+        let text = if theme == Theme::Dark { Color32::from_gray(220) } else { Color32::from_gray(30) };
+        visuals.widgets.noninteractive.fg_stroke.color = text;
+        visuals.widgets.inactive.fg_stroke.color = text;
+        visuals.weak_text_alpha = 0.75;
+        context.set_visuals_of(theme, visuals);
+    }
+}
