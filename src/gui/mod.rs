@@ -13,6 +13,7 @@ pub mod background;
 mod card;
 mod devices;
 mod export;
+mod frames;
 mod heat;
 mod home;
 pub mod library;
@@ -31,7 +32,7 @@ mod window;
 use std::path::PathBuf;
 
 pub use app::App;
-pub use window::run;
+pub use window::{WindowOptions, run};
 
 use queue::Job;
 
