@@ -16,7 +16,8 @@ use super::opened::OpenStudy;
 use super::queue::Queue;
 use super::settings::Settings;
 use super::study_page::StudyPage;
-use super::{Ask, Asks, Page, theme};
+use super::theme::{self, visible};
+use super::{Ask, Asks, Page};
 use crate::error::Result;
 
 /// How long a message stays that asks for nothing.
@@ -272,7 +273,7 @@ impl App {
         for page in Page::ALL {
             let mut name = page.name().to_owned();
             if page == Page::Live && self.queue.is_busy() {
-                name.push_str(" ●");
+                name.push_str(" •");
             }
             let enabled = page != Page::Study || self.study.is_some() || self.opening.is_some();
             let button = egui::Button::selectable(self.page == page, name).min_size([144.0, 30.0].into());
@@ -318,7 +319,7 @@ impl App {
             if let Some(message) = &self.message {
                 let dark = ui.visuals().dark_mode;
                 if message.failed {
-                    let close = ui.small_button("✖");
+                    let close = ui.small_button("×");
                     close.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, "Close the message"));
                     ui.add(egui::Label::new(RichText::new(&message.text).color(theme::worse(dark))).wrap());
                     if close.clicked() {
@@ -429,7 +430,7 @@ impl App {
     }
 
     fn fail(&mut self, text: String) {
-        self.message = Some(Message { text: crate::report::visible(&text), failed: true, since: Instant::now() });
+        self.message = Some(Message { text: theme::visible(&text), failed: true, since: Instant::now() });
     }
 
     /// Opens a study, or lists the studies of a folder of such.

@@ -10,8 +10,8 @@ use super::queue::Job;
 use super::scatter::Scatter;
 use super::strategies::Strategies;
 use super::table::Table;
-use super::{Ask, Asks, theme};
-use crate::report::visible;
+use super::theme::{self, visible};
+use super::{Ask, Asks};
 
 /// What of a study is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
