@@ -8,10 +8,10 @@ use odyssey::compare::{
     ClassChange, Comparison, Handful, LineBreakParts, Passage, PassageToken, Side, TokenClass, TypeChange, Without,
 };
 use odyssey::report::{self, page, plots, table};
-use odyssey::similarity::Distances;
+use odyssey::similarity::{Distances, Tests};
 use odyssey::study::{
-    AblationRow, Call, Correlation, DomainChange, Influence, NullDistance, PartialCorrelation, RestartControl, Row,
-    RowEvidence, StudyResults,
+    AblationRow, Call, Correlation, DomainChange, Influence, NullDistance, PartIntervals, PartialCorrelation,
+    RestartControl, Row, RowEvidence, StudyResults,
 };
 use odyssey::text::{Join, Newlines, Overlap};
 
@@ -322,7 +322,18 @@ fn controlled(domains: usize) -> StudyResults {
                         delta,
                         delta_ci95: [delta - 0.02, delta + 0.02],
                         seed_sd: None,
-                        parts: LineBreakParts { newline: cost, after_newline: 0.01, rest: delta - cost - 0.01 },
+                        parts: LineBreakParts {
+                            newline: cost,
+                            after_newline: 0.01,
+                            boundary: Some(0.003),
+                            rest: delta - cost - 0.013,
+                        },
+                        parts_ci95: Some(PartIntervals {
+                            newline: [cost - 0.004, cost + 0.004],
+                            after_newline: [0.005, 0.015],
+                            boundary: [0.001, 0.0057],
+                            rest: [-1.0, 1.0],
+                        }),
                         restart_delta: Some(change + cost),
                     });
                 }
@@ -613,6 +624,64 @@ fn the_csv_reads_back_to_the_same_numbers() {
     }
 }
 
+/// Distances with tests and intervals.
+fn tested(results: &mut StudyResults) {
+    for (at, row) in results.rows.iter_mut().enumerate() {
+        let p = 0.001 * (at + 1) as f64;
+        let distances = &mut row.similarity;
+        distances.tests = Tests {
+            mmd2_p: Some(p),
+            mmd2_q: Some(2.0 * p),
+            frechet_p: Some(0.5),
+            frechet_q: Some(0.75),
+            effect_mmd2: Some(11.25),
+            effect_energy: Some(0.375),
+            ..Tests::default()
+        };
+        distances.intervals.mmd2_ci95 = distances.mmd2.map(|mmd2| [mmd2 - 0.0015, mmd2 + 0.0017]);
+        distances.intervals.unigram_js_ci95 = Some([0.0123, 0.2345]);
+        distances.caveats.push(HOSTILE[0].to_owned());
+    }
+    results.null[0].distances.intervals.mmd2_ci95 = Some([-0.00321, 0.00432]);
+}
+
+#[test]
+fn distances_stand_with_their_p_q_interval_and_effect_in_csv_page_and_text() {
+    let mut results = many_arms();
+    tested(&mut results);
+    let (_folder, paths) = written(&results);
+    let mut reader = csv::Reader::from_path(&paths.csv).unwrap();
+    let lines: Vec<BTreeMap<String, String>> = reader.deserialize().collect::<Result<_, _>>().unwrap();
+    for (line, row) in lines.iter().zip(&results.rows) {
+        let number = |name: &str| line[name].parse::<f64>().ok();
+        let Tests { mmd2_p, mmd2_q, .. } = row.similarity.tests;
+        assert_eq!([number("mmd2_p"), number("mmd2_q"), number("frechet_q")], [mmd2_p, mmd2_q, Some(0.75)]);
+        assert_eq!([number("energy_p"), number("auc_q"), number("frechet_ci95_low")], [None; 3]);
+        let ends = row.similarity.intervals.mmd2_ci95.unwrap();
+        assert_eq!([number("mmd2_ci95_low"), number("mmd2_ci95_high")], ends.map(Some));
+        assert_eq!(number("unigram_js_ci95_high"), Some(0.2345));
+        let effects = ["effect_mmd2", "effect_frechet", "effect_energy"].map(number);
+        assert_eq!(effects, [Some(11.25), None, Some(0.375)]);
+    }
+    let html = read(&paths.html);
+    let section = html.split_once("id=\"distances\"").unwrap().1.split_once("<h2").unwrap().0;
+    let first = &results.rows[0].similarity;
+    let of_first = section.split("<tr>").find(|tr| tr.contains(&format!(">{}<", NAMES[0]))).unwrap();
+    let ends = report::interval(first.intervals.mmd2_ci95.unwrap(), report::significant);
+    for text in [report::significant(first.mmd2.unwrap()), ends, "0.001".into(), "0.002".into(), "11.25".into()] {
+        assert!(of_first.contains(&text), "{text}: {of_first}");
+    }
+    assert!(of_first.contains("too few samples"), "why energy is missing: {of_first}");
+    assert!(section.contains("[−0.003210, 0.004320]") && section.contains("[0.01230, 0.2345]"), "{section}");
+    assert!(section.contains("&lt;script&gt;") && !section.contains("<script"), "caveats are shown, literally");
+    // A line for each of six domains and one for the reference, in each of two tables: not one for each seed and strategy.
+    assert_eq!(section.matches("<tr>").count(), 2 * (1 + 6 + 1));
+
+    let text = table::sheet_table(&report::distances::sheet(&results).unwrap());
+    assert!(text.contains("11.25") && text.contains("0.375") && text.contains(&report::p_value(0.002)), "{text}");
+    assert!(report::distances::sheet(&empty()).is_none());
+}
+
 #[test]
 fn the_answer_counts_domains_by_their_interval_and_names_the_strongest_distance() {
     let mut results = made_up(6);
@@ -846,6 +915,10 @@ fn the_ablation_grid_is_drawn_for_each_way_to_evaluate_and_listed_with_its_parts
         assert!(shown.iter().any(|text| text.contains("join none, line breaks keep")), "{shown:?}");
         assert_eq!(svg.matches("<circle").count(), 4 * 2 * 2);
     }
+    let of_breaks: Vec<_> =
+        plots::figures(&results).into_iter().filter(|figure| figure.kind == plots::Kind::LineBreaks).collect();
+    assert_eq!(of_breaks.len(), 2);
+    assert_eq!(of_breaks[0].svg().unwrap().matches("<circle").count(), 4 * 2 * 2);
     assert!(read(&paths.html).contains("Line breaks and learning rate"));
     let lines: Vec<BTreeMap<String, String>> = csv::Reader::from_path(folder.path().join("ablation.csv"))
         .unwrap()
@@ -856,9 +929,49 @@ fn the_ablation_grid_is_drawn_for_each_way_to_evaluate_and_listed_with_its_parts
     for (line, row) in lines.iter().zip(&results.ablation) {
         let number = |name: &str| line[name].parse::<f64>().unwrap();
         assert_eq!((number("delta"), number("lr"), number("part_newline")), (row.delta, row.lr, row.parts.newline));
+        let ends = row.parts_ci95.unwrap();
+        assert_eq!([number("part_newline_ci95_low"), number("part_newline_ci95_high")], ends.newline);
+        assert_eq!([number("part_boundary"), number("part_boundary_ci95_high")], [0.003, 0.0057]);
+        assert_eq!([number("part_rest_ci95_low"), number("restart_delta")], [-1.0, row.restart_delta.unwrap()]);
     }
     let text = table::sheet_table(&report::ablation::sheet(&results).unwrap());
     assert!(text.contains("of line breaks") && !text.contains("test line breaks"), "{text}");
+    assert!(text.contains("of document ends") && text.contains("[+0.0660, +0.0740]"), "{text}");
+
+    // Of results of before the ends of documents were counted apart.
+    let mut old = serde_json::to_value(&results).unwrap();
+    for row in old["ablation"].as_array_mut().unwrap() {
+        row.as_object_mut().unwrap().remove("parts_ci95");
+        row["parts"].as_object_mut().unwrap().remove("boundary");
+    }
+    let old: StudyResults = serde_json::from_value(old).unwrap();
+    let (_folder, paths) = written(&old);
+    assert!(read(&paths.html).contains("was not counted apart"));
+    assert!(!plots::figures(&old).iter().any(|figure| figure.kind == plots::Kind::LineBreaks));
+}
+
+#[test]
+fn the_rates_of_a_domain_are_joined_by_a_line_on_a_logarithmic_axis() {
+    let mut results = controlled(3);
+    results.ablation.retain(|row| row.train_join == Join::Eot && row.eval_join == Join::Eot && !row.control);
+    results.ablation.retain(|row| row.domain == NAMES[0]);
+    let mut third = results.ablation[0].clone();
+    (third.lr, third.delta) = (1e-2, 0.3);
+    results.ablation.push(third);
+    results.ablation.iter_mut().for_each(|row| row.restart_delta = None);
+    let figure = plots::figures(&results).into_iter().find(|figure| figure.kind == plots::Kind::Rates).unwrap();
+    let svg = figure.svg().unwrap();
+    let attribute = |tag: &str, name: &str| -> f64 {
+        tag.split_once(&format!(" {name}=\"")).unwrap().1.split_once('"').unwrap().0.parse().unwrap()
+    };
+    let mut circles: Vec<(f64, f64)> =
+        svg.split("<circle").skip(1).map(|tag| (attribute(tag, "cx"), attribute(tag, "cy"))).collect();
+    circles.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let [a, b, c] = circles[..] else { panic!("{circles:?}") };
+    assert!((b.0 - a.0 - (c.0 - b.0)).abs() <= 1.0, "decades are equally wide: {circles:?}");
+    assert!(a.1 > b.1 && b.1 > c.1, "a larger δ is higher: {circles:?}");
+    let line = format!("{},{} {},{} {},{}", a.0, a.1, b.0, b.1, c.0, c.1);
+    assert!(svg.contains(&line), "one line through all three: {line}");
 }
 
 #[test]
