@@ -252,8 +252,8 @@ fn the_parts_of_a_change_are_those_of_its_definition_and_add_up_with_intervals_b
         base: Splits { train: 500, valid: 300, test: 300 },
         domain: Splits { train: 500, valid: 300, test: 300 },
     };
-    write_family(folder.path(), 3, &[1.0], sizes).unwrap();
-    let tokenizer = Tokenizer::load(folder.path()).unwrap();
+    write_family(&folder.path().join("family"), 3, &[1.0], sizes).unwrap();
+    let tokenizer = Tokenizer::load(&folder.path().join("family")).unwrap();
     let size = tokenizer.vocabulary_size();
     let vocabulary = Vocabulary::new(Some(&tokenizer), size);
     let newline = (0..size as u32).find(|&id| tokenizer.token_text(id).contains('\n')).unwrap();

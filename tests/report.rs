@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use odyssey::advise::hindsight::hindsight;
 use odyssey::compare::{
-    ClassChange, Comparison, Handful, LineBreakParts, Passage, PassageToken, Side, TokenClass, TypeChange, Without,
+    ClassChange, ClassLoss, Comparison, Handful, LineBreakParts, LossProfile, Passage, PassageToken, Side, TokenClass,
+    TypeChange, Without,
 };
 use odyssey::report::{self, page, plots, table};
 use odyssey::similarity::{Distances, Tests};
 use odyssey::study::{
-    AblationRow, Call, Correlation, DomainChange, Influence, NullDistance, PartIntervals, PartialCorrelation,
+    AblationRow, Base, Call, Correlation, DomainChange, Influence, NullDistance, PartIntervals, PartialCorrelation,
     RestartControl, Row, RowEvidence, StudyResults,
 };
 use odyssey::text::{Join, Newlines, Overlap};
@@ -642,6 +644,7 @@ fn tested(results: &mut StudyResults) {
         distances.intervals.unigram_js_ci95 = Some([0.0123, 0.2345]);
         distances.caveats.push(HOSTILE[0].to_owned());
     }
+    results.rows[1].similarity.energy = Some(0.0625);
     results.null[0].distances.intervals.mmd2_ci95 = Some([-0.00321, 0.00432]);
 }
 
@@ -711,7 +714,8 @@ fn a_missing_number_is_a_dash_that_says_why() {
     results.rows[0].similarity.frechet = None;
     results.rows[0].similarity.reasons.insert("frechet".to_owned(), "fewer samples than dimensions".to_owned());
     let html = page::study_page(&results).unwrap();
-    assert_eq!(html.matches("<abbr title=\"fewer samples than dimensions\">–</abbr>").count(), 1);
+    // In the table of results and in that of distances.
+    assert_eq!(html.matches("<abbr title=\"fewer samples than dimensions\">–</abbr>").count(), 2);
     results.rows[0].delta = f64::NAN;
     let html = page::study_page(&results).unwrap();
     assert!(html.contains("<abbr title=\"not a finite number\">–</abbr>") && !html.contains("NaN"));
@@ -895,6 +899,109 @@ fn calls_and_the_restart_stand_in_table_page_figures_and_csv() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 6, "three tables, results, page and plots");
     let (folder, _paths) = written(&made_up(3));
     assert!(!folder.path().join("domains.csv").exists() && !folder.path().join("ablation.csv").exists());
+}
+
+fn profile(loss: f64) -> LossProfile {
+    let part = |class, share, loss| ClassLoss { class, share, loss };
+    LossProfile {
+        loss,
+        scored: 20_000,
+        document_sd: Some(0.2),
+        over: "documents".to_owned(),
+        newline_rate: 0.02,
+        classes: vec![
+            part(TokenClass::Newline, 0.02, 1.0),
+            part(TokenClass::Punctuation, 0.1, 2.0),
+            part(TokenClass::WordStart, 0.88, (loss - 0.22) / 0.88),
+        ],
+    }
+}
+
+/// A study of which everything is known that advice is learned from: the harder a domain is for the base, the more it gains.
+fn foreseeable(domains: usize) -> StudyResults {
+    let mut results = made_up(domains);
+    results.settings = "name = \"x\"\nmodels = [{ name = \"gpt2\", path = \"m\", reference = \"r\" }]\n\
+                        domains = [{ path = \"d\" }]\nstrategies = [{ name = \"full\", recipe = { lr = 1e-3 } }]\n"
+        .to_owned();
+    for (at, row) in results.rows.iter_mut().enumerate() {
+        let gap = 0.1 * (at + 1) as f64;
+        row.delta = 0.05 - 0.4 * gap + 0.03 * wobble(at, 8);
+        row.delta_ci95 = [row.delta - 0.02, row.delta + 0.02];
+        row.evidence.base_loss = Some(profile(4.0 + gap));
+        row.similarity.unigram_js = Some(0.1 + 0.2 * gap);
+        row.similarity.energy = Some(0.1 * gap);
+    }
+    results.bases = vec![Base {
+        model: "gpt2".to_owned(),
+        parameters: 1_350_000,
+        vocabulary: 4096,
+        reference_loss: Some(profile(4.0)),
+    }];
+    results.null[0].distances = Distances {
+        mmd2: Some(0.0),
+        energy: Some(0.0),
+        unigram_js: Some(0.02),
+        unigram_cross_entropy: Some(6.0),
+        vocabulary_overlap: Some(0.95),
+        newline_rate: Some(0.02),
+        ..Distances::default()
+    };
+    results.restart_control = vec![RestartControl { delta: Some(0.03), ..controlled(3).restart_control.remove(0) }];
+    results
+}
+
+#[test]
+fn what_could_be_told_beforehand_stands_with_reasons_and_whether_the_finding_lies_inside() {
+    let mut results = foreseeable(12);
+    let said = hindsight(&results).unwrap();
+    assert_eq!(said.len(), 12);
+    for said in &said {
+        let [low, high] = said.predicted.unwrap().interval90.unwrap();
+        assert_eq!(said.inside, Some(low <= said.found && said.found <= high));
+        assert!(said.reasons[0].words.contains("a text like the reference corpus itself"), "{said:?}");
+        // The reasons take the prediction from that of a text like the reference to this one's, as far as they are separable.
+        let gap = said.reasons.iter().find(|reason| reason.evidence == "loss_gap").unwrap();
+        assert!(gap.moves < 0.0 && gap.words.contains(&format!("{:.3}", gap.value)), "{gap:?}");
+        assert!(!said.with_shipped && said.domains == 12, "11 others and the reference corpus: {said:?}");
+    }
+    // No domain speaks for itself: an outcome that changes changes the other predictions alone.
+    let mut other = results.clone();
+    other.rows[4].delta = 3.0;
+    let changed = hindsight(&other).unwrap();
+    for (before, after) in said.iter().zip(&changed) {
+        let is_own = before.domain == results.rows[4].domain;
+        assert_eq!(before.predicted == after.predicted, is_own, "{}", before.domain);
+    }
+    assert_eq!(changed.iter().filter(|said| said.inside == Some(false) && said.found == 3.0).count(), 1);
+
+    let note = report::advice::note(&said).unwrap();
+    let share = |count: usize| report::percent(count as f64 / 12.0);
+    let inside = said.iter().filter(|said| said.inside == Some(true)).count();
+    let signs = said.iter().filter(|said| (said.predicted.unwrap().delta < 0.0) == (said.found < 0.0)).count();
+    assert!(note.contains(&format!("right side of zero in {}", share(signs))), "{note}");
+    assert!(note.contains(&format!("{} of findings lie inside", share(inside))), "{note}");
+    assert!(note.contains("12 predictions for 12 domains, each from the study's other domains, were"), "{note}");
+
+    results.rows[2].domain = HOSTILE[0].to_owned();
+    results.rows[2].similarity.reasons.clear();
+    let html = page::study_page(&results).unwrap();
+    let section = html.split_once("id=\"advice\"").unwrap().1.split_once("<h2").unwrap().0;
+    assert_eq!(section.matches("<details>").count(), 12);
+    for said in hindsight(&results).unwrap() {
+        let escaped = said.domain.replace('<', "&lt;").replace('>', "&gt;").replace('/', "&#x2f;");
+        let line = section.split("<tr>").find(|tr| tr.contains(&escaped)).unwrap();
+        let ends = report::interval(said.predicted.unwrap().interval90.unwrap(), report::delta);
+        let inside = if said.inside.unwrap() { ">yes<" } else { ">no<" };
+        assert!(line.contains(said.verdict.name()) && line.contains(&ends) && line.contains(inside), "{line}");
+    }
+    assert!(
+        section.contains("a text like the reference corpus itself would get") && section.contains("Leaving one domain")
+    );
+    assert!(!html.contains("<script") && !html.contains("NaN"));
+
+    // Few domains lean on the table that comes with the program; a study whose settings cannot be read says so.
+    assert!(hindsight(&foreseeable(3)).unwrap().iter().all(|said| said.with_shipped && said.domains > 12));
+    assert!(page::study_page(&made_up(3)).unwrap().contains("What could have been told beforehand is not shown"));
 }
 
 #[test]

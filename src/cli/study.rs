@@ -28,6 +28,11 @@ In the study's file, for the ablation grid (every key may be left out):
   [statistics]
   error_rate = 0.05
 
+What corpora are compared by:
+  [similarity]
+  features = \"minilm:encoder\"       # a sentence encoder's folder, or minilm:hub:OWNER/NAME; \"model\" (hidden states of
+                                     # each base, the default), \"model@6,last\" or \"lexical\"
+
 Examples:
   odyssey study run examples/local.toml --out study
   odyssey study status study

@@ -65,7 +65,8 @@ fn table(results: &StudyResults, keys: &[&str]) -> Option<Sheet> {
             cells.push(SheetCell::number(distances.get(key), significant, why));
             cells.push(match distances.interval(key) {
                 Some(ends) => SheetCell::words(&interval(ends, significant)),
-                None => SheetCell::number(None, significant, why),
+                None if distances.get(key).is_some() => SheetCell::number(None, significant, "was not resampled"),
+                None => SheetCell::words(""), // of a value that is missing itself
             });
             let untested = distances.reasons.get(&format!("{key}_p")).map_or("was not tested", String::as_str);
             let tests = [distances.p(key), distances.q(key)].map(|p| SheetCell::number(p, p_value, untested));
