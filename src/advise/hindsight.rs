@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::features::{Case, shipped};
 use super::learn::{cases_of, control_of};
 use super::predict::{LEVEL, Outcome, Prediction, Predictor};
-use super::verdict::{Recipe, Support, Verdict, decide, is_inside_null};
+use super::verdict::{Reason, Recipe, Support, Verdict, decide, is_inside_null, reasons};
 use crate::error::Result;
 use crate::stats::fewest_groups;
 use crate::study::StudyResults;
@@ -30,6 +30,8 @@ pub struct Hindsight {
     /// Why nothing would have been predicted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What speaks for and against, the weightiest first; empty without a prediction or without a restart control.
+    pub reasons: Vec<Reason>,
     /// The change that was found, nats per token.
     pub found: f64,
 }
@@ -53,17 +55,21 @@ pub fn hindsight(results: &StudyResults) -> Result<Vec<Hindsight>> {
     for domain in domains {
         let rest: Vec<Case> = table.iter().filter(|case| case.domain != domain).cloned().collect();
         for case in own.iter().filter(|case| case.domain == domain) {
-            let predicted = || -> Result<Option<Prediction>> {
+            let null = own.iter().find(|other| is_control(other) && other.model == case.model);
+            let predicted = || -> Result<(Option<Prediction>, Vec<Reason>)> {
                 let predictor = Predictor::new(&rest, Outcome::Delta, Some(&case.features), false)?;
-                Ok(predictor.predict(std::slice::from_ref(&case.features))?.pop())
+                let reasons = match null {
+                    Some(null) => reasons(&predictor, &rest, &case.features, &null.features, None)?,
+                    None => Vec::new(),
+                };
+                Ok((predictor.predict(std::slice::from_ref(&case.features))?.pop(), reasons))
             };
             let mut recipe = Recipe::asked(&case.features);
-            let mut reason = None;
+            let (mut reason, mut spoke) = (None, Vec::new());
             match predicted() {
-                Ok(predicted) => recipe.predicted = predicted,
+                Ok((predicted, reasons)) => (recipe.predicted, spoke) = (predicted, reasons),
                 Err(error) => reason = Some(error.to_string()),
             }
-            let null = own.iter().find(|other| is_control(other) && other.model == case.model);
             let inside_null = null.is_some_and(|null| is_inside_null(&case.features, &null.features));
             let support = Support::of(&rest, &case.model, &case.features);
             let (verdict, _, words) = decide(std::slice::from_ref(&recipe), &support, inside_null, reason.as_deref());
@@ -76,6 +82,7 @@ pub fn hindsight(results: &StudyResults) -> Result<Vec<Hindsight>> {
                 verdict,
                 predicted: recipe.predicted,
                 reason: nothing,
+                reasons: spoke,
                 found: case.delta,
             });
         }

@@ -10,6 +10,7 @@ pub mod config;
 mod correlations;
 pub mod joint;
 pub mod plan;
+mod positions;
 mod results;
 pub mod run;
 
@@ -19,6 +20,7 @@ pub use collect::collect;
 pub use config::StudyConfig;
 pub use correlations::correlate;
 pub use plan::{Plan, Task, TaskKind};
+pub use positions::positions;
 pub use results::{
     AblationRow, Base, Call, Correlation, DomainChange, Influence, NullDistance, PartialCorrelation, RestartControl,
     Row, RowEvidence, RowRank, StudyResults,
