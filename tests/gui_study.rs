@@ -3,75 +3,54 @@
 
 #[path = "common/cli.rs"]
 mod cli;
+#[path = "common/gui.rs"]
+mod gui;
 #[path = "common/made_up.rs"]
 mod made_up;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cli::Place;
 use egui::{Key, OutputCommand, Role, ThemePreference};
-use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
+use gui::{Driven, app, wait_for, wait_until};
 use made_up::*;
 use odyssey::compare::TokenClass;
-use odyssey::gui::App;
+use odyssey::files::write_json;
 use odyssey::gui::export::{Format, write_all, write_scatter};
-use odyssey::gui::settings::Settings;
 use odyssey::report::{delta, interval, significant, visible};
 use odyssey::study::{self, Row, StudyResults};
 
-/// The application in a window that is never shown.
+/// The application on a study, and the folder that both stand in.
 struct Window {
-    harness: Harness<'static, Option<App>>,
-    /// What the application keeps, and made-up studies.
-    _place: tempfile::TempDir,
+    harness: Driven,
+    _place: Place,
+}
+
+/// A folder with the results of a study whose tasks are gone.
+fn written(place: &Place, results: &StudyResults) -> PathBuf {
+    let folder = place.path("study");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("plan.json"), "{}").unwrap();
+    write_json(&folder.join("results.json"), results).unwrap();
+    folder
 }
 
 impl Window {
-    /// Opened on a folder.
-    fn on(folder: PathBuf, size: [f32; 2], theme: ThemePreference, place: tempfile::TempDir) -> Self {
-        let data = place.path().join("data");
-        let settings = Settings { theme, ..Settings::default() };
-        let mut start = Some((settings, vec![folder], data));
-        let draw = move |ui: &mut egui::Ui, app: &mut Option<App>| {
-            if let Some((settings, folders, data)) = start.take() {
-                *app = Some(App::new(ui.ctx(), settings, folders, data));
-            }
-            app.as_mut().unwrap().draw(ui);
-        };
-        let builder = Harness::builder().with_size(size).with_max_steps(64).wgpu();
-        Self { harness: builder.build_ui_state(draw, None), _place: place }
+    fn on(folder: PathBuf) -> Self {
+        let place = Place::empty();
+        Self { harness: app(&place, vec![folder]), _place: place }
     }
 
-    /// Opened on results of a study whose tasks are gone.
     fn of(results: &StudyResults) -> Self {
-        let place = tempfile::tempdir().unwrap();
-        let folder = written(results, place.path());
-        let mut window = Self::on(folder, [1280.0, 820.0], ThemePreference::Light, place);
-        window.until("Scatter");
+        let place = Place::empty();
+        let folder = written(&place, results);
+        let mut window = Self { harness: app(&place, vec![folder]), _place: place };
+        wait_for(&mut window.harness, "Scatter");
         window
     }
-
-    /// Draws until something is called `label`; computing happens on threads.
-    fn until(&mut self, label: &str) {
-        let begun = Instant::now();
-        while self.harness.query_by_label(label).is_none() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "nothing is called {label:?}");
-            self.harness.step();
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.harness.run_steps(2);
-    }
-}
-
-fn written(results: &StudyResults, place: &Path) -> PathBuf {
-    let folder = place.join("study");
-    fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("plan.json"), "{}").unwrap();
-    odyssey::files::write_json(&folder.join("results.json"), results).unwrap();
-    folder
 }
 
 impl Window {
@@ -164,13 +143,8 @@ fn a_point_is_selected_by_its_name_and_its_card_says_what_the_results_say() {
 fn what_advice_would_have_said_comes_from_a_thread_and_says_why_where_it_is_nothing() {
     let mut window = Window::of(&controlled(4));
     window.open_card("wiki_politics");
-    let begun = Instant::now();
-    while window.holds("predicting every domain") {
-        assert!(begun.elapsed() < Duration::from_secs(60));
-        window.harness.step();
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    window.harness.run_steps(2);
+    let is_told = |harness: &Driven| harness.query_all_by_label_contains("predicting every").next().is_none();
+    wait_until(&mut window.harness, "advice", is_told);
     // Made-up results hold no losses of the base, from which advice learns.
     assert!(window.holds("Nothing: the results hold too little") || window.holds("undecided: "));
 }
@@ -181,15 +155,15 @@ fn token_types_are_filtered_by_class_and_text_and_sorted() {
     let mut window = Window::of(&results);
     window.open_card("wiki_general");
     window.click(Role::Button, "Tokens");
-    assert!(window.has("5 of 5 token types") && window.has("⏎") && window.has("·the"));
+    assert!(window.has("5 of 5 token types") && window.has("↵") && window.has("·the"));
     // The worst first: a row lies above the next.
     let top = |window: &Window, token: &str| window.harness.get_by_label(token).rect().top();
-    assert!(top(&window, "⏎") < top(&window, "·the") && top(&window, "·the") < top(&window, "ing"));
+    assert!(top(&window, "↵") < top(&window, "·the") && top(&window, "·the") < top(&window, "ing"));
     window.click(Role::Button, "Sort by part of δ");
-    assert!(top(&window, "⏎") > top(&window, "·the") && top(&window, "·the") > top(&window, "ing"));
+    assert!(top(&window, "↵") > top(&window, "·the") && top(&window, "·the") > top(&window, "ing"));
 
     window.choose("class", "function word");
-    assert!(window.has("1 of 5 token types") && window.has("·the") && !window.has("⏎"));
+    assert!(window.has("1 of 5 token types") && window.has("·the") && !window.has("↵"));
     let the = results.rows[0].top_types.iter().find(|t| t.class == TokenClass::FunctionWord).unwrap();
     assert!(window.has(&delta(the.contribution)) && window.has(&interval(the.contribution_ci95, delta)));
     window.choose("class", "all");
@@ -381,23 +355,22 @@ fn hostile_names_and_tokens_are_shown_literally() {
 fn folders_that_are_broken_or_empty_say_so_and_do_not_end_the_application() {
     let broken: [(&str, &str); 3] = [("{}", "{\"rows\": [1,"), ("{", ""), ("[]", "[]")];
     for (plan, results) in broken {
-        let place = tempfile::tempdir().unwrap();
-        let folder = place.path().join("study");
+        let place = Place::empty();
+        let folder = place.path("study");
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("plan.json"), plan).unwrap();
         fs::write(folder.join("results.json"), results).unwrap();
-        let mut window = Window::on(folder, [900.0, 600.0], ThemePreference::Dark, place);
-        window.until("Close the message");
+        let mut window = Window::on(folder);
+        wait_for(&mut window.harness, "Close the message");
         assert!(window.holds("plan.json"));
     }
 }
 
 #[test]
 fn a_study_without_adaptations_says_what_to_do() {
-    let place = tempfile::tempdir().unwrap();
-    let folder = written(&empty(), place.path());
-    let mut window = Window::on(folder, [900.0, 600.0], ThemePreference::Dark, place);
-    window.until("No adaptation is finished yet, so there is nothing to show.");
+    let place = Place::empty();
+    let mut window = Window::on(written(&place, &empty()));
+    wait_for(&mut window.harness, "No adaptation is finished yet, so there is nothing to show.");
     assert!(window.has("Run what is missing"));
 }
 
@@ -501,15 +474,14 @@ fn a_study_that_ran_shows_its_positions_and_what_is_missing_of_it() {
     assert!(study::positions(&folder, &other).is_err());
 
     let open = |label: &str| {
-        let place = tempfile::tempdir().unwrap();
-        let mut window = Window::on(folder.clone(), [1280.0, 820.0], ThemePreference::Light, place);
-        window.until(label);
+        let mut window = Window::on(folder.clone());
+        wait_for(&mut window.harness, label);
         window
     };
     let mut window = open("Scatter");
     window.open_card("lambda-1");
     window.click(Role::Button, "Curves");
-    window.until("tokens before in the window");
+    wait_for(&mut window.harness, "tokens before in the window");
 
     // One adaptation is thrown away, with what was put together of it: half a study.
     let task = |start: &str| {
@@ -541,8 +513,10 @@ fn look() {
         ("dark", [1280.0, 820.0], ThemePreference::Dark),
         ("small", [720.0, 480.0], ThemePreference::Light),
     ] {
-        let mut window = Window::on(folder.clone(), size, theme, tempfile::tempdir().unwrap());
-        window.until("Scatter");
+        let mut window = Window::on(folder.clone());
+        window.harness.set_size(size.into());
+        window.harness.ctx.set_theme(theme);
+        wait_for(&mut window.harness, "Scatter");
         let save = |window: &mut Window, page: &str| {
             window.harness.run_steps(3);
             let begun = Instant::now();
@@ -559,10 +533,9 @@ fn look() {
         window.harness.get_by_label("Domain").click();
         window.harness.run_steps(2);
         let begun = Instant::now();
-        while window.harness.query_by_label_contains("predicting every").is_some() {
-            window.harness.step();
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until(&mut window.harness, "advice", |harness| {
+            harness.query_by_label_contains("predicting every").is_none()
+        });
         eprintln!("advice took {:.2} s", begun.elapsed().as_secs_f64());
         save(&mut window, "card");
         window.harness.get_by_label("Tokens").click();
@@ -572,11 +545,7 @@ fn look() {
         window.harness.get_by_label("before and after side by side").click();
         save(&mut window, "side");
         window.harness.get_by_label("Curves").click();
-        window.harness.run_steps(2);
-        while window.harness.query_by_label_contains("reading the losses").is_some() {
-            window.harness.step();
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for(&mut window.harness, "tokens before in the window");
         save(&mut window, "curves");
         window.harness.get_by_label("Strategies and seeds").click();
         save(&mut window, "strategies");

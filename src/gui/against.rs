@@ -1,5 +1,6 @@
 //! The domains of one model and strategy against one distance: what the scatter shows, prepared when a study is opened.
 
+use super::theme;
 use crate::report::plots::{Guides, drawable};
 use crate::report::{MISSING, Outcome, correlations, interval, p_value, significant};
 use crate::similarity::{Distances, Measure};
@@ -111,7 +112,7 @@ fn words(outcome: &Outcome<'_>, measure: Measure) -> String {
     let Some(value) = outcome.measure(measure.key) else {
         let reasons = outcome.rows.iter().find_map(|row| row.similarity.reasons.get(measure.key));
         let why = reasons.map_or("it was not measured", String::as_str);
-        return format!("{} {MISSING}: {}", measure.label, crate::report::visible(why));
+        return format!("{} {MISSING}: {}", measure.label, theme::visible(why));
     };
     let mut text = format!("{} {}", measure.label, significant(value));
     let Some(row) = outcome.rows.first() else { return text };

@@ -12,7 +12,7 @@ use crate::advise::hindsight::{Hindsight, hindsight};
 use crate::compare::Without;
 use crate::error::Result;
 use crate::report::table::class_label;
-use crate::report::{MISSING, count, delta, handful_sentence, interval, p_value, percent, significant, visible};
+use crate::report::{MISSING, count, delta, handful_sentence, interval, p_value, percent, significant};
 use crate::study::{DomainChange, Row};
 
 /// The key of the numbers without line breaks.
@@ -96,7 +96,7 @@ impl Card {
                 self.advice = match asked.poll() {
                     Arrival::Pending => return,
                     Arrival::Here(Ok(said)) => Advice::Said(said),
-                    Arrival::Here(Err(error)) => Advice::Nothing(visible(&error.to_string())),
+                    Arrival::Here(Err(error)) => Advice::Nothing(theme::visible(&error.to_string())),
                     Arrival::Lost => Advice::Nothing("advice failed; try `odyssey study report`".into()),
                 };
             }
@@ -312,7 +312,7 @@ fn numbers_without(study: &OpenStudy, point: &DomainPoint) -> (Vec<[String; 5]>,
     };
     let first = study.rows(point).next();
     let note = match first.map(|row| (row.test_tokens, row.without.get(NEWLINE))) {
-        Some((_, Some(Without { reason: Some(why), .. }))) => visible(why),
+        Some((_, Some(Without { reason: Some(why), .. }))) => theme::visible(why),
         Some((all, Some(left))) => format!(
             "Over {} of {} test tokens; no interval is kept of it.",
             count(left.scored as u64),
@@ -342,7 +342,7 @@ fn found(study: &OpenStudy, point: &DomainPoint) -> Vec<String> {
         }
         (None, _) => {
             let why = row.evidence.forgetting_reason.as_deref().unwrap_or("it was not measured");
-            format!("What it forgot of the reference corpus is not known: {}.", visible(why))
+            format!("What it forgot of the reference corpus is not known: {}.", theme::visible(why))
         }
     });
     if let Some(rank) = &row.rank {
@@ -352,7 +352,10 @@ fn found(study: &OpenStudy, point: &DomainPoint) -> Vec<String> {
                 delta(change),
                 interval(ends, delta)
             ),
-            _ => format!("No prediction rank: {}.", visible(rank.rank_reason.as_deref().unwrap_or("not measured"))),
+            _ => format!(
+                "No prediction rank: {}.",
+                theme::visible(rank.rank_reason.as_deref().unwrap_or("not measured"))
+            ),
         });
     }
     if let Some(share) = row.overlap.as_ref().and_then(|overlap| overlap.test_13grams_in_train) {
@@ -365,7 +368,7 @@ fn found(study: &OpenStudy, point: &DomainPoint) -> Vec<String> {
         count(tokens),
         count(row.test_tokens as u64)
     ));
-    said.extend(row.reason.as_ref().map(|why| visible(why)));
+    said.extend(row.reason.as_ref().map(|why| theme::visible(why)));
     said
 }
 
@@ -379,7 +382,7 @@ fn call(change: &DomainChange) -> Vec<String> {
         p(change.p),
         p(change.q),
         change.clusters,
-        visible(&change.over),
+        theme::visible(&change.over),
         percent(change.error_rate),
         p(change.t_p),
         p(change.wilcoxon_p),
@@ -400,7 +403,7 @@ fn call(change: &DomainChange) -> Vec<String> {
         }
         _ => "The study has no restart control for it.".to_owned(),
     });
-    said.extend(change.reason.as_ref().map(|why| visible(why)));
+    said.extend(change.reason.as_ref().map(|why| theme::visible(why)));
     said
 }
 
@@ -438,9 +441,9 @@ fn predicted(said: &[Hindsight], study: &OpenStudy, point: &DomainPoint) -> Vec<
         (None, why) => lines.push(format!(
             "{}: {}.",
             said.verdict.name(),
-            visible(why.as_deref().unwrap_or("nothing could be predicted"))
+            theme::visible(why.as_deref().unwrap_or("nothing could be predicted"))
         )),
     }
-    lines.extend(said.reasons.iter().map(|reason| format!("• {}", visible(&reason.words))));
+    lines.extend(said.reasons.iter().map(|reason| format!("• {}", theme::visible(&reason.words))));
     lines
 }

@@ -51,8 +51,8 @@ impl Sort {
     pub fn title(&mut self, ui: &mut Ui, column: usize, title: &str, hint: &str) {
         let arrow = match (self.column == column, self.descending) {
             (false, _) => "",
-            (true, true) => " ⏷",
-            (true, false) => " ⏶",
+            (true, true) => " ▼",
+            (true, false) => " ▲",
         };
         let button = ui.add(Button::new(egui::RichText::new(format!("{title}{arrow}")).strong()).frame(false));
         button.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Sort by {title}")));

@@ -73,7 +73,7 @@ impl Curves {
                         window: [points(&before.window), points(&after.window)],
                         document: [points(&before.document), points(&after.document)],
                     },
-                    Err(error) => Loaded::Missing(crate::report::visible(&error.to_string())),
+                    Err(error) => Loaded::Missing(theme::visible(&error.to_string())),
                 });
             }
             Some(Arrival::Lost) => {

@@ -5,7 +5,7 @@ use egui::{Color32, EventFilter, FontId, Key, Modifiers, Role, Sense, Stroke, St
 
 use super::theme;
 use crate::compare::{Passage, PassageToken};
-use crate::report::{delta, visible, visible_token};
+use crate::report::delta;
 
 /// From this change on, nats, a token is marked by more than colour.
 const MARKED: f32 = 0.5;
@@ -168,7 +168,7 @@ fn lay_out(ui: &Ui, tokens: &[PassageToken], shown: Shown, at: Option<usize>) ->
             format.underline = Stroke::new(3.0, strong);
             format.color = strong;
         }
-        let text = if token.text.is_empty() { visible_token("") } else { visible(&token.text) };
+        let text = if token.text.is_empty() { theme::visible_token("") } else { theme::visible(&token.text) };
         end += text.chars().count();
         ends.push(end);
         job.append(&text, 0.0, format);
@@ -188,7 +188,7 @@ fn change(token: &PassageToken) -> Option<f32> {
 
 /// A token's numbers in words.
 fn numbers(token: &PassageToken) -> String {
-    let text = visible_token(&token.text);
+    let text = theme::visible_token(&token.text);
     match (token.before, token.after, change(token)) {
         (Some(before), Some(after), Some(change)) => {
             format!("{text}: before {before:.3}, after {after:.3}, change {} nats", delta(change.into()))

@@ -16,6 +16,7 @@ mod columns;
 mod curves;
 mod devices;
 pub mod export;
+mod frames;
 mod heat;
 mod home;
 pub mod library;
@@ -36,7 +37,7 @@ mod window;
 use std::path::PathBuf;
 
 pub use app::App;
-pub use window::run;
+pub use window::{WindowOptions, run};
 
 use queue::Job;
 

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::against::Against;
+use super::theme;
 use crate::error::Result;
 use crate::files;
 use crate::report::sheet::Sheet;
 use crate::report::{
-    Outcome, Verdict, ablation, count, delta, interval, outcomes, p_value, page, percent, plots, significant, visible,
+    Outcome, Verdict, ablation, count, delta, interval, outcomes, p_value, page, percent, plots, significant,
 };
 use crate::similarity::{Distances, Measure};
 use crate::study::{self, DomainChange, Row, StudyResults};
@@ -173,7 +174,7 @@ impl DomainPoint {
 
 /// A name as lists show it: everything in it visible, not too long, never nothing.
 pub fn name(text: &str) -> String {
-    if text.is_empty() { "(no name)".to_owned() } else { plots::short(&visible(text), NAME) }
+    if text.is_empty() { "(no name)".to_owned() } else { plots::short(&theme::visible(text), NAME) }
 }
 
 /// What is selected on every tab.

@@ -23,7 +23,7 @@ const TITLES: [(&str, &str); 14] = [
     ("beyond restart", "δ beyond that of the restart control"),
     ("distance", "To the reference corpus; choose which beside the table or on the scatter"),
     ("forgetting", "Change on held-out text of the reference corpus: positive is forgotten"),
-    ("⏎ rate", "Share of test tokens that hold a line break"),
+    ("↵ rate", "Share of test tokens that hold a line break"),
     ("tokens", "Test tokens scored"),
 ];
 const DELTA: usize = 4;

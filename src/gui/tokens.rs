@@ -4,12 +4,13 @@ use egui::{Align, Label, Layout, ScrollArea, TextWrapMode, Ui};
 use egui_extras::{Column, TableBuilder};
 
 use super::columns::{Cell, Sort};
+use super::theme;
 use crate::compare::{TokenClass, TypeChange};
 use crate::report::table::class_label;
-use crate::report::{count, delta, interval, percent, significant, visible_token};
+use crate::report::{count, delta, interval, percent, significant};
 
 const TITLES: [(&str, &str); 9] = [
-    ("token", "Spaces are shown as ·, line breaks as ⏎"),
+    ("token", "Spaces are shown as ·, line breaks as ↵"),
     ("class", "What kind of token it is"),
     ("count", "Scored occurrences in the test text"),
     ("share", "Of all scored tokens"),
@@ -120,7 +121,7 @@ impl Tokens {
 
 fn cells(of: &TypeChange) -> Vec<Cell> {
     vec![
-        Cell::words(visible_token(&of.token)),
+        Cell::words(theme::visible_token(&of.token)),
         Cell::words(class_label(of.class.name())),
         Cell::number(Some(of.count as f64), |n| count(n as u64)),
         Cell::number(Some(of.share), percent),
