@@ -1,8 +1,8 @@
 //! `results.csv`, one line per row of a study, `domains.csv`, one per domain, and `ablation.csv`, one per cell of the grid:
 //! flat columns, numbers in full precision.
 
-use super::change_of;
 use super::plots::word;
+use super::{Outcome, change_of};
 use crate::error::{Error, Result};
 use crate::similarity::{Distances, Measure, Tests};
 use crate::study::{AblationRow, DomainChange, PartIntervals, Row, RowRank, StudyResults};
@@ -105,6 +105,60 @@ pub fn domains(results: &StudyResults) -> Result<Option<Vec<u8>>> {
         ]
     };
     lines("domains.csv", &HEADER, results.domains.iter().map(line).collect())
+}
+
+/// Domains of one model and strategy, their seeds together, beside one distance: what a scatter plot or a table of them
+/// shows. `measure` is the distance's key.
+///
+/// # Errors
+/// None that input could cause.
+pub fn outcomes(outcomes: &[&Outcome<'_>], measure: &str) -> Result<Vec<u8>> {
+    let header = [
+        "domain",
+        "group",
+        "zero_shot_ppl",
+        "adapted_ppl",
+        "delta",
+        "delta_ci95_low",
+        "delta_ci95_high",
+        "verdict",
+        "p",
+        "q",
+        "beyond_restart",
+        measure,
+        &format!("{measure}_ci95_low"),
+        &format!("{measure}_ci95_high"),
+        "forgetting",
+        "test_newline_rate",
+        "test_tokens",
+    ];
+    let line = |outcome: &&Outcome<'_>| {
+        let row = outcome.rows.first();
+        let [before, after] = outcome.perplexities().map(Some);
+        let ends = row.and_then(|row| row.similarity.interval(measure)).map_or([None; 2], |ends| ends.map(Some));
+        vec![
+            outcome.domain.to_owned(),
+            outcome.group.to_owned(),
+            number(before),
+            number(after),
+            number(Some(outcome.delta)),
+            number(Some(outcome.ci95[0])),
+            number(Some(outcome.ci95[1])),
+            outcome.verdict().name().to_owned(),
+            number(outcome.change.and_then(|change| change.p)),
+            number(outcome.change.and_then(|change| change.q)),
+            number(outcome.change.and_then(|change| change.beyond_restart)),
+            number(outcome.measure(measure)),
+            number(ends[0]),
+            number(ends[1]),
+            number(outcome.mean(|row| row.evidence.forgetting)),
+            number(outcome.mean(|row| Some(row.newline_rate))),
+            row.map(|row| row.test_tokens.to_string()).unwrap_or_default(),
+        ]
+    };
+    // Without a line there would be no header either.
+    let lines = lines("points.csv", &header, outcomes.iter().map(line).collect())?;
+    Ok(lines.unwrap_or_else(|| (header.join(",") + "\n").into_bytes()))
 }
 
 /// The bytes of `ablation.csv`; `None` without a grid.

@@ -67,8 +67,8 @@ pub(super) enum Content {
 }
 
 /// What a scatter plot shows beside the domains.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Guides {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Guides {
     /// The distance of the reference corpus from itself: what is no farther is no distance.
     pub null: Option<f64>,
     /// Whether larger is closer.
@@ -186,14 +186,7 @@ fn scatter(
     if marks.is_empty() {
         return None;
     }
-    let model = outcomes.first().and_then(|outcome| outcome.rows.first()).map(|row| row.model.as_str());
-    let null = results.null.iter().find(|null| Some(null.model.as_str()) == model);
-    let guides = Guides {
-        null: null.and_then(|null| farthest_null(&null.distances, &measure)),
-        similarity: measure.similarity,
-        restart: restart(outcomes),
-    };
-    let guides = if measure.key == "newline_rate" { Guides { null: None, ..guides } } else { guides };
+    let guides = Guides::of(results, outcomes, measure);
     let found = results.correlations.iter().find(|c| c.x == measure.key && c.scope == "pooled" && c.of == of);
     let axis =
         if measure.similarity { "larger is closer to the reference" } else { "larger is farther from the reference" };
@@ -215,6 +208,21 @@ fn scatter(
             guides,
         },
     })
+}
+
+impl Guides {
+    /// For the outcomes of one model and strategy against a measure.
+    pub fn of(results: &StudyResults, outcomes: &[Outcome], measure: Measure) -> Self {
+        let model = outcomes.first().and_then(|outcome| outcome.rows.first()).map(|row| row.model.as_str());
+        let null = results.null.iter().find(|null| Some(null.model.as_str()) == model);
+        // The rate of line breaks is a rival explanation, not a distance.
+        let null = null.filter(|_| measure.key != "newline_rate");
+        Self {
+            null: null.and_then(|null| farthest_null(&null.distances, &measure)),
+            similarity: measure.similarity,
+            restart: restart(outcomes),
+        }
+    }
 }
 
 /// The end of the null band: how far halves of the reference corpus lie from one another.
@@ -296,7 +304,7 @@ fn mark(outcome: &Outcome, groups: &[String]) -> Option<Mark> {
 }
 
 /// A setting as the study's TOML writes it.
-pub(super) fn word(setting: impl clap::ValueEnum) -> String {
+pub fn word(setting: impl clap::ValueEnum) -> String {
     setting.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
@@ -340,7 +348,7 @@ pub(super) fn columns(panels: usize) -> usize {
 }
 
 /// The points of a loss curve, thinned by averaging neighbours.
-fn thinned(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
+pub fn thinned(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
     let finite: Vec<(f64, f64)> =
         points.iter().map(|&(step, loss)| (step as f64, loss)).filter(|(_, loss)| drawable(loss)).collect();
     finite
@@ -353,12 +361,12 @@ fn thinned(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
 }
 
 /// Whether a number has a place on an axis.
-pub(super) fn drawable(value: &f64) -> bool {
+pub fn drawable(value: &f64) -> bool {
     value.abs() < 1e30 // false for NaN and infinities, too
 }
 
 /// At most `most` characters, the last of which says that some are missing.
-pub(super) fn short(text: &str, most: usize) -> String {
+pub fn short(text: &str, most: usize) -> String {
     match text.char_indices().nth(most - 1) {
         Some((end, c)) if end + c.len_utf8() < text.len() => format!("{}…", &text[..end]),
         _ => text.to_owned(),
@@ -366,7 +374,7 @@ pub(super) fn short(text: &str, most: usize) -> String {
 }
 
 /// A file name of lower-case letters, digits and hyphens.
-fn slug(text: &str) -> String {
+pub fn slug(text: &str) -> String {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     short(&words.collect::<Vec<_>>().join("-").to_lowercase(), 60).replace('…', "")
 }

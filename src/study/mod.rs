@@ -11,6 +11,7 @@ mod correlations;
 mod distances;
 pub mod joint;
 pub mod plan;
+mod positions;
 mod ranks;
 mod results;
 pub mod run;
@@ -21,6 +22,7 @@ pub use collect::collect;
 pub use config::StudyConfig;
 pub use correlations::correlate;
 pub use plan::{Plan, Task, TaskKind};
+pub use positions::positions;
 pub use results::{
     AblationRow, Base, Call, Correlation, DomainChange, Influence, NullDistance, PartIntervals, PartialCorrelation,
     RestartControl, Row, RowEvidence, RowRank, StudyResults,
