@@ -1,16 +1,12 @@
 //! What is known of a domain before training: measured on its texts and the reference corpus's, with the base.
 
 use std::path::Path;
-use std::time::Instant;
-
-use burn::module::Module;
 
 use super::features::{Feature, Features};
 use super::learn::{Known, Trained, evidence, recipe};
 use crate::adapt::data::TrainingBlocks;
-use crate::adapt::objective::Objective;
-use crate::adapt::optimizer::AdamW;
-use crate::adapt::{AdaptSettings, trained_tokens, training_step};
+use crate::adapt::timing::tokens_per_second;
+use crate::adapt::{AdaptSettings, trained_tokens};
 use crate::compare::{LossProfile, Vocabulary};
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
@@ -182,27 +178,7 @@ impl Question<'_> {
         let blocks = self.blocks(train)?;
         let most = self.recipe.micro_batch.min(self.recipe.batch).min(blocks.len());
         let batch = blocks.micro_batch(&(0..most).collect::<Vec<_>>());
-        let mut model = match self.recipe.adapters() {
-            Some(lora) => lora.attach(self.base, self.seed)?,
-            None => self.base.model.clone(),
-        }
-        .train();
-        let mut optimizer = AdamW::new(self.recipe.adamw);
-        let mut rate = f64::NAN;
-        monitor.begin("timing a training step", TIMED);
-        for _ in 0..TIMED {
-            let started = Instant::now();
-            // A rate of 0: nothing is learned, and no number can leave its range.
-            let done = training_step(&Objective, model, &mut optimizer, std::slice::from_ref(&batch), 0.0, Some(1.0))?;
-            rate = batch.weight() / started.elapsed().as_secs_f64().max(1e-9);
-            model = done.model;
-            monitor.advance(1, "");
-            if monitor.stopped() {
-                return Err(Error::Interrupted("stopped while timing a training step; nothing was saved".into()));
-            }
-        }
-        monitor.end();
-        Ok(rate)
+        tokens_per_second(self.base, self.recipe, &batch, self.seed, monitor)
     }
 
     /// What training takes of memory.
@@ -211,9 +187,6 @@ impl Question<'_> {
         MemoryPlan::new(&self.base.config, work, self.device)
     }
 }
-
-/// Steps that are run to time one: the first pays for what is set up once.
-const TIMED: u64 = 2;
 
 fn caveats(test: &Scored, documents: u64, overlap: &Overlap) -> Vec<String> {
     let mut caveats = Vec::new();

@@ -321,7 +321,11 @@ impl StudyConfig {
         self.ablation.as_ref().map(|grid| grid.evaluations(self.text.stream())).unwrap_or_default()
     }
 
-    fn check(&self, path: &Path) -> Result<()> {
+    /// Checks a study that [`Self::read`] did not read; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn check(&self, path: &Path) -> Result<()> {
         let names: [(&str, Vec<&str>); 3] = [
             ("models", self.models.iter().map(|m| m.name.as_str()).collect()),
             ("domains", self.domains.iter().map(|d| d.name.as_str()).collect()),

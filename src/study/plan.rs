@@ -364,7 +364,7 @@ fn known_by(split: &Content, at_most: Option<u64>) -> Value {
 }
 
 /// Refuses what does not fit the model before anything is computed.
-fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
+pub(crate) fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
     let base = ModelConfig::read(&model.path)?;
     let EvaluationSettings { protocol, context, stride, .. } = config.evaluation;
     let tokenizer = Tokenizer::find(&model.path)?;
