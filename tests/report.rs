@@ -627,6 +627,14 @@ fn what_could_be_told_beforehand_stands_with_reasons_and_whether_the_finding_lie
     );
     assert!(!html.contains("<script") && !html.contains("NaN"));
 
+    // Without a restart control nobody knows what the base finds hard in its reference.
+    let mut without = foreseeable(12);
+    without.bases[0].reference_loss = None;
+    let said = hindsight(&without).unwrap();
+    assert!(said.iter().all(|said| said.predicted.is_none() && said.reasons.is_empty() && said.inside.is_none()));
+    let note = report::advice::note(&said).unwrap();
+    assert!(note.starts_with("Nothing could be predicted: ") && note.contains("loss gap"), "{note}");
+
     // Few domains lean on the table that comes with the program; a study whose settings cannot be read says so.
     assert!(hindsight(&foreseeable(3)).unwrap().iter().all(|said| said.with_shipped && said.domains > 12));
     assert!(page::study_page(&made_up(3)).unwrap().contains("What could have been told beforehand is not shown"));

@@ -222,6 +222,14 @@ fn a_study_compares_by_a_sentence_encoder_as_the_command_does() {
     let says =
         |row: &Value| row["similarity"]["caveats"].to_string().contains("the reference: a token of the encoder holds");
     assert!(results["rows"].as_array().unwrap().iter().all(says), "what the encoder said of the reference is kept");
+
+    // Advice knows distances between the base's own states: others are not taken for them.
+    place.odyssey("advise --write-table learned.csv --only-fit --fit study --quiet");
+    let mut table = csv::Reader::from_path(place.path("learned.csv")).unwrap();
+    let cases: Vec<BTreeMap<String, String>> = table.deserialize().collect::<Result<_, _>>().unwrap();
+    assert_eq!(cases.len(), 4 + 1);
+    let known = |key: &str| cases.iter().filter(|case| !case[key].is_empty()).count();
+    assert_eq!(["mmd2", "energy", "unigram_js", "loss_gap"].map(known), [0, 0, 5, 5]);
 }
 
 #[test]

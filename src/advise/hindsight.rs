@@ -24,6 +24,8 @@ pub struct Hindsight {
     pub strategy: String,
     /// The learning rate.
     pub lr: f64,
+    /// Whether training text was joined otherwise than test text, as in cells of the ablation grid.
+    pub joined_otherwise: bool,
     /// What would have been said of this recipe.
     pub verdict: Verdict,
     /// The same in a sentence.
@@ -91,6 +93,7 @@ pub fn hindsight(results: &StudyResults) -> Result<Vec<Hindsight>> {
                 domain: case.domain.clone(),
                 strategy: case.strategy.clone(),
                 lr: recipe.lr,
+                joined_otherwise: case.features.get(Feature::JoinDiffers).is_some_and(|differs| differs > 0.5),
                 verdict,
                 predicted,
                 reason: predicted.is_none().then(|| reason.unwrap_or_else(|| words.clone())),

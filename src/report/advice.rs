@@ -38,14 +38,16 @@ fn row(said: &Hindsight) -> Vec<SheetCell> {
 }
 
 fn recipe(said: &Hindsight) -> String {
-    format!("{}, lr {:e}", said.strategy, said.lr)
+    let join = if said.joined_otherwise { ", joined otherwise" } else { "" };
+    format!("{}, lr {:e}{join}", said.strategy, said.lr)
 }
 
-/// How predictions did, each made without the rows of its own domain. `None` where nothing was predicted.
+/// How predictions did, each made without the rows of its own domain; why there are none. `None` without a domain.
 pub fn note(said: &[Hindsight]) -> Option<String> {
     let found = check(said);
     if found.rows == 0 {
-        return None;
+        let reason = said.iter().find_map(|said| said.reason.as_deref())?;
+        return Some(format!("Nothing could be predicted: {}.", visible(reason)));
     }
     let from = match said.iter().any(|said| said.with_shipped) {
         true => "from the study's other domains and the table that comes with the program",
