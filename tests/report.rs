@@ -13,6 +13,7 @@ use odyssey::compare::{ClassLoss, Comparison, LossProfile, Side, TokenClass};
 use odyssey::report::{self, page, plots, table};
 use odyssey::similarity::{Distances, Tests};
 use odyssey::study::{Base, RestartControl, StudyResults};
+use odyssey::text::Join;
 
 fn comparison() -> Comparison {
     let row = row(2, "full", 1);
