@@ -44,3 +44,33 @@ end() {
     wait "$application" || true
     application=
 }
+
+if [[ -n $study ]]; then
+    start "$study"
+    sleep 4
+    look scatter
+    keys Down Down Down Return
+    look card
+    keys Escape
+    end
+    exit
+fi
+
+start
+look home
+xdotool mousemove 224 84 click 1 # Run the demo
+sleep 20
+look live
+# The demo's study opens by itself once it is done.
+for _ in $(seq 600); do
+    sleep 1
+    ! find "$home" -name report.html 2>/dev/null | grep -q . || break
+done
+sleep 3
+keys ctrl+3
+look scatter
+keys Down Return
+look card
+keys ctrl+1
+look home-after
+end
