@@ -7,7 +7,9 @@ mod cli;
 mod gui;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use cli::Place;
@@ -204,4 +206,32 @@ fn a_folder_without_studies_is_refused_before_a_window_opens() {
     fs::create_dir(place.path("empty")).unwrap();
     place.refused("gui empty", &["empty", "holds no study", "odyssey study run"]);
     place.refused("gui nowhere", &["nowhere", "no such file or folder"]);
+}
+
+#[test]
+#[cfg_attr(not(xvfb), ignore = "needs Xvfb")]
+fn in_a_real_window_the_first_frame_is_drawn_and_an_interrupt_closes_it() {
+    let place = Place::empty();
+    // Xvfb chooses a free display and says which.
+    let mut server = Command::new("Xvfb")
+        .args(["-displayfd", "1", "-screen", "0", "1280x820x24"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut number = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut number).unwrap();
+    let display = format!(":{}", number.trim());
+
+    let environment = [("DISPLAY", display), ("XDG_DATA_HOME", place.path("kept").display().to_string())];
+    let line = format!("gui {} -v", FINISHED.path("study").display());
+    let said = place.interrupted_in(&line, &environment, |said| said.contains("first frame after"));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let said = said.unwrap();
+    assert_eq!((said.status, said.out.as_str()), (Some(0), ""), "{}", said.err);
+    assert!(!said.err.contains("panicked"), "{}", said.err);
+    // What it remembers is kept where the platform keeps such things: the study it was opened with.
+    let kept = fs::read_to_string(place.path("kept/odyssey/app.ron")).unwrap();
+    assert!(kept.contains(&FINISHED.path("study").display().to_string()), "{kept}");
 }

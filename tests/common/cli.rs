@@ -155,6 +155,12 @@ impl Place {
     /// standard error. `None` where it ended before.
     #[cfg(unix)]
     pub fn interrupted(&self, line: &str, ready: impl Fn(&str) -> bool) -> Option<Said> {
+        self.interrupted_in(line, &[], ready)
+    }
+
+    /// The same with more in the environment.
+    #[cfg(unix)]
+    pub fn interrupted_in(&self, line: &str, more: &[(&str, String)], ready: impl Fn(&str) -> bool) -> Option<Said> {
         use std::process::{Command, Stdio};
         let err = tempfile::NamedTempFile::new().unwrap();
         let said = || fs::read_to_string(err.path()).unwrap();
@@ -162,6 +168,7 @@ impl Place {
             .args(line.split_whitespace())
             .current_dir(&self.folder)
             .envs(environment(self.folder.path()))
+            .envs(more.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(err.reopen().unwrap())
             .spawn()

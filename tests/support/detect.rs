@@ -18,6 +18,8 @@ fn main() {
     tell("test_data", folder.join("reference/README.md").is_file());
     // A program that makes single calls of the system fail.
     tell("strace", says("strace", "-V").is_some());
+    // A display in memory, for windows that nobody sees.
+    tell("xvfb", cfg!(target_os = "linux") && is_there("Xvfb"));
     // The right to mount a file system.
     tell("may_mount", cfg!(target_os = "linux") && says("id", "-u").is_some_and(|id| id.trim() == "0"));
 }
@@ -27,6 +29,12 @@ fn tell(name: &str, is_there: bool) {
     if is_there {
         println!("cargo::rustc-cfg={name}");
     }
+}
+
+/// Whether a program is there.
+fn is_there(program: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
 /// What a program says, if it is there.
