@@ -16,7 +16,7 @@ use super::opened::OpenStudy;
 use super::queue::Queue;
 use super::settings::Settings;
 use super::study_page::StudyPage;
-use super::theme::{self, visible};
+use super::theme;
 use super::{Ask, Asks, Page};
 use crate::error::Result;
 
