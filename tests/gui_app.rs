@@ -7,7 +7,7 @@ mod cli;
 mod gui;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use cli::Place;
@@ -54,7 +54,7 @@ static FINISHED: LazyLock<Place> = LazyLock::new(|| {
 });
 
 /// A copy of the finished study, at `to`.
-fn copy(to: &PathBuf) {
+fn copy(to: &Path) {
     let from = FINISHED.path("study");
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {

@@ -8,10 +8,12 @@ use std::fs;
 use std::path::Path;
 
 use made_up::*;
-use odyssey::compare::{Comparison, Side};
+use odyssey::advise::hindsight::hindsight;
+use odyssey::compare::{ClassLoss, Comparison, LossProfile, Side, TokenClass};
 use odyssey::report::{self, page, plots, table};
-use odyssey::similarity::Distances;
-use odyssey::study::StudyResults;
+use odyssey::similarity::{Distances, Tests};
+use odyssey::study::{Base, RestartControl, StudyResults};
+use odyssey::text::Join;
 
 fn comparison() -> Comparison {
     let row = row(2, "full", 1);
@@ -253,6 +255,65 @@ fn the_csv_reads_back_to_the_same_numbers() {
     }
 }
 
+/// Distances with tests and intervals.
+fn tested(results: &mut StudyResults) {
+    for (at, row) in results.rows.iter_mut().enumerate() {
+        let p = 0.001 * (at + 1) as f64;
+        let distances = &mut row.similarity;
+        distances.tests = Tests {
+            mmd2_p: Some(p),
+            mmd2_q: Some(2.0 * p),
+            frechet_p: Some(0.5),
+            frechet_q: Some(0.75),
+            effect_mmd2: Some(11.25),
+            effect_energy: Some(0.375),
+            ..Tests::default()
+        };
+        distances.intervals.mmd2_ci95 = distances.mmd2.map(|mmd2| [mmd2 - 0.0015, mmd2 + 0.0017]);
+        distances.intervals.unigram_js_ci95 = Some([0.0123, 0.2345]);
+        distances.caveats.push(HOSTILE[0].to_owned());
+    }
+    results.rows[1].similarity.energy = Some(0.0625);
+    results.null[0].distances.intervals.mmd2_ci95 = Some([-0.00321, 0.00432]);
+}
+
+#[test]
+fn distances_stand_with_their_p_q_interval_and_effect_in_csv_page_and_text() {
+    let mut results = many_arms();
+    tested(&mut results);
+    let (_folder, paths) = written(&results);
+    let mut reader = csv::Reader::from_path(&paths.csv).unwrap();
+    let lines: Vec<BTreeMap<String, String>> = reader.deserialize().collect::<Result<_, _>>().unwrap();
+    for (line, row) in lines.iter().zip(&results.rows) {
+        let number = |name: &str| line[name].parse::<f64>().ok();
+        let Tests { mmd2_p, mmd2_q, .. } = row.similarity.tests;
+        assert_eq!([number("mmd2_p"), number("mmd2_q"), number("frechet_q")], [mmd2_p, mmd2_q, Some(0.75)]);
+        assert_eq!([number("energy_p"), number("auc_q"), number("frechet_ci95_low")], [None; 3]);
+        let ends = row.similarity.intervals.mmd2_ci95.unwrap();
+        assert_eq!([number("mmd2_ci95_low"), number("mmd2_ci95_high")], ends.map(Some));
+        assert_eq!(number("unigram_js_ci95_high"), Some(0.2345));
+        let effects = ["effect_mmd2", "effect_frechet", "effect_energy"].map(number);
+        assert_eq!(effects, [Some(11.25), None, Some(0.375)]);
+    }
+    let html = read(&paths.html);
+    let section = html.split_once("id=\"distances\"").unwrap().1.split_once("<h2").unwrap().0;
+    let first = &results.rows[0].similarity;
+    let of_first = section.split("<tr>").find(|tr| tr.contains(&format!(">{}<", NAMES[0]))).unwrap();
+    let ends = report::interval(first.intervals.mmd2_ci95.unwrap(), report::significant);
+    for text in [report::significant(first.mmd2.unwrap()), ends, "0.001".into(), "0.002".into(), "11.25".into()] {
+        assert!(of_first.contains(&text), "{text}: {of_first}");
+    }
+    assert!(of_first.contains("too few samples"), "why energy is missing: {of_first}");
+    assert!(section.contains("[−0.003210, 0.004320]") && section.contains("[0.01230, 0.2345]"), "{section}");
+    assert!(section.contains("&lt;script&gt;") && !section.contains("<script"), "caveats are shown, literally");
+    // A line for each of six domains and one for the reference, in each of two tables: not one for each seed and strategy.
+    assert_eq!(section.matches("<tr>").count(), 2 * (1 + 6 + 1));
+
+    let text = table::sheet_table(&report::distances::sheet(&results).unwrap());
+    assert!(text.contains("11.25") && text.contains("0.375") && text.contains(&report::p_value(0.002)), "{text}");
+    assert!(report::distances::sheet(&empty()).is_none());
+}
+
 #[test]
 fn the_answer_counts_domains_by_their_interval_and_names_the_strongest_distance() {
     let mut results = made_up(6);
@@ -282,7 +343,8 @@ fn a_missing_number_is_a_dash_that_says_why() {
     results.rows[0].similarity.frechet = None;
     results.rows[0].similarity.reasons.insert("frechet".to_owned(), "fewer samples than dimensions".to_owned());
     let html = page::study_page(&results).unwrap();
-    assert_eq!(html.matches("<abbr title=\"fewer samples than dimensions\">–</abbr>").count(), 1);
+    // In the table of results and in that of distances.
+    assert_eq!(html.matches("<abbr title=\"fewer samples than dimensions\">–</abbr>").count(), 2);
     results.rows[0].delta = f64::NAN;
     let html = page::study_page(&results).unwrap();
     assert!(html.contains("<abbr title=\"not a finite number\">–</abbr>") && !html.contains("NaN"));
@@ -468,6 +530,117 @@ fn calls_and_the_restart_stand_in_table_page_figures_and_csv() {
     assert!(!folder.path().join("domains.csv").exists() && !folder.path().join("ablation.csv").exists());
 }
 
+fn profile(loss: f64) -> LossProfile {
+    let part = |class, share, loss| ClassLoss { class, share, loss };
+    LossProfile {
+        loss,
+        scored: 20_000,
+        document_sd: Some(0.2),
+        over: "documents".to_owned(),
+        newline_rate: 0.02,
+        classes: vec![
+            part(TokenClass::Newline, 0.02, 1.0),
+            part(TokenClass::Punctuation, 0.1, 2.0),
+            part(TokenClass::WordStart, 0.88, (loss - 0.22) / 0.88),
+        ],
+    }
+}
+
+/// A study of which everything is known that advice is learned from: the harder a domain is for the base, the more it gains.
+fn foreseeable(domains: usize) -> StudyResults {
+    let mut results = made_up(domains);
+    results.settings = "name = \"x\"\nmodels = [{ name = \"gpt2\", path = \"m\", reference = \"r\" }]\n\
+                        domains = [{ path = \"d\" }]\nstrategies = [{ name = \"full\", recipe = { lr = 1e-3 } }]\n"
+        .to_owned();
+    for (at, row) in results.rows.iter_mut().enumerate() {
+        let gap = 0.1 * (at + 1) as f64;
+        row.delta = 0.05 - 0.4 * gap + 0.03 * wobble(at, 8);
+        row.delta_ci95 = [row.delta - 0.02, row.delta + 0.02];
+        row.evidence.base_loss = Some(profile(4.0 + gap));
+        row.similarity.unigram_js = Some(0.1 + 0.2 * gap);
+        row.similarity.energy = Some(0.1 * gap);
+    }
+    results.bases = vec![Base {
+        model: "gpt2".to_owned(),
+        parameters: 1_350_000,
+        vocabulary: 4096,
+        reference_loss: Some(profile(4.0)),
+    }];
+    results.null[0].distances = Distances {
+        mmd2: Some(0.0),
+        energy: Some(0.0),
+        unigram_js: Some(0.02),
+        unigram_cross_entropy: Some(6.0),
+        vocabulary_overlap: Some(0.95),
+        newline_rate: Some(0.02),
+        ..Distances::default()
+    };
+    results.restart_control = vec![RestartControl { delta: Some(0.03), ..controlled(3).restart_control.remove(0) }];
+    results
+}
+
+#[test]
+fn what_could_be_told_beforehand_stands_with_reasons_and_whether_the_finding_lies_inside() {
+    let mut results = foreseeable(12);
+    let said = hindsight(&results).unwrap();
+    assert_eq!(said.len(), 12);
+    for said in &said {
+        let [low, high] = said.predicted.unwrap().interval90.unwrap();
+        assert_eq!(said.inside, Some(low <= said.found && said.found <= high));
+        assert!(said.reasons[0].words.contains("a text like the reference corpus itself"), "{said:?}");
+        // The reasons take the prediction from that of a text like the reference to this one's, as far as they are separable.
+        let gap = said.reasons.iter().find(|reason| reason.evidence == "loss_gap").unwrap();
+        assert!(gap.moves < 0.0 && gap.words.contains(&format!("{:.3}", gap.value)), "{gap:?}");
+        assert!(!said.with_shipped && said.domains == 12, "11 others and the reference corpus: {said:?}");
+    }
+    // No domain speaks for itself: an outcome that changes changes the other predictions alone.
+    let mut other = results.clone();
+    other.rows[4].delta = 3.0;
+    let changed = hindsight(&other).unwrap();
+    for (before, after) in said.iter().zip(&changed) {
+        let is_own = before.domain == results.rows[4].domain;
+        assert_eq!(before.predicted == after.predicted, is_own, "{}", before.domain);
+    }
+    assert_eq!(changed.iter().filter(|said| said.inside == Some(false) && said.found == 3.0).count(), 1);
+
+    let note = report::advice::note(&said).unwrap();
+    let share = |count: usize| report::percent(count as f64 / 12.0);
+    let inside = said.iter().filter(|said| said.inside == Some(true)).count();
+    let signs = said.iter().filter(|said| (said.predicted.unwrap().delta < 0.0) == (said.found < 0.0)).count();
+    assert!(note.contains(&format!("right side of zero in {}", share(signs))), "{note}");
+    assert!(note.contains(&format!("{} of findings lie inside", share(inside))), "{note}");
+    assert!(note.contains("12 predictions for 12 domains, each from the study's other domains, were"), "{note}");
+
+    results.rows[2].domain = HOSTILE[0].to_owned();
+    results.rows[2].similarity.reasons.clear();
+    let html = page::study_page(&results).unwrap();
+    let section = html.split_once("id=\"advice\"").unwrap().1.split_once("<h2").unwrap().0;
+    assert_eq!(section.matches("<details>").count(), 12);
+    for said in hindsight(&results).unwrap() {
+        let escaped = said.domain.replace('<', "&lt;").replace('>', "&gt;").replace('/', "&#x2f;");
+        let line = section.split("<tr>").find(|tr| tr.contains(&escaped)).unwrap();
+        let ends = report::interval(said.predicted.unwrap().interval90.unwrap(), report::delta);
+        let inside = if said.inside.unwrap() { ">yes<" } else { ">no<" };
+        assert!(line.contains(said.verdict.name()) && line.contains(&ends) && line.contains(inside), "{line}");
+    }
+    assert!(
+        section.contains("a text like the reference corpus itself would get") && section.contains("Leaving one domain")
+    );
+    assert!(!html.contains("<script") && !html.contains("NaN"));
+
+    // Without a restart control nobody knows what the base finds hard in its reference.
+    let mut without = foreseeable(12);
+    without.bases[0].reference_loss = None;
+    let said = hindsight(&without).unwrap();
+    assert!(said.iter().all(|said| said.predicted.is_none() && said.reasons.is_empty() && said.inside.is_none()));
+    let note = report::advice::note(&said).unwrap();
+    assert!(note.starts_with("Nothing could be predicted: ") && note.contains("loss gap"), "{note}");
+
+    // Few domains lean on the table that comes with the program; a study whose settings cannot be read says so.
+    assert!(hindsight(&foreseeable(3)).unwrap().iter().all(|said| said.with_shipped && said.domains > 12));
+    assert!(page::study_page(&made_up(3)).unwrap().contains("What could have been told beforehand is not shown"));
+}
+
 #[test]
 fn the_ablation_grid_is_drawn_for_each_way_to_evaluate_and_listed_with_its_parts() {
     let results = controlled(6);
@@ -486,6 +659,10 @@ fn the_ablation_grid_is_drawn_for_each_way_to_evaluate_and_listed_with_its_parts
         assert!(shown.iter().any(|text| text.contains("join none, line breaks keep")), "{shown:?}");
         assert_eq!(svg.matches("<circle").count(), 4 * 2 * 2);
     }
+    let of_breaks: Vec<_> =
+        plots::figures(&results).into_iter().filter(|figure| figure.kind == plots::Kind::LineBreaks).collect();
+    assert_eq!(of_breaks.len(), 2);
+    assert_eq!(of_breaks[0].svg().unwrap().matches("<circle").count(), 4 * 2 * 2);
     assert!(read(&paths.html).contains("Line breaks and learning rate"));
     let lines: Vec<BTreeMap<String, String>> = csv::Reader::from_path(folder.path().join("ablation.csv"))
         .unwrap()
@@ -496,9 +673,49 @@ fn the_ablation_grid_is_drawn_for_each_way_to_evaluate_and_listed_with_its_parts
     for (line, row) in lines.iter().zip(&results.ablation) {
         let number = |name: &str| line[name].parse::<f64>().unwrap();
         assert_eq!((number("delta"), number("lr"), number("part_newline")), (row.delta, row.lr, row.parts.newline));
+        let ends = row.parts_ci95.unwrap();
+        assert_eq!([number("part_newline_ci95_low"), number("part_newline_ci95_high")], ends.newline);
+        assert_eq!([number("part_boundary"), number("part_boundary_ci95_high")], [0.003, 0.0057]);
+        assert_eq!([number("part_rest_ci95_low"), number("restart_delta")], [-1.0, row.restart_delta.unwrap()]);
     }
     let text = table::sheet_table(&report::ablation::sheet(&results).unwrap());
     assert!(text.contains("of line breaks") && !text.contains("test line breaks"), "{text}");
+    assert!(text.contains("of document ends") && text.contains("[+0.0660, +0.0740]"), "{text}");
+
+    // Of results of before the ends of documents were counted apart.
+    let mut old = serde_json::to_value(&results).unwrap();
+    for row in old["ablation"].as_array_mut().unwrap() {
+        row.as_object_mut().unwrap().remove("parts_ci95");
+        row["parts"].as_object_mut().unwrap().remove("boundary");
+    }
+    let old: StudyResults = serde_json::from_value(old).unwrap();
+    let (_folder, paths) = written(&old);
+    assert!(read(&paths.html).contains("was not counted apart"));
+    assert!(!plots::figures(&old).iter().any(|figure| figure.kind == plots::Kind::LineBreaks));
+}
+
+#[test]
+fn the_rates_of_a_domain_are_joined_by_a_line_on_a_logarithmic_axis() {
+    let mut results = controlled(3);
+    results.ablation.retain(|row| row.train_join == Join::Eot && row.eval_join == Join::Eot && !row.control);
+    results.ablation.retain(|row| row.domain == NAMES[0]);
+    let mut third = results.ablation[0].clone();
+    (third.lr, third.delta) = (1e-2, 0.3);
+    results.ablation.push(third);
+    results.ablation.iter_mut().for_each(|row| row.restart_delta = None);
+    let figure = plots::figures(&results).into_iter().find(|figure| figure.kind == plots::Kind::Rates).unwrap();
+    let svg = figure.svg().unwrap();
+    let attribute = |tag: &str, name: &str| -> f64 {
+        tag.split_once(&format!(" {name}=\"")).unwrap().1.split_once('"').unwrap().0.parse().unwrap()
+    };
+    let mut circles: Vec<(f64, f64)> =
+        svg.split("<circle").skip(1).map(|tag| (attribute(tag, "cx"), attribute(tag, "cy"))).collect();
+    circles.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let [a, b, c] = circles[..] else { panic!("{circles:?}") };
+    assert!((b.0 - a.0 - (c.0 - b.0)).abs() <= 1.0, "decades are equally wide: {circles:?}");
+    assert!(a.1 > b.1 && b.1 > c.1, "a larger δ is higher: {circles:?}");
+    let line = format!("{},{} {},{} {},{}", a.0, a.1, b.0, b.1, c.0, c.1);
+    assert!(svg.contains(&line), "one line through all three: {line}");
 }
 
 #[test]

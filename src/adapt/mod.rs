@@ -2,8 +2,9 @@
 //!
 //! [`data`] cuts the text into blocks and orders them, [`objective`] gives loss and gradient of a micro-batch,
 //! [`optimizer`] and [`schedule`] turn gradients into steps, [`checkpoint`] lets a run stop and go on, [`micro_batch`]
-//! makes do with the device's memory. The loop is [`Training::run`]. [`preset`] has named recipes, [`find_lr`] tries learning rates, [`stopping`] ends a run early, [`events`] is
-//! what it tells as it goes.
+//! makes do with the device's memory. The loop is [`Training::run`]. [`preset`] has named recipes, [`find_lr`] tries
+//! learning rates, [`timing`] says how fast it goes here, [`stopping`] ends a run early, [`events`] is what it tells as it
+//! goes.
 
 pub mod checkpoint;
 pub mod data;
@@ -19,6 +20,7 @@ pub mod settings;
 mod state;
 pub mod step;
 pub mod stopping;
+pub mod timing;
 mod validation;
 
 use burn::module::Module;

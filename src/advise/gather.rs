@@ -1,16 +1,12 @@
 //! What is known of a domain before training: measured on its texts and the reference corpus's, with the base.
 
 use std::path::Path;
-use std::time::Instant;
-
-use burn::module::Module;
 
 use super::features::{Feature, Features};
 use super::learn::{Known, Trained, evidence, recipe};
 use crate::adapt::data::TrainingBlocks;
-use crate::adapt::objective::Objective;
-use crate::adapt::optimizer::AdamW;
-use crate::adapt::{AdaptSettings, trained_tokens, training_step};
+use crate::adapt::timing::tokens_per_second;
+use crate::adapt::{AdaptSettings, trained_tokens};
 use crate::compare::{LossProfile, Vocabulary};
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
@@ -90,7 +86,8 @@ impl Question<'_> {
                 "use --dtype f32, or --strategy lora",
             ));
         }
-        let chunk = self.check_similarity()?;
+        let longest = self.base.config.context();
+        let chunk = self.similarity.check("--chunk, --samples, --reference-samples", longest)?;
         let tokenizer = self.base.tokenizer()?;
         let vocabulary = Vocabulary::new(tokenizer.as_ref(), self.base.config.vocabulary());
         let options = self.text.stream();
@@ -164,20 +161,6 @@ impl Question<'_> {
         })
     }
 
-    fn check_similarity(&self) -> Result<usize> {
-        let longest = self.base.config.context();
-        let SimilaritySettings { chunk, samples, reference_samples, .. } = self.similarity;
-        let chunk = chunk.unwrap_or(longest);
-        if chunk == 0 || chunk > longest || samples < 2 || reference_samples < 2 {
-            return Err(Error::input(
-                "--chunk, --samples, --reference-samples",
-                format!("are {chunk}, {samples} and {reference_samples}"),
-                format!("use a chunk of 1 to {longest} tokens and at least two samples"),
-            ));
-        }
-        Ok(chunk)
-    }
-
     fn blocks(&self, train: &TokenStream) -> Result<TrainingBlocks> {
         let context = self.recipe.block_length(self.base.config.context());
         TrainingBlocks::new(train.clone(), context, self.recipe.packing, self.recipe.order, self.seed)
@@ -195,27 +178,7 @@ impl Question<'_> {
         let blocks = self.blocks(train)?;
         let most = self.recipe.micro_batch.min(self.recipe.batch).min(blocks.len());
         let batch = blocks.micro_batch(&(0..most).collect::<Vec<_>>());
-        let mut model = match self.recipe.adapters() {
-            Some(lora) => lora.attach(self.base, self.seed)?,
-            None => self.base.model.clone(),
-        }
-        .train();
-        let mut optimizer = AdamW::new(self.recipe.adamw);
-        let mut rate = f64::NAN;
-        monitor.begin("timing a training step", TIMED);
-        for _ in 0..TIMED {
-            let started = Instant::now();
-            // A rate of 0: nothing is learned, and no number can leave its range.
-            let done = training_step(&Objective, model, &mut optimizer, std::slice::from_ref(&batch), 0.0, Some(1.0))?;
-            rate = batch.weight() / started.elapsed().as_secs_f64().max(1e-9);
-            model = done.model;
-            monitor.advance(1, "");
-            if monitor.stopped() {
-                return Err(Error::Interrupted("stopped while timing a training step; nothing was saved".into()));
-            }
-        }
-        monitor.end();
-        Ok(rate)
+        tokens_per_second(self.base, self.recipe, &batch, self.seed, monitor)
     }
 
     /// What training takes of memory.
@@ -224,9 +187,6 @@ impl Question<'_> {
         MemoryPlan::new(&self.base.config, work, self.device)
     }
 }
-
-/// Steps that are run to time one: the first pays for what is set up once.
-const TIMED: u64 = 2;
 
 fn caveats(test: &Scored, documents: u64, overlap: &Overlap) -> Vec<String> {
     let mut caveats = Vec::new();

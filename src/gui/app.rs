@@ -93,7 +93,7 @@ impl App {
         settings.apply(context);
         let mut app = Self {
             page: Page::Home,
-            home: Home::default(),
+            home: Home::new(data.clone()),
             new_study: NewStudy::new(&data),
             study: None,
             opening: None,

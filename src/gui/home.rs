@@ -16,6 +16,8 @@ use super::{Ask, Asks, Page};
 /// The home page.
 #[derive(Default)]
 pub struct Home {
+    /// Where the application keeps what it makes.
+    data: PathBuf,
     /// Studies named at the start, which are listed before the recent ones.
     pub named: Vec<PathBuf>,
     /// What is listed, once looked at.
@@ -28,6 +30,11 @@ pub struct Home {
 }
 
 impl Home {
+    /// For an application that keeps what it makes in `data`.
+    pub fn new(data: PathBuf) -> Self {
+        Self { data, ..Self::default() }
+    }
+
     /// Looks anew at the folders, at the next frame.
     pub fn refresh(&mut self) {
         self.listed.clear();
@@ -66,7 +73,7 @@ impl Home {
                 .on_hover_text("Synthetic languages at known distances: a few minutes")
                 .clicked()
             {
-                asks.push(Ask::Run(Box::new(Job::demo(&settings.device))));
+                asks.push(Ask::Run(Box::new(Job::demo(&self.data, &settings.device))));
             }
             if ui.button("New study…").on_hover_text("Your model, your texts (Ctrl+N)").clicked() {
                 asks.push(Ask::Go(Page::NewStudy));

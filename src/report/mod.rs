@@ -4,14 +4,18 @@
 //! parts share: the outcome of a domain over its seeds, and how numbers and text are written.
 
 pub mod ablation;
+pub mod advice;
 mod axis;
 pub mod calls;
+mod card;
 pub mod correlations;
 pub mod csv;
+pub mod distances;
 mod draw;
 pub mod page;
 mod panels;
 pub mod plots;
+mod rates;
 pub mod sheet;
 pub mod table;
 

@@ -190,7 +190,11 @@ pub fn open_corpus<'m>(path: &Path, preferred: Split, rule: impl Into<Watched<'m
     }
 }
 
-fn has_split_files(path: &Path) -> Result<bool> {
+/// Whether a folder has files named as splits are, itself or in `data`.
+///
+/// # Errors
+/// The folder cannot be listed, or has a split twice.
+pub fn has_split_files(path: &Path) -> Result<bool> {
     for split in Split::ALL {
         if split_files(path, split)?.is_some() {
             return Ok(true);

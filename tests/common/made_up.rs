@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use odyssey::compare::{ClassChange, Handful, LineBreakParts, Passage, PassageToken, TokenClass, TypeChange, Without};
 use odyssey::similarity::Distances;
 use odyssey::study::{
-    AblationRow, Call, Correlation, DomainChange, Influence, NullDistance, PartialCorrelation, RestartControl, Row,
-    RowEvidence, StudyResults,
+    AblationRow, Call, Correlation, DomainChange, Influence, NullDistance, PartIntervals, PartialCorrelation,
+    RestartControl, Row, RowEvidence, StudyResults,
 };
 use odyssey::text::{Join, Newlines, Overlap};
 
@@ -320,7 +320,18 @@ pub fn controlled(domains: usize) -> StudyResults {
                         delta,
                         delta_ci95: [delta - 0.02, delta + 0.02],
                         seed_sd: None,
-                        parts: LineBreakParts { newline: cost, after_newline: 0.01, rest: delta - cost - 0.01 },
+                        parts: LineBreakParts {
+                            newline: cost,
+                            after_newline: 0.01,
+                            boundary: Some(0.003),
+                            rest: delta - cost - 0.013,
+                        },
+                        parts_ci95: Some(PartIntervals {
+                            newline: [cost - 0.004, cost + 0.004],
+                            after_newline: [0.005, 0.015],
+                            boundary: [0.001, 0.0057],
+                            rest: [-1.0, 1.0],
+                        }),
                         restart_delta: Some(change + cost),
                     });
                 }

@@ -1,0 +1,50 @@
+//! How fast a recipe trains here: micro-batches that are timed and change nothing.
+
+use std::time::Instant;
+
+use burn::module::Module;
+
+use super::data::MicroBatch;
+use super::objective::Objective;
+use super::optimizer::AdamW;
+use super::{AdaptSettings, training_step};
+use crate::error::{Error, Result};
+use crate::model::LoadedModel;
+use crate::progress::Monitor;
+
+/// Steps that are run to time one: the first pays for what is set up once.
+const TIMED: u64 = 2;
+
+/// Targets a second of training `base` by `settings`, from a micro-batch that is timed after one that is not.
+///
+/// # Errors
+/// Adapters that the model has no layers for; the device's failure; an interruption.
+pub fn tokens_per_second(
+    base: &LoadedModel,
+    settings: &AdaptSettings,
+    batch: &MicroBatch,
+    seed: u64,
+    monitor: &mut dyn Monitor,
+) -> Result<f64> {
+    let mut model = match settings.adapters() {
+        Some(lora) => lora.attach(base, seed)?,
+        None => base.model.clone(),
+    }
+    .train();
+    let mut optimizer = AdamW::new(settings.adamw);
+    let mut rate = f64::NAN;
+    monitor.begin("timing a training step", TIMED);
+    for _ in 0..TIMED {
+        let started = Instant::now();
+        // A rate of 0: nothing is learned, and no number can leave its range.
+        let done = training_step(&Objective, model, &mut optimizer, std::slice::from_ref(batch), 0.0, Some(1.0))?;
+        rate = batch.weight() / started.elapsed().as_secs_f64().max(1e-9);
+        model = done.model;
+        monitor.advance(1, "");
+        if monitor.stopped() {
+            return Err(Error::Interrupted("stopped while timing a training step; nothing was saved".into()));
+        }
+    }
+    monitor.end();
+    Ok(rate)
+}

@@ -1,0 +1,303 @@
+//! What is typed into the form, and the study that it makes.
+
+use std::path::{Path, PathBuf};
+
+use crate::adapt::AdaptSettings;
+use crate::device::DeviceChoice;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::gui::library::is_study;
+use crate::hub::Hub;
+use crate::hub::name::{Kind, Name, has_prefix};
+use crate::memory::{MemoryPlan, Work};
+use crate::model::{ModelConfig, Precision};
+use crate::study::config::{
+    DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StatisticsSettings, StrategyEntry, TextSettings,
+};
+use crate::study::{StudyConfig, check_sizes};
+use crate::text::domain::{has_split_files, name_of};
+
+/// What errors call the form.
+const PLACE: &str = "new study";
+
+/// The form. What it does not show is as in the study's file that it was filled from.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Form {
+    /// All but what the fields below hold.
+    pub config: StudyConfig,
+    /// The first model's folder, or its name on the hub.
+    pub model: String,
+    /// Its reference corpus.
+    pub reference: String,
+    /// The study's folder; where it is empty, one is made of the name.
+    pub folder: String,
+    /// What `--device` would say.
+    pub device: String,
+    /// Apart by commas.
+    pub seeds: String,
+    /// The first strategy's rate.
+    pub lr: String,
+}
+
+impl Form {
+    /// Nothing but defaults.
+    pub fn empty(device: &str) -> Self {
+        let recipe = AdaptSettings::default();
+        let config = StudyConfig {
+            name: String::new(),
+            seeds: vec![42],
+            devices: vec![DeviceChoice::Auto],
+            restart_control: true,
+            text: TextSettings::default(),
+            evaluation: EvaluationSettings::default(),
+            similarity: SimilaritySettings::default(),
+            statistics: StatisticsSettings::default(),
+            ablation: None,
+            models: Vec::new(),
+            domains: Vec::new(),
+            strategies: vec![StrategyEntry { name: "full".into(), train_text: None, recipe }],
+        };
+        Self { device: device.to_owned(), ..Self::of(config) }
+    }
+
+    /// With what a study says.
+    pub fn of(config: StudyConfig) -> Self {
+        let text = |path: &Path| path.display().to_string();
+        let (model, reference) =
+            config.models.first().map_or_else(Default::default, |m| (text(&m.path), text(&m.reference)));
+        let seeds: Vec<String> = config.seeds.iter().map(ToString::to_string).collect();
+        let devices: Vec<String> = config.devices.iter().map(ToString::to_string).collect();
+        let lr = config.strategies.first().map_or_else(String::new, |strategy| rate(strategy.recipe.lr));
+        Self {
+            model,
+            reference,
+            folder: String::new(),
+            device: devices.join(", "),
+            seeds: seeds.join(", "),
+            lr,
+            config,
+        }
+    }
+
+    /// One more domain, unless it is there.
+    pub fn add_domain(&mut self, path: PathBuf) {
+        if self.config.domains.iter().any(|domain| domain.path == path) {
+            return;
+        }
+        let taken = |name: &str| self.config.domains.iter().any(|domain| domain.name == name);
+        let called = name_of(&path);
+        let name = std::iter::once(called.clone()).chain((2..).map(|n: u32| format!("{called}-{n}")));
+        let name = name.into_iter().find(|name| !taken(name)).unwrap_or(called);
+        let group = self.config.domains.last().map_or_else(|| "domain".to_owned(), |domain| domain.group.clone());
+        self.config.domains.push(DomainEntry { name, path, group });
+    }
+
+    /// The study, its paths absolute, nothing looked at but whether paths exist.
+    fn study(&self) -> Result<StudyConfig> {
+        let mut config = self.config.clone();
+        config.name = match self.config.name.trim() {
+            "" => "A new study".to_owned(),
+            name => name.to_owned(),
+        };
+        let seeds = self.seeds.split(',').map(str::trim).filter(|seed| !seed.is_empty());
+        config.seeds = seeds
+            .map(|seed| {
+                let fault = format!("{seed:?} is no seed");
+                seed.parse().map_err(|_| Error::input("seeds", fault, "write whole numbers apart by commas: 1, 2, 3"))
+            })
+            .collect::<Result<_>>()?;
+        let devices = self.device.split(',').map(str::trim).filter(|device| !device.is_empty());
+        config.devices = devices.map(str::parse).collect::<Result<_>>()?;
+        if let Some(strategy) = config.strategies.first_mut() {
+            strategy.recipe.lr = self.lr.trim().parse().map_err(|_| {
+                Error::input("learning rate", format!("{:?} is no number", self.lr), "write one such as 3e-4")
+            })?;
+        }
+        let cure = "name a folder, or a model on the hub such as gpt2";
+        let path = named(Kind::Model, &self.model, "model", cure)?;
+        let cure = "name a corpus: a sample of what the model was pretrained on";
+        let reference = named(Kind::Dataset, &self.reference, "reference corpus", cure)?;
+        match config.models.first_mut() {
+            Some(model) => (model.path, model.reference) = (path, reference),
+            None => config.models.push(ModelEntry { name: String::new(), path, reference }),
+        }
+        for model in config.models.iter_mut().take(1) {
+            let is_own = self.config.models.first().is_some_and(|before| before.path == model.path);
+            if !is_own || model.name.is_empty() {
+                let text = self.model.trim();
+                model.name = if has_prefix(&model.path) { text.replace("hub:", "") } else { name_of(&model.path) };
+            }
+        }
+        if config.domains.is_empty() {
+            let cure = "add folders with train, valid and test texts, or files, or drop them on the window";
+            return Err(Error::input("domains", "there are none", cure));
+        }
+        Ok(config)
+    }
+
+    /// The study, checked as `odyssey study run` checks it, with what it will need of memory. Reads files.
+    ///
+    /// # Errors
+    /// What is wrong, and the cure.
+    pub fn check(&self, data: &Path) -> Result<Checked> {
+        let config = self.study()?;
+        config.check(Path::new(PLACE))?;
+        let folder = self.study_folder(&config.name, data)?;
+        let mut notes = Vec::new();
+        if is_study(&folder) {
+            notes.push("this folder holds a study: what of it is the same is not computed again".to_owned());
+        }
+        let hub = Hub::new();
+        let mut planned = Vec::new();
+        for entry in &config.models {
+            let Some(here) = hub.model_here(&entry.path) else {
+                notes.push(format!("{} is fetched from the hub when the study starts", entry.path.display()));
+                continue;
+            };
+            let entry = ModelEntry { path: here, ..entry.clone() };
+            let model = ModelConfig::read(&entry.path)?;
+            check_sizes(&config, &entry)?;
+            for choice in &config.devices {
+                let device = choice.open()?;
+                for strategy in &config.strategies {
+                    // A study holds every model in f32.
+                    let work = Work::training(&strategy.recipe, &model, Precision::F32)?;
+                    let plan = MemoryPlan::new(&model, work, &device)?;
+                    let (model, strategy) = (entry.name.clone(), strategy.name.clone());
+                    planned.push(Planned { model, strategy, device: device.name.to_string(), plan });
+                }
+                notes.extend(config.strategies.iter().filter_map(|s| s.recipe.doubt_rate(model.channels())));
+            }
+        }
+        for domain in config.domains.iter().filter(|domain| !has_prefix(&domain.path)) {
+            if domain.path.is_dir() {
+                has_split_files(&domain.path)?;
+            }
+        }
+        Ok(Checked { toml: config.to_toml(), config, folder, planned, notes })
+    }
+
+    fn study_folder(&self, name: &str, data: &Path) -> Result<PathBuf> {
+        let folder = match self.folder.trim() {
+            "" => {
+                let studies = data.join("studies");
+                let slug = slug(name);
+                let names = std::iter::once(slug.clone()).chain((2..).map(|n: u32| format!("{slug}-{n}")));
+                let folder = names.into_iter().map(|name| studies.join(name)).find(|folder| !folder.exists());
+                folder.unwrap_or_else(|| studies.join(&slug))
+            }
+            given => absolute(Path::new(given)),
+        };
+        match folder.exists() {
+            true if !folder.is_dir() => Err(Error::file(&folder, "is a file", "name a folder")),
+            true => Ok(folder),
+            false => files::check_new_folder(&folder).map(|()| folder),
+        }
+    }
+}
+
+/// A study that can run.
+#[derive(Debug, Clone)]
+pub(super) struct Checked {
+    /// It.
+    pub config: StudyConfig,
+    /// The same, as a file has it.
+    pub toml: String,
+    /// Where its results go.
+    pub folder: PathBuf,
+    /// What its adaptations need of memory.
+    pub planned: Vec<Planned>,
+    /// What should be known before it starts.
+    pub notes: Vec<String>,
+}
+
+/// What an adaptation needs of memory.
+#[derive(Debug, Clone)]
+pub(super) struct Planned {
+    pub model: String,
+    pub strategy: String,
+    pub device: String,
+    pub plan: MemoryPlan,
+}
+
+/// What somebody typed for a model or corpus: a path, absolute, or a name on the hub, so marked.
+fn named(kind: Kind, text: &str, what: &str, cure: &str) -> Result<PathBuf> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Error::input(what, "none is given", cure));
+    }
+    let path = Path::new(text);
+    Ok(match Name::of_path(kind, path)? {
+        Some(_) if has_prefix(path) => path.to_owned(),
+        Some(_) => PathBuf::from(format!("hub:{text}")),
+        None => absolute(path),
+    })
+}
+
+/// As somebody writes it who means their own folder by `~`.
+fn absolute(path: &Path) -> PathBuf {
+    let home = || std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+    let path = match path.strip_prefix("~").ok().and_then(|rest| Some(home()?.join(rest))) {
+        Some(below_home) => below_home,
+        None => path.to_owned(),
+    };
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// A rate as people write it.
+pub(super) fn rate(lr: f64) -> String {
+    if lr > 0.0 && lr < 0.01 { format!("{lr:e}") } else { lr.to_string() }
+}
+
+/// A folder's name for a study's.
+fn slug(name: &str) -> String {
+    let plain: String =
+        name.to_lowercase().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).take(60).collect();
+    let words: Vec<&str> = plain.split('-').filter(|word| !word.is_empty()).collect();
+    if words.is_empty() { "study".to_owned() } else { words.join("-") }
+}
+
+/// What a path was found to be.
+#[derive(Debug)]
+pub(super) enum Found {
+    Model(PathBuf),
+    Domains(Vec<PathBuf>),
+    Study(Box<StudyConfig>),
+}
+
+/// What `path` looks like: a study's file, a model, a domain, or a folder of domains. Reads folders.
+///
+/// # Errors
+/// A study's file that cannot be read; a folder that cannot be listed.
+pub(super) fn look_at(path: &Path) -> Result<Found> {
+    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("toml")) {
+        let config = StudyConfig::read(path)?;
+        let whole = |path: &mut PathBuf| {
+            if !has_prefix(path) {
+                *path = absolute(path);
+            }
+        };
+        let mut config = config;
+        config.models.iter_mut().for_each(|model| {
+            whole(&mut model.path);
+            whole(&mut model.reference);
+        });
+        config.domains.iter_mut().for_each(|domain| whole(&mut domain.path));
+        return Ok(Found::Study(Box::new(config)));
+    }
+    let path = absolute(path);
+    if path.join("config.json").is_file() {
+        return Ok(Found::Model(path));
+    }
+    if !path.is_dir() || has_split_files(&path)? {
+        return Ok(Found::Domains(vec![path]));
+    }
+    let entries = std::fs::read_dir(&path).map_err(|e| Error::reading(&path, e))?;
+    let mut domains: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|p| p.is_dir() && has_split_files(p).unwrap_or(false))
+        .collect();
+    domains.sort();
+    Ok(Found::Domains(if domains.is_empty() { vec![path] } else { domains }))
+}

@@ -1,0 +1,252 @@
+//! Studies run one after another on a thread of their own; pages see how they go.
+//!
+//! [`Queue`] is what the window holds. `worker` runs the jobs, `watch` is the monitor that tells of them, `kept` writes down
+//! what waits so that it outlives the program, and [`state`] is what they all share.
+
+mod kept;
+mod state;
+mod watch;
+mod worker;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use egui::Context;
+use serde::{Deserialize, Serialize};
+
+pub use state::{Clock, Curve, Ended, Entry, Level, Outcome, Running, TaskSeen, TrainingSeen, View};
+pub(super) use worker::give_way;
+
+use crate::device::DeviceChoice;
+use crate::report::visible;
+use crate::study::{self, StudyConfig};
+use state::Shared;
+
+/// The seed of the demo, as the command line has it.
+const DEMO_SEED: u64 = 42;
+
+/// Something to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// What it is called until it tells its own name.
+    name: String,
+    folder: PathBuf,
+    work: Work,
+}
+
+/// What a job does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// The built-in experiment; its corpora and base model lie beside the study's folder.
+    Demo {
+        /// What `--device` would say.
+        device: String,
+        /// Of everything.
+        seed: u64,
+    },
+    /// A new study.
+    Study(Box<StudyConfig>),
+    /// What is missing of a study that has begun.
+    Resume,
+}
+
+impl Job {
+    /// The built-in experiment on a device, in a folder of `data`: where an earlier demo is not finished, its own.
+    pub fn demo(data: &Path, device: &str) -> Self {
+        let studies = data.join("studies");
+        let is_free = |folder: &PathBuf| match study::status(folder) {
+            Ok(status) => status.tasks.iter().any(|(_, done)| !done),
+            Err(_) => !folder.exists(), // its corpora may be there already
+        };
+        let folders = (1..).map(|number: u32| studies.join(format!("demo-{number}")).join("study"));
+        let folder = folders.into_iter().find(is_free).unwrap_or_else(|| studies.join("demo/study"));
+        Self { name: "Demo".into(), folder, work: Work::Demo { device: device.to_owned(), seed: DEMO_SEED } }
+    }
+
+    /// A new study in a folder.
+    pub fn study(config: StudyConfig, folder: PathBuf) -> Self {
+        Self { name: config.name.clone(), folder, work: Work::Study(Box::new(config)) }
+    }
+
+    /// What is missing of the study in a folder.
+    pub fn resume(folder: &Path) -> Self {
+        let name =
+            folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
+        Self { name, folder: folder.to_owned(), work: Work::Resume }
+    }
+
+    /// The study's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it computes, as far as that is known before it runs.
+    pub fn device(&self) -> Option<String> {
+        match &self.work {
+            Work::Demo { device, .. } => Some(device.clone()),
+            Work::Study(config) => {
+                Some(config.devices.iter().map(DeviceChoice::to_string).collect::<Vec<_>>().join(", "))
+            }
+            Work::Resume => None,
+        }
+    }
+}
+
+/// The queue and its worker.
+pub struct Queue {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Queue {
+    /// Starts the worker; `data` is where the application keeps what it makes, the queue itself among it. What an earlier
+    /// start left unfinished is offered, not started.
+    pub fn start(context: &Context, data: PathBuf) -> Self {
+        let shared = Arc::new(Shared::new(context.clone()));
+        let keeper = {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new().name("queue".into()).spawn(move || kept::keep(&shared, &data))
+        };
+        let worker = {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new().name("worker".into()).spawn(move || worker::run(&shared))
+        };
+        let mut threads = Vec::new();
+        for thread in [keeper, worker] {
+            match thread {
+                Ok(thread) => threads.push(thread),
+                Err(error) => shared.lock().trouble = Some(format!("nothing can be run: {error}; start odyssey again")),
+            }
+        }
+        Self { shared, threads }
+    }
+
+    /// One more, at the end; none where the same folder's is there already.
+    pub fn push(&mut self, job: Job) {
+        self.shared.change(|state| {
+            let running = state.running.iter().map(|running| &running.entry);
+            if running.chain(&state.waiting).any(|entry| entry.job.folder == job.folder) {
+                return;
+            }
+            state.offered.retain(|entry| entry.job.folder != job.folder);
+            state.past.retain(|ended| ended.entry.job.folder != job.folder);
+            let entry = state.entry(job);
+            state.waiting.push(entry);
+        });
+    }
+
+    /// Whether something runs, or waits and will run.
+    pub fn is_busy(&self) -> bool {
+        let state = self.shared.lock();
+        state.running.is_some() || (!state.held && !state.waiting.is_empty())
+    }
+
+    /// One line on what runs, for the bottom of the window.
+    pub fn headline(&self) -> Option<String> {
+        let state = self.shared.lock();
+        let Some(running) = &state.running else {
+            let words = match state.waiting.len() {
+                0 => return None,
+                1 => "1 study waits".to_owned(),
+                n => format!("{n} studies wait"),
+            };
+            return Some(format!("{words}; the queue is held"));
+        };
+        Some(visible(&running.headline(state.paused)))
+    }
+
+    /// Folders of studies whose content changed since the last call.
+    pub fn take_changed(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.shared.lock().changed)
+    }
+
+    /// What there is to see, where that is newer than `known`; with the number that says how new.
+    pub fn newer(&self, known: u64) -> Option<(u64, View)> {
+        let state = self.shared.lock();
+        (state.revision != known).then(|| (state.revision, state.view()))
+    }
+
+    /// Holds the running work at its next step, or lets it go on.
+    pub fn pause(&mut self, paused: bool) {
+        self.shared.change(|state| state.paused = paused);
+    }
+
+    /// Whether the queue starts nothing more by itself.
+    pub fn hold(&mut self, held: bool) {
+        self.shared.change(|state| state.held = held);
+    }
+
+    /// Asks the running work to save and stop; the next in the queue then has its turn.
+    pub fn stop_running(&mut self) {
+        self.shared.change(|state| state.stop = state.running.is_some());
+    }
+
+    /// Takes what waits out of the queue.
+    pub fn remove(&mut self, id: u64) {
+        self.shared.change(|state| state.waiting.retain(|entry| entry.id != id));
+    }
+
+    /// Lets what waits have its turn one earlier.
+    pub fn move_up(&mut self, id: u64) {
+        self.shared.change(|state| {
+            if let Some(at) = state.waiting.iter().position(|entry| entry.id == id).filter(|&at| at > 0) {
+                state.waiting.swap(at - 1, at);
+            }
+        });
+    }
+
+    /// Takes up what an earlier start left unfinished.
+    pub fn take_up(&mut self, id: u64) {
+        self.shared.change(|state| {
+            if let Some(at) = state.offered.iter().position(|entry| entry.id == id) {
+                let entry = state.offered.remove(at);
+                state.waiting.push(entry);
+            }
+        });
+    }
+
+    /// Forgets what an earlier start left unfinished, or what has ended; the folder stays.
+    pub fn forget(&mut self, id: u64) {
+        self.shared.change(|state| {
+            state.offered.retain(|entry| entry.id != id);
+            state.past.retain(|ended| ended.entry.id != id);
+        });
+    }
+
+    /// Asks the running work to save and stop; it and what waits stay for the next start.
+    pub fn stop(&mut self) {
+        self.shared.change(|state| {
+            state.held = true;
+            state.stop = state.running.is_some();
+            state.put_back = true;
+        });
+    }
+
+    /// The same, and waits until it is saved.
+    pub fn stop_and_wait(&mut self) {
+        self.stop();
+        self.shared.closing.store(true, Ordering::SeqCst);
+        self.shared.change(|_| ());
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Queue {
+    /// Nobody waits: what is not saved in time is done again at the next start.
+    fn drop(&mut self) {
+        self.stop();
+        self.shared.closing.store(true, Ordering::SeqCst);
+        self.shared.change(|_| ());
+    }
+}

@@ -1,0 +1,113 @@
+//! The thread that runs jobs, one after another.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::state::{Outcome, Running, Shared};
+use super::watch::Watcher;
+use super::{Job, Work};
+use crate::demo;
+use crate::device::DeviceChoice;
+use crate::device::faults::{once_more, renew};
+use crate::error::{Error, Result};
+use crate::hub::Hub;
+use crate::progress::Monitor;
+use crate::report;
+use crate::study::{self, Plan, StudyConfig};
+
+/// Runs what waits until the program ends.
+pub(super) fn run(shared: &Arc<Shared>) {
+    give_way();
+    while let Some(job) = next(shared) {
+        let mut watcher = Watcher::new(Arc::clone(shared));
+        let work = |again| {
+            if again {
+                watcher.begin_anew();
+            }
+            work(&job, &mut watcher)
+        };
+        let done = catch_unwind(AssertUnwindSafe(|| once_more(work, renew)));
+        let outcome = match done {
+            Ok(Ok(())) => Outcome::Finished,
+            Ok(Err(Error::Interrupted(words))) => Outcome::Stopped(words),
+            Ok(Err(error)) => Outcome::Failed(error.to_string()),
+            Err(panic) => {
+                let words =
+                    panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+                let words = words.unwrap_or("a panic");
+                Outcome::Failed(format!("this is a fault of odyssey itself: {words}; what was done before is kept"))
+            }
+        };
+        shared.change(|state| state.end(outcome));
+    }
+}
+
+/// The next job, once there is one; `None` when the program ends.
+fn next(shared: &Shared) -> Option<Job> {
+    let mut state = shared.lock();
+    loop {
+        if shared.closing.load(Ordering::SeqCst) {
+            return None;
+        }
+        if !state.held && !state.waiting.is_empty() {
+            let entry = state.waiting.remove(0);
+            let job = entry.job.clone();
+            state.stop = false;
+            state.running = Some(Running::new(entry));
+            shared.announce(state);
+            return Some(job);
+        }
+        state = shared.wait(state);
+    }
+}
+
+fn work(job: &Job, watcher: &mut Watcher) -> Result<()> {
+    let folder = job.folder();
+    match &job.work {
+        Work::Demo { device, seed } => {
+            let choice: DeviceChoice = device.parse()?;
+            let chosen = choice.open()?;
+            watcher.computes_on(std::slice::from_ref(&chosen.name));
+            let home = folder.parent().unwrap_or(folder);
+            watcher.begin("making corpora of synthetic languages, and a base model that knows one of them", 0);
+            let config = demo::prepare(home, *seed, choice, &chosen.device, watcher)?;
+            watcher.end();
+            run_study(config, folder, watcher)
+        }
+        Work::Study(config) => run_study((**config).clone(), folder, watcher),
+        Work::Resume => run_study(Plan::read(folder)?.config, folder, watcher),
+    }
+}
+
+/// Runs what is missing of a study and writes its report, as `odyssey study run` does.
+fn run_study(mut config: StudyConfig, folder: &Path, watcher: &mut Watcher) -> Result<()> {
+    let devices = config.devices.iter().map(|choice| Ok(choice.open()?.name)).collect::<Result<Vec<_>>>()?;
+    watcher.computes_on(&devices);
+    config.fetch(&mut Hub::new(), watcher)?;
+    watcher.expect(&config.name, folder.to_owned());
+    let results = study::run(config, folder, watcher)?;
+    watcher.begin("writing the report", 0);
+    report::write(&results, folder)?;
+    watcher.end();
+    Ok(())
+}
+
+/// Lets this thread and those that compute for it give way to the one that draws.
+///
+/// Linux has a niceness for every thread, which the threads it starts inherit; rayon's may have been started by another.
+/// Elsewhere a thread's priority is not to be had without unsafe code.
+pub(in crate::gui) fn give_way() {
+    #[cfg(target_os = "linux")]
+    {
+        /// Of a processor that all want, what draws then gets nine parts of ten.
+        const NICENESS: i32 = 10;
+        let lower = || {
+            // The calling thread's; what cannot be lowered stays as it is.
+            let _ = rustix::process::setpriority_process(None, NICENESS);
+        };
+        lower();
+        rayon::broadcast(|_| lower());
+    }
+}
