@@ -437,36 +437,30 @@ fn predicted(said: &[Hindsight], study: &OpenStudy, point: &DomainPoint) -> Pred
     let mine = said
         .iter()
         .filter(|said| (&said.model, &said.domain, &said.strategy) == (&row.model, &row.domain, &row.strategy));
-    let far = |said: &&Hindsight| (said.found - point.delta).abs();
-    let Some(said) = mine.min_by(|a, b| far(a).total_cmp(&far(b))) else {
+    // The study's own recipe, not those of the ablation grid.
+    let far = |said: &&Hindsight| (said.joined_otherwise, (said.found - point.delta).abs());
+    let Some(said) = mine.min_by(|a, b| far(a).0.cmp(&far(b).0).then(far(a).1.total_cmp(&far(b).1))) else {
         return "Nothing: the results hold too little of what advice learns from.".to_owned().into();
     };
-    let mut lines = Vec::new();
-    match (&said.predicted, &said.reason) {
-        (Some(predicted), _) => {
-            let (ends, held) = match predicted.interval90 {
-                Some([low, high]) => (
-                    format!(" {} (90 %)", interval([low, high], delta)),
-                    if (low..=high).contains(&said.found) {
-                        ", which holds what was found"
-                    } else {
-                        ", which does not hold what was found"
-                    },
-                ),
-                None => (String::new(), ""),
+    let mut lines = vec![theme::visible(&said.words)];
+    match &said.predicted {
+        Some(predicted) => {
+            let ends = predicted.interval90.map(|ends| format!(" {} (90 %)", interval(ends, delta)));
+            let held = match said.inside {
+                Some(true) => ", inside the interval",
+                Some(false) => ", outside the interval",
+                None => "",
             };
+            let shipped = if said.with_shipped { ", the table that comes with the program among them" } else { "" };
             lines.push(format!(
-                "{}: predicted δ {}{ends}{held}; found {}.",
-                said.verdict.name(),
+                "Predicted δ {}{}; found {}{held}. Learned from {} domains{shipped}.",
                 delta(predicted.delta),
-                delta(said.found)
+                ends.unwrap_or_default(),
+                delta(said.found),
+                said.domains
             ));
         }
-        (None, why) => lines.push(format!(
-            "{}: {}.",
-            said.verdict.name(),
-            theme::visible(why.as_deref().unwrap_or("nothing could be predicted"))
-        )),
+        None => lines.extend(said.reason.as_ref().filter(|why| **why != said.words).map(|why| theme::visible(why))),
     }
     // What has no weight comes last.
     let (light, weighty): (Vec<&Reason>, Vec<&Reason>) =
