@@ -17,6 +17,7 @@ use egui::{Key, OutputCommand, Role, ThemePreference};
 use egui_kittest::kittest::{NodeT, Queryable};
 use gui::{Driven, app, wait_for, wait_until};
 use made_up::*;
+use odyssey::advise::hindsight::hindsight;
 use odyssey::compare::TokenClass;
 use odyssey::files::write_json;
 use odyssey::gui::export::{Format, write_all, write_scatter};
@@ -124,7 +125,7 @@ fn a_point_is_selected_by_its_name_and_its_card_says_what_the_results_say() {
         assert!(window.has(&number), "{number}");
     }
     assert!(window.has(change.call.name()));
-    assert!(window.holds("p 0.012, q 0.034 over 80 documents, called at an error rate of 5.0 %"));
+    assert!(window.holds("p = 0.012, q = 0.034 over 80 documents, called at an error rate of 5.0 %"));
     assert!(window.holds("A change below 0.0312 could not have been shown"));
     let beyond = delta(change.beyond_restart.unwrap());
     assert!(window.holds(&format!("comes to +0.1926; beyond it this domain's change is {beyond}")));
@@ -139,14 +140,30 @@ fn a_point_is_selected_by_its_name_and_its_card_says_what_the_results_say() {
     assert!(window.has(&significant(row.zero_shot_ppl)));
 }
 
-#[test]
-fn what_advice_would_have_said_comes_from_a_thread_and_says_why_where_it_is_nothing() {
-    let mut window = Window::of(&controlled(4));
-    window.open_card("wiki_politics");
+/// Waits for what advice would have said of a domain whose card is open, and checks that it is what the library says.
+fn assert_tells_hindsight(window: &mut Window, results: &StudyResults, domain: &str) {
     let is_told = |harness: &Driven| harness.query_all_by_label_contains("predicting every").next().is_none();
     wait_until(&mut window.harness, "advice", is_told);
-    // Made-up results hold no losses of the base, from which advice learns.
-    assert!(window.holds("Nothing: the results hold too little") || window.holds("undecided: "));
+    match hindsight(results) {
+        Err(error) => assert!(window.holds(&format!("It cannot be told: {}", visible(&error.to_string())))),
+        Ok(said) => match said.iter().find(|said| said.domain == domain) {
+            None => assert!(window.holds("Nothing: the results hold too little")),
+            Some(said) => {
+                assert!(window.has(&visible(&said.words)), "{}", said.words);
+                if let Some(predicted) = said.predicted {
+                    assert!(window.holds(&format!("Predicted δ {}", delta(predicted.delta))));
+                }
+            }
+        },
+    }
+}
+
+#[test]
+fn where_advice_has_nothing_to_learn_from_the_card_says_so() {
+    let results = controlled(4);
+    let mut window = Window::of(&results);
+    window.open_card("wiki_politics");
+    assert_tells_hindsight(&mut window, &results, "wiki_politics");
 }
 
 #[test]
@@ -217,6 +234,37 @@ fn the_keyboard_goes_through_domains_opens_a_card_and_leaves_it() {
     assert!(window.has("What was found"));
     window.press(Key::Escape);
     assert!(window.has("Plot of δ against MMD²"));
+    // From a name in the list that has the keyboard, too: the next gets it.
+    window.harness.get_by_role_and_label(Role::Button, &names[1]).focus();
+    window.harness.run_steps(3);
+    window.press(Key::ArrowDown);
+    assert_eq!(selected(&window), names[2]);
+    assert!(window.harness.get_by_role_and_label(Role::Button, &names[2]).is_focused());
+    window.press(Key::Enter);
+    assert!(window.has("What was found"));
+}
+
+#[test]
+fn a_marker_says_what_it_is_under_the_pointer_and_is_selected_by_a_click() {
+    let results = controlled(12);
+    let mut window = Window::of(&results);
+    let plot = window.harness.get_by_label("Plot of δ against MMD²").rect();
+    let places = (0..(plot.height() / 12.0) as usize)
+        .flat_map(|row| (0..(plot.width() / 12.0) as usize).map(move |column| (column, row)));
+    let mut places = places.map(|(x, y)| plot.min + egui::vec2(x as f32 * 12.0 + 6.0, y as f32 * 12.0 + 6.0));
+    let marker = places.find(|&place| {
+        window.harness.hover_at(place);
+        window.harness.run_steps(2);
+        window.holds("35,652 test tokens")
+    });
+    let marker = marker.expect("a marker lies somewhere in the plot");
+    let shown = results.rows.iter().filter(|row| window.holds(&format!("δ {} ", delta(row.delta))));
+    let shown: Vec<&str> = shown.map(|row| row.domain.as_str()).collect();
+    window.harness.drag_at(marker);
+    window.harness.drop_at(marker);
+    window.harness.run_steps(3);
+    let list = window.harness.get_by_role_and_label(Role::ComboBox, "domain");
+    assert_eq!(shown, [list.value().unwrap().as_str()]);
 }
 
 #[test]
@@ -281,7 +329,7 @@ fn the_table_sorts_filters_and_is_copied() {
 #[test]
 fn the_selection_is_the_same_on_every_page() {
     let mut window = Window::of(&controlled(6));
-    window.click(Role::Button, "wiki_sports");
+    window.click(Role::Button, "wiki_politics");
     window.click(Role::Button, "Table");
     window.click(Role::Button, "wiki_religion");
     window.click(Role::Button, "Strategies and seeds");
@@ -480,6 +528,7 @@ fn a_study_that_ran_shows_its_positions_and_what_is_missing_of_it() {
     };
     let mut window = open("Scatter");
     window.open_card("lambda-1");
+    assert_tells_hindsight(&mut window, &results, "lambda-1");
     window.click(Role::Button, "Curves");
     wait_for(&mut window.harness, "tokens before in the window");
 

@@ -1,8 +1,9 @@
 //! Correlation coefficients against scipy, and the cluster bootstrap against closed forms and simulation.
 
 use odyssey::stats::{
-    Coefficient, Resamples, Undefined, benjamini_hochberg, kendall, most_influential, partial_pearson, pearson,
-    pearson_ci95, pearson_ci95_by_group, pearson_within_groups, ratio_interval, spearman, spearman_ci95_by_group,
+    Coefficient, Resamples, Undefined, benjamini_hochberg, kendall, least_squares, most_influential, partial_pearson,
+    pearson, pearson_ci95, pearson_ci95_by_group, pearson_within_groups, ratio_interval, spearman,
+    spearman_ci95_by_group,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -366,4 +367,16 @@ fn draws_without_tokens_are_left_out_and_clusters_without_any_are_refused() {
     assert!(ratio_interval(&[1.0, 2.0], &[1.0], 200, 1).is_err());
     assert!(ratio_interval(&[f64::NAN, 2.0], &[1.0, 1.0], 200, 1).is_err());
     assert!(ratio_interval(&[1.0, 2.0], &[1.0, f64::NAN], 200, 1).is_err());
+}
+
+#[test]
+fn a_least_squares_line_leaves_what_is_orthogonal_to_it() {
+    // The residuals 1, −1, −1, 1 sum to 0, alone and times x, so the line is the one they were added to.
+    let points =
+        [1.0, -1.0, -1.0, 1.0].into_iter().enumerate().map(|(x, left)| (x as f64, 2.0 - 3.0 * x as f64 + left));
+    let points: Vec<(f64, f64)> = points.collect();
+    let (intercept, slope) = least_squares(&points).unwrap();
+    assert!((intercept - 2.0).abs() < 1e-12 && (slope + 3.0).abs() < 1e-12);
+    assert_eq!(least_squares(&points[..2]), None);
+    assert_eq!(least_squares(&[(1.0, 0.0), (1.0, 1.0), (1.0, 2.0)]), None);
 }

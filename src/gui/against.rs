@@ -3,7 +3,7 @@
 use super::theme;
 use crate::report::plots::{Guides, drawable};
 use crate::report::{MISSING, Outcome, correlations, interval, p_value, significant};
-use crate::similarity::{Distances, Measure};
+use crate::similarity::Measure;
 use crate::stats::least_squares;
 use crate::study::StudyResults;
 
@@ -119,23 +119,10 @@ fn words(outcome: &Outcome<'_>, measure: Measure) -> String {
     if let Some(ends) = row.similarity.interval(measure.key) {
         text.push_str(&format!(" {}", interval(ends, significant)));
     }
-    let (p, q) = test(&row.similarity, measure.key);
-    for (name, value) in [("p", p), ("q", q)] {
+    for (name, value) in [("p", row.similarity.p(measure.key)), ("q", row.similarity.q(measure.key))] {
         if let Some(value) = value {
             text.push_str(&format!(", {name} {}", p_value(value)));
         }
     }
     text
-}
-
-/// p and q of a distance, where it was tested.
-fn test(distances: &Distances, key: &str) -> (Option<f64>, Option<f64>) {
-    let tests = &distances.tests;
-    match key {
-        "mmd2" => (tests.mmd2_p, tests.mmd2_q),
-        "frechet" => (tests.frechet_p, tests.frechet_q),
-        "energy" => (tests.energy_p, tests.energy_q),
-        "auc" => (tests.auc_p, tests.auc_q),
-        _ => (None, None),
-    }
 }

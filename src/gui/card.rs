@@ -9,10 +9,11 @@ use super::opened::{DomainPoint, OpenStudy, Selection};
 use super::tokens::Tokens;
 use super::{marks, theme};
 use crate::advise::hindsight::{Hindsight, hindsight};
+use crate::advise::verdict::{PointsTo, Reason};
 use crate::compare::Without;
 use crate::error::Result;
 use crate::report::table::class_label;
-use crate::report::{MISSING, count, delta, handful_sentence, interval, p_value, percent, significant};
+use crate::report::{MISSING, count, delta, handful_sentence, interval, p_phrase, percent, significant};
 use crate::study::{DomainChange, Row};
 
 /// The key of the numbers without line breaks.
@@ -74,9 +75,23 @@ struct Seen {
     note: String,
     found: Vec<String>,
     /// `None` until it is known.
-    predicted: Option<Vec<String>>,
+    predicted: Option<Predicted>,
     classes: Vec<[String; 6]>,
     handful: String,
+}
+
+/// What would have been predicted, in sentences.
+#[derive(Default)]
+struct Predicted {
+    lines: Vec<String>,
+    /// Evidence that moves nothing.
+    without_weight: Vec<String>,
+}
+
+impl From<String> for Predicted {
+    fn from(line: String) -> Self {
+        Self { lines: vec![line], without_weight: Vec::new() }
+    }
 }
 
 impl Card {
@@ -125,7 +140,7 @@ impl Card {
         if seen.predicted.is_none() {
             seen.predicted = match &self.advice {
                 Advice::Said(said) => Some(predicted(said, study, point)),
-                Advice::Nothing(why) => Some(vec![format!("It cannot be told: {why}")]),
+                Advice::Nothing(why) => Some(format!("It cannot be told: {why}").into()),
                 Advice::NotAsked | Advice::Asked(_) => None,
             };
         }
@@ -185,18 +200,12 @@ impl Card {
                 .on_hover_text("Perplexities and δ over the targets that hold no line break; contexts keep them");
         });
         let Some(seen) = &self.seen else { return };
-        Grid::new("before and after").num_columns(5).striped(true).spacing([24.0, 4.0]).show(ui, |ui| {
-            for title in ["seed", "perplexity before", "perplexity after", "δ, nats per token", "95 % interval"] {
-                ui.weak(title);
-            }
-            ui.end_row();
-            for line in &seen.numbers {
-                for cell in line {
-                    ui.label(cell);
-                }
-                ui.end_row();
-            }
-        });
+        grid(
+            ui,
+            "before and after",
+            ["seed", "perplexity before", "perplexity after", "δ, nats per token", "95 % interval"],
+            &seen.numbers,
+        );
         if !seen.note.is_empty() {
             ui.weak(&seen.note);
         }
@@ -211,9 +220,16 @@ impl Card {
         ui.add_space(8.0);
         ui.strong("What advice would have said before, without this domain's own rows");
         match &seen.predicted {
-            Some(lines) => {
+            Some(Predicted { lines, without_weight }) => {
                 for line in lines {
                     ui.label(line);
+                }
+                if !without_weight.is_empty() {
+                    ui.collapsing(format!("{} pieces of evidence without weight", without_weight.len()), |ui| {
+                        for line in without_weight {
+                            ui.label(line);
+                        }
+                    });
                 }
             }
             None => {
@@ -225,22 +241,27 @@ impl Card {
         }
         ui.add_space(8.0);
         ui.strong("By class of token");
-        ScrollArea::horizontal().id_salt("classes").show(ui, |ui| {
-            Grid::new("classes").num_columns(6).striped(true).spacing([24.0, 4.0]).show(ui, |ui| {
-                for title in ["class", "count", "share", "before", "after", "part of δ"] {
-                    ui.weak(title);
-                }
-                ui.end_row();
-                for line in &seen.classes {
-                    for cell in line {
-                        ui.label(cell);
-                    }
-                    ui.end_row();
-                }
-            });
-        });
+        grid(ui, "classes", ["class", "count", "share", "before", "after", "part of δ"], &seen.classes);
         ui.label(&seen.handful);
     }
+}
+
+/// A small table: titles and cells.
+fn grid<const N: usize>(ui: &mut Ui, id: &str, titles: [&str; N], lines: &[[String; N]]) {
+    ScrollArea::horizontal().id_salt(id).auto_shrink([false, true]).show(ui, |ui| {
+        Grid::new(id).num_columns(N).striped(true).spacing([24.0, 4.0]).show(ui, |ui| {
+            for title in titles {
+                ui.weak(title);
+            }
+            ui.end_row();
+            for line in lines {
+                for cell in line {
+                    ui.label(cell);
+                }
+                ui.end_row();
+            }
+        });
+    });
 }
 
 fn row<'a>(study: &'a OpenStudy, point: &DomainPoint, seed: usize) -> Option<&'a Row> {
@@ -373,19 +394,22 @@ fn found(study: &OpenStudy, point: &DomainPoint) -> Vec<String> {
 }
 
 fn call(change: &DomainChange) -> Vec<String> {
-    let p = |p: Option<f64>| p.map_or_else(|| MISSING.to_owned(), p_value);
+    let p = |name: &str, p: Option<f64>| match p {
+        Some(p) => p_phrase(p).replacen('p', name, 1),
+        None => format!("{name} {MISSING}"),
+    };
     let mut said = vec![format!(
-        "{}: δ = {} {}; p {}, q {} over {} {}, called at an error rate of {} over the domains (t test p {}, Wilcoxon p {}).",
+        "{}: δ = {} {}; {}, {} over {} {}, called at an error rate of {} over the domains ({}, {}).",
         change.call.name(),
         delta(change.delta),
         interval(change.delta_ci95, delta),
-        p(change.p),
-        p(change.q),
+        p("p", change.p),
+        p("q", change.q),
         change.clusters,
         theme::visible(&change.over),
         percent(change.error_rate),
-        p(change.t_p),
-        p(change.wilcoxon_p),
+        p("t test p", change.t_p),
+        p("Wilcoxon p", change.wilcoxon_p),
     )];
     said.push(format!("A change below {:.4} could not have been shown with this much text.", change.smallest_effect));
     said.extend(
@@ -408,42 +432,40 @@ fn call(change: &DomainChange) -> Vec<String> {
 }
 
 /// What would have been predicted of this domain, with its reasons.
-fn predicted(said: &[Hindsight], study: &OpenStudy, point: &DomainPoint) -> Vec<String> {
-    let Some(row) = study.rows(point).next() else { return Vec::new() };
+fn predicted(said: &[Hindsight], study: &OpenStudy, point: &DomainPoint) -> Predicted {
+    let Some(row) = study.rows(point).next() else { return Predicted::default() };
     let mine = said
         .iter()
         .filter(|said| (&said.model, &said.domain, &said.strategy) == (&row.model, &row.domain, &row.strategy));
-    let far = |said: &&Hindsight| (said.found - point.delta).abs();
-    let Some(said) = mine.min_by(|a, b| far(a).total_cmp(&far(b))) else {
-        return vec!["Nothing: the results hold too little of what advice learns from.".to_owned()];
+    // The study's own recipe, not those of the ablation grid.
+    let far = |said: &&Hindsight| (said.joined_otherwise, (said.found - point.delta).abs());
+    let Some(said) = mine.min_by(|a, b| far(a).0.cmp(&far(b).0).then(far(a).1.total_cmp(&far(b).1))) else {
+        return "Nothing: the results hold too little of what advice learns from.".to_owned().into();
     };
-    let mut lines = Vec::new();
-    match (&said.predicted, &said.reason) {
-        (Some(predicted), _) => {
-            let (ends, held) = match predicted.interval90 {
-                Some([low, high]) => (
-                    format!(" {} (90 %)", interval([low, high], delta)),
-                    if (low..=high).contains(&said.found) {
-                        ", which holds what was found"
-                    } else {
-                        ", which does not hold what was found"
-                    },
-                ),
-                None => (String::new(), ""),
+    let mut lines = vec![theme::visible(&said.words)];
+    match &said.predicted {
+        Some(predicted) => {
+            let ends = predicted.interval90.map(|ends| format!(" {} (90 %)", interval(ends, delta)));
+            let held = match said.inside {
+                Some(true) => ", inside the interval",
+                Some(false) => ", outside the interval",
+                None => "",
             };
+            let shipped = if said.with_shipped { ", the table that comes with the program among them" } else { "" };
             lines.push(format!(
-                "{}: predicted δ {}{ends}{held}; found {}.",
-                said.verdict.name(),
+                "Predicted δ {}{}; found {}{held}. Learned from {} domains{shipped}.",
                 delta(predicted.delta),
-                delta(said.found)
+                ends.unwrap_or_default(),
+                delta(said.found),
+                said.domains
             ));
         }
-        (None, why) => lines.push(format!(
-            "{}: {}.",
-            said.verdict.name(),
-            theme::visible(why.as_deref().unwrap_or("nothing could be predicted"))
-        )),
+        None => lines.extend(said.reason.as_ref().filter(|why| **why != said.words).map(|why| theme::visible(why))),
     }
-    lines.extend(said.reasons.iter().map(|reason| format!("• {}", theme::visible(&reason.words))));
-    lines
+    // What has no weight comes last.
+    let (light, weighty): (Vec<&Reason>, Vec<&Reason>) =
+        said.reasons.iter().partition(|reason| reason.points_to == PointsTo::Neither);
+    let said = |reasons: Vec<&Reason>| reasons.into_iter().map(|r| format!("• {}", theme::visible(&r.words))).collect();
+    lines.extend::<Vec<String>>(said(weighty));
+    Predicted { lines, without_weight: said(light) }
 }

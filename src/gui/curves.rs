@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use egui::Ui;
-use egui_plot::{GridInput, GridMark, Legend, Line, LineStyle, Plot, PlotPoint, PlotPoints};
+use egui_plot::{GridInput, GridMark, Legend, Line, LineStyle, PlotPoint, PlotPoints};
 
 use super::background::{Arrival, Background};
-use super::theme;
+use super::{marks, theme};
 use crate::error::Result;
 use crate::evaluate::Positions;
 use crate::evaluate::positions::Bin;
@@ -47,7 +47,7 @@ impl Curves {
         let mut losses = Vec::new();
         for (seed, row) in rows.iter().filter_map(|&row| results.rows.get(row)).enumerate() {
             for (validation, points) in [(false, &row.train_loss), (true, &row.valid_loss)] {
-                let kind = if validation { "validation" } else { "training" };
+                let kind = if validation { "validation" } else { "training (dotted)" };
                 let points: Vec<PlotPoint> = thinned(points).into_iter().map(|(x, y)| PlotPoint::new(x, y)).collect();
                 losses.push(Loss { name: format!("{kind}, seed {}", row.seed), seed, validation, points });
             }
@@ -112,8 +112,8 @@ impl Curves {
             ui.label("The results hold no loss curve of it.");
             return;
         }
-        let plot = Plot::new("loss while training").height(HEIGHT).legend(Legend::default()).allow_scroll(false);
-        let plot = plot.x_axis_label("step").y_axis_label("nats per token").show_crosshair(false);
+        let plot = marks::plot(ui, "loss while training").height(HEIGHT).legend(Legend::default());
+        let plot = plot.x_axis_label("step").y_axis_label("nats per token");
         plot.show(ui, |plot| {
             for loss in &self.losses {
                 let style = if loss.validation { LineStyle::Solid } else { LineStyle::dotted_dense() };
@@ -138,7 +138,7 @@ fn tokens(place: f64) -> String {
 }
 
 fn by_position(ui: &mut Ui, [before, after]: &[Vec<PlotPoint>; 2], document: bool) {
-    let plot = Plot::new(("loss by position", document)).height(HEIGHT).legend(Legend::default()).allow_scroll(false);
+    let plot = marks::plot(ui, ("loss by position", document)).height(HEIGHT).legend(Legend::default());
     let plot = plot
         .x_axis_label("tokens before, at least")
         .y_axis_label("nats per token")
@@ -149,10 +149,9 @@ fn by_position(ui: &mut Ui, [before, after]: &[Vec<PlotPoint>; 2], document: boo
                 Some(format!("{plot_name}: {:.3} nats from {} tokens on", position.y, tokens(position.x)))
             }
             _ => None,
-        })
-        .show_crosshair(false);
+        });
     plot.show(ui, |plot| {
-        for (index, (name, points)) in [("before", before), ("after", after)].into_iter().enumerate() {
+        for (index, (name, points)) in [("before (dashed)", before), ("after", after)].into_iter().enumerate() {
             let style = if index == 0 { LineStyle::dashed_loose() } else { LineStyle::Solid };
             let line = Line::new(name, PlotPoints::Borrowed(points));
             plot.line(line.color(theme::group(index)).width(2.5).style(style));

@@ -9,7 +9,7 @@ use crate::report::delta;
 
 /// From this change on, nats, a token is marked by more than colour.
 const MARKED: f32 = 0.5;
-/// The loss, nats, at which the ground behind a token is darkest.
+/// The loss, nats, at which the ground behind a token is strongest.
 const HIGHEST: f32 = 10.0;
 
 /// What the colours stand for.
@@ -36,7 +36,7 @@ impl Shown {
                 "Orange and underlined: worse by half a nat or more. Blue and slanted: better by half a nat or more. The \
                  stronger the colour, the larger the change."
             }
-            _ => "The darker the ground, the higher the token's loss: the less the model expected it.",
+            _ => "The stronger the ground, the higher the token's loss: the less the model expected it.",
         }
     }
 }
@@ -154,6 +154,7 @@ fn lay_out(ui: &Ui, tokens: &[PassageToken], shown: Shown, at: Option<usize>) ->
         let change = change(token);
         let mut format = TextFormat::simple(FontId::proportional(15.0), text_colour);
         format.line_height = Some(22.0);
+        format.expand_bg = 0.0;
         format.background = match (shown, change) {
             (_, None) => Color32::TRANSPARENT,
             (Shown::Change, Some(change)) => theme::heat(change.into(), dark),

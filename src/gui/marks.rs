@@ -1,7 +1,7 @@
 //! Markers of groups: colour and shape together, so that neither is needed alone. The shapes are the reports'.
 
-use egui::{Color32, Painter, Pos2, Response, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo, vec2};
-use egui_plot::MarkerShape;
+use egui::{AsIdSalt, Color32, Painter, Pos2, Response, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo, vec2};
+use egui_plot::{MarkerShape, Plot};
 
 use super::theme;
 
@@ -33,6 +33,12 @@ pub fn paint(painter: &Painter, centre: Pos2, radius: f32, group: usize, open: b
     painter.add(Shape::convex_polygon(outline, fill, stroke));
 }
 
+/// A plot as all are: a faint grid, no crosshair, and the wheel left to the page around it.
+pub fn plot<'a>(ui: &Ui, id: impl AsIdSalt) -> Plot<'a> {
+    let grid = theme::undecided(ui.visuals().dark_mode).gamma_multiply(0.45);
+    Plot::new(id).grid_color(grid).show_crosshair(false).allow_scroll(false)
+}
+
 /// Room for a marker within a line of widgets, and the marker in it.
 pub fn inline(ui: &mut Ui, group: usize, open: bool) {
     let (rect, _) = ui.allocate_exact_size(Vec2::splat(14.0), Sense::hover());
@@ -41,6 +47,7 @@ pub fn inline(ui: &mut Ui, group: usize, open: bool) {
 
 /// A switch for a group: marker and name; pressed where the group is shown.
 pub fn toggle(ui: &mut Ui, group: usize, name: &str, shown: bool) -> Response {
+    ui.spacing_mut().item_spacing.x = 4.0;
     inline(ui, group, false);
     let text = if shown { egui::RichText::new(name) } else { egui::RichText::new(name).strikethrough().weak() };
     let button = ui.add(egui::Button::selectable(shown, text).wrap_mode(egui::TextWrapMode::Extend));

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use egui::{
-    Align2, Button, Color32, EventFilter, FontId, Id, Key, Modifiers, PopupAnchor, Pos2, Rect, Response, RichText,
-    Role, ScrollArea, Stroke, TextWrapMode, Tooltip, Ui, Vec2, WidgetInfo, vec2,
+    Align, Align2, Button, Color32, EventFilter, FontId, Key, Layout, Modifiers, PopupAnchor, Pos2, Rect, Response,
+    RichText, Role, ScrollArea, Stroke, TextWrapMode, Tooltip, Ui, Vec2, WidgetInfo, vec2,
 };
 use egui_extras::{Column, TableBuilder};
-use egui_plot::{Axis, GridInput, GridMark, HLine, Line, LineStyle, Plot, PlotPoint, PlotTransform, Points, Span};
+use egui_plot::{Axis, GridInput, GridMark, HLine, Line, LineStyle, PlotPoint, PlotTransform, Points, Span};
 
 use super::against::{Against, Plane};
 use super::export::{Exports, Format};
@@ -22,7 +22,7 @@ const MOST_NAMES: usize = 200;
 /// How near to a point the pointer must be, in points of the screen.
 const NEAR: f32 = 14.0;
 /// Lowest height of the plot: below it the page scrolls.
-const HEIGHT: f32 = 240.0;
+const HEIGHT: f32 = 200.0;
 
 /// What is seen of the scatter.
 pub struct Scatter {
@@ -37,6 +37,8 @@ pub struct Scatter {
     reset: bool,
     /// The domain that the list was last scrolled to.
     scrolled_to: Option<String>,
+    /// The domain whose name in the list is to get the keyboard.
+    focus: Option<String>,
 }
 
 impl Default for Scatter {
@@ -50,6 +52,7 @@ impl Default for Scatter {
             hidden: BTreeSet::new(),
             reset: false,
             scrolled_to: None,
+            focus: None,
         }
     }
 }
@@ -163,7 +166,7 @@ impl Scatter {
         ui.horizontal_wrapped(|ui| {
             for (index, name) in study.groups.iter().enumerate() {
                 let shown = !self.hidden.contains(name);
-                if marks::toggle(ui, index, name, shown).clicked() {
+                if ui.horizontal(|ui| marks::toggle(ui, index, name, shown)).inner.clicked() {
                     match shown {
                         true => self.hidden.insert(name.clone()),
                         false => self.hidden.remove(name),
@@ -188,14 +191,12 @@ impl Scatter {
             (_, true) => " (larger is closer to the reference)",
             (_, false) => " (larger is farther from the reference)",
         };
-        let mut plot = Plot::new(Id::unique(("scatter", &arm.name, against.measure.key, log)))
+        let mut plot = marks::plot(ui, ("scatter", &arm.name, against.measure.key, log))
             .default_x_bounds(plane.x[0], plane.x[1])
             .default_y_bounds(plane.y[0], plane.y[1])
-            .allow_scroll(false)
             .allow_double_click_reset(false)
             .show_x(false)
             .show_y(false)
-            .show_crosshair(false)
             .x_axis_label(format!("{}{direction}", against.measure.label))
             .y_axis_label("δ, nats per token")
             .y_axis_formatter(|mark, _| tick(mark));
@@ -383,6 +384,7 @@ impl Scatter {
             .id_salt("domains of the scatter")
             .min_scrolled_height(0.0)
             .max_scroll_height(height - row_height)
+            .cell_layout(Layout::left_to_right(Align::Center))
             .column(Column::exact(16.0))
             .column(Column::remainder().clip(true));
         if self.scrolled_to != selection.domain {
@@ -392,7 +394,8 @@ impl Scatter {
         }
         table.body(|body| {
             body.rows(row_height, shown.len(), |mut row| {
-                let index = shown[row.index()];
+                let at = row.index();
+                let index = shown[at];
                 let point = &view.arm.domains[index];
                 row.col(|ui| marks::inline(ui, point.group, point.is_open()));
                 row.col(|ui| {
@@ -406,6 +409,21 @@ impl Scatter {
                         selection.domain = Some(point.domain.clone());
                         self.scrolled_to.clone_from(&selection.domain);
                         opened |= button.double_clicked() || by_key;
+                    }
+                    if self.focus.as_ref() == Some(&point.domain) {
+                        self.focus = None;
+                        button.request_focus();
+                    }
+                    if button.has_focus() {
+                        let arrows = EventFilter { vertical_arrows: true, ..EventFilter::default() };
+                        ui.memory_mut(|memory| memory.set_focus_lock_filter(button.id, arrows));
+                        let pressed = |key| ui.input_mut(|input| input.consume_key(Modifiers::NONE, key));
+                        let step = isize::from(pressed(Key::ArrowDown)) - isize::from(pressed(Key::ArrowUp));
+                        if step != 0 {
+                            let next = (at as isize + step).rem_euclid(shown.len() as isize) as usize;
+                            let next = &view.arm.domains[shown[next]].domain;
+                            (selection.domain, self.focus) = (Some(next.clone()), Some(next.clone()));
+                        }
                     }
                     button.on_hover_ui(|ui| small_card(ui, view, index));
                 });

@@ -2,7 +2,7 @@
 
 use egui::{Align, Color32, Label, Layout, Pos2, Rect, RichText, ScrollArea, Sense, Stroke, TextWrapMode, Ui, vec2};
 use egui_extras::{Column, TableBuilder};
-use egui_plot::{GridInput, GridMark, HLine, Legend, Line, Plot, Points};
+use egui_plot::{GridInput, GridMark, HLine, Legend, Line, Points};
 
 use super::opened::{OpenStudy, Selection, name};
 use super::{marks, theme};
@@ -151,7 +151,7 @@ impl Seen {
         let height = ui.spacing().interact_size.y;
         let dark = ui.visuals().dark_mode;
         ScrollArea::horizontal().id_salt("forest").show(ui, |ui| {
-            let width = (ui.available_width() - 640.0).max(200.0);
+            let width = (ui.available_width() - 730.0).max(200.0);
             TableBuilder::new(ui)
                 .id_salt("strategies and seeds")
                 .vscroll(false)
@@ -284,7 +284,7 @@ fn rates(ui: &mut Ui, all: &[Rates]) {
         return;
     }
     ui.label("δ against the learning rate; above zero is worse");
-    let plot = Plot::new("learning rates").height(280.0).legend(Legend::default()).allow_scroll(false);
+    let plot = marks::plot(ui, "learning rates").height(280.0).legend(Legend::default());
     let plot = plot
         .x_axis_label("learning rate")
         .y_axis_label("δ, nats per token")
@@ -295,8 +295,7 @@ fn rates(ui: &mut Ui, all: &[Rates]) {
                 Some(format!("{plot_name}: {} at {:.1e}", delta(position.y), 10_f64.powf(position.x)))
             }
             _ => None,
-        })
-        .show_crosshair(false);
+        });
     plot.show(ui, |plot| {
         let grey = Color32::GRAY;
         plot.hline(HLine::new("", 0.0).color(grey).width(1.0).allow_hover(false));

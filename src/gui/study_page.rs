@@ -173,8 +173,10 @@ impl StudyPage {
             (_, true) => -1,
             _ => 0,
         };
-        if step != 0 {
-            self.selection.step(&self.study, step);
+        match (step, self.tab) {
+            (0, _) => {}
+            (step, Tab::Table) => self.table.step(&self.study, &mut self.selection, step),
+            (step, _) => self.selection.step(&self.study, step),
         }
         if pressed(Key::Enter) && self.selection.domain.is_some() {
             self.tab = Tab::Card;

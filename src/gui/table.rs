@@ -97,6 +97,20 @@ impl Table {
         self.seen = Some(Seen { of, cells, rows });
     }
 
+    /// Goes to the next (1) or previous (−1) domain of those shown, round and round.
+    pub fn step(&self, study: &OpenStudy, selection: &mut Selection, step: isize) {
+        let (Some(arm), Some(seen)) = (selection.arm(study), &self.seen) else { return };
+        let now = selection.index(study).and_then(|index| seen.rows.iter().position(|&row| row == index));
+        let next = match (now, step) {
+            (Some(now), step) => (now as isize + step).rem_euclid(seen.rows.len() as isize) as usize,
+            (None, 1) => 0,
+            (None, _) => seen.rows.len().saturating_sub(1),
+        };
+        if let Some(point) = seen.rows.get(next).and_then(|&row| arm.domains.get(row)) {
+            selection.domain = Some(point.domain.clone());
+        }
+    }
+
     /// Draws it. Whether a domain's card is to be opened.
     pub fn show(
         &mut self,
