@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use egui::{CollapsingHeader, Grid, Label, RichText, TextEdit, Ui};
+use egui::{CollapsingHeader, Grid, Label, RichText, TextEdit, Ui, WidgetInfo};
 
 use super::NewStudy;
 use super::estimate::Outlook;
@@ -66,7 +66,12 @@ impl NewStudy {
             CollapsingHeader::new("The study's file (TOML)").id_salt("toml").show(ui, |ui| {
                 // Shown literally; a field so that it can be selected as a whole.
                 let mut text = checked.toml.as_str();
-                ui.add(TextEdit::multiline(&mut text).code_editor().desired_width(f32::INFINITY));
+                let field = ui.add(TextEdit::multiline(&mut text).code_editor().desired_width(f32::INFINITY));
+                field.widget_info(|| {
+                    let mut info = WidgetInfo::text_edit(true, "", text, "");
+                    info.label = Some("The study's file".into());
+                    info
+                });
             });
         }
     }
