@@ -30,6 +30,33 @@ pub enum Work {
     },
     /// Training steps.
     Train(Training),
+    /// Embedding texts with a sentence encoder, while a model stands by.
+    Embed(EncoderSize),
+}
+
+/// Sizes of a sentence encoder that memory depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncoderSize {
+    /// Its weights.
+    pub weights: u64,
+    /// Tokens of its longest passage.
+    pub passage: usize,
+    /// Tokens of the passages that it encodes together.
+    pub together: usize,
+    /// Its channels.
+    pub channels: usize,
+    /// Channels inside its MLP.
+    pub inner: usize,
+    /// Its attention heads.
+    pub heads: usize,
+}
+
+impl EncoderSize {
+    fn pass(self) -> u64 {
+        let Self { passage, together, channels, inner, heads, .. } = self;
+        let [passage, together, channels, inner, heads] = [passage, together, channels, inner, heads].map(|n| n as u64);
+        block_pass(passage, together, channels, inner, heads)
+    }
 }
 
 /// Training steps, of all weights or of adapters.
@@ -191,6 +218,12 @@ impl Sizes {
                 }
                 parts
             }
+            Work::Embed(encoder) => vec![
+                part("weights", self.weights(Precision::F32)),
+                part("weights of the sentence encoder", F32 * encoder.weights),
+                part("one pass through a block of it", encoder.pass()),
+                program,
+            ],
             Work::Train(training @ Training { moments, adapters: None, .. }) => {
                 let all = self.weights(Precision::F32);
                 vec![
@@ -217,15 +250,9 @@ impl Sizes {
         self.block_pass(context, windows).max(self.head_pass(context, windows))
     }
 
-    /// In attention two and a half score matrices, of which long ones are worked on in stretches, inside the MLP three
-    /// or four tensors of its width, each beside some tensors of the hidden states' width.
     fn block_pass(&self, context: usize, windows: usize) -> u64 {
         let [time, windows] = [context as u64, windows as u64];
-        let tokens = time * windows;
-        let scores = (tokens * time * self.heads).min(LARGEST_PIECE as u64 / F32);
-        let attention = 5 * scores / 2 + 6 * tokens * self.channels;
-        let mlp = 3 * tokens * self.inner + 4 * tokens * self.channels;
-        F32 * attention.max(mlp)
+        block_pass(time, time * windows, self.channels, self.inner, self.heads)
     }
 
     /// Three chunks of logits, beside the hidden states.
@@ -288,6 +315,16 @@ impl Sizes {
     }
 }
 
+/// The most that lives at once inside a block, bytes, of so many tokens in windows of `time`: in attention two and a half
+/// score matrices, of which long ones are worked on in stretches, inside the MLP three or four tensors of its width, each
+/// beside some tensors of the hidden states' width.
+fn block_pass(time: u64, tokens: u64, channels: u64, inner: u64, heads: u64) -> u64 {
+    let scores = (tokens * time * heads).min(LARGEST_PIECE as u64 / F32);
+    let attention = 5 * scores / 2 + 6 * tokens * channels;
+    let mlp = 3 * tokens * inner + 4 * tokens * channels;
+    F32 * attention.max(mlp)
+}
+
 /// Bytes of a number in f32.
 const F32: u64 = size_of::<f32>() as u64;
 /// Memory of the program before it has a model.
@@ -321,6 +358,7 @@ impl MemoryPlan {
         };
         let adapters = LoraSettings::default().size(config).ok(); // the narrowest of models have no room for them
         let possible = |work: &Work| match work {
+            Work::Embed(_) => true,
             Work::Evaluate { precision, .. } => precision.check("--dtype", &device.device).is_ok(),
             Work::Train(Training { adapters, moments, .. }) => {
                 let held = adapters.map_or(Precision::F32, |(_, precision)| precision);
@@ -337,7 +375,7 @@ impl MemoryPlan {
             Work::Train(training) => (1..=training.batch)
                 .rev()
                 .find(|&micro_batch| fits(needs(Work::Train(Training { micro_batch, ..training }))) == Some(true)),
-            Work::Evaluate { .. } => None,
+            Work::Evaluate { .. } | Work::Embed(_) => None,
         };
         // A shorter context that saves nothing more is no option.
         options.dedup_by(|b, a| b.option.contains("--context") && b.needs_bytes >= a.needs_bytes);
@@ -394,6 +432,7 @@ fn alternatives(work: Work, longest: usize, adapters: Option<AdapterSize>) -> Ve
         std::iter::successors(Some(from / 2), |n| Some(n / 2)).take_while(move |&n| n >= least && n > 0)
     };
     match work {
+        Work::Embed(_) => Vec::new(),
         Work::Evaluate { context, precision } => {
             let narrow = [Precision::Bf16, Precision::F16]
                 .into_iter()

@@ -393,7 +393,7 @@ fn a_study_gives_the_rows_that_advice_on_its_domains_measures_itself() {
     // What it would have said of either domain.
     let report = place.odyssey("study report study --quiet").out;
     let said: Vec<&str> = report.lines().skip_while(|line| !line.contains("would have said")).collect();
-    let of = |domain: &str| said.iter().filter(|line| line.trim_start().starts_with(domain)).count();
+    let of = |domain: &str| said.iter().filter(|line| line.trim_start_matches(['│', ' ']).starts_with(domain)).count();
     assert_eq!((of("lambda-0 "), of("lambda-0.5 "), of("reference")), (1, 1, 0), "{report}");
 
     // The pilot that the study made and the one that advice makes are the same run.

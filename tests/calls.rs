@@ -1,10 +1,13 @@
 //! Whether a change is one: paired tests against scipy and enumeration, and calls that are not false too often.
 
-use odyssey::compare::PairedChanges;
+use odyssey::compare::{LineBreakParts, PairedChanges, PartChanges, Vocabulary, compare};
+use odyssey::evaluate::{BOOTSTRAP_SEED, RESAMPLES, ScoredStream};
 use odyssey::stats::{DEFAULT_FLIPS, PairedTest, paired_t, ratio_interval, sign_flip_p, wilcoxon};
 use odyssey::study::calls::{self, Owner};
 use odyssey::study::joint::{Draws, Joint};
 use odyssey::study::{Call, DomainChange};
+use odyssey::synth::{Sizes, Splits, write_family};
+use odyssey::text::Tokenizer;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;
@@ -221,4 +224,107 @@ fn too_few_documents_for_any_call_are_said_to_be() {
     let six = PairedChanges { over: "windows".into(), changes: vec![1.0; 6], tokens: vec![10.0; 6] };
     let found = &called(&[six], 0.05)[0];
     assert_eq!((found.call, &found.reason), (Call::Worse, &None));
+}
+
+/// Documents of random tokens with `<eot>` (1) between them, scored at random; every seventh token is not scored.
+fn scored(rng: &mut ChaCha8Rng, documents: &[Vec<u32>]) -> [ScoredStream; 2] {
+    let (mut ids, mut document) = (Vec::new(), Vec::new());
+    for (index, tokens) in documents.iter().enumerate() {
+        if index > 0 {
+            ids.push(1);
+            document.push(index as u32 - 1);
+        }
+        ids.extend(tokens);
+        document.extend(vec![index as u32; tokens.len()]);
+    }
+    [0, 1].map(|_| {
+        let unscored = |at: usize| at.is_multiple_of(7);
+        let nll = (0..ids.len()).map(|at| if unscored(at) { f32::NAN } else { rng.random_range(0.0..9.0) }).collect();
+        let (byte, window) = (vec![0; ids.len()].into(), vec![0; ids.len()]);
+        ScoredStream { ids: ids.clone().into(), nll, document: document.clone().into(), byte, window }
+    })
+}
+
+#[test]
+fn the_parts_of_a_change_are_those_of_its_definition_and_add_up_with_intervals_by_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let sizes = Sizes {
+        base: Splits { train: 500, valid: 300, test: 300 },
+        domain: Splits { train: 500, valid: 300, test: 300 },
+    };
+    write_family(&folder.path().join("family"), 3, &[1.0], sizes).unwrap();
+    let tokenizer = Tokenizer::load(&folder.path().join("family")).unwrap();
+    let size = tokenizer.vocabulary_size();
+    let vocabulary = Vocabulary::new(Some(&tokenizer), size);
+    let newline = (0..size as u32).find(|&id| tokenizer.token_text(id).contains('\n')).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let documents: Vec<Vec<u32>> = (0..30)
+        .map(|_| {
+            let tokens = rng.random_range(5..40);
+            // Line breaks also begin and end documents, and follow one another.
+            (0..tokens).map(|_| if rng.random_bool(0.3) { newline } else { rng.random_range(4..size as u32) }).collect()
+        })
+        .collect();
+    let seeds = [(); 2].map(|()| scored(&mut rng, &documents));
+    let names = ["base", "adapted"];
+    let paired = |eot| -> (Vec<PairedChanges>, Vec<PartChanges>) {
+        let pairs = seeds.each_ref().map(|[before, after]| {
+            let parts = PartChanges::of(before, after, names, &vocabulary, eot).unwrap();
+            (PairedChanges::of(before, after, names).unwrap(), parts)
+        });
+        pairs.into_iter().unzip()
+    };
+
+    // One by one, by the definition: `[part][document]`, mean over the seeds.
+    let mut sums = [(); 4].map(|()| vec![0.0; documents.len()]);
+    for [before, after] in &seeds {
+        for at in (0..before.ids.len()).filter(|&at| !before.nll[at].is_nan()) {
+            let previous = if at == 0 { 0 } else { before.ids[at - 1] };
+            let part = match before.ids[at] {
+                id if id == newline => 0,
+                1 => 2,
+                _ if previous == 1 => 2,
+                _ if previous == newline => 1,
+                _ => 3,
+            };
+            let change = f64::from(after.nll[at]) - f64::from(before.nll[at]);
+            sums[part][before.document[at] as usize] += change / seeds.len() as f64;
+        }
+    }
+    let (changes, parts) = paired(Some(1));
+    let mut draws = Draws::default();
+    let joint = Joint::of(&changes, &mut draws).unwrap();
+    let (shares, intervals) = joint.parts(&parts, &mut draws).unwrap();
+    let tokens = &changes[0].tokens;
+    let total: f64 = tokens.iter().sum();
+    let LineBreakParts { newline: of_newlines, after_newline, boundary, rest } = shares;
+    let found = [
+        (of_newlines, intervals.newline),
+        (after_newline, intervals.after_newline),
+        (boundary.unwrap(), intervals.boundary),
+        (rest, intervals.rest),
+    ];
+    for (part, ((share, ends), sums)) in found.into_iter().zip(&sums).enumerate() {
+        assert!((share - sums.iter().sum::<f64>() / total).abs() < 1e-12, "{part}: {share}");
+        let expected = ratio_interval(sums, tokens, RESAMPLES, BOOTSTRAP_SEED).unwrap();
+        assert!(ends.iter().zip(expected).all(|(end, expected)| (end - expected).abs() < 1e-9), "{part}: {ends:?}");
+        assert!(ends[0] < share && share < ends[1] && share != 0.0, "{part}: {share} in {ends:?}");
+    }
+    assert!((found.iter().map(|(share, _)| share).sum::<f64>() - joint.delta).abs() < 1e-12);
+
+    // Without a token between documents nothing is the boundary's, and line breaks carry what `compare` says they do.
+    let (_, without) = paired(None);
+    assert!(without.iter().all(|parts| parts.boundary.iter().all(|sum| *sum == 0.0)));
+    for ((parts, changes), [before, after]) in without.iter().zip(&changes).zip(&seeds) {
+        let (shares, old) =
+            (parts.shares(changes), compare(before, after, names, &vocabulary).unwrap().line_break_parts());
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
+        assert!(
+            close(shares.newline, old.newline) && close(shares.after_newline, old.after_newline),
+            "{shares:?} {old:?}"
+        );
+        assert!(close(shares.rest, old.rest) && old.boundary.is_none());
+    }
+    // Parts of other documents are refused.
+    assert!(joint.parts(&[PartChanges::default()], &mut draws).is_err());
 }

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use burn::tensor::Device;
-use odyssey::device::{Adapter, ChosenDevice, DeviceChoice, adapters, automatic};
+use odyssey::device::{Adapter, ChosenDevice, DeviceChoice, adapters, automatic, diagnosis};
 use odyssey::doctor::exact::ExactModel;
-use odyssey::doctor::{Aspect, Check, Diagnosis, Expected, Plan, Verdict, cache, examine, judge, run, worst_error};
+use odyssey::doctor::{Aspect, Check, Diagnosis, Expected, Plan, Verdict, examine, judge, run, worst_error};
 use odyssey::evaluate::Window;
 use odyssey::evaluate::score::score;
 use odyssey::model::{LoadedModel, ModelConfig};
@@ -184,19 +184,19 @@ fn the_truth_that_devices_are_compared_with_is_that_of_transformers_in_f64() {
 fn a_diagnosis_is_known_for_its_device_driver_and_version_only() {
     let folder = tempfile::tempdir().unwrap();
     let kept = diagnosis(Aspect::F32, [1.0, 2.0, 4.0]);
-    assert_eq!(cache::known(folder.path(), &kept.device, "driver 1"), None);
-    cache::keep(folder.path(), &kept).unwrap();
-    assert_eq!(cache::known(folder.path(), &kept.device, "driver 1").as_ref(), Some(&kept));
-    assert_eq!(cache::known(folder.path(), &kept.device, "driver 2"), None);
-    assert_eq!(cache::known(folder.path(), &software().name, "driver 1"), None);
+    assert_eq!(diagnosis::known(folder.path(), &kept.device, "driver 1"), None);
+    diagnosis::keep(folder.path(), &kept).unwrap();
+    assert_eq!(diagnosis::known(folder.path(), &kept.device, "driver 1").as_ref(), Some(&kept));
+    assert_eq!(diagnosis::known(folder.path(), &kept.device, "driver 2"), None);
+    assert_eq!(diagnosis::known(folder.path(), &software().name, "driver 1"), None);
 
-    cache::keep(folder.path(), &Diagnosis { version: "0.0.0".into(), ..kept.clone() }).unwrap();
-    assert_eq!(cache::known(folder.path(), &kept.device, "driver 1"), None);
+    diagnosis::keep(folder.path(), &Diagnosis { version: "0.0.0".into(), ..kept.clone() }).unwrap();
+    assert_eq!(diagnosis::known(folder.path(), &kept.device, "driver 1"), None);
     // The newer one takes the place of the older.
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     for damage in ["", "{\"schema\": 1", "[]"] {
-        fs::write(cache::path(folder.path(), &kept.device), damage).unwrap();
-        assert_eq!(cache::known(folder.path(), &kept.device, "driver 1"), None, "{damage:?}");
+        fs::write(diagnosis::path(folder.path(), &kept.device), damage).unwrap();
+        assert_eq!(diagnosis::known(folder.path(), &kept.device, "driver 1"), None, "{damage:?}");
     }
 }
 
@@ -234,7 +234,7 @@ fn the_cpu_is_fine_and_a_kept_fault_is_warned_of() {
         assert!(timing["value"].as_f64().unwrap() > 0.0, "{timing:#}");
     }
 
-    let file = cache::path(&cache.path().join("doctor"), &cpu().name);
+    let file = diagnosis::path(&cache.path().join("doctor"), &cpu().name);
     let kept: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(kept, said, "what is kept is what was said");
 
@@ -271,21 +271,21 @@ fn a_software_adapter_can_be_used_and_its_f16_is_refused_once_found_wrong() {
 
     let (place, cache): (Place, TempDir) = (Place::with_model(), tempfile::tempdir().unwrap());
     let folder = cache.path().join("doctor");
-    cache::keep(&folder, &found).unwrap();
+    diagnosis::keep(&folder, &found).unwrap();
     const EVAL: &str = "eval --model model --text test.jsonl --device software --dtype f16 --json --quiet";
     let (status, _, err) = odyssey(&place, cache.path(), EVAL);
     assert_eq!(status, Some(0), "{err}");
 
     let held = found.checks.iter_mut().find(|check| check.about.aspect == Aspect::F16Held).unwrap();
     held.ok = false;
-    cache::keep(&folder, &found).unwrap();
+    diagnosis::keep(&folder, &found).unwrap();
     let (status, out, err) = odyssey(&place, cache.path(), EVAL);
     assert_eq!((status, out.as_str()), (Some(2), ""), "{err}");
     assert!(err.contains("--dtype f16: ") && err.contains("f16 held") && err.contains("use --dtype f32"), "{err}");
 
     // Another driver may be right.
     found.driver += " of another day";
-    cache::keep(&folder, &found).unwrap();
+    diagnosis::keep(&folder, &found).unwrap();
     assert_eq!(odyssey(&place, cache.path(), EVAL).0, Some(0));
 }
 

@@ -11,8 +11,11 @@ use burn::tensor::Device;
 use encoder::{Golden, embed, error_of, folder, golden};
 use odyssey::device::DeviceChoice;
 use odyssey::error::Error;
+use odyssey::memory::{MemoryPlan, Work};
+use odyssey::model::{ModelConfig, Precision};
 use odyssey::progress::{Monitor, Silent};
-use odyssey::similarity::encoder::{SampleUnit, SentenceEncoder};
+use odyssey::similarity::encoder::folder::EncoderFolder;
+use odyssey::similarity::encoder::{SampleUnit, SentenceEncoder, hash_of};
 use odyssey::text::{Corpus, DocumentRule};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
@@ -476,6 +479,33 @@ fn the_hash_tells_apart_what_gives_other_vectors() {
         copies.iter().map(|copy| copy.open().unwrap().hash().unwrap()).collect();
     assert_eq!(hashes.len(), copies.len());
     assert!(hashes.contains(&tiny().hash().unwrap()), "the same encoder elsewhere has the same hash");
+}
+
+#[test]
+fn the_memory_plan_counts_every_weight_of_an_encoder_and_what_it_computes_beside_the_model() {
+    let bytes = fs::read(folder().join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let read = |name: &str| !name.contains("pooler") && !name.contains("position_ids");
+    let weights: usize =
+        tensors.iter().filter(|(name, _)| read(name)).map(|(_, view)| view.shape().iter().product::<usize>()).sum();
+    let size = EncoderFolder::read(&folder()).unwrap().size(&cpu());
+    assert_eq!(size.weights, weights as u64);
+
+    let model = ModelConfig::read(&common::fixture("models/gpt2_tied")).unwrap();
+    let device = DeviceChoice::Cpu.open().unwrap();
+    let plan = |work| MemoryPlan::new(&model, work, &device).unwrap();
+    let part = |plan: &MemoryPlan, what: &str| plan.parts.iter().find(|part| part.what == what).unwrap().bytes;
+    let embed = plan(Work::Embed(size));
+    assert_eq!(part(&embed, "weights of the sentence encoder"), 4 * weights as u64);
+    let evaluate = plan(Work::Evaluate { context: 64, precision: Precision::F32 });
+    assert_eq!(part(&embed, "weights"), part(&evaluate, "weights"));
+    // A thousand tokens of 32 channels and more in an MLP: more than nothing, less than the weights of a real encoder.
+    let pass = part(&embed, "one pass through a block of it");
+    assert!(pass >= 4 * 1024 * (4 * 32 + 3 * size.inner as u64) && pass < 16 << 20, "{pass}");
+    assert_eq!(embed.needs_bytes, embed.parts.iter().map(|part| part.bytes).sum::<u64>());
+
+    let encoder = tiny();
+    assert_eq!(hash_of(&folder()).unwrap(), encoder.hash().unwrap(), "known without being opened");
 }
 
 #[test]

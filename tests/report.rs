@@ -1,377 +1,19 @@
 //! The report of a study: whole files, the same bytes for the same results, hostile text shown literally.
 
+#[path = "common/made_up.rs"]
+mod made_up;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use odyssey::compare::{
-    ClassChange, Comparison, Handful, LineBreakParts, Passage, PassageToken, Side, TokenClass, TypeChange, Without,
-};
+use made_up::*;
+use odyssey::advise::hindsight::hindsight;
+use odyssey::compare::{ClassLoss, Comparison, LossProfile, Side, TokenClass};
 use odyssey::report::{self, page, plots, table};
-use odyssey::similarity::Distances;
-use odyssey::study::{
-    AblationRow, Call, Correlation, DomainChange, Influence, NullDistance, PartialCorrelation, RestartControl, Row,
-    RowEvidence, StudyResults,
-};
-use odyssey::text::{Join, Newlines, Overlap};
-
-const HOSTILE: [&str; 4] = ["<script>alert(1)</script>", "\"'&", "a\u{1b}[31m\0b\u{7}", "\u{202e}evil\u{200f}"];
-const NAMES: [&str; 25] = [
-    "wiki_general",
-    "wiki_military_history",
-    "wiki_politics",
-    "wiki_science_health",
-    "wiki_religion",
-    "wiki_film_tv",
-    "wiki_sports",
-    "wiki_nature",
-    "arxiv_physics.hist-ph",
-    "speeches",
-    "contracts",
-    "arxiv_q-bio.PE",
-    "arxiv_q-fin.ST",
-    "arxiv_physics.space-ph",
-    "arxiv_cs.CL",
-    "math_word_problems",
-    "arxiv_econ.EM",
-    "novels",
-    "man_pages",
-    "kjv_bible",
-    "tinystories",
-    "arxiv_math.CT",
-    "dialogue",
-    "python_code",
-    "math_latex",
-];
-
-/// A number between -1 and 1 that depends on `index` and `salt` in no obvious way.
-fn wobble(index: usize, salt: usize) -> f64 {
-    ((index * 37 + salt * 101) as f64 * 12.9898).sin()
-}
-
-fn domain_name(index: usize) -> String {
-    match index / NAMES.len() {
-        0 => NAMES[index % NAMES.len()].to_owned(),
-        round => format!("{}_{round}", NAMES[index % NAMES.len()]),
-    }
-}
-
-fn group_of(domain: &str) -> &'static str {
-    if domain.starts_with("wiki") {
-        "Wikipedia"
-    } else if domain.starts_with("arxiv") {
-        "arXiv"
-    } else {
-        "other"
-    }
-}
-
-fn type_change(token: &str, class: TokenClass, contribution: f64) -> TypeChange {
-    TypeChange {
-        id: token.len() as u32,
-        token: token.to_owned(),
-        class,
-        count: 1234,
-        share: 0.02,
-        before: 3.0,
-        after: 3.0 + contribution / 0.02,
-        contribution,
-        contribution_ci95: [contribution - 0.003, contribution + 0.003],
-    }
-}
-
-fn passage(delta: f64) -> Passage {
-    let text =
-        "The history of the abbey\n\n=<br> Early \"years\" = \nIt was founded in 1132 & dissolved\u{202e} in 1539 .";
-    let mut tokens: Vec<PassageToken> = text
-        .split_inclusive([' ', '\n'])
-        .enumerate()
-        .map(|(i, piece)| PassageToken {
-            text: piece.to_owned(),
-            before: Some(3.0),
-            after: Some(3.0 + delta as f32 + 4.0 * wobble(i, 9) as f32),
-        })
-        .collect();
-    tokens[0] = PassageToken { text: tokens[0].text.clone(), before: None, after: None };
-    Passage { document: 7, byte: 1204, delta, tokens }
-}
-
-fn row(index: usize, strategy: &str, seed: u64) -> Row {
-    let domain = domain_name(index);
-    let mmd2 = 0.02 + 0.3 * (index % NAMES.len()) as f64 / 25.0 + 0.02 * wobble(index, 1);
-    let delta = 0.12 - 0.9 * mmd2 + 0.05 * wobble(index, 2);
-    let half = 0.02 + 0.02 * wobble(index, 3).abs();
-    let zero_shot_ppl = 30.0 + 400.0 * mmd2;
-    let curve = |wiggle: f64| {
-        (0..80_u64)
-            .map(|i| {
-                (
-                    i * 10,
-                    zero_shot_ppl.ln()
-                        + delta * (1.0 - (-(i as f64) / 20.0).exp())
-                        + wiggle * wobble(i as usize, index),
-                )
-            })
-            .collect::<Vec<_>>()
-    };
-    Row {
-        group: group_of(&domain).to_owned(),
-        model: "gpt2".to_owned(),
-        strategy: strategy.to_owned(),
-        seed,
-        device: "cpu".to_owned(),
-        fingerprint: format!("{:016x}", index * 977),
-        zero_shot_ppl,
-        adapted_ppl: zero_shot_ppl * delta.exp(),
-        reason: None,
-        delta,
-        delta_ci95: [delta - half, delta + half],
-        similarity: Distances {
-            samples: 1000,
-            mmd2: Some(mmd2),
-            frechet: Some(10_f64.powf(-1.0 + 10.0 * mmd2)),
-            centroid_cosine: Some(1.0 - mmd2),
-            energy: None,
-            unigram_js: Some(0.08 + mmd2),
-            unigram_cross_entropy: Some(6.0 + 5.0 * mmd2),
-            vocabulary_overlap: Some(0.9 - mmd2),
-            newline_rate: Some(0.02 + 0.01 * wobble(index, 4).abs()),
-            reasons: BTreeMap::from([("energy".to_owned(), "too few samples".to_owned())]),
-            ..Default::default()
-        },
-        newline_rate: 0.02 + 0.01 * wobble(index, 4).abs(),
-        overlap: Some(Overlap {
-            test_13grams_in_train: Some(0.001 * index as f64),
-            near_duplicate_documents: Some(0.0),
-            reason: None,
-        }),
-        train_tokens: 280_469,
-        evidence: RowEvidence { available_tokens: Some(280_470), ..Default::default() },
-        test_tokens: 35_652,
-        train_loss: curve(0.08),
-        valid_loss: curve(0.0).into_iter().step_by(10).collect(),
-        top_types: vec![
-            type_change("\n", TokenClass::Newline, 0.05),
-            type_change(" the", TokenClass::FunctionWord, 0.02),
-            type_change(HOSTILE[0], TokenClass::Other, 0.01),
-            type_change(" engine", TokenClass::WordStart, -0.01),
-            type_change("ing", TokenClass::WordPiece, -0.04),
-        ],
-        classes: TokenClass::ALL
-            .into_iter()
-            .enumerate()
-            .map(|(i, class)| ClassChange {
-                class,
-                count: 4000,
-                share: 0.125,
-                before: 3.0,
-                after: 3.0 + wobble(index, i),
-                contribution: 0.125 * wobble(index, i),
-            })
-            .collect(),
-        handful: Handful {
-            types: 17,
-            share_of_worsening: 0.903,
-            held_out_share_of_top_10: Some(0.71),
-            held_out_share_of_random_10: Some(0.012),
-            reason: None,
-        },
-        without: BTreeMap::from([
-            (
-                "newline".to_owned(),
-                Without {
-                    scored: 34_000,
-                    before: Some(40.0),
-                    after: Some(38.0),
-                    delta: Some(delta - 0.05),
-                    reason: None,
-                },
-            ),
-            ("handful".to_owned(), Without { scored: 0, before: None, after: None, delta: None, reason: None }),
-        ]),
-        rank: None,
-        passages: vec![passage(0.8), passage(-0.6)],
-        seconds: 61.5,
-        domain,
-    }
-}
-
-fn correlation(x: &str, scope: &str, of: &str, r: f64) -> Correlation {
-    Correlation {
-        x: x.to_owned(),
-        scope: scope.to_owned(),
-        of: of.to_owned(),
-        n: 25,
-        pearson: Some(r),
-        pearson_p: Some(0.0031),
-        spearman: Some(r * 0.9),
-        spearman_p: Some(0.0004),
-        kendall: Some(r * 0.7),
-        kendall_p: Some(0.21),
-        ci95: Some([r - 0.1, r + 0.1]),
-        ..Correlation::default()
-    }
-}
-
-fn made_up(domains: usize) -> StudyResults {
-    let of = "gpt2 / full";
-    let mut correlations: Vec<Correlation> = Distances::MEASURES
-        .iter()
-        .filter(|measure| measure.key != "energy")
-        .map(|measure| {
-            let r = if measure.key == "mmd2" { 0.87 } else { 0.55 };
-            correlation(measure.key, "pooled", of, if measure.similarity { r } else { -r })
-        })
-        .collect();
-    correlations.push(correlation("mmd2", "within:arXiv", of, -0.31));
-    correlations.push(Correlation {
-        n: 2,
-        pearson: None,
-        pearson_p: None,
-        spearman: None,
-        spearman_p: None,
-        kendall: None,
-        kendall_p: None,
-        ci95: None,
-        reason: Some("fewer than three domains".to_owned()),
-        ..correlation("mmd2", "within:other", of, 0.0)
-    });
-    StudyResults {
-        schema: "odyssey.study/1".to_owned(),
-        name: "Twenty-five domains".to_owned(),
-        version: "0.1.0".to_owned(),
-        settings: "[training]\nlearning_rate = 5e-5\n".to_owned(),
-        rows: (0..domains).map(|index| row(index, "full", 1)).collect(),
-        null: vec![NullDistance {
-            model: "gpt2".to_owned(),
-            reference: "wiki_general".to_owned(),
-            distances: Distances { mmd2: Some(-0.0001), unigram_js: Some(0.0212), ..Distances::default() },
-        }],
-        correlations: if domains < 3 { Vec::new() } else { correlations },
-        domains: Vec::new(),
-        restart_control: Vec::new(),
-        ablation: Vec::new(),
-        bases: Vec::new(),
-        missing: Vec::new(),
-    }
-}
-
-/// The same with calls, a restart control and an ablation grid.
-fn controlled(domains: usize) -> StudyResults {
-    let mut results = made_up(domains);
-    results.domains = results
-        .rows
-        .iter()
-        .zip([Call::Worse, Call::Better, Call::NoDifference].into_iter().cycle())
-        .map(|(row, call)| DomainChange {
-            model: row.model.clone(),
-            domain: row.domain.clone(),
-            group: row.group.clone(),
-            strategy: row.strategy.clone(),
-            seeds: vec![1],
-            delta: row.delta,
-            delta_ci95: row.delta_ci95,
-            seed_sd: None,
-            over: "documents".to_owned(),
-            clusters: 80,
-            p: Some(0.012),
-            q: Some(0.034),
-            t_p: Some(0.05),
-            wilcoxon_p: None,
-            call,
-            error_rate: 0.05,
-            smallest_effect: 0.0312,
-            restart_delta: Some(0.1926),
-            beyond_restart: Some(row.delta - 0.1926),
-            beyond_restart_ci95: Some(row.delta_ci95.map(|end| end - 0.1926)),
-            reason: None,
-        })
-        .collect();
-    results.restart_control = vec![RestartControl {
-        model: "gpt2".to_owned(),
-        reference: HOSTILE[0].to_owned(),
-        strategy: "full".to_owned(),
-        seeds: vec![1],
-        delta: Some(0.1926),
-        delta_ci95: Some([0.18, 0.21]),
-        seed_sd: None,
-        held_out: "its test split".to_owned(),
-        train_tokens: 196_608,
-        test_tokens: 151_696,
-        reason: None,
-    }];
-    let names = results.rows.iter().map(|row| row.domain.clone()).take(3).collect::<Vec<_>>();
-    for (at, name) in names.iter().map(String::as_str).chain(["reference corpus"]).enumerate() {
-        for (train_join, cost) in [(Join::Eot, 0.0), (Join::None, 0.07)] {
-            for (lr, change) in [(1e-4, -0.1), (1e-3, 0.1)] {
-                for eval_join in [Join::Eot, Join::None] {
-                    let delta = change + cost + 0.01 * at as f64;
-                    results.ablation.push(AblationRow {
-                        forgetting: None,
-                        model: "gpt2".to_owned(),
-                        domain: name.to_owned(),
-                        group: String::new(),
-                        control: at == names.len(),
-                        strategy: "full".to_owned(),
-                        train_join,
-                        newlines: Newlines::Keep,
-                        eval_join,
-                        eval_newlines: Newlines::Keep,
-                        lr,
-                        seeds: vec![1],
-                        delta,
-                        delta_ci95: [delta - 0.02, delta + 0.02],
-                        seed_sd: None,
-                        parts: LineBreakParts { newline: cost, after_newline: 0.01, rest: delta - cost - 0.01 },
-                        restart_delta: Some(change + cost),
-                    });
-                }
-            }
-        }
-    }
-    let pooled = &mut results.correlations[0];
-    pooled.within_groups = Some(-0.123);
-    pooled.partial = Some(PartialCorrelation {
-        controls: vec!["newline_rate".to_owned()],
-        pearson: Some(-0.456),
-        pearson_p: Some(0.021),
-        reason: None,
-    });
-    pooled.influence = Some(Influence { domain: HOSTILE[0].to_owned(), pearson: -0.789 });
-    pooled.warning = Some("mostly the contrast between groups".to_owned());
-    results
-}
-
-fn empty() -> StudyResults {
-    StudyResults { rows: Vec::new(), null: Vec::new(), correlations: Vec::new(), ..made_up(0) }
-}
-
-/// Two strategies and two seeds, hostile names, and an unfinished task.
-fn many_arms() -> StudyResults {
-    let mut results = made_up(6);
-    results.rows.extend((0..6).map(|index| row(index, "full", 2)));
-    results.rows.extend((0..6).map(|index| row(index, "lora", 1)));
-    results.missing = vec!["adapt gpt2 to novels with lora, seed 2".to_owned()];
-    results
-}
-
-fn hostile() -> StudyResults {
-    let mut results = made_up(4);
-    for (row, name) in results.rows.iter_mut().zip(HOSTILE) {
-        row.domain = name.to_owned();
-        row.group = name.to_owned();
-        row.device = name.to_owned();
-        row.top_types[0].token = name.to_owned();
-        row.passages[0].tokens[1].text = name.to_owned();
-        row.similarity.reasons.insert("energy".to_owned(), name.to_owned());
-    }
-    results.name = HOSTILE.concat();
-    results.settings = HOSTILE.concat();
-    results.missing = vec![HOSTILE.concat()];
-    results.null[0].reference = HOSTILE[0].to_owned();
-    results.correlations.push(correlation(HOSTILE[0], &format!("within:{}", HOSTILE[2]), "gpt2 / full", 0.1));
-    results
-}
+use odyssey::similarity::{Distances, Tests};
+use odyssey::study::{Base, RestartControl, StudyResults};
+use odyssey::text::Join;
 
 fn comparison() -> Comparison {
     let row = row(2, "full", 1);
@@ -613,6 +255,65 @@ fn the_csv_reads_back_to_the_same_numbers() {
     }
 }
 
+/// Distances with tests and intervals.
+fn tested(results: &mut StudyResults) {
+    for (at, row) in results.rows.iter_mut().enumerate() {
+        let p = 0.001 * (at + 1) as f64;
+        let distances = &mut row.similarity;
+        distances.tests = Tests {
+            mmd2_p: Some(p),
+            mmd2_q: Some(2.0 * p),
+            frechet_p: Some(0.5),
+            frechet_q: Some(0.75),
+            effect_mmd2: Some(11.25),
+            effect_energy: Some(0.375),
+            ..Tests::default()
+        };
+        distances.intervals.mmd2_ci95 = distances.mmd2.map(|mmd2| [mmd2 - 0.0015, mmd2 + 0.0017]);
+        distances.intervals.unigram_js_ci95 = Some([0.0123, 0.2345]);
+        distances.caveats.push(HOSTILE[0].to_owned());
+    }
+    results.rows[1].similarity.energy = Some(0.0625);
+    results.null[0].distances.intervals.mmd2_ci95 = Some([-0.00321, 0.00432]);
+}
+
+#[test]
+fn distances_stand_with_their_p_q_interval_and_effect_in_csv_page_and_text() {
+    let mut results = many_arms();
+    tested(&mut results);
+    let (_folder, paths) = written(&results);
+    let mut reader = csv::Reader::from_path(&paths.csv).unwrap();
+    let lines: Vec<BTreeMap<String, String>> = reader.deserialize().collect::<Result<_, _>>().unwrap();
+    for (line, row) in lines.iter().zip(&results.rows) {
+        let number = |name: &str| line[name].parse::<f64>().ok();
+        let Tests { mmd2_p, mmd2_q, .. } = row.similarity.tests;
+        assert_eq!([number("mmd2_p"), number("mmd2_q"), number("frechet_q")], [mmd2_p, mmd2_q, Some(0.75)]);
+        assert_eq!([number("energy_p"), number("auc_q"), number("frechet_ci95_low")], [None; 3]);
+        let ends = row.similarity.intervals.mmd2_ci95.unwrap();
+        assert_eq!([number("mmd2_ci95_low"), number("mmd2_ci95_high")], ends.map(Some));
+        assert_eq!(number("unigram_js_ci95_high"), Some(0.2345));
+        let effects = ["effect_mmd2", "effect_frechet", "effect_energy"].map(number);
+        assert_eq!(effects, [Some(11.25), None, Some(0.375)]);
+    }
+    let html = read(&paths.html);
+    let section = html.split_once("id=\"distances\"").unwrap().1.split_once("<h2").unwrap().0;
+    let first = &results.rows[0].similarity;
+    let of_first = section.split("<tr>").find(|tr| tr.contains(&format!(">{}<", NAMES[0]))).unwrap();
+    let ends = report::interval(first.intervals.mmd2_ci95.unwrap(), report::significant);
+    for text in [report::significant(first.mmd2.unwrap()), ends, "0.001".into(), "0.002".into(), "11.25".into()] {
+        assert!(of_first.contains(&text), "{text}: {of_first}");
+    }
+    assert!(of_first.contains("too few samples"), "why energy is missing: {of_first}");
+    assert!(section.contains("[−0.003210, 0.004320]") && section.contains("[0.01230, 0.2345]"), "{section}");
+    assert!(section.contains("&lt;script&gt;") && !section.contains("<script"), "caveats are shown, literally");
+    // A line for each of six domains and one for the reference, in each of two tables: not one for each seed and strategy.
+    assert_eq!(section.matches("<tr>").count(), 2 * (1 + 6 + 1));
+
+    let text = table::sheet_table(&report::distances::sheet(&results).unwrap());
+    assert!(text.contains("11.25") && text.contains("0.375") && text.contains(&report::p_value(0.002)), "{text}");
+    assert!(report::distances::sheet(&empty()).is_none());
+}
+
 #[test]
 fn the_answer_counts_domains_by_their_interval_and_names_the_strongest_distance() {
     let mut results = made_up(6);
@@ -642,7 +343,8 @@ fn a_missing_number_is_a_dash_that_says_why() {
     results.rows[0].similarity.frechet = None;
     results.rows[0].similarity.reasons.insert("frechet".to_owned(), "fewer samples than dimensions".to_owned());
     let html = page::study_page(&results).unwrap();
-    assert_eq!(html.matches("<abbr title=\"fewer samples than dimensions\">–</abbr>").count(), 1);
+    // In the table of results and in that of distances.
+    assert_eq!(html.matches("<abbr title=\"fewer samples than dimensions\">–</abbr>").count(), 2);
     results.rows[0].delta = f64::NAN;
     let html = page::study_page(&results).unwrap();
     assert!(html.contains("<abbr title=\"not a finite number\">–</abbr>") && !html.contains("NaN"));
@@ -828,6 +530,117 @@ fn calls_and_the_restart_stand_in_table_page_figures_and_csv() {
     assert!(!folder.path().join("domains.csv").exists() && !folder.path().join("ablation.csv").exists());
 }
 
+fn profile(loss: f64) -> LossProfile {
+    let part = |class, share, loss| ClassLoss { class, share, loss };
+    LossProfile {
+        loss,
+        scored: 20_000,
+        document_sd: Some(0.2),
+        over: "documents".to_owned(),
+        newline_rate: 0.02,
+        classes: vec![
+            part(TokenClass::Newline, 0.02, 1.0),
+            part(TokenClass::Punctuation, 0.1, 2.0),
+            part(TokenClass::WordStart, 0.88, (loss - 0.22) / 0.88),
+        ],
+    }
+}
+
+/// A study of which everything is known that advice is learned from: the harder a domain is for the base, the more it gains.
+fn foreseeable(domains: usize) -> StudyResults {
+    let mut results = made_up(domains);
+    results.settings = "name = \"x\"\nmodels = [{ name = \"gpt2\", path = \"m\", reference = \"r\" }]\n\
+                        domains = [{ path = \"d\" }]\nstrategies = [{ name = \"full\", recipe = { lr = 1e-3 } }]\n"
+        .to_owned();
+    for (at, row) in results.rows.iter_mut().enumerate() {
+        let gap = 0.1 * (at + 1) as f64;
+        row.delta = 0.05 - 0.4 * gap + 0.03 * wobble(at, 8);
+        row.delta_ci95 = [row.delta - 0.02, row.delta + 0.02];
+        row.evidence.base_loss = Some(profile(4.0 + gap));
+        row.similarity.unigram_js = Some(0.1 + 0.2 * gap);
+        row.similarity.energy = Some(0.1 * gap);
+    }
+    results.bases = vec![Base {
+        model: "gpt2".to_owned(),
+        parameters: 1_350_000,
+        vocabulary: 4096,
+        reference_loss: Some(profile(4.0)),
+    }];
+    results.null[0].distances = Distances {
+        mmd2: Some(0.0),
+        energy: Some(0.0),
+        unigram_js: Some(0.02),
+        unigram_cross_entropy: Some(6.0),
+        vocabulary_overlap: Some(0.95),
+        newline_rate: Some(0.02),
+        ..Distances::default()
+    };
+    results.restart_control = vec![RestartControl { delta: Some(0.03), ..controlled(3).restart_control.remove(0) }];
+    results
+}
+
+#[test]
+fn what_could_be_told_beforehand_stands_with_reasons_and_whether_the_finding_lies_inside() {
+    let mut results = foreseeable(12);
+    let said = hindsight(&results).unwrap();
+    assert_eq!(said.len(), 12);
+    for said in &said {
+        let [low, high] = said.predicted.unwrap().interval90.unwrap();
+        assert_eq!(said.inside, Some(low <= said.found && said.found <= high));
+        assert!(said.reasons[0].words.contains("a text like the reference corpus itself"), "{said:?}");
+        // The reasons take the prediction from that of a text like the reference to this one's, as far as they are separable.
+        let gap = said.reasons.iter().find(|reason| reason.evidence == "loss_gap").unwrap();
+        assert!(gap.moves < 0.0 && gap.words.contains(&format!("{:.3}", gap.value)), "{gap:?}");
+        assert!(!said.with_shipped && said.domains == 12, "11 others and the reference corpus: {said:?}");
+    }
+    // No domain speaks for itself: an outcome that changes changes the other predictions alone.
+    let mut other = results.clone();
+    other.rows[4].delta = 3.0;
+    let changed = hindsight(&other).unwrap();
+    for (before, after) in said.iter().zip(&changed) {
+        let is_own = before.domain == results.rows[4].domain;
+        assert_eq!(before.predicted == after.predicted, is_own, "{}", before.domain);
+    }
+    assert_eq!(changed.iter().filter(|said| said.inside == Some(false) && said.found == 3.0).count(), 1);
+
+    let note = report::advice::note(&said).unwrap();
+    let share = |count: usize| report::percent(count as f64 / 12.0);
+    let inside = said.iter().filter(|said| said.inside == Some(true)).count();
+    let signs = said.iter().filter(|said| (said.predicted.unwrap().delta < 0.0) == (said.found < 0.0)).count();
+    assert!(note.contains(&format!("right side of zero in {}", share(signs))), "{note}");
+    assert!(note.contains(&format!("{} of findings lie inside", share(inside))), "{note}");
+    assert!(note.contains("12 predictions for 12 domains, each from the study's other domains, were"), "{note}");
+
+    results.rows[2].domain = HOSTILE[0].to_owned();
+    results.rows[2].similarity.reasons.clear();
+    let html = page::study_page(&results).unwrap();
+    let section = html.split_once("id=\"advice\"").unwrap().1.split_once("<h2").unwrap().0;
+    assert_eq!(section.matches("<details>").count(), 12);
+    for said in hindsight(&results).unwrap() {
+        let escaped = said.domain.replace('<', "&lt;").replace('>', "&gt;").replace('/', "&#x2f;");
+        let line = section.split("<tr>").find(|tr| tr.contains(&escaped)).unwrap();
+        let ends = report::interval(said.predicted.unwrap().interval90.unwrap(), report::delta);
+        let inside = if said.inside.unwrap() { ">yes<" } else { ">no<" };
+        assert!(line.contains(said.verdict.name()) && line.contains(&ends) && line.contains(inside), "{line}");
+    }
+    assert!(
+        section.contains("a text like the reference corpus itself would get") && section.contains("Leaving one domain")
+    );
+    assert!(!html.contains("<script") && !html.contains("NaN"));
+
+    // Without a restart control nobody knows what the base finds hard in its reference.
+    let mut without = foreseeable(12);
+    without.bases[0].reference_loss = None;
+    let said = hindsight(&without).unwrap();
+    assert!(said.iter().all(|said| said.predicted.is_none() && said.reasons.is_empty() && said.inside.is_none()));
+    let note = report::advice::note(&said).unwrap();
+    assert!(note.starts_with("Nothing could be predicted: ") && note.contains("loss gap"), "{note}");
+
+    // Few domains lean on the table that comes with the program; a study whose settings cannot be read says so.
+    assert!(hindsight(&foreseeable(3)).unwrap().iter().all(|said| said.with_shipped && said.domains > 12));
+    assert!(page::study_page(&made_up(3)).unwrap().contains("What could have been told beforehand is not shown"));
+}
+
 #[test]
 fn the_ablation_grid_is_drawn_for_each_way_to_evaluate_and_listed_with_its_parts() {
     let results = controlled(6);
@@ -846,6 +659,10 @@ fn the_ablation_grid_is_drawn_for_each_way_to_evaluate_and_listed_with_its_parts
         assert!(shown.iter().any(|text| text.contains("join none, line breaks keep")), "{shown:?}");
         assert_eq!(svg.matches("<circle").count(), 4 * 2 * 2);
     }
+    let of_breaks: Vec<_> =
+        plots::figures(&results).into_iter().filter(|figure| figure.kind == plots::Kind::LineBreaks).collect();
+    assert_eq!(of_breaks.len(), 2);
+    assert_eq!(of_breaks[0].svg().unwrap().matches("<circle").count(), 4 * 2 * 2);
     assert!(read(&paths.html).contains("Line breaks and learning rate"));
     let lines: Vec<BTreeMap<String, String>> = csv::Reader::from_path(folder.path().join("ablation.csv"))
         .unwrap()
@@ -856,9 +673,49 @@ fn the_ablation_grid_is_drawn_for_each_way_to_evaluate_and_listed_with_its_parts
     for (line, row) in lines.iter().zip(&results.ablation) {
         let number = |name: &str| line[name].parse::<f64>().unwrap();
         assert_eq!((number("delta"), number("lr"), number("part_newline")), (row.delta, row.lr, row.parts.newline));
+        let ends = row.parts_ci95.unwrap();
+        assert_eq!([number("part_newline_ci95_low"), number("part_newline_ci95_high")], ends.newline);
+        assert_eq!([number("part_boundary"), number("part_boundary_ci95_high")], [0.003, 0.0057]);
+        assert_eq!([number("part_rest_ci95_low"), number("restart_delta")], [-1.0, row.restart_delta.unwrap()]);
     }
     let text = table::sheet_table(&report::ablation::sheet(&results).unwrap());
     assert!(text.contains("of line breaks") && !text.contains("test line breaks"), "{text}");
+    assert!(text.contains("of document ends") && text.contains("[+0.0660, +0.0740]"), "{text}");
+
+    // Of results of before the ends of documents were counted apart.
+    let mut old = serde_json::to_value(&results).unwrap();
+    for row in old["ablation"].as_array_mut().unwrap() {
+        row.as_object_mut().unwrap().remove("parts_ci95");
+        row["parts"].as_object_mut().unwrap().remove("boundary");
+    }
+    let old: StudyResults = serde_json::from_value(old).unwrap();
+    let (_folder, paths) = written(&old);
+    assert!(read(&paths.html).contains("was not counted apart"));
+    assert!(!plots::figures(&old).iter().any(|figure| figure.kind == plots::Kind::LineBreaks));
+}
+
+#[test]
+fn the_rates_of_a_domain_are_joined_by_a_line_on_a_logarithmic_axis() {
+    let mut results = controlled(3);
+    results.ablation.retain(|row| row.train_join == Join::Eot && row.eval_join == Join::Eot && !row.control);
+    results.ablation.retain(|row| row.domain == NAMES[0]);
+    let mut third = results.ablation[0].clone();
+    (third.lr, third.delta) = (1e-2, 0.3);
+    results.ablation.push(third);
+    results.ablation.iter_mut().for_each(|row| row.restart_delta = None);
+    let figure = plots::figures(&results).into_iter().find(|figure| figure.kind == plots::Kind::Rates).unwrap();
+    let svg = figure.svg().unwrap();
+    let attribute = |tag: &str, name: &str| -> f64 {
+        tag.split_once(&format!(" {name}=\"")).unwrap().1.split_once('"').unwrap().0.parse().unwrap()
+    };
+    let mut circles: Vec<(f64, f64)> =
+        svg.split("<circle").skip(1).map(|tag| (attribute(tag, "cx"), attribute(tag, "cy"))).collect();
+    circles.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let [a, b, c] = circles[..] else { panic!("{circles:?}") };
+    assert!((b.0 - a.0 - (c.0 - b.0)).abs() <= 1.0, "decades are equally wide: {circles:?}");
+    assert!(a.1 > b.1 && b.1 > c.1, "a larger δ is higher: {circles:?}");
+    let line = format!("{},{} {},{} {},{}", a.0, a.1, b.0, b.1, c.0, c.1);
+    assert!(svg.contains(&line), "one line through all three: {line}");
 }
 
 #[test]

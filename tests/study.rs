@@ -178,6 +178,105 @@ fn a_study_finds_what_its_commands_find_one_by_one() {
     }
 }
 
+/// [`STUDY`] with features of the golden encoder, which is in `encoder`.
+fn planned_with_encoder() -> Place {
+    let place = planned(&STUDY.replace("chunk = 32", "features = \"minilm:encoder\""));
+    copy_encoder(&place, "encoder");
+    place
+}
+
+fn copy_encoder(place: &Place, to: &str) {
+    let from = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder");
+    fs::create_dir_all(place.path(to).join("1_Pooling")).unwrap();
+    for name in
+        "config.json model.safetensors tokenizer.json modules.json sentence_bert_config.json 1_Pooling/config.json"
+            .split_whitespace()
+    {
+        fs::write(place.path(to).join(name), fs::read(from.join(name)).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_study_compares_by_a_sentence_encoder_as_the_command_does() {
+    let place = planned_with_encoder();
+    let results = place.result(RUN);
+    let similarity = place.result(
+        "similarity --features minilm:encoder --reference languages/base --domain languages/lambda-0 \
+         languages/lambda-0.25 languages/lambda-0.5 languages/lambda-1 --samples 30 --reference-samples 60",
+    );
+    let mut compared = 0;
+    for (at, domain) in ["lambda-0", "quarter", "half", "lambda-1"].iter().enumerate() {
+        let rows = results["rows"].as_array().unwrap();
+        let of_study = &rows.iter().find(|row| row["domain"] == *domain).unwrap()["similarity"];
+        // Words are counted by the model's tokenizer here and as words there.
+        for key in "samples mmd2 mmd2_p mmd2_q mmd2_ci95 frechet frechet_p frechet_ci95 energy energy_p energy_ci95 \
+                    centroid_cosine auc effect_mmd2 effect_frechet effect_energy"
+            .split_whitespace()
+        {
+            assert_eq!(of_study[key], similarity["domains"][at][key], "{domain} {key}");
+            assert!(!of_study[key].is_null(), "{domain} {key}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 4 * 16);
+    let says =
+        |row: &Value| row["similarity"]["caveats"].to_string().contains("the reference: a token of the encoder holds");
+    assert!(results["rows"].as_array().unwrap().iter().all(says), "what the encoder said of the reference is kept");
+
+    // Advice knows distances between the base's own states: others are not taken for them.
+    place.odyssey("advise --write-table learned.csv --only-fit --fit study --quiet");
+    let mut table = csv::Reader::from_path(place.path("learned.csv")).unwrap();
+    let cases: Vec<BTreeMap<String, String>> = table.deserialize().collect::<Result<_, _>>().unwrap();
+    assert_eq!(cases.len(), 4 + 1);
+    let known = |key: &str| cases.iter().filter(|case| !case[key].is_empty()).count();
+    assert_eq!(["mmd2", "energy", "unigram_js", "loss_gap"].map(known), [0, 0, 5, 5]);
+}
+
+#[test]
+fn an_encoder_is_known_by_what_is_in_its_folder_and_its_features_are_kept() {
+    let place = planned_with_encoder();
+    place.result(RUN);
+    let first = tasks(&place);
+    let kept = |place: &Place| fs::read_dir(place.path("cache/features")).unwrap().count();
+    // The reference and four domains, each embedded once: by the reference's task.
+    assert_eq!(kept(&place), 5);
+
+    fs::rename(place.path("encoder"), place.path("moved")).unwrap();
+    let moved = String::from_utf8(place.read("study.toml")).unwrap().replace("minilm:encoder", "minilm:moved");
+    place.write("study.toml", &moved);
+    place.result(RUN);
+    assert_eq!(tasks(&place), first, "the same encoder elsewhere");
+
+    // Another way to pool is another encoder: all distances anew, and nothing else.
+    place.write("moved/1_Pooling/config.json", r#"{"word_embedding_dimension": 32, "pooling_mode_cls_token": true}"#);
+    place.result(RUN);
+    let second = tasks(&place);
+    let added = |kind: &str| names(&second, kind).difference(&names(&first, kind)).count();
+    assert_eq!((added("reference"), added("similarity"), added("zero-shot"), added("adapt")), (1, 4, 0, 0));
+    assert_eq!(kept(&place), 10);
+}
+
+#[test]
+fn an_encoder_that_is_missing_or_has_no_text_to_read_is_refused_before_anything_is_computed() {
+    let place = planned_with_encoder();
+    fs::remove_file(place.path("encoder/tokenizer.json")).unwrap();
+    place.refused(RUN, &["encoder", "has no tokenizer.json"]);
+    fs::remove_dir_all(place.path("encoder")).unwrap();
+    place.refused(RUN, &["names", "encoder", "does not exist"]);
+    copy_encoder(&place, "encoder");
+    fs::create_dir(place.path("ids")).unwrap();
+    for split in ["train", "valid", "test"] {
+        fs::copy(place.path(&format!("{split}.jsonl")), place.path(&format!("ids/{split}.jsonl"))).unwrap();
+    }
+    let study = String::from_utf8(place.read("study.toml")).unwrap().replace("languages/lambda-1", "ids");
+    place.write("study.toml", study);
+    place.refused(RUN, &["ids", "holds token ids, but text is needed here"]);
+    place.write("study.toml", STUDY.replace("chunk = 32", "features = \"model:model\""));
+    place.refused(RUN, &["features is \"model:model\"", "minilm:DIR"]);
+    place.write("study.toml", STUDY.replace("chunk = 32", "chunk = 65"));
+    place.refused(RUN, &["similarity, with model \"golden\"", "chunk is 65", "1 to 64"]);
+}
+
 #[test]
 fn a_finished_study_run_again_does_nothing_and_says_the_same() {
     let place = planned(STUDY);
@@ -624,8 +723,15 @@ fn every_cell_of_the_ablation_grid_is_what_its_commands_find_and_trains_once() {
         );
         assert!((number(&found["delta"]) - number(&delta)).abs() < 1e-9, "{found} {delta}");
         assert!((number(&found["delta_ci95"][0]) - number(&interval[0])).abs() < 1e-9, "{found} {interval}");
-        let parts: f64 = ["newline", "after_newline", "rest"].iter().map(|part| number(&found["parts"][part])).sum();
-        assert!((parts - number(&found["delta"])).abs() < 1e-9);
+        let parts = ["newline", "after_newline", "boundary", "rest"];
+        let sum: f64 = parts.iter().map(|part| number(&found["parts"][part])).sum();
+        assert!((sum - number(&found["delta"])).abs() < 1e-9);
+        for part in parts {
+            let ends = &found["parts_ci95"][part];
+            let (low, high) = (number(&ends[0]), number(&ends[1]));
+            assert!(low <= number(&found["parts"][part]) && number(&found["parts"][part]) <= high, "{part} {ends}");
+        }
+        assert_eq!(number(&found["parts"]["boundary"]) == 0.0, eval == "none", "glued texts have no end-of-text token");
         assert_eq!(found["restart_delta"], cell(train, newlines, eval, lr, true)["delta"]);
     }
     let row = &results["rows"][0];

@@ -86,7 +86,8 @@ impl Question<'_> {
                 "use --dtype f32, or --strategy lora",
             ));
         }
-        let chunk = self.check_similarity()?;
+        let longest = self.base.config.context();
+        let chunk = self.similarity.check("--chunk, --samples, --reference-samples", longest)?;
         let tokenizer = self.base.tokenizer()?;
         let vocabulary = Vocabulary::new(tokenizer.as_ref(), self.base.config.vocabulary());
         let options = self.text.stream();
@@ -158,20 +159,6 @@ impl Question<'_> {
             trained,
             caveats,
         })
-    }
-
-    fn check_similarity(&self) -> Result<usize> {
-        let longest = self.base.config.context();
-        let SimilaritySettings { chunk, samples, reference_samples, .. } = self.similarity;
-        let chunk = chunk.unwrap_or(longest);
-        if chunk == 0 || chunk > longest || samples < 2 || reference_samples < 2 {
-            return Err(Error::input(
-                "--chunk, --samples, --reference-samples",
-                format!("are {chunk}, {samples} and {reference_samples}"),
-                format!("use a chunk of 1 to {longest} tokens and at least two samples"),
-            ));
-        }
-        Ok(chunk)
     }
 
     fn blocks(&self, train: &TokenStream) -> Result<TrainingBlocks> {

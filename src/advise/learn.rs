@@ -6,8 +6,8 @@ use super::features::{Case, Feature, Features, read_table_file};
 use crate::adapt::{AdaptSettings, Strategy};
 use crate::compare::{LossProfile, TokenClass};
 use crate::error::{Error, Result};
-use crate::similarity::Distances;
-use crate::study::config::{StrategyEntry, StudyConfig};
+use crate::similarity::{Distances, FeatureSpec, KernelKind};
+use crate::study::config::{SimilaritySettings, StrategyEntry, StudyConfig};
 use crate::study::{self, Row, StudyResults};
 
 /// The cases of a finished study's folder, or of a table (`.csv`) as `advise --write-table` writes it.
@@ -70,6 +70,17 @@ pub fn cases_of(results: &StudyResults, place: &Path) -> Result<Vec<Case>> {
     }
     cases.extend(of_grid(results, &config, &cases));
     cases.extend(of_controls(results, &config));
+    // The regression knows distances between the base's own states, under the kernel that advice measures with.
+    let SimilaritySettings { features, kernel, .. } = &config.similarity;
+    let of_states = *features == FeatureSpec::default();
+    for case in &mut cases {
+        if !of_states {
+            case.features.set(Feature::Energy, None);
+        }
+        if !of_states || *kernel != KernelKind::default() {
+            case.features.set(Feature::Mmd2, None);
+        }
+    }
     cases.retain(|case| case.delta.is_finite());
     Ok(cases)
 }

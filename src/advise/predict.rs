@@ -400,7 +400,8 @@ pub struct Check {
 }
 
 impl Check {
-    fn of(predictions: Vec<Checked>) -> Self {
+    /// Of predictions beside what was found.
+    pub(super) fn of(predictions: Vec<Checked>) -> Self {
         let rows = predictions.len();
         let share = |of: usize, count: usize| (of > 0).then(|| count as f64 / of as f64);
         let same_sign = |checked: &&Checked| (checked.predicted < 0.0) == (checked.found < 0.0);

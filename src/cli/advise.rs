@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use odyssey::adapt::preset::RecipeArgs;
 use odyssey::advise::features::{shipped, write_table};
-use odyssey::advise::hindsight::Hindsight;
 use odyssey::advise::learn::cases_in;
 use odyssey::advise::{Advice, Case, Check, Means, Question, RestsOn, TableCheck, advise, check};
 use odyssey::error::{Error, Result};
@@ -236,30 +235,5 @@ fn table_check(found: &TableCheck) -> String {
         output::table(&["domain", "base", "predicted δ", "90 % interval", "found"], predictions),
         rests_on(&found.rests_on),
         checks_table(&others),
-    )
-}
-
-/// What would have been said of a study's domains; nothing where there are none.
-pub fn hindsight_table(said: &[Hindsight]) -> String {
-    if said.is_empty() {
-        return String::new();
-    }
-    let rows = said.iter().map(|said| {
-        let predicted = said.predicted;
-        vec![
-            said.domain.clone(),
-            said.model.clone(),
-            format!("{}, lr {:e}", said.strategy, said.lr),
-            said.verdict.name().to_owned(),
-            predicted.map_or("—".to_owned(), |p| format!("{:+.3}", p.delta)),
-            predicted
-                .and_then(|p| p.interval90)
-                .map_or("—".to_owned(), |[low, high]| format!("{low:+.3} to {high:+.3}")),
-            format!("{:+.3}", said.found),
-        ]
-    });
-    format!(
-        "\n\nwhat `odyssey advise` would have said of each domain before, its own rows left out\n{}",
-        output::table(&["domain", "base", "recipe", "verdict", "predicted δ", "90 % interval", "found"], rows)
     )
 }

@@ -1,6 +1,7 @@
 //! `odyssey doctor`: whether a device computes what it should.
 
-use odyssey::doctor::{self, Case, Diagnosis, Verdict, cache};
+use odyssey::device::diagnosis;
+use odyssey::doctor::{self, Case, Diagnosis, Verdict};
 use odyssey::error::{DeviceFault, Error, Result};
 
 use super::{Common, output};
@@ -31,7 +32,7 @@ pub fn run(_args: &Args, common: &Common) -> Result<()> {
     let mut monitor = common.monitor();
     let diagnosis = doctor::examine(&chosen, doctor::PATIENCE, &mut monitor)?;
     drop(monitor);
-    if let Err(e) = cache::keep(&cache::folder(), &diagnosis) {
+    if let Err(e) = diagnosis::keep(&diagnosis::folder(), &diagnosis) {
         tracing::warn!("the diagnosis cannot be kept for later runs: {e}");
     }
     output::result(common, &diagnosis, || table(&diagnosis))?;

@@ -11,11 +11,20 @@ pub struct Args {
     /// A study's folder, or a folder of such.
     #[cfg_attr(not(feature = "gui"), expect(dead_code, reason = "read where the application is built in"))]
     dir: Option<PathBuf>,
+    /// Draw without pause, and say with -v how long frames took.
+    #[arg(long)]
+    #[cfg_attr(not(feature = "gui"), expect(dead_code, reason = "read where the application is built in"))]
+    frame_times: bool,
 }
 
 #[cfg(feature = "gui")]
 pub fn run(args: &Args) -> Result<()> {
-    odyssey::gui::run(args.dir.as_deref())
+    let options = odyssey::gui::WindowOptions {
+        folder: args.dir.as_deref(),
+        interrupted: Some(super::monitor::is_interrupted),
+        frame_times: args.frame_times,
+    };
+    odyssey::gui::run(options)
 }
 
 #[cfg(not(feature = "gui"))]

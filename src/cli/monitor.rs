@@ -22,6 +22,11 @@ pub fn listen_for_interrupt() {
     }
 }
 
+/// Whether Ctrl-C was pressed.
+pub fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
 /// Shows work within work as bars below one another.
 pub struct Terminal {
     bars: MultiProgress,
@@ -83,7 +88,7 @@ impl Monitor for Terminal {
     }
 
     fn stopped(&self) -> bool {
-        INTERRUPTED.load(Ordering::SeqCst)
+        is_interrupted()
     }
 }
 

@@ -15,6 +15,7 @@ use odyssey::similarity::{
     CorpusSample, Counts, Distances, DomainDistances, FeatureSpec, Features, KernelKind, Reference, SimilarityResult,
     TestSettings, adjust, usual,
 };
+use odyssey::study::config::SimilaritySettings;
 use odyssey::text::{Corpus, Split, open_corpus};
 use serde_json::json;
 
@@ -84,14 +85,18 @@ struct Sampled {
     device: Device,
 }
 
+impl Args {
+    fn similarity(&self) -> Result<SimilaritySettings> {
+        let Self { chunk, samples, reference_samples, kernel, permutations, resamples, .. } = *self;
+        let features = self.features.parse()?;
+        Ok(SimilaritySettings { features, chunk, samples, reference_samples, kernel, permutations, resamples })
+    }
+}
+
 pub fn run(args: &Args, common: &Common) -> Result<()> {
-    let settings = TestSettings {
-        kernel: args.kernel,
-        permutations: args.permutations,
-        resamples: args.resamples,
-        seed: args.seed,
-    };
-    let sampled = match args.features.parse()? {
+    let similarity = args.similarity()?;
+    let settings = similarity.tests(args.seed);
+    let sampled = match similarity.features {
         FeatureSpec::Model { folder: Some(folder), hidden } => by_model(args, common, &folder, hidden)?,
         FeatureSpec::Lexical => {
             by_words(args, common, Device::flex(), |_, _, _| Ok(Err("words alone are compared".into())))?
@@ -134,14 +139,7 @@ fn by_model(args: &Args, common: &Common, folder: &Path, hidden: Hidden) -> Resu
     hidden.check(base.config.layers())?;
     let tokenizer = base.tokenizer()?;
     let vocabulary = Vocabulary::new(tokenizer.as_ref(), base.config.vocabulary());
-    let chunk = args.chunk.unwrap_or(base.config.context());
-    if chunk == 0 || chunk > base.config.context() || args.samples < 2 || args.reference_samples < 2 {
-        return Err(Error::input(
-            "--chunk, --samples, --reference-samples",
-            format!("are {chunk}, {} and {}", args.samples, args.reference_samples),
-            format!("use a chunk of 1 to {} tokens and at least two samples", base.config.context()),
-        ));
-    }
+    let chunk = args.similarity()?.check("--chunk, --samples, --reference-samples", base.config.context())?;
     let of = json!({
         "model": base.hash()?, "precision": base.precision, "device": chosen.name, "text": args.reading.stream,
     });
@@ -244,7 +242,7 @@ fn one_table(result: &SimilarityResult, keys: &[&str], with_effects: bool) -> St
     };
     let row = |name: &str, distances: &Distances| -> Vec<String> {
         let value = |key: &&str| {
-            let mark = if q(distances, key).is_some_and(|q| q < 0.05) { "*" } else { "" };
+            let mark = if distances.q(key).is_some_and(|q| q < 0.05) { "*" } else { "" };
             distances.get(key).map_or("–".into(), |v| format!("{v:.4}{mark}"))
         };
         let values = keys.iter().map(value);
@@ -257,14 +255,4 @@ fn one_table(result: &SimilarityResult, keys: &[&str], with_effects: bool) -> St
     band.resize(headings.len(), String::new());
     let rows = result.domains.iter().map(|d| row(&d.domain, &d.distances));
     output::table(&headings, rows.chain([row("reference against itself", &result.null), band]))
-}
-
-fn q(distances: &Distances, key: &str) -> Option<f64> {
-    match key {
-        "mmd2" => distances.tests.mmd2_q,
-        "frechet" => distances.tests.frechet_q,
-        "energy" => distances.tests.energy_q,
-        "auc" => distances.tests.auc_q,
-        _ => None,
-    }
 }

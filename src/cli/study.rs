@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use odyssey::advise::hindsight::hindsight;
+use odyssey::advise::hindsight::{Hindsight, hindsight};
 use odyssey::error::Result;
 use odyssey::report;
 use odyssey::study::{self, StudyConfig, StudyResults};
 use serde_json::json;
 
-use super::{Common, advise, output};
+use super::{Common, output};
 
 /// Run a study over models, domains, strategies and seeds; resumable.
 ///
@@ -27,6 +27,11 @@ In the study's file, for the ablation grid (every key may be left out):
 
   [statistics]
   error_rate = 0.05
+
+What corpora are compared by:
+  [similarity]
+  features = \"minilm:encoder\"       # a sentence encoder's folder, or minilm:hub:OWNER/NAME; \"model\" (hidden states of
+                                     # each base, the default), \"model@6,last\" or \"lexical\"
 
 Examples:
   odyssey study run examples/local.toml --out study
@@ -100,11 +105,22 @@ pub fn show(results: &StudyResults, folder: &Path, common: &Common) -> Result<()
         tables.extend(report::calls::sheet(results).map(|sheet| report::table::sheet_table(&sheet)));
         tables.extend(report::calls::note(results));
         tables.extend(report::ablation::sheet(results).map(|sheet| report::table::sheet_table(&sheet)));
+        tables.extend(report::distances::sheet(results).map(|sheet| report::table::sheet_table(&sheet)));
         tables.push(report::table::correlations_table(results));
         let tables = tables.join("\n");
-        let advice = hindsight(results).map(|said| advise::hindsight_table(&said)).unwrap_or_default();
+        let advice = hindsight(results).map_or_else(|error| format!("\n\nno advice: {error}"), |said| advice(&said));
         format!("{tables}\n{answer}{advice}\n\nreport: {}", folder.join("report.html").display())
     })
+}
+
+/// What would have been said of a study's domains; nothing where there are none.
+fn advice(said: &[Hindsight]) -> String {
+    let Some(sheet) = report::advice::sheet(said) else { return String::new() };
+    format!(
+        "\n\nwhat `odyssey advise` would have said of each domain before, its own rows left out\n{}\n{}",
+        report::table::sheet_table(&sheet),
+        report::advice::note(said).unwrap_or_default()
+    )
 }
 
 fn status(folder: &Path, common: &Common) -> Result<()> {

@@ -42,19 +42,24 @@ pub struct Comparison {
     pub passages: Vec<Passage>,
 }
 
-/// How much of δ the line breaks carry: the three parts sum to δ, nats per token of the text.
+/// How much of δ the line breaks and the ends of documents carry: the parts sum to δ, nats per token of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LineBreakParts {
     /// Of the tokens that hold a line break.
     pub newline: f64,
-    /// Of the tokens right after one that hold none themselves.
+    /// Of the tokens right after one that are none of the others.
     pub after_newline: f64,
+    /// Of the end-of-text tokens between documents, and of the tokens right after one that hold no line break. Null in
+    /// results of before it was counted apart, where the other parts have it.
+    #[serde(default)]
+    pub boundary: Option<f64>,
     /// Of all others.
     pub rest: f64,
 }
 
 impl Comparison {
-    /// Splits δ into what line breaks carry, what the tokens after them carry, and the rest.
+    /// Splits δ into what line breaks carry, what the tokens after them carry, and the rest, which the ends of documents are
+    /// in: for results of before [`super::PartChanges`] were kept.
     pub fn line_break_parts(&self) -> LineBreakParts {
         let newline = self.classes.iter().filter(|c| c.class == TokenClass::Newline).map(|c| c.contribution).sum();
         let scored = self.scored.max(1) as f64;
@@ -62,7 +67,7 @@ impl Comparison {
             Some(Without { scored: left, delta, .. }) => *left as f64 / scored * delta.unwrap_or(0.0),
             None => self.delta - newline,
         };
-        LineBreakParts { newline, after_newline: self.delta - newline - rest, rest }
+        LineBreakParts { newline, after_newline: self.delta - newline - rest, boundary: None, rest }
     }
 
     /// Keeps this many token types from either end of the list.

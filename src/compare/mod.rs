@@ -7,6 +7,7 @@ mod attribution;
 mod change;
 mod loss_profile;
 mod paired;
+mod parts;
 mod passages;
 pub mod token_class;
 
@@ -15,6 +16,7 @@ use std::borrow::Cow;
 pub use change::{ClassChange, Comparison, Handful, LineBreakParts, Passage, PassageToken, Side, TypeChange, Without};
 pub use loss_profile::{ClassLoss, LossProfile};
 pub use paired::PairedChanges;
+pub use parts::PartChanges;
 pub use token_class::TokenClass;
 
 use crate::error::{Error, Result};

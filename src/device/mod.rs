@@ -3,6 +3,7 @@
 //! The choice is made here from wgpu's own list of adapters, never by a default deeper down: `auto` takes a real GPU
 //! if there is one and otherwise the CPU backend, because a software adapter is several times slower than it.
 
+pub mod diagnosis;
 pub mod faults;
 
 use std::fmt;
@@ -13,7 +14,6 @@ use burn::tensor::wgpu::{WgpuBackend, WgpuInitError};
 use burn::tensor::{Device, DeviceKind};
 use serde::{Deserialize, Serialize};
 
-use crate::doctor::cache;
 use crate::error::{DeviceFault, Error, Result};
 
 /// What `--device` asks for.
@@ -341,11 +341,11 @@ impl DeviceChoice {
     /// There is no such adapter, the message lists what there is; it cannot be opened.
     pub fn open(&self) -> Result<ChosenDevice> {
         if *self == Self::Auto {
-            let found_wrong = |adapter: &Adapter| cache::found_wrong(&adapter.device_name(), &adapter.driver);
+            let found_wrong = |adapter: &Adapter| diagnosis::found_wrong(&adapter.device_name(), &adapter.driver);
             return automatic(adapters(), found_wrong).map_or_else(|| Ok(cpu()), wgpu_device);
         }
         let chosen = self.find()?;
-        if let Some(fault) = cache::found_wrong(&chosen.name, &chosen.driver) {
+        if let Some(fault) = diagnosis::found_wrong(&chosen.name, &chosen.driver) {
             tracing::warn!("--device {self}: odyssey doctor found {} wrong: {fault}", chosen.name);
         }
         Ok(chosen)

@@ -2,10 +2,9 @@
 //! family, numbers at the edge of their range, 16-bit weights, and how fast it all is.
 //!
 //! The truth is computed on the host in f64 ([`exact`]), apart from anything a device does. Errors are allowed as much as
-//! rounding explains, and each check says in what they are measured. The verdict is kept ([`cache`]) for
-//! `--device auto`, which passes over an adapter found wrong.
+//! rounding explains, and each check says in what they are measured. The diagnosis is kept
+//! ([`crate::device::diagnosis`]) for `--device auto`, which passes over an adapter found wrong.
 
-pub mod cache;
 pub mod exact;
 mod half;
 mod ops;
@@ -18,115 +17,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
 
-use crate::device::{ChosenDevice, DeviceName};
+use crate::device::ChosenDevice;
+pub use crate::device::diagnosis::{About, Aspect, Case, Check, Diagnosis, SCHEMA, Timing, Verdict};
 use crate::error::{Error, Result};
 use crate::model::weights::LARGEST_PIECE;
 use crate::process;
 use crate::progress::Monitor;
-pub use timing::Timing;
 
-/// The schema of a diagnosis.
-pub const SCHEMA: &str = "odyssey.doctor/1";
 /// How long a check may take before the device counts as hung.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 /// The gap between 1 and the next f32, 2⁻²³: what a rounding changes is half of it at most.
 const EPSILON: f64 = f32::EPSILON as f64;
-
-/// `doctor --json`, and what is kept of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Diagnosis {
-    /// "odyssey.doctor/1".
-    pub schema: String,
-    /// The device.
-    pub device: DeviceName,
-    /// Its driver and the driver's version; empty for the CPU backend.
-    pub driver: String,
-    /// The version of this program.
-    pub version: String,
-    /// What to think of the device.
-    pub verdict: Verdict,
-    /// The same in words: what is off, by how much, and what this program does instead.
-    pub words: String,
-    /// What was checked.
-    pub checks: Vec<Check>,
-    /// How fast it is.
-    pub timings: Vec<Timing>,
-    /// Seconds that all this took.
-    pub seconds: f64,
-}
-
-/// What to think of a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Every check is within its bound.
-    Fine,
-    /// What a run in f32 needs is; something else is not.
-    Limited,
-    /// Its results cannot be trusted.
-    Wrong,
-}
-
-/// What a check is about, and so what it means where it fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Aspect {
-    /// Computing in f32: everything.
-    F32,
-    /// Kernels that see as much memory at once as this program ever lets them.
-    Large,
-    /// Sums over rows longer than any model here has: llvmpipe ends loops after 65,532 rounds.
-    LongRows,
-    /// Holding weights in f16.
-    F16Held,
-    /// Computing in f16, which this program does not do.
-    F16Computed,
-}
-
-/// One check of a device.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Check {
-    /// What was checked.
-    #[serde(flatten)]
-    pub about: About,
-    /// The case that comes nearest to its bound, or farthest beyond it.
-    #[serde(flatten)]
-    pub tightest: Case,
-    /// Whether every case is within its bound.
-    pub ok: bool,
-    /// All cases.
-    pub cases: Vec<Case>,
-}
-
-/// One case of a check.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Case {
-    /// Its sizes, or what was looked at.
-    pub at: String,
-    /// The largest error; absent where it is no number.
-    pub worst: Option<f64>,
-    /// The largest error allowed.
-    pub allowed: Option<f64>,
-    /// The largest error of the CPU backend; absent where that is what was checked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<f64>,
-    /// Why there is no number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-/// What a check is called and about.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct About {
-    /// Its name.
-    pub name: String,
-    /// What it means where it fails.
-    pub aspect: Aspect,
-    /// What its errors are measured in, and why so much is allowed.
-    pub bound: String,
-}
 
 /// What a device should have computed: numbers, what their errors are measured in, and how much of it is allowed.
 #[derive(Debug, Clone)]
@@ -187,17 +89,6 @@ pub fn worst_error(found: &[f32], expected: &Expected) -> Result<f64, String> {
 pub struct Cases {
     measured: Vec<Case>,
     skipped: Option<String>,
-}
-
-impl Case {
-    /// The error over its bound: more than 1 is too much.
-    fn share(&self) -> f64 {
-        match (self.worst, self.allowed) {
-            (Some(0.0), _) => 0.0,
-            (Some(worst), Some(allowed)) => worst / allowed, // infinite where nothing is allowed
-            _ => f64::INFINITY,
-        }
-    }
 }
 
 impl Cases {
@@ -271,20 +162,6 @@ impl About {
 
     fn failed(&self, fault: &str) -> Check {
         self.without_number(format!("failed: {fault}"))
-    }
-}
-
-impl Check {
-    /// What is off, and by how much: `softmax: off by 3e-2 (allowed 1e-6) at 7×257`.
-    fn fault(&self) -> String {
-        let (name, at) = (&self.about.name, &self.tightest.at);
-        match &self.tightest {
-            Case { worst: Some(worst), allowed: Some(allowed), .. } => {
-                format!("{name}: off by {worst:.1e} (allowed {allowed:.1e}) at {at}")
-            }
-            Case { reason: Some(reason), .. } if at.is_empty() => format!("{name}: {reason}"),
-            Case { reason, .. } => format!("{name}: {} at {at}", reason.as_deref().unwrap_or("no number")),
-        }
     }
 }
 
@@ -415,13 +292,5 @@ pub fn judge(chosen: &ChosenDevice, checks: &[Check]) -> (Verdict, String) {
         (Verdict::Fine, "fine: every check is within its bound".into())
     } else {
         (Verdict::Limited, format!("usable with limits: {}", limits.join("; ")))
-    }
-}
-
-impl Diagnosis {
-    /// What is wrong with numbers held in f16, or computed in it, if anything is.
-    pub fn f16_fault(&self, computed: bool) -> Option<String> {
-        let wrong = |aspect| aspect == Aspect::F16Held || computed && aspect == Aspect::F16Computed;
-        self.checks.iter().find(|check| !check.ok && wrong(check.about.aspect)).map(Check::fault)
     }
 }

@@ -4,13 +4,12 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::caught;
 use super::exact::number;
 use super::ops::tensor;
 use super::steps::{batch, tiny_model};
+use super::{Timing, caught};
 use crate::adapt::objective::Objective;
 use crate::adapt::optimizer::{AdamW, AdamWConfig, clip, gradient_norm};
 use crate::error::Result;
@@ -21,24 +20,6 @@ const WARM_UPS: usize = 2;
 const RUNS: usize = 5;
 /// A run that takes so long is long enough to be timed, seconds.
 const LONG_ENOUGH: f64 = 0.03;
-
-/// How fast one thing is done.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Timing {
-    /// What is done.
-    pub name: String,
-    /// On how much.
-    pub size: String,
-    /// Units per second.
-    pub value: Option<f64>,
-    /// "GFLOP/s", "GB/s" or "tokens/s".
-    pub unit: String,
-    /// The median of the runs, seconds.
-    pub seconds: Option<f64>,
-    /// Why there is no number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
 
 /// What was measured: on how much, units of work, seconds.
 type Measured = (String, f64, f64);

@@ -7,6 +7,7 @@ use egui::{CentralPanel, Context, Key, KeyboardShortcut, Modifiers, Panel, RichT
 
 use super::background::{Arrival, Background};
 use super::devices::Devices;
+use super::frames::FrameTimes;
 use super::home::Home;
 use super::library;
 use super::live::Live;
@@ -15,7 +16,8 @@ use super::opened::OpenStudy;
 use super::queue::Queue;
 use super::settings::Settings;
 use super::study_page::StudyPage;
-use super::{Ask, Asks, Page, theme};
+use super::theme;
+use super::{Ask, Asks, Page};
 use crate::error::Result;
 
 /// How long a message stays that asks for nothing.
@@ -52,7 +54,19 @@ pub struct App {
     message: Option<Message>,
     shows_keys: bool,
     closing: Closing,
+    /// Whether the process was asked to end.
+    interrupted: Interrupted,
+    /// Where frames are timed, which draws without pause.
+    frames: Option<FrameTimes>,
+    /// When the program began, until the first frame stands.
+    began: Option<Instant>,
 }
+
+/// Says whether the process was asked to end, by Ctrl-C in its terminal say.
+pub type Interrupted = Box<dyn Fn() -> bool>;
+
+/// How often to ask that while nothing else happens.
+const LISTEN: Duration = Duration::from_millis(500);
 
 /// What is said at the bottom.
 struct Message {
@@ -90,6 +104,9 @@ impl App {
             message: None,
             shows_keys: false,
             closing: Closing::No,
+            interrupted: Box::new(|| false),
+            frames: None,
+            began: None,
             settings,
         };
         match folders.as_slice() {
@@ -97,6 +114,24 @@ impl App {
             _ => app.home.named = folders,
         }
         app
+    }
+
+    /// Closes, and saves what runs, once `interrupted` says so.
+    pub fn listening_to(mut self, interrupted: Interrupted) -> Self {
+        self.interrupted = interrupted;
+        self
+    }
+
+    /// Logs how long the first frame took since `began`.
+    pub fn begun_at(mut self, began: Instant) -> Self {
+        self.began = Some(began);
+        self
+    }
+
+    /// Draws without pause and times the frames.
+    pub fn timing_frames(mut self) -> Self {
+        self.frames = Some(FrameTimes::default());
+        self
     }
 
     /// What is to be remembered.
@@ -113,11 +148,15 @@ impl App {
     pub fn draw(&mut self, ui: &mut Ui) {
         let context = ui.ctx().clone();
         let mut asks = Asks::default();
+        if let Some(frames) = &mut self.frames {
+            frames.next(self.queue.is_busy());
+            context.request_repaint();
+        }
         self.keep_up(&context);
         self.keys(&context, &mut asks);
         self.dropped(&context, &mut asks);
 
-        Panel::left("navigation").resizable(false).exact_size(150.0).show(ui, |ui| self.navigation(ui));
+        Panel::left("navigation").resizable(false).exact_size(164.0).show(ui, |ui| self.navigation(ui));
         Panel::bottom("status").show(ui, |ui| self.status(ui));
         CentralPanel::default().show(ui, |ui| self.central(ui, &mut asks));
         self.windows(&context);
@@ -170,6 +209,11 @@ impl App {
         }
         if self.message.as_ref().is_some_and(|message| !message.failed && message.since.elapsed() > MESSAGE) {
             self.message = None;
+        }
+        context.request_repaint_after(LISTEN);
+        if (self.interrupted)() && self.closing != Closing::Saving {
+            self.queue.stop();
+            self.closing = Closing::Saving;
         }
         if self.closing == Closing::Saving && !self.queue.is_busy() {
             context.send_viewport_cmd(egui::ViewportCommand::Close);
@@ -229,10 +273,10 @@ impl App {
         for page in Page::ALL {
             let mut name = page.name().to_owned();
             if page == Page::Live && self.queue.is_busy() {
-                name.push_str(" ●");
+                name.push_str(" •");
             }
             let enabled = page != Page::Study || self.study.is_some() || self.opening.is_some();
-            let button = egui::Button::selectable(self.page == page, name).min_size([130.0, 30.0].into());
+            let button = egui::Button::selectable(self.page == page, name).min_size([144.0, 30.0].into());
             if ui.add_enabled(enabled, button).clicked() {
                 self.page = page;
             }
@@ -243,7 +287,7 @@ impl App {
                 self.shows_keys = !self.shows_keys;
             }
             let scale = (ui.ctx().zoom_factor() * 100.0).round();
-            let sizes = egui::ComboBox::from_label("Size").width(60.0).selected_text(format!("{scale} %"));
+            let sizes = egui::ComboBox::from_label("Size").width(64.0).selected_text(format!("{scale} %"));
             sizes.show_ui(ui, |ui| {
                 for size in Settings::SCALES {
                     if ui.selectable_value(&mut self.settings.scale, size, format!("{} %", size * 100.0)).clicked() {
@@ -257,7 +301,7 @@ impl App {
                 (ThemePreference::Dark, "Dark"),
             ];
             let name = |wanted| themes.iter().find(|(theme, _)| *theme == wanted).map_or("System", |(_, name)| *name);
-            let theme = egui::ComboBox::from_label("Theme").width(60.0).selected_text(name(self.settings.theme));
+            let theme = egui::ComboBox::from_label("Theme").width(64.0).selected_text(name(self.settings.theme));
             theme.show_ui(ui, |ui| {
                 for (theme, name) in themes {
                     if ui.selectable_value(&mut self.settings.theme, theme, name).clicked() {
@@ -275,7 +319,7 @@ impl App {
             if let Some(message) = &self.message {
                 let dark = ui.visuals().dark_mode;
                 if message.failed {
-                    let close = ui.small_button("✖");
+                    let close = ui.small_button("×");
                     close.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, "Close the message"));
                     ui.add(egui::Label::new(RichText::new(&message.text).color(theme::worse(dark))).wrap());
                     if close.clicked() {
@@ -386,7 +430,7 @@ impl App {
     }
 
     fn fail(&mut self, text: String) {
-        self.message = Some(Message { text: crate::report::visible(&text), failed: true, since: Instant::now() });
+        self.message = Some(Message { text: theme::visible(&text), failed: true, since: Instant::now() });
     }
 
     /// Opens a study, or lists the studies of a folder of such.
@@ -418,6 +462,9 @@ impl App {
 impl eframe::App for App {
     fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
         self.draw(ui);
+        if let Some(began) = self.began.take() {
+            tracing::info!("first frame after {:.0} ms", began.elapsed().as_secs_f64() * 1e3);
+        }
     }
 
     fn save(&mut self, storage: &mut dyn eframe::Storage) {
@@ -426,5 +473,8 @@ impl eframe::App for App {
 
     fn on_exit(&mut self, _gl: Option<&eframe::glow::Context>) {
         self.queue.stop_and_wait();
+        if let Some(frames) = &self.frames {
+            tracing::info!("{frames}");
+        }
     }
 }

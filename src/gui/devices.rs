@@ -11,8 +11,9 @@ use super::background::{Arrival, Background};
 use super::queue::give_way;
 use super::settings::Settings;
 use super::{Ask, Asks, theme};
+use crate::device::diagnosis::{self, Case, Check, Diagnosis, Verdict};
 use crate::device::{Adapter, ChosenDevice, DeviceChoice, DeviceName, adapters};
-use crate::doctor::{self, Case, Check, Diagnosis, Verdict, cache};
+use crate::doctor;
 use crate::error::Result;
 use crate::process::bytes;
 use crate::progress::Monitor;
@@ -89,7 +90,7 @@ pub(super) fn choices() -> Vec<(String, String)> {
 }
 
 fn list() -> Result<Listed> {
-    let known = |chosen: &ChosenDevice| cache::known(&cache::folder(), &chosen.name, &chosen.driver);
+    let known = |chosen: &ChosenDevice| diagnosis::known(&diagnosis::folder(), &chosen.name, &chosen.driver);
     let cpu = DeviceChoice::Cpu.find()?;
     let memory = cpu.free_memory().map_or_else(|| "not known".to_owned(), bytes);
     let mut devices = vec![Listing {
@@ -110,7 +111,7 @@ fn list() -> Result<Listed> {
             ("f16", yes(adapter.f16)),
             ("subgroups", yes(adapter.subgroups)),
         ],
-        diagnosis: cache::known(&cache::folder(), &adapter.device_name(), &adapter.driver),
+        diagnosis: diagnosis::known(&diagnosis::folder(), &adapter.device_name(), &adapter.driver),
     }));
     Ok(Listed { auto: DeviceChoice::Auto.open()?.name, devices })
 }
@@ -119,7 +120,7 @@ fn examine(choice: &str, watcher: &mut Watcher) -> Result<Diagnosis> {
     give_way();
     let chosen = choice.parse::<DeviceChoice>()?.find()?;
     let diagnosis = doctor::examine(&chosen, doctor::PATIENCE, watcher)?;
-    if let Err(error) = cache::keep(&cache::folder(), &diagnosis) {
+    if let Err(error) = diagnosis::keep(&diagnosis::folder(), &diagnosis) {
         tracing::warn!("the diagnosis cannot be kept for later runs: {error}");
     }
     Ok(diagnosis)

@@ -10,8 +10,8 @@ use super::background::{Arrival, Background};
 use super::library::{Entry, State};
 use super::queue::Job;
 use super::settings::Settings;
-use super::{Ask, Asks, Page, theme};
-use crate::report::visible;
+use super::theme::{self, visible};
+use super::{Ask, Asks, Page};
 
 /// The home page.
 #[derive(Default)]
@@ -167,7 +167,7 @@ impl Home {
                         });
                         row.col(|ui| {
                             if settings.recent.contains(&entry.folder) {
-                                let forget = ui.small_button("✖").on_hover_text("Forget it here; the folder stays");
+                                let forget = ui.small_button("×").on_hover_text("Forget it here; the folder stays");
                                 forget.widget_info(|| {
                                     let label = format!("Forget {}", entry.name);
                                     egui::WidgetInfo::labeled(egui::Role::Button, true, label)

@@ -8,15 +8,20 @@
 //! Read [`app`] first; `home`, `new_study`, `live`, `study_page` and `devices` are the pages, and `scatter`, `table`, `card`,
 //! `heat` and `strategies` what the page of a study shows.
 
+pub mod against;
 pub mod app;
 pub mod background;
 mod card;
+mod columns;
+mod curves;
 mod devices;
-mod export;
+pub mod export;
+mod frames;
 mod heat;
 mod home;
 pub mod library;
 mod live;
+mod marks;
 mod new_study;
 pub mod opened;
 pub mod queue;
@@ -26,12 +31,13 @@ mod strategies;
 mod study_page;
 mod table;
 pub mod theme;
+mod tokens;
 mod window;
 
 use std::path::PathBuf;
 
 pub use app::App;
-pub use window::run;
+pub use window::{WindowOptions, run};
 
 use queue::Job;
 

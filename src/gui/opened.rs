@@ -1,22 +1,36 @@
 //! A study as its pages show it: read and prepared once, on a thread, so that drawing only draws.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::against::Against;
+use super::theme;
 use crate::error::Result;
 use crate::files;
-use crate::report::{Outcome, Verdict, outcomes};
-use crate::study::{self, Row, StudyResults};
+use crate::report::sheet::Sheet;
+use crate::report::{
+    Outcome, Verdict, ablation, count, delta, interval, outcomes, p_value, page, percent, plots, significant,
+};
+use crate::similarity::{Distances, Measure};
+use crate::study::{self, DomainChange, Row, StudyResults};
+
+/// Characters of a name that lists show.
+const NAME: usize = 48;
 
 /// An opened study.
 pub struct OpenStudy {
     /// Its folder.
     pub folder: PathBuf,
     /// All that it found.
-    pub results: StudyResults,
+    pub results: Arc<StudyResults>,
     /// What belongs together, by model and strategy.
     pub arms: Vec<Arm>,
-    /// The groups of its domains, in the order of their colours.
+    /// The groups of its domains as they are shown, in the order of their colours.
     pub groups: Vec<String>,
+    /// What it found, in sentences.
+    pub answer: Vec<String>,
+    /// The ablation grid, where there is one.
+    pub ablation: Option<Sheet>,
 }
 
 /// The domains under one model and strategy.
@@ -25,12 +39,18 @@ pub struct Arm {
     pub name: String,
     /// Its domains, by name.
     pub domains: Vec<DomainPoint>,
+    /// Its domains against each distance that the study has, in the order of [`Distances::MEASURES`].
+    pub against: Vec<Against>,
+    /// Test tokens of the domain that has the most.
+    pub most_tokens: usize,
 }
 
 /// A domain, its seeds together.
 pub struct DomainPoint {
     /// Its name.
     pub domain: String,
+    /// Its name as lists show it: everything in it visible, not too long.
+    pub name: String,
     /// Index of its group.
     pub group: usize,
     /// Change in log-perplexity, nats per token; positive is worse.
@@ -39,6 +59,20 @@ pub struct DomainPoint {
     pub ci95: [f64; 2],
     /// What the study calls it.
     pub verdict: Verdict,
+    /// The test and call, as an index into the results' domains; `None` in results of before it was tested.
+    pub change: Option<usize>,
+    /// Perplexity of the base on the test text.
+    pub before: f64,
+    /// Perplexity of the adapted model; over several seeds the geometric mean.
+    pub after: f64,
+    /// Change on the reference corpus, nats per token, mean over seeds.
+    pub forgetting: Option<f64>,
+    /// Share of test tokens that hold a line break.
+    pub newline_rate: f64,
+    /// Test tokens scored.
+    pub tokens: usize,
+    /// What a small card says of it, a line each.
+    pub summary: Vec<String>,
     /// Indices of its rows in the results, one per seed.
     pub rows: Vec<usize>,
 }
@@ -57,28 +91,90 @@ impl OpenStudy {
         Ok(Self::new(folder, results))
     }
 
-    fn new(folder: &Path, results: StudyResults) -> Self {
-        let mut groups: Vec<String> = results.rows.iter().map(|row| row.group.clone()).collect();
-        groups.sort();
+    /// Of results that are already read; `folder` is where they stand.
+    pub fn new(folder: &Path, results: StudyResults) -> Self {
+        let mut groups: Vec<&str> = results.rows.iter().map(|row| row.group.as_str()).collect();
+        groups.sort_unstable();
         groups.dedup();
-        let point = |outcome: &Outcome<'_>| DomainPoint {
-            domain: outcome.domain.to_owned(),
-            group: groups.iter().position(|group| group == outcome.group).unwrap_or(0),
-            delta: outcome.delta,
-            ci95: outcome.ci95,
-            verdict: outcome.verdict(),
-            rows: indices(&results, &outcome.rows),
+        let of_arm = |(name, outcomes): (String, Vec<Outcome<'_>>)| Arm {
+            domains: outcomes.iter().map(|outcome| DomainPoint::of(&results, outcome, &groups)).collect(),
+            against: Distances::MEASURES
+                .into_iter()
+                .filter_map(|measure: Measure| Against::of(&results, &name, &outcomes, measure))
+                .collect(),
+            most_tokens: outcomes
+                .iter()
+                .flat_map(|outcome| &outcome.rows)
+                .map(|row| row.test_tokens)
+                .max()
+                .unwrap_or(0),
+            name,
         };
-        let arm =
-            |(name, outcomes): (String, Vec<Outcome<'_>>)| Arm { name, domains: outcomes.iter().map(point).collect() };
-        let arms = outcomes(&results).into_iter().map(arm).collect();
-        Self { folder: folder.to_owned(), arms, groups, results }
+        let arms = outcomes(&results).into_iter().map(of_arm).collect();
+        Self {
+            folder: folder.to_owned(),
+            arms,
+            groups: groups.into_iter().map(name).collect(),
+            answer: page::answer(&results),
+            ablation: ablation::sheet(&results),
+            results: Arc::new(results),
+        }
+    }
+
+    /// The test and call of a domain.
+    pub fn change(&self, point: &DomainPoint) -> Option<&DomainChange> {
+        self.results.domains.get(point.change?)
+    }
+
+    /// The rows of a domain, one per seed.
+    pub fn rows<'a>(&'a self, point: &'a DomainPoint) -> impl Iterator<Item = &'a Row> {
+        point.rows.iter().filter_map(|&row| self.results.rows.get(row))
     }
 }
 
-fn indices(results: &StudyResults, rows: &[&Row]) -> Vec<usize> {
-    let index = |row: &&Row| results.rows.iter().position(|other| std::ptr::eq(other, *row));
-    rows.iter().filter_map(index).collect()
+impl DomainPoint {
+    fn of(results: &StudyResults, outcome: &Outcome<'_>, groups: &[&str]) -> Self {
+        let index = |row: &&Row| results.rows.iter().position(|other| std::ptr::eq(other, *row));
+        let [before, after] = outcome.perplexities();
+        let group = groups.iter().position(|group| *group == outcome.group).unwrap_or(0);
+        let tokens = outcome.rows.first().map_or(0, |row| row.test_tokens);
+        let mut summary = vec![
+            format!("group {}", name(outcome.group)),
+            format!("δ {} {}: {}", delta(outcome.delta), interval(outcome.ci95, delta), outcome.verdict().name()),
+            format!("perplexity {} → {}", significant(before), significant(after)),
+        ];
+        if let Some(DomainChange { p: Some(p), q: Some(q), .. }) = outcome.change {
+            summary.push(format!("p {}, q {}", p_value(*p), p_value(*q)));
+        }
+        let newline_rate = outcome.mean(|row| Some(row.newline_rate)).unwrap_or(f64::NAN);
+        summary.push(format!("{} test tokens, {} with line breaks", count(tokens as u64), percent(newline_rate)));
+        Self {
+            domain: outcome.domain.to_owned(),
+            name: name(outcome.domain),
+            group,
+            delta: outcome.delta,
+            ci95: outcome.ci95,
+            verdict: outcome.verdict(),
+            change: outcome.change.and_then(|change| results.domains.iter().position(|c| std::ptr::eq(c, change))),
+            before,
+            after,
+            forgetting: outcome.mean(|row| row.evidence.forgetting),
+            newline_rate,
+            tokens,
+            summary,
+            rows: outcome.rows.iter().filter_map(index).collect(),
+        }
+    }
+
+    /// Whether no difference was found, so that its marker is open.
+    pub fn is_open(&self) -> bool {
+        matches!(self.verdict, Verdict::NoDifference | Verdict::Undecided)
+    }
+}
+
+/// A name as lists show it: everything in it visible, not too long, never nothing.
+pub fn name(text: &str) -> String {
+    if text.is_empty() { "(no name)".to_owned() } else { plots::short(&theme::visible(text), NAME) }
 }
 
 /// What is selected on every tab.
@@ -88,6 +184,8 @@ pub struct Selection {
     pub arm: usize,
     /// The domain's name.
     pub domain: Option<String>,
+    /// The key of the distance; the first that the study has where there is none.
+    pub measure: Option<&'static str>,
 }
 
 impl Selection {
@@ -106,10 +204,26 @@ impl Selection {
         self
     }
 
+    /// The arm.
+    pub fn arm<'a>(&self, study: &'a OpenStudy) -> Option<&'a Arm> {
+        study.arms.get(self.arm)
+    }
+
+    /// The arm's domains against the chosen distance.
+    pub fn against<'a>(&self, study: &'a OpenStudy) -> Option<&'a Against> {
+        let against = &self.arm(study)?.against;
+        against.iter().find(|against| Some(against.measure.key) == self.measure).or_else(|| against.first())
+    }
+
+    /// The index of the selected domain in its arm.
+    pub fn index(&self, study: &OpenStudy) -> Option<usize> {
+        let wanted = self.domain.as_ref()?;
+        self.arm(study)?.domains.iter().position(|point| point.domain == *wanted)
+    }
+
     /// The selected domain.
     pub fn point<'a>(&self, study: &'a OpenStudy) -> Option<&'a DomainPoint> {
-        let wanted = self.domain.as_ref()?;
-        study.arms.get(self.arm)?.domains.iter().find(|point| point.domain == *wanted)
+        self.arm(study)?.domains.get(self.index(study)?)
     }
 
     /// Goes to the next (1) or previous (−1) domain, round and round.

@@ -5,13 +5,13 @@ use std::path::Path;
 use egui::{Key, Modifiers, RichText, Ui};
 
 use super::card::Card;
-use super::opened::{OpenStudy, Selection};
+use super::export::Exports;
+use super::opened::{OpenStudy, Selection, name};
 use super::queue::Job;
 use super::scatter::Scatter;
 use super::strategies::Strategies;
 use super::table::Table;
 use super::{Ask, Asks, theme};
-use crate::report::visible;
 
 /// What of a study is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,13 +45,19 @@ pub struct StudyPage {
     table: Table,
     card: Card,
     strategies: Strategies,
+    exports: Exports,
 }
 
 impl StudyPage {
     /// For a study just read. What was seen of `before`, the same study read earlier, stays as it was.
     pub fn new(study: OpenStudy, before: Option<Self>) -> Self {
         match before.filter(|before| before.study.folder == study.folder) {
-            Some(before) => Self { selection: before.selection.kept_in(&study), study, ..before },
+            Some(mut before) => {
+                before.table.renew();
+                before.card.renew();
+                before.strategies.renew();
+                Self { selection: before.selection.clone().kept_in(&study), study, ..before }
+            }
             None => Self {
                 selection: Selection::first(&study),
                 study,
@@ -60,6 +66,7 @@ impl StudyPage {
                 table: Table::default(),
                 card: Card::default(),
                 strategies: Strategies::default(),
+                exports: Exports::default(),
             },
         }
     }
@@ -81,33 +88,14 @@ impl StudyPage {
             return;
         }
         self.keys(ui);
-        ui.horizontal(|ui| {
-            for (tab, name) in Tab::ALL {
-                let named = match (tab, &self.selection.domain) {
-                    (Tab::Card, Some(domain)) => format!("{name}: {}", visible(domain)),
-                    _ => name.to_owned(),
-                };
-                ui.selectable_value(&mut self.tab, tab, named);
-            }
-            if self.study.arms.len() > 1 {
-                ui.separator();
-                let chosen = &self.study.arms[self.selection.arm].name;
-                let arms = egui::ComboBox::from_label("model / strategy").selected_text(visible(chosen));
-                arms.show_ui(ui, |ui| {
-                    for (index, arm) in self.study.arms.iter().enumerate() {
-                        ui.selectable_value(&mut self.selection.arm, index, visible(&arm.name));
-                    }
-                });
-                self.selection = self.selection.clone().kept_in(&self.study);
-            }
-        });
+        ui.horizontal_wrapped(|ui| self.tabs(ui));
         ui.separator();
-        let Self { study, selection, .. } = self;
+        let Self { study, selection, exports, .. } = self;
         let opened = match self.tab {
-            Tab::Scatter => self.scatter.show(ui, study, selection, asks),
-            Tab::Table => self.table.show(ui, study, selection, asks),
+            Tab::Scatter => self.scatter.show(ui, study, selection, exports),
+            Tab::Table => self.table.show(ui, study, selection, exports, asks),
             Tab::Card => {
-                self.card.show(ui, study, selection, asks);
+                self.card.show(ui, study, selection);
                 false
             }
             Tab::Strategies => {
@@ -120,11 +108,43 @@ impl StudyPage {
         }
     }
 
-    fn heading(&self, ui: &mut Ui, asks: &mut Asks) {
+    fn tabs(&mut self, ui: &mut Ui) {
+        for (tab, name) in Tab::ALL {
+            ui.selectable_value(&mut self.tab, tab, name);
+        }
+        ui.separator();
+        let domain = self.selection.point(&self.study).map_or("none", |point| point.name.as_str()).to_owned();
+        let domains = egui::ComboBox::from_label("domain").selected_text(domain).width(150.0).truncate();
+        domains.height(400.0).show_ui(ui, |ui| {
+            for point in self.study.arms.get(self.selection.arm).map_or(&[][..], |arm| &arm.domains) {
+                let chosen = self.selection.domain.as_ref() == Some(&point.domain);
+                if ui.selectable_label(chosen, &point.name).clicked() {
+                    self.selection.domain = Some(point.domain.clone());
+                }
+            }
+        });
+        if self.study.arms.len() > 1 {
+            let chosen = self.study.arms.get(self.selection.arm).map_or(String::new(), |arm| name(&arm.name));
+            let arms = egui::ComboBox::from_label("model / strategy").selected_text(chosen);
+            arms.show_ui(ui, |ui| {
+                for (index, arm) in self.study.arms.iter().enumerate() {
+                    ui.selectable_value(&mut self.selection.arm, index, name(&arm.name));
+                }
+            });
+            self.selection = self.selection.clone().kept_in(&self.study);
+        }
+    }
+
+    fn heading(&mut self, ui: &mut Ui, asks: &mut Asks) {
+        self.exports.keep_up(asks);
         ui.horizontal_wrapped(|ui| {
-            ui.heading(visible(&self.study.results.name));
-            if ui.button("Export…").on_hover_text("The page, tables and figures, into a folder").clicked() {
-                super::export::all(&self.study, asks);
+            ui.heading(name(&self.study.results.name));
+            let export = ui.add_enabled(!self.exports.is_busy(), egui::Button::new("Export…"));
+            if export.on_hover_text("The page, tables and figures, into a folder").clicked() {
+                self.exports.all(ui.ctx(), self.study.results.clone());
+            }
+            if self.exports.is_busy() {
+                ui.spinner();
             }
         });
         let missing = self.study.results.missing.len();

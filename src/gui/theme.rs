@@ -1,8 +1,8 @@
 //! Colours and spacing. Colours stay apart under every colour-vision deficiency; no meaning hangs on colour alone.
 
-use egui::{Color32, Context, FontId, TextStyle, Theme, Vec2, Visuals};
+use egui::{Color32, Context, FontDefinitions, FontFamily, FontId, TextStyle, Theme, Vec2, Visuals};
 
-use crate::report::{PALETTE, Verdict};
+use crate::report::{self, PALETTE, Verdict};
 
 /// Dark text on light ground needs darker colours than light text on dark ground; these are readable on both (contrast of at
 /// least 4.5 : 1), by the theme.
@@ -51,8 +51,22 @@ pub fn heat(nats: f64, dark: bool) -> Color32 {
     Color32::from_rgba_unmultiplied(r, g, b, (strength * most) as u8)
 }
 
+/// Text in which everything invisible can be seen, as reports show it, in characters that the fonts here have.
+pub fn visible(text: &str) -> String {
+    report::visible(text).replace('⏎', "↵")
+}
+
+/// A token in the same way, its spaces as ·.
+pub fn visible_token(text: &str) -> String {
+    report::visible_token(text).replace('⏎', "↵")
+}
+
 /// Spacing and type for every page.
 pub fn install(context: &Context) {
+    // The font of text has no arrows and shapes; the one of code has.
+    let mut fonts = FontDefinitions::default();
+    fonts.families.entry(FontFamily::Proportional).or_default().push("Hack".to_owned());
+    context.set_fonts(fonts);
     context.all_styles_mut(|style| {
         style.spacing.item_spacing = Vec2::new(8.0, 6.0);
         style.spacing.button_padding = Vec2::new(10.0, 4.0);

@@ -1,6 +1,7 @@
 //! The window: opened through wgpu, or through OpenGL where wgpu finds nothing to draw with.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use eframe::{NativeOptions, Renderer};
 use egui::ViewportBuilder;
@@ -12,18 +13,29 @@ use crate::error::{Error, Result};
 /// The platform's name of the application: its settings' folder is called so.
 const ID: &str = "odyssey";
 
-/// Opens the window and returns when it is closed. `folder` is a study or a folder of studies.
+/// What the window starts with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WindowOptions<'a> {
+    /// A study, or a folder of studies.
+    pub folder: Option<&'a Path>,
+    /// Whether the process was asked to end: then the window saves what runs, and closes.
+    pub interrupted: Option<fn() -> bool>,
+    /// Draw without pause and log how long frames took.
+    pub frame_times: bool,
+}
+
+/// Opens the window and returns when it is closed.
 ///
 /// # Errors
-/// There is no display, no way to draw on it, or no study in `folder`.
-pub fn run(folder: Option<&Path>) -> Result<()> {
-    let folders = folder.map(library::studies_in).transpose()?.unwrap_or_default();
+/// There is no display, no way to draw on it, or no study in the folder.
+pub fn run(options: WindowOptions<'_>) -> Result<()> {
+    let folders = options.folder.map(library::studies_in).transpose()?.unwrap_or_default();
     display()?;
     let data = eframe::storage_dir(ID).unwrap_or_else(|| PathBuf::from("odyssey-app"));
-    match open(Renderer::Wgpu, folders.clone(), data.clone()) {
+    match open(Renderer::Wgpu, options, folders.clone(), data.clone()) {
         Err(eframe::Error::Wgpu(error)) => {
             tracing::warn!(%error, "wgpu cannot draw here; drawing through OpenGL");
-            open(Renderer::Glow, folders, data)
+            open(Renderer::Glow, options, folders, data)
         }
         done => done,
     }
@@ -32,22 +44,26 @@ pub fn run(folder: Option<&Path>) -> Result<()> {
 
 const CURE: &str = "start it in a desktop session (X11 or Wayland), or use the commands: `odyssey --help`";
 
-fn open(renderer: Renderer, folders: Vec<PathBuf>, data: PathBuf) -> eframe::Result {
+fn open(renderer: Renderer, options: WindowOptions<'_>, folders: Vec<PathBuf>, data: PathBuf) -> eframe::Result {
     let viewport = ViewportBuilder::default()
         .with_title("odyssey")
         .with_app_id(ID)
         .with_inner_size([1280.0, 820.0])
         .with_min_inner_size([720.0, 480.0])
         .with_drag_and_drop(true);
-    let options = NativeOptions { viewport, renderer, ..NativeOptions::default() };
-    let started = std::time::Instant::now();
+    let native = NativeOptions { viewport, renderer, ..NativeOptions::default() };
+    let WindowOptions { interrupted, frame_times, .. } = options;
+    let began = Instant::now();
     let create: eframe::AppCreator<'_> = Box::new(move |creation| {
         let settings: Settings =
             creation.storage.and_then(|storage| eframe::get_value(storage, KEY)).unwrap_or_default();
-        tracing::info!("the window stands after {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
-        Ok(Box::new(App::new(&creation.egui_ctx, settings, folders, data)))
+        let mut app = App::new(&creation.egui_ctx, settings, folders, data).begun_at(began);
+        if let Some(interrupted) = interrupted {
+            app = app.listening_to(Box::new(interrupted));
+        }
+        Ok(Box::new(if frame_times { app.timing_frames() } else { app }))
     });
-    eframe::run_native(ID, options, create)
+    eframe::run_native(ID, native, create)
 }
 
 /// Whether there is something to draw on: winit says so only in words of its own.

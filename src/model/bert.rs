@@ -89,6 +89,15 @@ impl BertConfig {
         }
         Ok(config)
     }
+
+    /// Weights that are read: three tables of embeddings and their norm; in each block four square matrices, the two of the
+    /// MLP, their biases, and two norms.
+    pub fn weight_count(&self) -> u64 {
+        let [channels, inner] = [self.hidden_size, self.intermediate_size].map(|n| n as u64);
+        let rows = (self.vocab_size + self.max_position_embeddings + self.type_vocab_size) as u64;
+        let block = 4 * (channels + 1) * channels + (channels + 1) * inner + (inner + 1) * channels + 2 * 2 * channels;
+        rows * channels + 2 * channels + self.num_hidden_layers as u64 * block
+    }
 }
 
 /// The model, `bert.*` of the checkpoint or without that prefix.

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
-use crate::doctor::cache::f16_fault;
+use crate::device::diagnosis::f16_fault;
 use crate::error::{Error, Result};
 use crate::files;
 

@@ -19,7 +19,9 @@ pub fn sheet(results: &StudyResults) -> Option<Sheet> {
         "δ",
         "95 % interval",
         "of line breaks",
+        "95 % interval",
         "of tokens after",
+        "of document ends",
         "of the rest",
         "beyond the restart",
     ];
@@ -41,7 +43,12 @@ pub fn sheet(results: &StudyResults) -> Option<Sheet> {
                 part(row.delta),
                 SheetCell::words(&interval(row.delta_ci95, delta)),
                 part(row.parts.newline),
+                match row.parts_ci95 {
+                    Some(ends) => SheetCell::words(&interval(ends.newline, delta)),
+                    None => SheetCell::number(None, delta, "documents' parts were not kept"),
+                },
                 part(row.parts.after_newline),
+                SheetCell::number(row.parts.boundary, delta, "was not counted apart"),
                 part(row.parts.rest),
                 SheetCell::number(beyond, delta, "no restart control"),
             ]

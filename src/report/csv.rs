@@ -1,14 +1,24 @@
 //! `results.csv`, one line per row of a study, `domains.csv`, one per domain, and `ablation.csv`, one per cell of the grid:
 //! flat columns, numbers in full precision.
 
-use super::change_of;
 use super::plots::word;
+use super::{Outcome, change_of};
 use crate::error::{Error, Result};
-use crate::similarity::Distances;
-use crate::study::{AblationRow, DomainChange, Row, RowRank, StudyResults};
+use crate::similarity::{Distances, Measure, Tests};
+use crate::study::{AblationRow, DomainChange, PartIntervals, Row, RowRank, StudyResults};
 
 /// Sets of targets whose absence is worth a column: the line breaks, the tokens after them, the worst types.
 const WITHOUT: [&str; 4] = ["newline", "after_newline", "newline_and_after", "handful"];
+
+/// Reads an effect size.
+type Effect = fn(&Tests) -> Option<f64>;
+
+/// Effect sizes, by column.
+const EFFECTS: [(&str, Effect); 3] = [
+    ("effect_mmd2", |tests| tests.effect_mmd2),
+    ("effect_frechet", |tests| tests.effect_frechet),
+    ("effect_energy", |tests| tests.effect_energy),
+];
 
 /// The columns of prediction rank, which are there where a row has it.
 const RANK: [&str; 6] =
@@ -16,8 +26,9 @@ const RANK: [&str; 6] =
 
 /// The file's bytes. A number that is missing is an empty field.
 ///
-/// The columns `mmd2` to `newline_rate` are the distances by the key of their [`crate::similarity::Measure`];
-/// `test_newline_rate` is [`Row::newline_rate`].
+/// The columns `mmd2` to `newline_rate` are the distances by the key of their [`crate::similarity::Measure`]. After them
+/// stand the p-values of those that are tested, the same corrected over the domains (`_q`), the ends of all 95 % intervals,
+/// and the effect sizes. `test_newline_rate` is [`Row::newline_rate`].
 ///
 /// # Errors
 /// None that input could cause.
@@ -96,12 +107,66 @@ pub fn domains(results: &StudyResults) -> Result<Option<Vec<u8>>> {
     lines("domains.csv", &HEADER, results.domains.iter().map(line).collect())
 }
 
+/// Domains of one model and strategy, their seeds together, beside one distance: what a scatter plot or a table of them
+/// shows. `measure` is the distance's key.
+///
+/// # Errors
+/// None that input could cause.
+pub fn outcomes(outcomes: &[&Outcome<'_>], measure: &str) -> Result<Vec<u8>> {
+    let header = [
+        "domain",
+        "group",
+        "zero_shot_ppl",
+        "adapted_ppl",
+        "delta",
+        "delta_ci95_low",
+        "delta_ci95_high",
+        "verdict",
+        "p",
+        "q",
+        "beyond_restart",
+        measure,
+        &format!("{measure}_ci95_low"),
+        &format!("{measure}_ci95_high"),
+        "forgetting",
+        "test_newline_rate",
+        "test_tokens",
+    ];
+    let line = |outcome: &&Outcome<'_>| {
+        let row = outcome.rows.first();
+        let [before, after] = outcome.perplexities().map(Some);
+        let ends = row.and_then(|row| row.similarity.interval(measure)).map_or([None; 2], |ends| ends.map(Some));
+        vec![
+            outcome.domain.to_owned(),
+            outcome.group.to_owned(),
+            number(before),
+            number(after),
+            number(Some(outcome.delta)),
+            number(Some(outcome.ci95[0])),
+            number(Some(outcome.ci95[1])),
+            outcome.verdict().name().to_owned(),
+            number(outcome.change.and_then(|change| change.p)),
+            number(outcome.change.and_then(|change| change.q)),
+            number(outcome.change.and_then(|change| change.beyond_restart)),
+            number(outcome.measure(measure)),
+            number(ends[0]),
+            number(ends[1]),
+            number(outcome.mean(|row| row.evidence.forgetting)),
+            number(outcome.mean(|row| Some(row.newline_rate))),
+            row.map(|row| row.test_tokens.to_string()).unwrap_or_default(),
+        ]
+    };
+    // Without a line there would be no header either.
+    let lines = lines("points.csv", &header, outcomes.iter().map(line).collect())?;
+    Ok(lines.unwrap_or_else(|| (header.join(",") + "\n").into_bytes()))
+}
+
 /// The bytes of `ablation.csv`; `None` without a grid.
 ///
 /// # Errors
 /// None that input could cause.
 pub fn ablation(results: &StudyResults) -> Result<Option<Vec<u8>>> {
-    const HEADER: [&str; 18] = [
+    const HEADER: [&str; 27] = [
         "model",
         "domain",
         "group",
@@ -117,12 +182,26 @@ pub fn ablation(results: &StudyResults) -> Result<Option<Vec<u8>>> {
         "delta_ci95_low",
         "delta_ci95_high",
         "part_newline",
+        "part_newline_ci95_low",
+        "part_newline_ci95_high",
         "part_after_newline",
+        "part_after_newline_ci95_low",
+        "part_after_newline_ci95_high",
+        "part_boundary",
+        "part_boundary_ci95_low",
+        "part_boundary_ci95_high",
         "part_rest",
+        "part_rest_ci95_low",
+        "part_rest_ci95_high",
         "restart_delta",
     ];
     let line = |row: &AblationRow| {
-        vec![
+        type Ends = fn(&PartIntervals) -> [f64; 2];
+        let ends = |part: Ends| {
+            let ends = row.parts_ci95.as_ref().map(part);
+            [ends.map(|[low, _]| low), ends.map(|[_, high]| high)].map(number)
+        };
+        let mut fields = vec![
             row.model.clone(),
             row.domain.clone(),
             row.group.clone(),
@@ -137,11 +216,19 @@ pub fn ablation(results: &StudyResults) -> Result<Option<Vec<u8>>> {
             number(Some(row.delta)),
             number(Some(row.delta_ci95[0])),
             number(Some(row.delta_ci95[1])),
-            number(Some(row.parts.newline)),
-            number(Some(row.parts.after_newline)),
-            number(Some(row.parts.rest)),
-            number(row.restart_delta),
-        ]
+        ];
+        let parts: [(Option<f64>, Ends); 4] = [
+            (Some(row.parts.newline), |ends| ends.newline),
+            (Some(row.parts.after_newline), |ends| ends.after_newline),
+            (row.parts.boundary, |ends| ends.boundary),
+            (Some(row.parts.rest), |ends| ends.rest),
+        ];
+        for (part, of) in parts {
+            fields.push(number(part));
+            fields.extend(ends(of));
+        }
+        fields.push(number(row.restart_delta));
+        fields
     };
     lines("ablation.csv", &HEADER, results.ablation.iter().map(line).collect())
 }
@@ -183,6 +270,10 @@ fn header() -> Vec<String> {
     names.extend(WITHOUT.map(|name| format!("delta_without_{name}")));
     names.push("samples".to_owned());
     names.extend(Distances::MEASURES.map(|measure| measure.key.to_owned()));
+    names.extend(Distances::TESTED.into_iter().flat_map(|key| ["p", "q"].map(|which| format!("{key}_{which}"))));
+    let ends = |measure: Measure| ["low", "high"].map(|end| format!("{}_ci95_{end}", measure.key));
+    names.extend(Distances::MEASURES.into_iter().flat_map(ends));
+    names.extend(EFFECTS.map(|(name, _)| name.to_owned()));
     names.extend(
         [
             "test_newline_rate",
@@ -226,7 +317,15 @@ fn fields(results: &StudyResults, row: &Row) -> Vec<String> {
     ];
     fields.extend(WITHOUT.map(|name| number(row.without.get(name).and_then(|without| without.delta))));
     fields.push(row.similarity.samples.to_string());
-    fields.extend(Distances::MEASURES.map(|measure| number(row.similarity.get(measure.key))));
+    let distances = &row.similarity;
+    fields.extend(Distances::MEASURES.map(|measure| number(distances.get(measure.key))));
+    fields.extend(Distances::TESTED.into_iter().flat_map(|key| [distances.p(key), distances.q(key)].map(number)));
+    let ends = |measure: Measure| {
+        let ends = distances.interval(measure.key);
+        [ends.map(|[low, _]| low), ends.map(|[_, high]| high)].map(number)
+    };
+    fields.extend(Distances::MEASURES.into_iter().flat_map(ends));
+    fields.extend(EFFECTS.map(|(_, effect)| number(effect(&distances.tests))));
     fields.extend([
         number(Some(row.newline_rate)),
         number(row.overlap.as_ref().and_then(|overlap| overlap.test_13grams_in_train)),

@@ -13,6 +13,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::axis::Axis;
 use super::plots::{Guides, Mark};
 use super::{PALETTE, delta, interval};
+use crate::stats::least_squares;
 
 /// What drawing on a back end gives.
 pub(super) type Drawn<DB, T = ()> = DrawResult<T, DB>;
@@ -67,7 +68,8 @@ pub(super) fn scatter<DB: DrawingBackend>(
         dashed(root, (ends.left, y), (ends.right, y))?;
     }
 
-    if let Some((intercept, slope)) = least_squares(marks) {
+    let points: Vec<(f64, f64)> = marks.iter().map(|mark| (mark.x, mark.delta)).collect();
+    if let Some((intercept, slope)) = least_squares(&points) {
         let steps = (0..=100).map(|i| f64::from(i) / 100.0);
         let line: Vec<(i32, i32)> = steps
             .map(|t| plot.x.lerp(t))
@@ -306,16 +308,6 @@ fn dashed<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, from: (i32, i32), t
         root.draw(&PathElement::new(vec![at(start), at(start + DASH)], INK.stroke_width(2)))?;
     }
     Ok(())
-}
-
-/// Intercept and slope of δ over the measure's own values; `None` with fewer than three domains or one value.
-fn least_squares(marks: &[Mark]) -> Option<(f64, f64)> {
-    let n = marks.len() as f64;
-    let mean = |of: fn(&Mark) -> f64| marks.iter().map(of).sum::<f64>() / n;
-    let (x, y) = (mean(|m| m.x), mean(|m| m.delta));
-    let spread: f64 = marks.iter().map(|m| (m.x - x).powi(2)).sum();
-    let slope = marks.iter().map(|m| (m.x - x) * (m.delta - y)).sum::<f64>() / spread;
-    (marks.len() >= 3 && slope.is_finite()).then_some((y - slope * x, slope))
 }
 
 /// A rectangle on the canvas.

@@ -4,13 +4,18 @@
 //! parts share: the outcome of a domain over its seeds, and how numbers and text are written.
 
 pub mod ablation;
+pub mod advice;
 mod axis;
 pub mod calls;
+mod card;
+pub mod correlations;
 pub mod csv;
+pub mod distances;
 mod draw;
 pub mod page;
 mod panels;
 pub mod plots;
+mod rates;
 pub mod sheet;
 pub mod table;
 
@@ -149,13 +154,23 @@ impl Outcome<'_> {
         self.change.map_or_else(|| Verdict::of(self.ci95), |change| change.call.into())
     }
 
+    /// The mean of something over seeds; `None` where no row has it.
+    pub fn mean(&self, of: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
+        mean(self.rows.iter().filter_map(|row| of(row)))
+    }
+
+    /// Perplexity before and after, geometric means over seeds: the log of their ratio is the mean of δ over seeds.
+    pub fn perplexities(&self) -> [f64; 2] {
+        let geometric = |of: fn(&Row) -> f64| self.mean(|row| Some(of(row).ln())).map_or(f64::NAN, f64::exp);
+        match self.rows[..] {
+            [row] => [row.zero_shot_ppl, row.adapted_ppl],
+            _ => [geometric(|row| row.zero_shot_ppl), geometric(|row| row.adapted_ppl)],
+        }
+    }
+
     /// The mean of a measure over seeds; `None` where no row has it.
     pub fn measure(&self, key: &str) -> Option<f64> {
-        mean(
-            self.rows.iter().filter_map(|row| {
-                row.similarity.get(key).or_else(|| (key == "newline_rate").then_some(row.newline_rate))
-            }),
-        )
+        self.mean(|row| row.similarity.get(key).or_else(|| (key == "newline_rate").then_some(row.newline_rate)))
     }
 }
 

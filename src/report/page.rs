@@ -3,29 +3,26 @@
 //! The template escapes everything; corpora and names are shown literally, invisible characters made visible. The page
 //! runs no script, and its content policy forbids it to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 
+use super::card::card;
 use super::plots::{Figure, Kind, figures};
-use super::table::{class_label, without_label};
+use super::sheet::Sheet;
 use super::{
-    MISSING, Outcome, Verdict, ablation, arm, calls, change_of, coefficient, count, delta, handful_sentence, interval,
-    outcomes, p_phrase, p_value, percent, significant, verdict_of, visible, visible_token,
+    MISSING, Outcome, Verdict, ablation, advice, arm, calls, change_of, coefficient, count, delta, distances, interval,
+    outcomes, p_phrase, p_value, percent, significant, verdict_of, visible,
 };
-use crate::compare::{ClassChange, Comparison, Handful, Passage, PassageToken, TypeChange, Without};
+use crate::advise::hindsight::hindsight;
+use crate::compare::Comparison;
 use crate::error::{Error, Result};
 use crate::similarity::Distances;
 use crate::study::{Correlation, Row, StudyResults};
 
 /// The distances that the table of results has columns for; the others are in the figures and in `results.csv`.
 const MAIN_DISTANCES: [&str; 4] = ["mmd2", "frechet", "unigram_js", "vocabulary_overlap"];
-/// Token types shown of those that got worse, and of those that got better.
-const WORST_TYPES: usize = 15;
-const BEST_TYPES: usize = 10;
-/// Changes in nats from which a token's shade is one step stronger; each about three times the one before.
-const SHADES: [f64; 4] = [0.1, 0.3, 1.0, 3.0];
 
 /// The page of a study.
 ///
@@ -68,6 +65,10 @@ pub fn study_page(results: &StudyResults) -> Result<String> {
                 [row.zero_shot_ppl, row.adapted_ppl, row.delta], row.test_tokens),
         }
     });
+    let (said, no_advice) = match hindsight(results) {
+        Ok(said) => (said, None),
+        Err(error) => (Vec::new(), Some(visible(&error.to_string()))),
+    };
     render(context! {
         page => "study",
         title => visible(&results.name),
@@ -79,8 +80,12 @@ pub fn study_page(results: &StudyResults) -> Result<String> {
         losses => of_kind(None, |kind| kind == Kind::Losses)?,
         calls => calls::sheet(results).map(|sheet| sheet.value()),
         calls_note => calls::note(results),
-        rates => of_kind(None, |kind| kind == Kind::Rates)?,
+        rates => of_kind(None, |kind| matches!(kind, Kind::Rates | Kind::LineBreaks))?,
         ablation => ablation::sheet(results).map(|sheet| sheet.value()),
+        advice => advice::sheet(&said).map(|sheet| sheet.value()),
+        advice_note => advice::note(&said),
+        reasons => advice::reasons(&said),
+        no_advice,
         warnings => warnings(results),
         several_arms,
         several_seeds,
@@ -88,6 +93,8 @@ pub fn study_page(results: &StudyResults) -> Result<String> {
         distances => MAIN_DISTANCES.map(measure_label).to_vec(),
         rows => results.rows.iter().enumerate().map(|(index, row)| row_value(results, index, row)).collect::<Vec<_>>(),
         null => null_rows(results),
+        distance_sheets => distances::sheets(results).iter().map(Sheet::value).collect::<Vec<_>>(),
+        distance_note => distances::NOTE,
         correlations => results.correlations.iter().map(correlation_value).collect::<Vec<_>>(),
         several_correlated => results.correlations.iter().map(|c| &c.of).collect::<BTreeSet<_>>().len() > 1,
         cards => cards.collect::<Vec<_>>(),
@@ -291,7 +298,7 @@ fn figure_value(figure: &Figure) -> Result<Value> {
 }
 
 /// A number for the page; a missing one is a dash that says why.
-fn cell(value: Option<f64>, write: fn(f64) -> String, why: &str) -> Value {
+pub(super) fn cell(value: Option<f64>, write: fn(f64) -> String, why: &str) -> Value {
     match value.filter(|v| v.is_finite()) {
         Some(value) => context! { text => write(value), why => "" },
         None => context! { text => MISSING, why => visible(why) },
@@ -408,94 +415,4 @@ fn correlation_value(c: &Correlation) -> Value {
             without,
         ],
     }
-}
-
-/// What is shown of one adaptation, token by token. `whole` is the perplexity before, after, and δ.
-fn card(
-    types: &[TypeChange],
-    classes: &[ClassChange],
-    handful: &Handful,
-    without: &BTreeMap<String, Without>,
-    passages: &[Passage],
-    whole: [f64; 3],
-    scored: usize,
-) -> Value {
-    let worst = types.iter().filter(|t| t.contribution > 0.0).take(WORST_TYPES);
-    let best = types.iter().rev().filter(|t| t.contribution < 0.0).take(BEST_TYPES);
-    let nothing = "no target remains";
-    let mut left_out = vec![without_value("nothing", scored, whole.map(Some), nothing)];
-    left_out.extend(
-        without
-            .iter()
-            .map(|(name, w)| without_value(&without_label(name), w.scored, [w.before, w.after, w.delta], nothing)),
-    );
-    context! {
-        worst => worst.map(type_value).collect::<Vec<_>>(),
-        best => best.map(type_value).collect::<Vec<_>>(),
-        classes => classes.iter().map(class_value).collect::<Vec<_>>(),
-        handful => handful_sentence(handful),
-        without => left_out,
-        passages => passages.iter().map(passage_value).collect::<Vec<_>>(),
-        shades => SHADES.map(|least| least.to_string()).to_vec(),
-    }
-}
-
-fn type_value(t: &TypeChange) -> Value {
-    context! {
-        token => visible_token(&t.token),
-        id => t.id,
-        class => class_label(t.class.name()),
-        count => count(t.count as u64),
-        before => cell(Some(t.before), significant, "not a finite number"),
-        after => cell(Some(t.after), significant, "not a finite number"),
-        contribution => cell(Some(t.contribution), delta, "not a finite number"),
-        interval => interval(t.contribution_ci95, delta),
-    }
-}
-
-fn class_value(c: &ClassChange) -> Value {
-    context! {
-        class => class_label(c.class.name()),
-        count => count(c.count as u64),
-        share => percent(c.share),
-        before => cell(Some(c.before), significant, "no token of this class"),
-        after => cell(Some(c.after), significant, "no token of this class"),
-        contribution => cell(Some(c.contribution), delta, "not a finite number"),
-    }
-}
-
-fn without_value(name: &str, scored: usize, [before, after, change]: [Option<f64>; 3], why: &str) -> Value {
-    context! {
-        name,
-        scored => count(scored as u64),
-        before => cell(before, significant, why),
-        after => cell(after, significant, why),
-        delta => cell(change, delta, why),
-    }
-}
-
-fn passage_value(passage: &Passage) -> Value {
-    context! {
-        document => passage.document,
-        byte => passage.byte,
-        delta => delta(passage.delta),
-        tokens => passage.tokens.iter().map(token_value).collect::<Vec<_>>(),
-    }
-}
-
-fn token_value(token: &PassageToken) -> Value {
-    // A line break is shown and breaks the line.
-    let text = visible(&token.text).replace('⏎', "⏎\n");
-    let (shade, title) = match (token.before, token.after) {
-        (Some(before), Some(after)) => {
-            let (before, after) = (f64::from(before), f64::from(after));
-            let change = after - before;
-            let strength = SHADES.iter().filter(|&&least| change.abs() >= least).count();
-            let side = if change > 0.0 { "w" } else { "b" };
-            let numbers = format!("{} → {} nats: {}", significant(before), significant(after), delta(change));
-            (if strength > 0 { format!("{side}{strength}") } else { String::new() }, numbers)
-        }
-        _ => ("u".to_owned(), "not scored".to_owned()),
-    };
-    context! { text, shade, title }
 }

@@ -12,10 +12,10 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::draw::{self, Drawn};
-use super::{Outcome, Verdict, coefficient, outcomes, p_phrase, panels, visible};
+use super::{Outcome, Verdict, coefficient, outcomes, p_phrase, panels, rates, visible};
 use crate::error::{Error, Result};
 use crate::similarity::{Distances, Measure};
-use crate::study::{AblationRow, Correlation, StudyResults};
+use crate::study::{Correlation, StudyResults};
 
 /// The canvas's width in the units everything is laid out in.
 const WIDTH: u32 = 1600;
@@ -33,6 +33,8 @@ pub enum Kind {
     Losses,
     /// δ against the learning rate, by how training text was joined.
     Rates,
+    /// The part of δ that line breaks carry, against the same.
+    LineBreaks,
     /// δ against a distance, where there is none.
     NoScatter,
 }
@@ -50,13 +52,13 @@ pub struct Figure {
     pub title: String,
     /// What a reader needs beside the title: coefficients, conventions.
     pub caption: String,
-    height: u32,
-    groups: Vec<String>,
-    content: Content,
+    pub(super) height: u32,
+    pub(super) groups: Vec<String>,
+    pub(super) content: Content,
 }
 
 #[derive(Debug, Clone)]
-enum Content {
+pub(super) enum Content {
     Empty,
     Scatter { axis: String, marks: Vec<Mark>, guides: Guides },
     Forest { marks: Vec<Mark>, restart: Option<f64> },
@@ -65,8 +67,8 @@ enum Content {
 }
 
 /// What a scatter plot shows beside the domains.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Guides {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Guides {
     /// The distance of the reference corpus from itself: what is no farther is no distance.
     pub null: Option<f64>,
     /// Whether larger is closer.
@@ -149,7 +151,7 @@ pub fn figures(results: &StudyResults) -> Vec<Figure> {
     if by_arm.is_empty() {
         figures.push(empty("delta-by-domain", Kind::Forest, "δ by domain"));
     }
-    figures.extend(rates(results));
+    figures.extend(rates::figures(results));
     figures.push(losses(results));
     figures
 }
@@ -184,14 +186,7 @@ fn scatter(
     if marks.is_empty() {
         return None;
     }
-    let model = outcomes.first().and_then(|outcome| outcome.rows.first()).map(|row| row.model.as_str());
-    let null = results.null.iter().find(|null| Some(null.model.as_str()) == model);
-    let guides = Guides {
-        null: null.and_then(|null| farthest_null(&null.distances, &measure)),
-        similarity: measure.similarity,
-        restart: restart(outcomes),
-    };
-    let guides = if measure.key == "newline_rate" { Guides { null: None, ..guides } } else { guides };
+    let guides = Guides::of(results, outcomes, measure);
     let found = results.correlations.iter().find(|c| c.x == measure.key && c.scope == "pooled" && c.of == of);
     let axis =
         if measure.similarity { "larger is closer to the reference" } else { "larger is farther from the reference" };
@@ -213,6 +208,21 @@ fn scatter(
             guides,
         },
     })
+}
+
+impl Guides {
+    /// For the outcomes of one model and strategy against a measure.
+    pub fn of(results: &StudyResults, outcomes: &[Outcome], measure: Measure) -> Self {
+        let model = outcomes.first().and_then(|outcome| outcome.rows.first()).map(|row| row.model.as_str());
+        let null = results.null.iter().find(|null| Some(null.model.as_str()) == model);
+        // The rate of line breaks is a rival explanation, not a distance.
+        let null = null.filter(|_| measure.key != "newline_rate");
+        Self {
+            null: null.and_then(|null| farthest_null(&null.distances, &measure)),
+            similarity: measure.similarity,
+            restart: restart(outcomes),
+        }
+    }
 }
 
 /// The end of the null band: how far halves of the reference corpus lie from one another.
@@ -293,66 +303,8 @@ fn mark(outcome: &Outcome, groups: &[String]) -> Option<Mark> {
     })
 }
 
-/// δ against the learning rate: a figure for each model, strategy and way to evaluate of the ablation grid.
-fn rates(results: &StudyResults) -> Vec<Figure> {
-    let way = |join: String, newlines: String| format!("join {join}, line breaks {newlines}");
-    let read = |row: &AblationRow| way(word(row.eval_join), word(row.eval_newlines));
-    let trained = |row: &AblationRow| way(word(row.train_join), word(row.newlines));
-    let arms: Vec<String> = results.ablation.iter().map(trained).collect::<BTreeSet<_>>().into_iter().collect();
-    let of = |row: &AblationRow| (format!("{} / {}", row.model, row.strategy), read(row));
-    let all: BTreeSet<(String, String)> = results.ablation.iter().map(of).collect();
-    let figure = |(index, (arm, reading)): (usize, &(String, String))| {
-        let rows: Vec<&AblationRow> = results
-            .ablation
-            .iter()
-            .filter(|row| of(row) == (arm.clone(), reading.clone()) && drawable(&row.delta))
-            .collect();
-        let domains: BTreeSet<(bool, &str)> = rows.iter().map(|row| (!row.control, row.domain.as_str())).collect();
-        let panel = |(domain, title): (bool, &str)| {
-            let mine: Vec<&&AblationRow> =
-                rows.iter().filter(|row| row.control != domain && row.domain == title).collect();
-            let curves = arms.iter().enumerate().map(|(arm, how)| {
-                let mut points: Vec<RatePoint> = mine
-                    .iter()
-                    .filter(|row| trained(row) == *how && row.lr > 0.0)
-                    .map(|row| RatePoint { lr: row.lr, delta: row.delta, ci95: row.delta_ci95 })
-                    .collect();
-                points.sort_by(|a, b| a.lr.total_cmp(&b.lr));
-                RateCurve { arm, points }
-            });
-            let first = mine.first().map(|row| trained(row));
-            let mut restart: Vec<(f64, f64)> = mine
-                .iter()
-                .filter(|row| Some(trained(row)) == first && row.lr > 0.0)
-                .filter_map(|row| Some((row.lr, row.restart_delta.filter(drawable)?)))
-                .collect();
-            restart.sort_by(|a, b| a.0.total_cmp(&b.0));
-            RatePanel {
-                title: short(&visible(title), 30),
-                curves: curves.filter(|curve| !curve.points.is_empty()).collect(),
-                restart: (domain && !restart.is_empty()).then_some(restart),
-            }
-        };
-        let panels: Vec<RatePanel> = domains.into_iter().map(panel).filter(|panel| !panel.curves.is_empty()).collect();
-        (!panels.is_empty()).then(|| Figure {
-            name: if all.len() > 1 { format!("ablation-{}", index + 1) } else { "ablation".to_owned() },
-            kind: Kind::Rates,
-            of: arm.clone(),
-            title: "δ against the learning rate".to_owned(),
-            caption: format!(
-                "{}: tested with {reading}; colours: training text; grey crosses: restart control",
-                visible(arm)
-            ),
-            height: 210 + 290 * panels.len().div_ceil(columns(panels.len())) as u32,
-            groups: arms.clone(),
-            content: Content::Rates { panels },
-        })
-    };
-    all.iter().enumerate().filter_map(figure).collect()
-}
-
 /// A setting as the study's TOML writes it.
-pub(super) fn word(setting: impl clap::ValueEnum) -> String {
+pub fn word(setting: impl clap::ValueEnum) -> String {
     setting.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
@@ -391,12 +343,12 @@ fn losses(results: &StudyResults) -> Figure {
     }
 }
 
-fn columns(panels: usize) -> usize {
+pub(super) fn columns(panels: usize) -> usize {
     if panels > 40 { 5 } else { 4.min(panels.max(1)) }
 }
 
 /// The points of a loss curve, thinned by averaging neighbours.
-fn thinned(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
+pub fn thinned(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
     let finite: Vec<(f64, f64)> =
         points.iter().map(|&(step, loss)| (step as f64, loss)).filter(|(_, loss)| drawable(loss)).collect();
     finite
@@ -409,12 +361,12 @@ fn thinned(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
 }
 
 /// Whether a number has a place on an axis.
-fn drawable(value: &f64) -> bool {
+pub fn drawable(value: &f64) -> bool {
     value.abs() < 1e30 // false for NaN and infinities, too
 }
 
 /// At most `most` characters, the last of which says that some are missing.
-fn short(text: &str, most: usize) -> String {
+pub fn short(text: &str, most: usize) -> String {
     match text.char_indices().nth(most - 1) {
         Some((end, c)) if end + c.len_utf8() < text.len() => format!("{}…", &text[..end]),
         _ => text.to_owned(),
@@ -422,7 +374,7 @@ fn short(text: &str, most: usize) -> String {
 }
 
 /// A file name of lower-case letters, digits and hyphens.
-fn slug(text: &str) -> String {
+pub fn slug(text: &str) -> String {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     short(&words.collect::<Vec<_>>().join("-").to_lowercase(), 60).replace('…', "")
 }

@@ -235,7 +235,7 @@ pub fn comparison_table(comparison: &Comparison, top: usize) -> String {
 }
 
 /// A token class as people read it.
-pub(super) fn class_label(name: &str) -> String {
+pub fn class_label(name: &str) -> String {
     name.replace('_', " ")
 }
 

@@ -163,6 +163,9 @@ impl Distances {
         Measure { key: "newline_rate", label: "newline rate", similarity: false },
     ];
 
+    /// The measures that are tested, by key.
+    pub const TESTED: [&'static str; 4] = ["mmd2", "frechet", "energy", "auc"];
+
     /// The value of the measure with this key; `None` where it is missing or there is no such measure.
     pub fn get(&self, key: &str) -> Option<f64> {
         match key {
@@ -180,6 +183,29 @@ impl Distances {
             _ => None,
         }
     }
+
+    /// The p-value of the measure with this key; `None` where it is not tested.
+    pub fn p(&self, key: &str) -> Option<f64> {
+        match key {
+            "mmd2" => self.tests.mmd2_p,
+            "frechet" => self.tests.frechet_p,
+            "energy" => self.tests.energy_p,
+            "auc" => self.tests.auc_p,
+            _ => None,
+        }
+    }
+
+    /// The same corrected for the domains of the run.
+    pub fn q(&self, key: &str) -> Option<f64> {
+        match key {
+            "mmd2" => self.tests.mmd2_q,
+            "frechet" => self.tests.frechet_q,
+            "energy" => self.tests.energy_q,
+            "auc" => self.tests.auc_q,
+            _ => None,
+        }
+    }
+
     /// The 95 % interval of the measure with this key.
     pub fn interval(&self, key: &str) -> Option<[f64; 2]> {
         match key {

@@ -17,6 +17,7 @@ pub fn write(path: &Path, sample: &CorpusSample) -> Result<()> {
     let newlines = [*newlines];
     let levels = ngrams.each_ref().map(|n| n.level);
     let hashes = ngrams.each_ref().map(|n| n.hashes().collect::<Vec<u64>>());
+    let caveats = sample.features.as_ref().map_or(String::new(), |features| features.caveats.join("\n"));
     let mut arrays = vec![
         Array::of("ids", Dtype::U32, vec![ids.len()], bytemuck::cast_slice(&ids)),
         Array::of("counts", Dtype::U64, vec![counts.len()], bytemuck::cast_slice(&counts)),
@@ -33,6 +34,9 @@ pub fn write(path: &Path, sample: &CorpusSample) -> Result<()> {
             arrays.push(Array::of("documents", Dtype::U32, vec![f.samples], bytemuck::cast_slice(f.documents())));
         }
         Err(reason) => no_features.clone_from(reason),
+    }
+    if !caveats.is_empty() {
+        arrays.push(Array::of("caveats", Dtype::U8, vec![caveats.len()], caveats.as_bytes()));
     }
     files::write_safetensors(path, arrays, ("no_features", no_features))
 }
@@ -59,11 +63,16 @@ pub fn read(path: &Path) -> Result<CorpusSample> {
         let level = levels.get(which).copied().unwrap_or(0);
         Ok(NGrams { level, entries: large(name)?.into_iter().map(|hash| (hash, 0, 1)).collect() })
     };
+    let caveats = match tensors.names().contains(&"caveats") {
+        true => String::from_utf8_lossy(array("caveats", Dtype::U8)?.data()).lines().map(str::to_owned).collect(),
+        false => Vec::new(),
+    };
     let features = if tensors.names().contains(&"features") {
         let view = array("features", Dtype::F32)?;
         let [samples, dimension] = *view.shape() else { return Err(broken("features are no matrix".into())) };
         Features::new(samples, dimension, bytemuck::pod_collect_to_vec(view.data()))
             .and_then(|features| features.of_documents(small("documents")?))
+            .map(|features| features.with_caveats(caveats))
             .map_err(|e| e.to_string())
     } else {
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;

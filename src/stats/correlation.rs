@@ -321,3 +321,13 @@ fn kendall_exact_p(n: usize, rarer: usize) -> f64 {
         }
     }
 }
+
+/// Intercept and slope of the least-squares line through `(x, y)`; `None` with fewer than three points or one x.
+pub fn least_squares(points: &[(f64, f64)]) -> Option<(f64, f64)> {
+    let n = points.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
+    let (x, y) = (mean(|p| p.0), mean(|p| p.1));
+    let spread: f64 = points.iter().map(|p| (p.0 - x).powi(2)).sum();
+    let slope = points.iter().map(|p| (p.0 - x) * (p.1 - y)).sum::<f64>() / spread;
+    (points.len() >= 3 && slope.is_finite()).then_some((y - slope * x, slope))
+}

@@ -12,7 +12,7 @@ mod ridge;
 pub use bootstrap::{DEFAULT_RESAMPLES, Ratio, Resamples, percentile_interval, percentile_interval_at, ratio_interval};
 pub use conformal::{LeftOut, fewest_groups, jackknife_plus};
 pub use correlation::{
-    Coefficient, Undefined, kendall, most_influential, pearson, pearson_ci95, pearson_ci95_by_group,
+    Coefficient, Undefined, kendall, least_squares, most_influential, pearson, pearson_ci95, pearson_ci95_by_group,
     pearson_within_groups, spearman, spearman_ci95_by_group,
 };
 pub use multiple::benjamini_hochberg;

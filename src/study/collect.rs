@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use super::ablation::Training;
 use super::calls::{self, Owner};
 use super::correlations::correlate;
+use super::distances::{ReferenceResult, SimilarityTaskResult};
 use super::joint::{Draws, Joint};
 use super::plan::{Plan, Task, TaskKind};
 use super::results::{
-    AblationRow, Base, DomainChange, NullDistance, RestartControl, Row, RowEvidence, RowRank, StudyResults,
+    AblationRow, Base, DomainChange, NullDistance, PartIntervals, RestartControl, Row, RowEvidence, RowRank,
+    StudyResults,
 };
-use super::run::{AdaptTaskResult, OtherEvaluation, ReferenceResult, SimilarityTaskResult, TYPES_KEPT};
-use crate::compare::{LineBreakParts, PairedChanges};
+use super::run::{AdaptTaskResult, OtherEvaluation, TYPES_KEPT};
+use crate::compare::{LineBreakParts, PairedChanges, PartChanges};
 use crate::error::Result;
 use crate::evaluate::{BOOTSTRAP_SEED, EvalResult, beyond_f64, per_token};
 use crate::files;
@@ -101,6 +103,8 @@ struct Cell {
     seeds: Vec<u64>,
     parts: Vec<LineBreakParts>,
     changes: Vec<PairedChanges>,
+    /// Of the seeds whose documents' parts were kept.
+    part_changes: Vec<PartChanges>,
     divided: bool,
     train_tokens: u64,
     /// δ on the reference corpus, by seed.
@@ -111,6 +115,8 @@ struct Cell {
 struct Joined {
     cell: Cell,
     joint: Joint,
+    parts: LineBreakParts,
+    parts_ci95: Option<PartIntervals>,
 }
 
 #[derive(Default)]
@@ -120,12 +126,11 @@ impl Cells {
     fn add(&mut self, plan: &Plan, task: &Task, done: &AdaptTaskResult, changes: PairedChanges) {
         let Some(strategy) = plan.config.strategies.iter().find(|s| s.name == task.strategy) else { return };
         let training = task.training.unwrap_or(plan.config.training(strategy));
-        let own = (plan.config.text.stream(), done.comparison.line_break_parts(), changes);
-        let others = done
-            .evaluations
-            .iter()
-            .map(|OtherEvaluation { text, parts, changes, .. }| (*text, *parts, changes.clone()));
-        for (evaluation, parts, changes) in std::iter::once(own).chain(others) {
+        let own = (plan.config.text.stream(), done.comparison.line_break_parts(), changes, done.part_changes.clone());
+        let others = done.evaluations.iter().map(|OtherEvaluation { text, parts, changes, part_changes, .. }| {
+            (*text, *parts, changes.clone(), part_changes.clone())
+        });
+        for (evaluation, parts, changes, part_changes) in std::iter::once(own).chain(others) {
             let at = self.0.iter().position(|cell| {
                 cell.task.model == task.model
                     && cell.task.device == task.device
@@ -143,6 +148,7 @@ impl Cells {
                     seeds: Vec::new(),
                     parts: Vec::new(),
                     changes: Vec::new(),
+                    part_changes: Vec::new(),
                     divided: done.divided,
                     train_tokens: done.adapt.tokens,
                     forgetting: Vec::new(),
@@ -154,6 +160,7 @@ impl Cells {
             cell.seeds.push(task.seed);
             cell.parts.push(parts);
             cell.changes.push(changes);
+            cell.part_changes.extend(part_changes);
             let is_own = evaluation == plan.config.text.stream();
             cell.forgetting.extend(done.forgetting.as_ref().filter(|_| is_own).map(|f| f.delta));
         }
@@ -161,7 +168,30 @@ impl Cells {
 
     fn finish(self) -> Result<Vec<Joined>> {
         let mut draws = Draws::default();
-        self.0.into_iter().map(|cell| Ok(Joined { joint: Joint::of(&cell.changes, &mut draws)?, cell })).collect()
+        let join = |cell: Cell| {
+            let joint = Joint::of(&cell.changes, &mut draws)?;
+            let (parts, parts_ci95) = match cell.part_changes.len() == cell.changes.len() {
+                true => joint.parts(&cell.part_changes, &mut draws).map(|(parts, ends)| (parts, Some(ends)))?,
+                false => (cell.mean_parts(), None),
+            };
+            Ok(Joined { joint, parts, parts_ci95, cell })
+        };
+        self.0.into_iter().map(join).collect()
+    }
+}
+
+impl Cell {
+    /// The mean over seeds of parts that were counted when each was scored.
+    fn mean_parts(&self) -> LineBreakParts {
+        let mean =
+            |part: fn(&LineBreakParts) -> f64| self.parts.iter().map(part).sum::<f64>() / self.parts.len() as f64;
+        let boundaries: Option<Vec<f64>> = self.parts.iter().map(|parts| parts.boundary).collect();
+        LineBreakParts {
+            newline: mean(|p| p.newline),
+            after_newline: mean(|p| p.after_newline),
+            boundary: boundaries.map(|all| all.iter().sum::<f64>() / all.len() as f64),
+            rest: mean(|p| p.rest),
+        }
     }
 }
 
@@ -183,7 +213,7 @@ fn domains(plan: &Plan, cells: &[Joined]) -> Result<Vec<DomainChange>> {
         .iter()
         .filter(|Joined { cell, .. }| !cell.task.is_control() && cell.own_training && cell.evaluation == own);
     let mut domains = plain
-        .map(|Joined { cell, joint }| {
+        .map(|Joined { cell, joint, .. }| {
             let owner = Owner {
                 model: cell.model.clone(),
                 domain: cell.task.domain.clone(),
@@ -207,7 +237,7 @@ fn restart_control(plan: &Plan, cells: &[Joined]) -> Vec<RestartControl> {
         .iter()
         .filter(|Joined { cell, .. }| cell.task.is_control() && cell.own_training && cell.evaluation == own);
     let mut found: Vec<RestartControl> = controls
-        .map(|Joined { cell, joint }| RestartControl {
+        .map(|Joined { cell, joint, .. }| RestartControl {
             model: cell.model.clone(),
             reference: reference(&cell.task.model),
             strategy: cell.task.strategy.clone(),
@@ -246,33 +276,26 @@ fn restart_control(plan: &Plan, cells: &[Joined]) -> Vec<RestartControl> {
 fn ablation(plan: &Plan, cells: &[Joined]) -> Vec<AblationRow> {
     cells
         .iter()
-        .map(|Joined { cell, joint }| {
-            let mean =
-                |part: fn(&LineBreakParts) -> f64| cell.parts.iter().map(part).sum::<f64>() / cell.parts.len() as f64;
-            AblationRow {
-                model: cell.model.clone(),
-                domain: if cell.task.is_control() { "reference corpus".to_owned() } else { cell.task.domain.clone() },
-                group: plan.group(&cell.task),
-                control: cell.task.is_control(),
-                strategy: cell.task.strategy.clone(),
-                train_join: cell.training.text.join,
-                newlines: cell.training.text.newlines,
-                eval_join: cell.evaluation.join,
-                eval_newlines: cell.evaluation.newlines,
-                lr: cell.training.lr,
-                seeds: cell.seeds.clone(),
-                delta: joint.delta,
-                delta_ci95: joint.ci95,
-                seed_sd: joint.seed_sd,
-                parts: LineBreakParts {
-                    newline: mean(|p| p.newline),
-                    after_newline: mean(|p| p.after_newline),
-                    rest: mean(|p| p.rest),
-                },
-                forgetting: (!cell.forgetting.is_empty())
-                    .then(|| cell.forgetting.iter().sum::<f64>() / cell.forgetting.len() as f64),
-                restart_delta: control_of(cell, cells).map(|control| control.delta),
-            }
+        .map(|Joined { cell, joint, parts, parts_ci95 }| AblationRow {
+            model: cell.model.clone(),
+            domain: if cell.task.is_control() { "reference corpus".to_owned() } else { cell.task.domain.clone() },
+            group: plan.group(&cell.task),
+            control: cell.task.is_control(),
+            strategy: cell.task.strategy.clone(),
+            train_join: cell.training.text.join,
+            newlines: cell.training.text.newlines,
+            eval_join: cell.evaluation.join,
+            eval_newlines: cell.evaluation.newlines,
+            lr: cell.training.lr,
+            seeds: cell.seeds.clone(),
+            delta: joint.delta,
+            delta_ci95: joint.ci95,
+            seed_sd: joint.seed_sd,
+            parts: *parts,
+            parts_ci95: *parts_ci95,
+            forgetting: (!cell.forgetting.is_empty())
+                .then(|| cell.forgetting.iter().sum::<f64>() / cell.forgetting.len() as f64),
+            restart_delta: control_of(cell, cells).map(|control| control.delta),
         })
         .collect()
 }

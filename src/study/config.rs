@@ -118,8 +118,8 @@ pub struct EvaluationSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimilaritySettings {
-    /// What is compared: `model`, the base model's hidden states (`model@6,last`: after six blocks, of a chunk's last token),
-    /// or `lexical`.
+    /// What is compared: `model`, the base model's hidden states (`model@6,last`: after six blocks, of a chunk's last token);
+    /// `minilm:DIR`, a sentence encoder's vectors of documents (`minilm:hub:OWNER/NAME`: on the hub); or `lexical`.
     pub features: FeatureSpec,
     /// Tokens per feature vector; the model's longest window where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,6 +137,24 @@ pub struct SimilaritySettings {
 }
 
 impl SimilaritySettings {
+    /// The tokens of a chunk. Refuses what a model that reads `longest` tokens cannot be sampled by; `place` says in errors
+    /// where it stands.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a chunk that is empty or too long, or fewer than two samples.
+    pub fn check(&self, place: impl Display, longest: usize) -> Result<usize> {
+        let Self { chunk, samples, reference_samples, .. } = *self;
+        let chunk = chunk.unwrap_or(longest);
+        if (1..=longest).contains(&chunk) && samples >= 2 && reference_samples >= 2 {
+            return Ok(chunk);
+        }
+        Err(Error::input(
+            place,
+            format!("chunk is {chunk}, samples {samples} and {reference_samples} of the reference"),
+            format!("use a chunk of 1 to {longest} tokens, which the model can read, and at least two samples"),
+        ))
+    }
+
     /// How distances are tested; `seed` draws permutations and resamples.
     pub fn tests(&self, seed: u64) -> TestSettings {
         let Self { kernel, permutations, resamples, .. } = *self;
@@ -253,6 +271,9 @@ impl StudyConfig {
             entry.path = beside(folder, &entry.path);
             entry.reference = beside(folder, &entry.reference);
         }
+        if let FeatureSpec::Encoder { folder: encoder } = &mut config.similarity.features {
+            *encoder = beside(folder, encoder);
+        }
         for entry in &mut config.domains {
             entry.path = beside(folder, &entry.path);
             if entry.name.is_empty() {
@@ -270,6 +291,11 @@ impl StudyConfig {
     pub fn fetch(&mut self, hub: &mut Hub, monitor: &mut dyn Monitor) -> Result<()> {
         for entry in self.models.iter_mut().filter(|entry| has_prefix(&entry.path)) {
             entry.path = hub.model(&entry.path, monitor)?;
+        }
+        if let FeatureSpec::Encoder { folder } = &mut self.similarity.features
+            && has_prefix(folder)
+        {
+            *folder = hub.model(folder, monitor)?;
         }
         let references = self.models.iter_mut().map(|entry| &mut entry.reference);
         for path in references.chain(self.domains.iter_mut().map(|entry| &mut entry.path)) {
@@ -334,9 +360,12 @@ impl StudyConfig {
                 strategy.varied(training).check(&format!("{}: [ablation]", path.display()), usize::MAX)?;
             }
         }
-        let paths =
-            self.models.iter().flat_map(|m| [&m.path, &m.reference]).chain(self.domains.iter().map(|d| &d.path));
-        for named in paths {
+        let encoder = match &self.similarity.features {
+            FeatureSpec::Encoder { folder } => Some(folder),
+            FeatureSpec::Model { .. } | FeatureSpec::Lexical => None,
+        };
+        let models = self.models.iter().flat_map(|m| [&m.path, &m.reference]);
+        for named in models.chain(self.domains.iter().map(|d| &d.path)).chain(encoder) {
             if !named.exists() && !has_prefix(named) {
                 return Err(Error::file(
                     path,

@@ -1,6 +1,7 @@
 //! Several seeds of one domain put together: one change, one interval, the spread between seeds.
 
-use crate::compare::PairedChanges;
+use super::results::PartIntervals;
+use crate::compare::{LineBreakParts, PairedChanges, PartChanges};
 use crate::error::{Error, Result};
 use crate::evaluate::{BOOTSTRAP_SEED, RESAMPLES};
 use crate::stats::Resamples;
@@ -43,6 +44,38 @@ impl Joint {
             seed_sd: (seeds.len() > 1).then(|| (squares / (many - 1.0)).sqrt()),
             changes: PairedChanges { changes, ..first.clone() },
         })
+    }
+
+    /// What line breaks and ends of documents carry of `delta`, with intervals by the same draws of documents; `seeds` are
+    /// those it was made of.
+    ///
+    /// # Errors
+    /// [`Error::Numeric`] where these do not share its documents.
+    pub fn parts(&self, seeds: &[PartChanges], draws: &mut Draws) -> Result<(LineBreakParts, PartIntervals)> {
+        let tokens = &self.changes.tokens;
+        let mean = |part: fn(&PartChanges) -> &Vec<f64>| -> Result<Vec<f64>> {
+            let mut mean = vec![0.0; tokens.len()];
+            for seed in seeds {
+                if part(seed).len() != mean.len() {
+                    return Err(Error::Numeric("the parts of a change are of other documents than the change".into()));
+                }
+                mean.iter_mut().zip(part(seed)).for_each(|(mean, sum)| *mean += sum / seeds.len() as f64);
+            }
+            Ok(mean)
+        };
+        let parts = PartChanges {
+            newline: mean(|seed| &seed.newline)?,
+            boundary: mean(|seed| &seed.boundary)?,
+            after_newline: mean(|seed| &seed.after_newline)?,
+        };
+        let draws = draws.over(tokens.len());
+        let intervals = PartIntervals {
+            newline: draws.ratio_interval(&parts.newline, tokens)?,
+            after_newline: draws.ratio_interval(&parts.after_newline, tokens)?,
+            boundary: draws.ratio_interval(&parts.boundary, tokens)?,
+            rest: draws.ratio_interval(&parts.rest(&self.changes), tokens)?,
+        };
+        Ok((parts.shares(&self.changes), intervals))
     }
 
     /// Scored tokens.

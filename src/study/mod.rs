@@ -1,15 +1,18 @@
 //! The whole experiment over models, domains, strategies and seeds: planned, run, resumed, put together.
 //!
 //! [`config`] reads a study's TOML and [`ablation`] the grid in it, [`plan`] lists its tasks, [`mod@run`] does what is
-//! missing, and `results` are put together from the tasks' folders by [`collect()`].
+//! missing (`distances` and `ranks` hold two kinds of task), and `results` are put together from the tasks' folders by [`collect()`].
 
 pub mod ablation;
 pub mod calls;
 mod collect;
 pub mod config;
 mod correlations;
+mod distances;
 pub mod joint;
 pub mod plan;
+mod positions;
+mod ranks;
 mod results;
 pub mod run;
 
@@ -20,9 +23,10 @@ pub use config::StudyConfig;
 pub use correlations::correlate;
 pub(crate) use plan::check_sizes;
 pub use plan::{Plan, Task, TaskKind};
+pub use positions::positions;
 pub use results::{
-    AblationRow, Base, Call, Correlation, DomainChange, Influence, NullDistance, PartialCorrelation, RestartControl,
-    Row, RowEvidence, RowRank, StudyResults,
+    AblationRow, Base, Call, Correlation, DomainChange, Influence, NullDistance, PartIntervals, PartialCorrelation,
+    RestartControl, Row, RowEvidence, RowRank, StudyResults,
 };
 
 use crate::device::ChosenDevice;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::ablation::Training;
-use super::config::{DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StrategyEntry, StudyConfig};
+use super::config::{DomainEntry, EvaluationSettings, ModelEntry, StrategyEntry, StudyConfig};
 use crate::device::{ChosenDevice, DeviceName};
 use crate::error::{Error, Result};
 use crate::evaluate::Protocol;
@@ -15,7 +15,7 @@ use crate::files;
 use crate::model::ModelConfig;
 use crate::model::weights::hash_folder;
 use crate::progress::{Monitor, Watched};
-use crate::similarity::FeatureSpec;
+use crate::similarity::{FeatureSpec, encoder};
 use crate::text::{Corpus, DocumentRule, Domain, Split, StreamOptions, Tokenizer, open_corpus};
 
 /// Raised when a task's computation changes, so that old results are not taken for new ones.
@@ -143,7 +143,17 @@ pub struct Plan {
 impl Plan {
     /// Plans a study: hashes its models and texts, and lists its tasks, what later ones need first.
     pub fn new(config: StudyConfig, devices: &[ChosenDevice], monitor: &mut dyn Monitor) -> Result<Self> {
-        let mut hashes = Hashes { rule: config.text.document, known: BTreeMap::new(), monitor };
+        // What is compared by an encoder is determined by what is in its folder, wherever that is.
+        let mut similarity = json!(config.similarity);
+        let encoder = match &config.similarity.features {
+            FeatureSpec::Encoder { folder } => Some(encoder::hash_of(folder)?),
+            FeatureSpec::Model { .. } | FeatureSpec::Lexical => None,
+        };
+        if let Some(hash) = &encoder {
+            similarity["features"] = json!({ "encoder": hash });
+        }
+        let rule = config.text.document;
+        let mut hashes = Hashes { rule, texts: encoder.is_some(), known: BTreeMap::new(), monitor };
         for model in &config.models {
             check_sizes(&config, model)?;
         }
@@ -162,7 +172,7 @@ impl Plan {
             for model in &config.models {
                 let reference = json!({
                     "version": SIMILARITY_VERSION, "corpus": hashes.reference(&model.reference)?.hash,
-                    "similarity": config.similarity, "pool": pool,
+                    "similarity": similarity, "pool": pool,
                 });
                 let tasks_of = ModelTasks::new(&config, model, device, &chosen.name, reference)?;
                 tasks.push(tasks_of.reference());
@@ -356,7 +366,6 @@ fn known_by(split: &Content, at_most: Option<u64>) -> Value {
 /// Refuses what does not fit the model before anything is computed.
 pub(crate) fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
     let base = ModelConfig::read(&model.path)?;
-    let longest = base.context();
     let EvaluationSettings { protocol, context, stride, .. } = config.evaluation;
     let tokenizer = Tokenizer::find(&model.path)?;
     for text in std::iter::once(config.text.stream()).chain(config.other_evaluations()) {
@@ -365,26 +374,19 @@ pub(crate) fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()
     for strategy in &config.strategies {
         strategy.check_for(&format!("model {:?}", model.name), &base)?;
     }
-    let SimilaritySettings { ref features, chunk, samples, reference_samples, .. } = config.similarity;
-    match features {
-        FeatureSpec::Lexical => {}
+    match &config.similarity.features {
+        FeatureSpec::Lexical | FeatureSpec::Encoder { .. } => {}
         FeatureSpec::Model { folder: None, hidden } => hidden.check(base.layers())?,
-        FeatureSpec::Model { .. } | FeatureSpec::Encoder { .. } => {
+        features @ FeatureSpec::Model { .. } => {
             return Err(Error::input(
                 "similarity",
                 format!("features is {:?}", features.to_string()),
-                "use \"model\" (each base model's own hidden states) or \"lexical\"",
+                "use \"model\" (each base model's own hidden states), \"minilm:DIR\" (a sentence encoder's folder) or \
+                 \"lexical\"",
             ));
         }
     }
-    if chunk.is_some_and(|chunk| chunk == 0 || chunk > longest) || samples < 2 || reference_samples < 2 {
-        return Err(Error::input(
-            "similarity",
-            format!("chunk is {}, samples {samples}, reference_samples {reference_samples}", chunk.unwrap_or(longest)),
-            format!("use a chunk of 1 to {longest} tokens, which {:?} can read, and at least two samples", model.name),
-        ));
-    }
-    Ok(())
+    config.similarity.check(format!("similarity, with model {:?}", model.name), base.context()).map(drop)
 }
 
 /// `tasks/adapt-wiki_sports-full-0123456789ab`: readable, and unique by what determines the result.
@@ -424,17 +426,26 @@ impl Content {
 /// What is in corpora, each text read once.
 struct Hashes<'m> {
     rule: DocumentRule,
+    /// Whether corpora must be texts, which an encoder reads, and no token ids.
+    texts: bool,
     known: BTreeMap<PathBuf, Content>,
     monitor: &'m mut dyn Monitor,
 }
 
 impl Hashes<'_> {
+    fn content(&self, corpus: Corpus, divided: bool) -> Result<Content> {
+        if self.texts {
+            corpus.texts().map(drop)?;
+        }
+        Ok(Content::of(corpus, divided))
+    }
+
     fn reference(&mut self, path: &Path) -> Result<Content> {
         if let Some(known) = self.known.get(path) {
             return Ok(known.clone());
         }
         let corpus = open_corpus(path, Split::Train, Watched::by(self.rule, self.monitor))?;
-        let content = Content::of(corpus, false);
+        let content = self.content(corpus, false)?;
         self.known.insert(path.to_owned(), content.clone());
         Ok(content)
     }
@@ -449,8 +460,9 @@ impl Hashes<'_> {
                     Some(domain) => domain,
                     none => none.insert(Domain::open(path, Watched::by(self.rule, self.monitor))?),
                 };
-                let corpus = domain.split(Watched::by(split, self.monitor))?;
-                self.known.insert(key.clone(), Content::of(corpus, domain.is_divided()));
+                let (corpus, divided) = (domain.split(Watched::by(split, self.monitor))?, domain.is_divided());
+                let content = self.content(corpus, divided)?;
+                self.known.insert(key.clone(), content);
             }
             contents.push(self.known[&key].clone());
         }

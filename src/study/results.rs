@@ -319,14 +319,31 @@ pub struct AblationRow {
     pub delta_ci95: [f64; 2],
     /// Standard deviation of the change between seeds; null with one seed.
     pub seed_sd: Option<f64>,
-    /// What line breaks, the tokens after them, and all others carry of `delta`.
+    /// What line breaks, the tokens after them, the ends of documents, and all others carry of `delta`.
     pub parts: LineBreakParts,
+    /// 95 % intervals of `parts`, documents resampled for all seeds at once; null in results of before documents' parts were
+    /// kept.
+    #[serde(default)]
+    pub parts_ci95: Option<PartIntervals>,
     /// Change on held-out text of the reference corpus, nats per token, mean over seeds, under the study's own way to
     /// evaluate; null in other cells, in the restart control's, and where there is none.
     #[serde(default)]
     pub forgetting: Option<f64>,
     /// `delta` of the restart control in the same cell; null where there is none.
     pub restart_delta: Option<f64>,
+}
+
+/// 95 % intervals of the parts of a change, nats per token.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PartIntervals {
+    /// Of tokens that hold a line break.
+    pub newline: [f64; 2],
+    /// Of the tokens after them.
+    pub after_newline: [f64; 2],
+    /// Of the ends of documents.
+    pub boundary: [f64; 2],
+    /// Of all others.
+    pub rest: [f64; 2],
 }
 
 /// How the change in log-perplexity goes with one distance over domains.

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use super::config::{DomainEntry, EvaluationSettings, ModelEntry, SIMILARITY_SEED, StrategyEntry};
+use super::config::{DomainEntry, EvaluationSettings, ModelEntry, StrategyEntry};
 use super::plan::{ControlSize, Plan, Task, TaskKind};
+use super::ranks;
 use crate::adapt::{AdaptResult, Resumable, adapt};
-use crate::compare::{Comparison, LineBreakParts, LossProfile, PairedChanges, Vocabulary, compare};
+use crate::compare::{Comparison, LineBreakParts, LossProfile, PairedChanges, PartChanges, Vocabulary, compare};
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
 use crate::evaluate::{
@@ -19,34 +19,15 @@ use crate::files;
 use crate::memory::{MemoryPlan, Work};
 use crate::model::{LanguageModel, LoadedModel, ModelConfig, Precision};
 use crate::progress::{Monitor, Watched};
-use crate::rank::{PromptSet, RankChange, Ranks, rank};
-use crate::similarity::embed::Embedder;
-use crate::similarity::{self, CorpusSample, Distances, FeatureSpec, Reference, stored};
+use crate::rank::RankChange;
+use crate::similarity::encoder::SentenceEncoder;
+use crate::similarity::encoder::folder::EncoderFolder;
+use crate::similarity::{FeatureSpec, Reference};
 use crate::stats::Resamples;
-use crate::text::{Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer, open_corpus};
+use crate::text::{Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer};
 
 /// Token types kept in results, from either end of the list.
 pub(super) const TYPES_KEPT: usize = 50;
-
-/// The prompts of a zero-shot task and the base's ranks, where the study measures prediction rank.
-const PROMPTS: &str = "prompts.jsonl";
-const RANKS: &str = "ranks.json";
-
-/// `reference.json` of a reference task.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct ReferenceResult {
-    pub reference: String,
-    pub null: Distances,
-    /// The kernel's bandwidth on the pool of all corpora, where it has one.
-    #[serde(default)]
-    pub sigma: Option<f64>,
-}
-
-/// `similarity.json` of a similarity task.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct SimilarityTaskResult {
-    pub distances: Distances,
-}
 
 /// `adapt.json` of an adapt task: how it went and what came of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -64,6 +45,9 @@ pub(super) struct AdaptTaskResult {
     /// The change of every document; absent from results of before it was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<PairedChanges>,
+    /// What line breaks and ends of documents carry of it; absent from results of before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_changes: Option<PartChanges>,
     /// The same model under the other ways to evaluate of the ablation grid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evaluations: Vec<OtherEvaluation>,
@@ -100,40 +84,46 @@ pub(super) struct OtherEvaluation {
     pub delta_ci95: [f64; 2],
     pub parts: LineBreakParts,
     pub changes: PairedChanges,
+    /// Absent from results of before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_changes: Option<PartChanges>,
 }
 
 /// A test text scored by base and adapted model.
 struct ScoredBoth {
     comparison: Comparison,
     changes: PairedChanges,
+    parts: PartChanges,
     base_loss: LossProfile,
     after: ScoredStream,
     result: EvalResult,
 }
 
 /// A model ready for the tasks that use it.
-struct Loaded {
+pub(super) struct Loaded {
     key: (String, usize),
-    base: LoadedModel,
-    tokenizer: Option<Tokenizer>,
-    vocabulary: Vocabulary,
-    reference: Option<Reference>,
+    pub(super) base: LoadedModel,
+    pub(super) tokenizer: Option<Tokenizer>,
+    pub(super) vocabulary: Vocabulary,
+    pub(super) reference: Option<Reference>,
     /// The reference corpus in splits, once the restart control needs it.
     control: Option<Domain>,
 }
 
 /// Runs what is missing of a study.
 pub struct Runner<'a> {
-    plan: &'a Plan,
-    folder: &'a Path,
-    devices: &'a [ChosenDevice],
+    pub(super) plan: &'a Plan,
+    pub(super) folder: &'a Path,
+    pub(super) devices: &'a [ChosenDevice],
     loaded: Option<Loaded>,
+    /// The sentence encoder, while tasks compare with it, and the index of its device.
+    pub(super) encoder: Option<(usize, SentenceEncoder)>,
 }
 
 impl<'a> Runner<'a> {
     /// For the study planned in `folder`; `devices` are those of the plan.
     pub fn new(plan: &'a Plan, folder: &'a Path, devices: &'a [ChosenDevice]) -> Self {
-        Self { plan, folder, devices, loaded: None }
+        Self { plan, folder, devices, loaded: None, encoder: None }
     }
 
     /// Runs `task`, unless its result is there.
@@ -146,6 +136,7 @@ impl<'a> Runner<'a> {
             return Ok(());
         }
         let mut loaded = self.load(task)?;
+        self.hold_encoder(task)?;
         let reads_control = match task.kind {
             TaskKind::Adapt => task.is_control() || self.has_control(task),
             _ => task.is_control() && task.kind != TaskKind::Reference,
@@ -176,17 +167,21 @@ impl<'a> Runner<'a> {
             let work = Work::training(recipe, &config, Precision::F32)?;
             MemoryPlan::new(&config, work, device)?.require(&entry.path)?;
         }
+        if let FeatureSpec::Encoder { folder } = &self.plan.config.similarity.features {
+            let encoder = EncoderFolder::read(folder)?.size(&device.device);
+            MemoryPlan::new(&config, Work::Embed(encoder), device)?.require(&entry.path)?;
+        }
         let base = LoadedModel::open(&entry.path, &device.device)?;
         let tokenizer = base.tokenizer()?;
         let vocabulary = Vocabulary::new(tokenizer.as_ref(), base.config.vocabulary());
         Ok(Loaded { key, base, tokenizer, vocabulary, reference: None, control: None })
     }
 
-    fn model(&self, task: &Task) -> Result<&'a ModelEntry> {
+    pub(super) fn model(&self, task: &Task) -> Result<&'a ModelEntry> {
         self.plan.config.models.iter().find(|m| m.name == task.model).ok_or_else(|| unknown("model", &task.model))
     }
 
-    fn domain(&self, task: &Task, loaded: &Loaded, monitor: &mut dyn Monitor) -> Result<Domain> {
+    pub(super) fn domain(&self, task: &Task, loaded: &Loaded, monitor: &mut dyn Monitor) -> Result<Domain> {
         if let Some(control) = loaded.control.as_ref().filter(|_| task.is_control()) {
             return Ok(control.clone());
         }
@@ -220,98 +215,6 @@ impl<'a> Runner<'a> {
             stream.truncate(usize::try_from(tokens).unwrap_or(usize::MAX).max(2));
         }
         Ok(stream)
-    }
-
-    /// A stream's features and counts; `samples` is the number of its chunks.
-    fn sample(
-        &self,
-        task: &Task,
-        loaded: &Loaded,
-        stream: &TokenStream,
-        samples: usize,
-        monitor: &mut dyn Monitor,
-    ) -> Result<CorpusSample> {
-        let Loaded { base, vocabulary, .. } = loaded;
-        let settings = &self.plan.config.similarity;
-        let hidden = match settings.features {
-            FeatureSpec::Model { hidden, .. } => Some(hidden),
-            FeatureSpec::Encoder { .. } | FeatureSpec::Lexical => None,
-        };
-        let chunk = settings.chunk.unwrap_or(base.config.context());
-        let (model, device) = (&base.model, &base.device);
-        let embedder = Embedder { model, device, vocabulary, chunk, hidden: hidden.unwrap_or_default() };
-        if hidden.is_none() {
-            let reason = Err("the study compares words alone".to_owned());
-            return Ok(CorpusSample { features: reason, counts: embedder.counts(stream) });
-        }
-        let of = json!({
-            "model": base.hash()?, "precision": base.precision, "device": self.plan.devices[task.device],
-            "text": self.plan.config.text.stream(),
-        });
-        let (sample, kept) = embedder.sample_kept(stream, samples, &of, monitor)?;
-        if kept {
-            tracing::info!("{}: its features are cached", task.label());
-        }
-        Ok(sample)
-    }
-
-    /// The reference's sample, the kernel for all domains, and the distances of the reference to parts of itself.
-    fn reference(&self, task: &Task, loaded: &Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
-        let config = &self.plan.config;
-        let (settings, tests) = (&config.similarity, config.similarity.tests(SIMILARITY_SEED));
-        let entry = self.model(task)?;
-        let corpus = open_corpus(&entry.reference, Split::Train, Watched::by(config.text.document, monitor))?;
-        let options = config.text.stream();
-        let stream = loaded.base.stream(&corpus, loaded.tokenizer.as_ref(), Watched::by(&options, monitor))?;
-        let sample = self.sample(task, loaded, &stream, settings.reference_samples, monitor)?;
-
-        let (mut pool, mut tokens) = (Vec::new(), Vec::new());
-        for domain in &config.domains {
-            let of_domain = Task { domain: domain.name.clone(), ..task.clone() };
-            let stream = self.split(&of_domain, loaded, Split::Train, &options, monitor)?;
-            let sample = self.sample(task, loaded, &stream, settings.samples, monitor)?;
-            tokens.push(sample.counts.unigrams.total());
-            pool.extend(sample.features.ok());
-        }
-        let kernel = tests.fit(&sample, &pool);
-        let reference =
-            Reference::new(sample.clone(), loaded.vocabulary.len(), SIMILARITY_SEED).with_kernel(kernel.clone());
-        let part = similarity::usual(&tokens);
-        let null = reference.against_itself(settings.samples, part, &tests, &loaded.base.device, monitor)?;
-
-        files::folder_whole(out, |folder| {
-            stored::write(&folder.join("sample.safetensors"), &sample)?;
-            let reference = entry.reference.display().to_string();
-            let sigma = kernel.ok().and_then(|kernel| kernel.sigma());
-            files::write_json(&folder.join("reference.json"), &ReferenceResult { reference, null, sigma })
-        })
-    }
-
-    fn similarity(&self, task: &Task, loaded: &mut Loaded, out: &Path, monitor: &mut dyn Monitor) -> Result<()> {
-        let config = &self.plan.config;
-        let tests = config.similarity.tests(SIMILARITY_SEED);
-        let stream = self.split(task, loaded, Split::Train, &config.text.stream(), monitor)?;
-        let sample = self.sample(task, loaded, &stream, config.similarity.samples, monitor)?;
-        let reference = match loaded.reference.take() {
-            Some(reference) => reference,
-            None => {
-                let task =
-                    self.plan.sibling(task, TaskKind::Reference).ok_or_else(|| unknown("reference of", &task.model))?;
-                let folder = self.folder.join(&task.folder);
-                let result: ReferenceResult = files::read_json(&folder.join("reference.json"))?;
-                let kernel = tests.kernel.with(result.sigma).ok_or_else(|| {
-                    let reason = result.null.reasons.get("mmd2").cloned();
-                    reason.unwrap_or_else(|| "there is no bandwidth".into())
-                });
-                let sample = stored::read(&folder.join("sample.safetensors"))?;
-                Reference::new(sample, loaded.vocabulary.len(), SIMILARITY_SEED).with_kernel(kernel)
-            }
-        };
-        let distances = reference.test(&sample, &tests, &loaded.base.device, monitor)?;
-        loaded.reference = Some(reference);
-        files::folder_whole(out, |folder| {
-            files::write_json(&folder.join("similarity.json"), &SimilarityTaskResult { distances })
-        })
     }
 
     fn protocol(&self, loaded: &Loaded, options: &StreamOptions) -> Result<ProtocolResult> {
@@ -351,9 +254,8 @@ impl<'a> Runner<'a> {
             false => None,
         };
         files::folder_whole(out, |folder| {
-            if let Some((prompts, ranks)) = &rank {
-                prompts.write(&folder.join(PROMPTS))?;
-                files::write_json(&folder.join(RANKS), ranks)?;
+            if let Some(rank) = &rank {
+                ranks::write(folder, rank)?;
             }
             per_token::write(&folder.join("per_token.safetensors"), &scored, &result)?;
             files::write_json(&folder.join("eval.json"), &result)
@@ -385,11 +287,11 @@ impl<'a> Runner<'a> {
         let mut scored = self.score_both(task, loaded, &adapted.last, &config.text.stream(), monitor)?;
         let mut evaluations = Vec::new();
         for text in config.other_evaluations() {
-            let ScoredBoth { comparison, changes, .. } =
+            let ScoredBoth { comparison, changes, parts: of_parts, .. } =
                 self.score_both(task, loaded, &adapted.last, &text, monitor)?;
             let Comparison { delta, delta_ci95, .. } = comparison;
-            let parts = comparison.line_break_parts();
-            evaluations.push(OtherEvaluation { text, delta, delta_ci95, parts, changes });
+            let parts = of_parts.shares(&changes);
+            evaluations.push(OtherEvaluation { text, delta, delta_ci95, parts, changes, part_changes: Some(of_parts) });
         }
         let forgetting = self.forgetting(task, loaded, &adapted.last, monitor)?;
         if !plain {
@@ -410,6 +312,7 @@ impl<'a> Runner<'a> {
             overlap,
             rank,
             changes: Some(scored.changes),
+            part_changes: Some(scored.parts),
             evaluations,
             divided: task.is_control() && loaded.control.as_ref().is_some_and(Domain::is_divided),
             base_loss: Some(scored.base_loss),
@@ -468,8 +371,9 @@ impl<'a> Runner<'a> {
         let names = [task.model.as_str(), adapted_name.as_str()];
         let comparison = compare(&before, &after, names, &loaded.vocabulary)?;
         let changes = PairedChanges::of(&before, &after, names)?;
+        let parts = PartChanges::of(&before, &after, names, &loaded.vocabulary, loaded.base.config.eos_token_id)?;
         let base_loss = LossProfile::of(&before, &loaded.vocabulary);
-        Ok(ScoredBoth { comparison, changes, base_loss, after, result })
+        Ok(ScoredBoth { comparison, changes, parts, base_loss, after, result })
     }
 
     /// Whether the model of `task` has a restart control.
@@ -496,44 +400,6 @@ impl<'a> Runner<'a> {
         let delta_ci95 = draws.ratio_interval(&changes.changes, &changes.tokens)?;
         let delta = changes.changes.iter().sum::<f64>() / changes.tokens.iter().sum::<f64>();
         Ok(Some(Forgetting { delta, delta_ci95, changes }))
-    }
-
-    /// The domain's prompts, which do not depend on the model but for its reference, and the base's ranks.
-    fn rank_before(&self, task: &Task, loaded: &Loaded, monitor: &mut dyn Monitor) -> Result<(PromptSet, Ranks)> {
-        let domain = self.domain(task, loaded, monitor)?;
-        let train = domain.split(Watched::by(Split::Train, monitor))?;
-        let test = domain.split(Watched::by(Split::Test, monitor))?;
-        let rule = Watched::by(self.plan.config.text.document, monitor);
-        let reference = open_corpus(&self.model(task)?.reference, Split::Train, rule)?;
-        let prompts = PromptSet::build(&train, &test, Some(&reference));
-        let ranks = self.ask(&prompts, loaded, &loaded.base.model, monitor)?;
-        Ok((prompts, ranks))
-    }
-
-    /// What adaptation did to the ranks of the prompts in the `zero_shot` folder.
-    fn rank_change(
-        &self,
-        loaded: &Loaded,
-        zero_shot: &Path,
-        adapted: &LanguageModel,
-        monitor: &mut dyn Monitor,
-    ) -> Result<RankChange> {
-        let before: Ranks = files::read_json(&zero_shot.join(RANKS))?;
-        let prompts = match before.ranks.is_empty() {
-            true => PromptSet::none(before.reason.clone().unwrap_or_default()),
-            false => PromptSet { similarity: before.similarity.clone(), ..PromptSet::read(&zero_shot.join(PROMPTS))? },
-        };
-        before.change(&self.ask(&prompts, loaded, adapted, monitor)?)
-    }
-
-    fn ask(
-        &self,
-        prompts: &PromptSet,
-        loaded: &Loaded,
-        model: &LanguageModel,
-        monitor: &mut dyn Monitor,
-    ) -> Result<Ranks> {
-        rank(prompts, model, &loaded.base, loaded.tokenizer.as_ref(), self.plan.config.text.bos, monitor)
     }
 
     /// How much of the test split stands in the train split, both as they are evaluated; `train` is as `options` made it.
@@ -568,7 +434,7 @@ fn control_of(task: &Task) -> Task {
     Task { domain: String::new(), ..task.clone() }
 }
 
-fn unknown(what: &str, name: &str) -> Error {
+pub(super) fn unknown(what: &str, name: &str) -> Error {
     Error::input(
         "plan.json",
         format!("its task names the {what} {name:?}, which the study does not have"),

@@ -86,13 +86,27 @@ impl Place {
 
     /// Runs a command line, words separated by spaces. One that hangs fails.
     pub fn odyssey(&self, line: &str) -> Said {
-        let output = Command::new(env!("CARGO_BIN_EXE_odyssey"))
+        self.run_with(line, |_| {})
+    }
+
+    /// The same where no display is.
+    pub fn without_display(&self, line: &str) -> Said {
+        self.run_with(line, |command| {
+            for name in ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"] {
+                command.env_remove(name);
+            }
+        })
+    }
+
+    fn run_with(&self, line: &str, change: impl FnOnce(&mut Command)) -> Said {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_odyssey"));
+        command
             .args(line.split_whitespace())
             .current_dir(&self.folder)
             .envs(environment(self.folder.path()))
-            .timeout(Duration::from_secs(300))
-            .output()
-            .unwrap();
+            .timeout(Duration::from_secs(300));
+        change(&mut command);
+        let output = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Said { status: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }

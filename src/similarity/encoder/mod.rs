@@ -19,6 +19,7 @@ use crate::device::adapter_of;
 use crate::error::{Error, Result};
 use crate::evaluate::batch_size;
 use crate::files::hash_bytes;
+use crate::memory::EncoderSize;
 use crate::model::bert::Bert;
 use crate::model::parameters::to_host;
 use crate::model::token_ids;
@@ -53,31 +54,10 @@ impl SentenceEncoder {
     /// # Errors
     /// [`Error::Input`] for what is missing, broken or not implemented, by file.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        let settings = EncoderFolder::read(folder)?;
-        let EncoderFolder { body, config, .. } = &settings;
-        if !body.join("tokenizer.json").exists() {
-            return Err(Error::file(
-                body,
-                "has no tokenizer.json, without which an encoder reads no text",
-                "put the encoder's tokenizer.json there (transformers writes one with \
-                 `AutoTokenizer.from_pretrained(…).save_pretrained(…)`)",
-            ));
-        }
-        let tokenizer = Tokenizer::load(body)?;
-        let broken = |fault: String| {
-            Error::file(&body.join("tokenizer.json"), fault, "use the tokenizer that the weights were trained with")
-        };
-        let [[before], [after]] = [&tokenizer.added().before[..], &tokenizer.added().after[..]] else {
-            return Err(broken("does not put one token before and one after a text, as BERT needs".into()));
-        };
-        if tokenizer.vocabulary_size() > config.vocab_size {
-            let (ids, rows) = (tokenizer.vocabulary_size(), config.vocab_size);
-            return Err(broken(format!("has {ids} token ids, but the encoder has vectors for {rows}")));
-        }
-        let around = [*before, *after];
+        let (settings, tokenizer, around) = read(folder)?;
         let device = device.clone().inner();
-        let bert = Bert::open(config, body, &device)?;
-        let together = if adapter_of(&device).is_some() { batch_size(1) } else { TOGETHER_ON_CPU };
+        let bert = Bert::open(&settings.config, &settings.body, &device)?;
+        let together = together(&device);
         Ok(Self { folder: folder.to_owned(), bert, tokenizer, around, together, device, settings })
     }
 
@@ -96,9 +76,7 @@ impl SentenceEncoder {
     /// # Errors
     /// Files that cannot be read.
     pub fn hash(&self) -> Result<String> {
-        let EncoderFolder { body, pooling, longest, lowercase, .. } = &self.settings;
-        let (weights, tokenizer) = (hash_folder(body)?, self.tokenizer.hash());
-        Ok(hash_bytes(format!("{weights}\n{tokenizer}\n{pooling:?} {longest} {lowercase}").as_bytes()))
+        identity(&self.settings, &self.tokenizer)
     }
 
     /// The token ids of a text, without what stands around a passage.
@@ -208,4 +186,66 @@ fn to_length_one(vector: &mut [f32]) -> Result<(), String> {
     }
     vector.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
     Ok(())
+}
+
+/// What the folder of an encoder holds, its tokenizer, and what that puts before and after a text.
+fn read(folder: &Path) -> Result<(EncoderFolder, Tokenizer, [u32; 2])> {
+    let settings = EncoderFolder::read(folder)?;
+    let EncoderFolder { body, config, .. } = &settings;
+    if !body.join("tokenizer.json").exists() {
+        return Err(Error::file(
+            body,
+            "has no tokenizer.json, without which an encoder reads no text",
+            "put the encoder's tokenizer.json there (transformers writes one with \
+             `AutoTokenizer.from_pretrained(…).save_pretrained(…)`)",
+        ));
+    }
+    let tokenizer = Tokenizer::load(body)?;
+    let broken = |fault: String| {
+        Error::file(&body.join("tokenizer.json"), fault, "use the tokenizer that the weights were trained with")
+    };
+    let [[before], [after]] = [&tokenizer.added().before[..], &tokenizer.added().after[..]] else {
+        return Err(broken("does not put one token before and one after a text, as BERT needs".into()));
+    };
+    if tokenizer.vocabulary_size() > config.vocab_size {
+        let (ids, rows) = (tokenizer.vocabulary_size(), config.vocab_size);
+        return Err(broken(format!("has {ids} token ids, but the encoder has vectors for {rows}")));
+    }
+    let around = [*before, *after];
+    Ok((settings, tokenizer, around))
+}
+
+/// The hash of [`SentenceEncoder::hash`], of an encoder that is not opened. Refuses a folder that no encoder can be opened
+/// from, as far as that can be told without its weights.
+///
+/// # Errors
+/// As [`SentenceEncoder::open`] and [`SentenceEncoder::hash`].
+pub fn hash_of(folder: &Path) -> Result<String> {
+    let (settings, tokenizer, _) = read(folder)?;
+    identity(&settings, &tokenizer)
+}
+
+fn identity(settings: &EncoderFolder, tokenizer: &Tokenizer) -> Result<String> {
+    let EncoderFolder { body, pooling, longest, lowercase, .. } = settings;
+    let (weights, tokenizer) = (hash_folder(body)?, tokenizer.hash());
+    Ok(hash_bytes(format!("{weights}\n{tokenizer}\n{pooling:?} {longest} {lowercase}").as_bytes()))
+}
+
+/// Tokens encoded together on `device`.
+fn together(device: &Device) -> usize {
+    if adapter_of(device).is_some() { batch_size(1) } else { TOGETHER_ON_CPU }
+}
+
+impl EncoderFolder {
+    /// What memory depends on where the encoder computes on `device`.
+    pub fn size(&self, device: &Device) -> EncoderSize {
+        EncoderSize {
+            weights: self.config.weight_count(),
+            passage: self.longest,
+            together: together(device).max(self.longest),
+            channels: self.config.hidden_size,
+            inner: self.config.intermediate_size,
+            heads: self.config.num_attention_heads,
+        }
+    }
 }

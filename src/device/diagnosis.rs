@@ -1,0 +1,206 @@
+//! What is known of devices: the diagnoses of `odyssey doctor`, kept one for each adapter. They hold for its driver and this
+//! version of the program.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use super::{DeviceName, adapter_of};
+use crate::error::Result;
+use crate::files;
+use crate::spool::cache_folder;
+
+/// The schema of a diagnosis.
+pub const SCHEMA: &str = "odyssey.doctor/1";
+
+/// `doctor --json`, and what is kept of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// "odyssey.doctor/1".
+    pub schema: String,
+    /// The device.
+    pub device: DeviceName,
+    /// Its driver and the driver's version; empty for the CPU backend.
+    pub driver: String,
+    /// The version of this program.
+    pub version: String,
+    /// What to think of the device.
+    pub verdict: Verdict,
+    /// The same in words: what is off, by how much, and what this program does instead.
+    pub words: String,
+    /// What was checked.
+    pub checks: Vec<Check>,
+    /// How fast it is.
+    pub timings: Vec<Timing>,
+    /// Seconds that all this took.
+    pub seconds: f64,
+}
+
+/// What to think of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Every check is within its bound.
+    Fine,
+    /// What a run in f32 needs is; something else is not.
+    Limited,
+    /// Its results cannot be trusted.
+    Wrong,
+}
+
+/// What a check is about, and so what it means where it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Aspect {
+    /// Computing in f32: everything.
+    F32,
+    /// Kernels that see as much memory at once as this program ever lets them.
+    Large,
+    /// Sums over rows longer than any model here has: llvmpipe ends loops after 65,532 rounds.
+    LongRows,
+    /// Holding weights in f16.
+    F16Held,
+    /// Computing in f16, which this program does not do.
+    F16Computed,
+}
+
+/// One check of a device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was checked.
+    #[serde(flatten)]
+    pub about: About,
+    /// The case that comes nearest to its bound, or farthest beyond it.
+    #[serde(flatten)]
+    pub tightest: Case,
+    /// Whether every case is within its bound.
+    pub ok: bool,
+    /// All cases.
+    pub cases: Vec<Case>,
+}
+
+/// One case of a check.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// Its sizes, or what was looked at.
+    pub at: String,
+    /// The largest error; absent where it is no number.
+    pub worst: Option<f64>,
+    /// The largest error allowed.
+    pub allowed: Option<f64>,
+    /// The largest error of the CPU backend; absent where that is what was checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
+    /// Why there is no number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What a check is called and about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// Its name.
+    pub name: String,
+    /// What it means where it fails.
+    pub aspect: Aspect,
+    /// What its errors are measured in, and why so much is allowed.
+    pub bound: String,
+}
+
+/// How fast one thing is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// What is done.
+    pub name: String,
+    /// On how much.
+    pub size: String,
+    /// Units per second.
+    pub value: Option<f64>,
+    /// "GFLOP/s", "GB/s" or "tokens/s".
+    pub unit: String,
+    /// The median of the runs, seconds.
+    pub seconds: Option<f64>,
+    /// Why there is no number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Case {
+    /// The error over its bound: more than 1 is too much.
+    pub(crate) fn share(&self) -> f64 {
+        match (self.worst, self.allowed) {
+            (Some(0.0), _) => 0.0,
+            (Some(worst), Some(allowed)) => worst / allowed, // infinite where nothing is allowed
+            _ => f64::INFINITY,
+        }
+    }
+}
+
+impl Check {
+    /// What is off, and by how much: `softmax: off by 3e-2 (allowed 1e-6) at 7×257`.
+    pub(crate) fn fault(&self) -> String {
+        let (name, at) = (&self.about.name, &self.tightest.at);
+        match &self.tightest {
+            Case { worst: Some(worst), allowed: Some(allowed), .. } => {
+                format!("{name}: off by {worst:.1e} (allowed {allowed:.1e}) at {at}")
+            }
+            Case { reason: Some(reason), .. } if at.is_empty() => format!("{name}: {reason}"),
+            Case { reason, .. } => format!("{name}: {} at {at}", reason.as_deref().unwrap_or("no number")),
+        }
+    }
+}
+
+impl Diagnosis {
+    /// What is wrong with numbers held in f16, or computed in it, if anything is.
+    pub fn f16_fault(&self, computed: bool) -> Option<String> {
+        let wrong = |aspect| aspect == Aspect::F16Held || computed && aspect == Aspect::F16Computed;
+        self.checks.iter().find(|check| !check.ok && wrong(check.about.aspect)).map(Check::fault)
+    }
+}
+
+/// The folder they are kept in.
+pub fn folder() -> PathBuf {
+    cache_folder().join("doctor")
+}
+
+/// The file for a device, below `folder`.
+pub fn path(folder: &Path, name: &DeviceName) -> PathBuf {
+    folder.join(format!("{}.json", &files::hash_bytes(name.to_string().as_bytes())[..16]))
+}
+
+/// Keeps a diagnosis in `folder` in the place of an older one of the same adapter.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn keep(folder: &Path, diagnosis: &Diagnosis) -> Result<()> {
+    files::write_json(&path(folder, &diagnosis.device), diagnosis)
+}
+
+/// The diagnosis in `folder` of the device `name` with this `driver`, made by this version of the program. A file that
+/// is no diagnosis is passed over with a warning.
+pub fn known(folder: &Path, name: &DeviceName, driver: &str) -> Option<Diagnosis> {
+    let path = path(folder, name);
+    if !path.exists() {
+        return None;
+    }
+    let read = files::read_json::<Diagnosis>(&path);
+    let diagnosis =
+        read.inspect_err(|e| tracing::warn!("a kept diagnosis is ignored: {e}; odyssey doctor renews it")).ok()?;
+    let holds = diagnosis.device == *name
+        && diagnosis.driver == driver
+        && diagnosis.version == env!("CARGO_PKG_VERSION")
+        && diagnosis.schema == SCHEMA;
+    holds.then_some(diagnosis)
+}
+
+/// Why results of this device cannot be trusted, if a diagnosis says so.
+pub fn found_wrong(name: &DeviceName, driver: &str) -> Option<String> {
+    known(&folder(), name, driver).filter(|kept| kept.verdict == Verdict::Wrong).map(|kept| kept.words)
+}
+
+/// Why numbers cannot be held in f16 on `device`, or computed in it, if a diagnosis says so.
+pub fn f16_fault(device: &Device, computed: bool) -> Option<String> {
+    let adapter = adapter_of(device)?;
+    known(&folder(), &adapter.device_name(), &adapter.driver)?.f16_fault(computed)
+}

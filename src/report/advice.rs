@@ -1,0 +1,107 @@
+//! What advice would have said of each domain before training, as a table and in words: verdict, reasons, and whether what
+//! was found lies inside the interval.
+
+use minijinja::{Value, context};
+
+use super::sheet::{Sheet, SheetCell};
+use super::{count, delta, interval, percent, visible};
+use crate::advise::hindsight::{Hindsight, check};
+use crate::advise::verdict::PointsTo;
+
+/// A line for each domain and recipe. `None` where there is none.
+pub fn sheet(said: &[Hindsight]) -> Option<Sheet> {
+    let header =
+        ["domain", "model", "recipe", "verdict", "predicted δ", "90 % interval", "found", "inside", "learned from"];
+    let rows: Vec<Vec<SheetCell>> = said.iter().map(row).collect();
+    let sheet = Sheet { header: header.map(str::to_owned).to_vec(), texts: 4, rows };
+    (!sheet.rows.is_empty()).then(|| sheet.without_constant(&["model", "recipe", "learned from"]))
+}
+
+fn row(said: &Hindsight) -> Vec<SheetCell> {
+    let why = said.reason.as_deref().unwrap_or("too few domains for an interval");
+    let ends = said.predicted.and_then(|predicted| predicted.interval90);
+    let missing = |shown: Option<String>| match shown {
+        Some(shown) => SheetCell::words(&shown),
+        None => SheetCell::number(None, delta, why),
+    };
+    vec![
+        SheetCell::words(&said.domain),
+        SheetCell::words(&said.model),
+        SheetCell::words(&recipe(said)),
+        SheetCell { text: said.verdict.name().to_owned(), why: visible(&said.words) },
+        SheetCell::number(said.predicted.map(|predicted| predicted.delta), delta, why),
+        missing(ends.map(|ends| interval(ends, delta))),
+        SheetCell::number(Some(said.found), delta, why),
+        missing(said.inside.map(|inside| if inside { "yes" } else { "no" }.to_owned())),
+        SheetCell::words(&format!("{} domains", said.domains)),
+    ]
+}
+
+fn recipe(said: &Hindsight) -> String {
+    let join = if said.joined_otherwise { ", joined otherwise" } else { "" };
+    format!("{}, lr {:e}{join}", said.strategy, said.lr)
+}
+
+/// How predictions did, each made without the rows of its own domain; why there are none. `None` without a domain.
+pub fn note(said: &[Hindsight]) -> Option<String> {
+    let found = check(said);
+    if found.rows == 0 {
+        let reason = said.iter().find_map(|said| said.reason.as_deref())?;
+        return Some(format!("Nothing could be predicted: {}.", visible(reason)));
+    }
+    let from = match said.iter().any(|said| said.with_shipped) {
+        true => "from the study's other domains and the table that comes with the program",
+        false => "from the study's other domains",
+    };
+    let (predictions, domains) =
+        (plural(found.rows, "prediction", "predictions"), plural(found.domains, "domain", "domains"));
+    let mut text = format!(
+        "Leaving one domain out at a time: {predictions} for {domains}, each {from}, were on the right side of zero in {} of \
+         cases",
+        found.sign_accuracy.map_or_else(|| super::MISSING.to_owned(), percent),
+    );
+    if let Some(error) = found.median_absolute_error {
+        text.push_str(&format!(" and {error:.4} nats per token off in the median"));
+    }
+    if let (Some(coverage), Some(width)) = (found.coverage, found.median_width) {
+        text.push_str(&format!(
+            "; {} of findings lie inside their 90 % interval, which is {width:.4} wide in the median",
+            percent(coverage)
+        ));
+    }
+    if let Some(decided) = found.decided {
+        let rightly = match found.decided_right {
+            Some(right) => format!(", rightly for {}", percent(right)),
+            None => String::new(),
+        };
+        text.push_str(&format!("; {} of intervals lie on one side of zero{rightly}", percent(decided)));
+    }
+    Some(text + ".")
+}
+
+fn plural(number: usize, one: &str, many: &str) -> String {
+    format!("{} {}", count(number as u64), if number == 1 { one } else { many })
+}
+
+/// The reasons for the page: of each domain and recipe the verdict in a sentence, then the evidence.
+pub(super) fn reasons(said: &[Hindsight]) -> Vec<Value> {
+    said.iter()
+        .filter(|said| !said.reasons.is_empty())
+        .map(|said| {
+            let (weighty, others): (Vec<_>, Vec<_>) =
+                said.reasons.iter().partition(|reason| reason.points_to != PointsTo::Neither);
+            let words = |reasons: Vec<&crate::advise::Reason>| {
+                reasons.into_iter().map(|reason| visible(&reason.words)).collect::<Vec<_>>()
+            };
+            context! {
+                name => visible(&said.domain),
+                recipe => visible(&recipe(said)),
+                model => visible(&said.model),
+                words => visible(&said.words),
+                found => delta(said.found),
+                weighty => words(weighty),
+                others => words(others),
+            }
+        })
+        .collect()
+}

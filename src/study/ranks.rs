@@ -1,0 +1,67 @@
+//! Prediction ranks in a study: prompts and the base's ranks with what is known before adaptation, the change after it.
+
+use std::path::Path;
+
+use super::plan::Task;
+use super::run::{Loaded, Runner};
+use crate::error::Result;
+use crate::files;
+use crate::model::LanguageModel;
+use crate::progress::{Monitor, Watched};
+use crate::rank::{PromptSet, RankChange, Ranks, rank};
+use crate::text::{Split, open_corpus};
+
+/// The prompts of a zero-shot task and the base's ranks, where the study measures prediction rank.
+const PROMPTS: &str = "prompts.jsonl";
+const RANKS: &str = "ranks.json";
+
+/// Writes what [`Runner::rank_before`] found into a task's folder.
+pub(super) fn write(folder: &Path, (prompts, ranks): &(PromptSet, Ranks)) -> Result<()> {
+    prompts.write(&folder.join(PROMPTS))?;
+    files::write_json(&folder.join(RANKS), ranks)
+}
+
+impl Runner<'_> {
+    /// The domain's prompts, which do not depend on the model but for its reference, and the base's ranks.
+    pub(super) fn rank_before(
+        &self,
+        task: &Task,
+        loaded: &Loaded,
+        monitor: &mut dyn Monitor,
+    ) -> Result<(PromptSet, Ranks)> {
+        let domain = self.domain(task, loaded, monitor)?;
+        let train = domain.split(Watched::by(Split::Train, monitor))?;
+        let test = domain.split(Watched::by(Split::Test, monitor))?;
+        let rule = Watched::by(self.plan.config.text.document, monitor);
+        let reference = open_corpus(&self.model(task)?.reference, Split::Train, rule)?;
+        let prompts = PromptSet::build(&train, &test, Some(&reference));
+        let ranks = self.ask(&prompts, loaded, &loaded.base.model, monitor)?;
+        Ok((prompts, ranks))
+    }
+
+    /// What adaptation did to the ranks of the prompts in the `zero_shot` folder.
+    pub(super) fn rank_change(
+        &self,
+        loaded: &Loaded,
+        zero_shot: &Path,
+        adapted: &LanguageModel,
+        monitor: &mut dyn Monitor,
+    ) -> Result<RankChange> {
+        let before: Ranks = files::read_json(&zero_shot.join(RANKS))?;
+        let prompts = match before.ranks.is_empty() {
+            true => PromptSet::none(before.reason.clone().unwrap_or_default()),
+            false => PromptSet { similarity: before.similarity.clone(), ..PromptSet::read(&zero_shot.join(PROMPTS))? },
+        };
+        before.change(&self.ask(&prompts, loaded, adapted, monitor)?)
+    }
+
+    fn ask(
+        &self,
+        prompts: &PromptSet,
+        loaded: &Loaded,
+        model: &LanguageModel,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Ranks> {
+        rank(prompts, model, &loaded.base, loaded.tokenizer.as_ref(), self.plan.config.text.bos, monitor)
+    }
+}
