@@ -204,7 +204,7 @@ fn a_study_that_is_paused_and_stopped_goes_on_to_the_numbers_of_one_that_was_not
     // While it trains its figures are there, and the other pages say that it does.
     window.says("tokens/s");
     window.says("Loss curve");
-    assert!(window.is_there("Live ●") && window.is_there("cpu (flex)"));
+    assert!(window.is_there("Live •") && window.is_there("cpu (flex)"));
 
     // A pause holds the steps.
     window.button("Pause");
@@ -224,7 +224,7 @@ fn a_study_that_is_paused_and_stopped_goes_on_to_the_numbers_of_one_that_was_not
     window.says("saved in");
     assert!(!data.join("studies/alone/results.json").exists());
     window.button("Go on: Alone");
-    window.says("✔ finished");
+    window.says("● finished");
 
     let alone = place.path("by-itself");
     let config = StudyConfig::read(&file).unwrap();
@@ -270,7 +270,7 @@ fn jobs_run_in_their_order_and_one_that_fails_stops_none() {
     assert!(
         window.top("Open: Second") < window.top("Open: Third") && window.top("Open: Third") < window.top("Open: First")
     );
-    window.says("✖ failed");
+    window.says("× failed");
     let why = window.says("/other");
     assert!(why.contains("no such file or folder"), "{why}");
     assert!(window.is_there("Try again: Second") && !window.is_there("Fourth"));
@@ -379,7 +379,7 @@ fn before_a_study_starts_its_memory_and_tokens_are_those_it_will_take() {
     assert_eq!(numbers[0], 2.0, "{said}");
 
     window.button("Start the study");
-    window.says("✔ finished");
+    window.says("● finished");
     let tasks = fs::read_dir(data.join("studies/planned/tasks")).unwrap();
     let trained: u64 = tasks
         .map(|task| task.unwrap().path().join("adapt.json"))
