@@ -177,7 +177,7 @@ impl App {
                 }
                 Arrival::Here(Err(error)) => {
                     self.opening = None;
-                    self.page = if self.study.is_some() { self.page } else { Page::Home };
+                    self.page = if self.page == Page::Study && self.study.is_none() { Page::Home } else { self.page };
                     self.fail(error.to_string());
                 }
                 Arrival::Lost => {

@@ -17,7 +17,6 @@ use crate::doctor;
 use crate::error::Result;
 use crate::process::bytes;
 use crate::progress::Monitor;
-use crate::report::visible;
 
 /// What is seen of the devices.
 #[derive(Default)]
@@ -235,12 +234,12 @@ fn device(ui: &mut Ui, listing: &Listing, settings: &mut Settings, examining: Op
     let choice = &listing.choice;
     ui.horizontal_wrapped(|ui| {
         ui.strong(choice);
-        ui.label(visible(&listing.name));
+        ui.label(theme::visible(&listing.name));
     });
     Grid::new(("about", choice)).num_columns(2).show(ui, |ui| {
         for (what, value) in &listing.about {
             ui.weak(*what);
-            ui.add(Label::new(visible(value)).wrap());
+            ui.add(Label::new(theme::visible(value)).wrap());
             ui.end_row();
         }
     });
@@ -248,16 +247,16 @@ fn device(ui: &mut Ui, listing: &Listing, settings: &mut Settings, examining: Op
         None => ("not examined", theme::undecided(dark), "whether it computes right is not known yet"),
         Some(diagnosis) => {
             let (word, colour) = match diagnosis.verdict {
-                Verdict::Fine => ("✔ fine", theme::better(dark)),
+                Verdict::Fine => ("● fine", theme::better(dark)),
                 Verdict::Limited => ("◐ limited", theme::undecided(dark)),
-                Verdict::Wrong => ("✖ wrong", theme::worse(dark)),
+                Verdict::Wrong => ("× wrong", theme::worse(dark)),
             };
             (word, colour, diagnosis.words.as_str())
         }
     };
     ui.horizontal_wrapped(|ui| {
         ui.label(RichText::new(word).color(colour).strong());
-        ui.label(visible(words));
+        ui.label(theme::visible(words));
     });
     ui.horizontal_wrapped(|ui| {
         ui.radio_value(&mut settings.device, choice.clone(), format!("New studies: {choice}"));
@@ -319,11 +318,11 @@ fn checks(ui: &mut Ui, diagnosis: &Diagnosis) {
                 body.rows(height, diagnosis.checks.len(), |mut row| {
                     let Check { about, tightest, ok, .. } = &diagnosis.checks[row.index()];
                     let Case { at, worst, allowed, cpu, reason } = tightest;
-                    let said = reason.as_deref().unwrap_or(if *ok { "✔ fine" } else { "✖ TOO FAR OFF" });
+                    let said = reason.as_deref().unwrap_or(if *ok { "● fine" } else { "× TOO FAR OFF" });
                     let cells = [&about.name, &number(*worst), &number(*allowed), &number(*cpu), at];
                     for (index, cell) in cells.into_iter().map(String::as_str).chain([said]).enumerate() {
                         row.col(|ui| {
-                            let label = ui.add(Label::new(visible(cell)).truncate());
+                            let label = ui.add(Label::new(theme::visible(cell)).truncate());
                             if index == 1 {
                                 label.on_hover_text(&about.bound);
                             }

@@ -8,7 +8,7 @@ use egui_plot::{Legend, Line, LineStyle, Plot, Points};
 use super::queue::{Ended, Entry, Job, Outcome, Queue, Running, TrainingSeen, View};
 use super::{Ask, Asks, Page, theme};
 use crate::process::bytes;
-use crate::report::{significant, visible};
+use crate::report::significant;
 
 /// How often the clocks on the page go on.
 const TICK: Duration = Duration::from_millis(500);
@@ -33,7 +33,7 @@ impl Live {
         let mut wishes: Vec<Wish> = Vec::new();
         ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
             if let Some(trouble) = &self.view.trouble {
-                ui.label(RichText::new(visible(trouble)).color(theme::worse(ui.visuals().dark_mode)));
+                ui.label(RichText::new(theme::visible(trouble)).color(theme::worse(ui.visuals().dark_mode)));
             }
             offered(ui, &self.view.offered, &mut wishes);
             match &self.view.running {
@@ -80,7 +80,7 @@ fn offered(ui: &mut Ui, offered: &[Entry], wishes: &mut Vec<Wish>) {
     }
     ui.heading("Not finished when odyssey ended");
     for Entry { id, job } in offered {
-        let (id, name) = (*id, visible(job.name()));
+        let (id, name) = (*id, theme::visible(job.name()));
         ui.horizontal_wrapped(|ui| {
             ui.strong(&name);
             if button(ui, "Go on", &name).on_hover_text("What is done stays; the rest is run").clicked() {
@@ -89,14 +89,14 @@ fn offered(ui: &mut Ui, offered: &[Entry], wishes: &mut Vec<Wish>) {
             if button(ui, "Forget", &name).on_hover_text("The folder stays as it is").clicked() {
                 wishes.push(Box::new(move |queue| queue.forget(id)));
             }
-            ui.weak(visible(&job.folder().display().to_string()));
+            ui.weak(theme::visible(&job.folder().display().to_string()));
         });
     }
     ui.separator();
 }
 
 fn running_job(ui: &mut Ui, running: &Running, paused: bool, wishes: &mut Vec<Wish>, asks: &mut Asks) {
-    ui.heading(visible(&running.name));
+    ui.heading(theme::visible(&running.name));
     ui.horizontal_wrapped(|ui| {
         let folder = running.entry.job.folder();
         let (text, hint) = match paused {
@@ -127,7 +127,7 @@ fn running_job(ui: &mut Ui, running: &Running, paused: bool, wishes: &mut Vec<Wi
     figures(ui, running, now);
     ui.add_space(4.0);
     for level in &running.levels {
-        let mut text = visible(&level.what);
+        let mut text = theme::visible(&level.what);
         if level.total > 0 {
             text.push_str(&format!("  {} of {}", level.done, level.total));
         }
@@ -135,14 +135,14 @@ fn running_job(ui: &mut Ui, running: &Running, paused: bool, wishes: &mut Vec<Wi
             text.push_str(&format!(", {} left", duration(left)));
         }
         if !level.note.is_empty() {
-            text.push_str(&format!(", {}", visible(&level.note)));
+            text.push_str(&format!(", {}", theme::visible(&level.note)));
         }
         ui.add(Label::new(text).wrap());
         if let Some(share) = level.share() {
             let bar = ProgressBar::new(share as f32).desired_width(ui.available_width().min(700.0)).desired_height(8.0);
             let bar = ui.add(bar);
             bar.widget_info(|| {
-                let mut info = WidgetInfo::labeled(Role::ProgressIndicator, true, visible(&level.what));
+                let mut info = WidgetInfo::labeled(Role::ProgressIndicator, true, theme::visible(&level.what));
                 info.value = Some(100.0 * share);
                 info
             });
@@ -195,7 +195,7 @@ fn figures(ui: &mut Ui, running: &Running, now: f64) {
 
 fn curves(ui: &mut Ui, training: &TrainingSeen) {
     ui.add_space(6.0);
-    ui.add(Label::new(RichText::new(visible(&training.what)).strong()).wrap());
+    ui.add(Label::new(RichText::new(theme::visible(&training.what)).strong()).wrap());
     let dark = ui.visuals().dark_mode;
     let (light, strong) = (theme::undecided(dark), theme::better(dark));
     let plot = Plot::new("loss")
@@ -227,12 +227,12 @@ fn tasks(ui: &mut Ui, running: &Running) {
             for index in rows {
                 let task = &running.tasks[index];
                 let state = match (task.done, running.task) {
-                    (true, _) => "✔ done",
+                    (true, _) => "● done",
                     (false, Some((at, _))) if at == index => "▶ now",
-                    _ => "· missing",
+                    _ => "○ missing",
                 };
                 let took = task.seconds.map_or_else(String::new, |seconds| format!("  ({})", duration(seconds)));
-                ui.add(Label::new(format!("{state}  {}{took}", visible(&task.label))).truncate());
+                ui.add(Label::new(format!("{state}  {}{took}", theme::visible(&task.label))).truncate());
             }
         });
     });
@@ -255,9 +255,9 @@ fn waiting(ui: &mut Ui, view: &View, wishes: &mut Vec<Wish>) {
     }
     Grid::new("waiting").num_columns(4).show(ui, |ui| {
         for (index, Entry { id, job }) in view.waiting.iter().enumerate() {
-            let (id, name) = (*id, visible(job.name()));
+            let (id, name) = (*id, theme::visible(job.name()));
             ui.label(format!("{}.", index + 1));
-            ui.label(&name).on_hover_text(visible(&job.folder().display().to_string()));
+            ui.label(&name).on_hover_text(theme::visible(&job.folder().display().to_string()));
             ui.weak(job.device().unwrap_or_default());
             ui.horizontal(|ui| {
                 if index > 0 && button(ui, "Move up", &name).clicked() {
@@ -280,12 +280,12 @@ fn past(ui: &mut Ui, past: &[Ended], wishes: &mut Vec<Wish>, asks: &mut Asks) {
     ui.strong("Ended");
     let dark = ui.visuals().dark_mode;
     for Ended { entry: Entry { id, job }, outcome, seconds } in past {
-        let (id, name) = (*id, visible(job.name()));
+        let (id, name) = (*id, theme::visible(job.name()));
         ui.horizontal_wrapped(|ui| {
             let (word, colour, next) = match outcome {
-                Outcome::Finished => ("✔ finished", theme::better(dark), None),
+                Outcome::Finished => ("● finished", theme::better(dark), None),
                 Outcome::Stopped(_) => ("■ stopped", theme::undecided(dark), Some("Go on")),
-                Outcome::Failed(_) => ("✖ failed", theme::worse(dark), Some("Try again")),
+                Outcome::Failed(_) => ("× failed", theme::worse(dark), Some("Try again")),
             };
             ui.label(RichText::new(word).color(colour));
             ui.strong(&name);
@@ -303,7 +303,7 @@ fn past(ui: &mut Ui, past: &[Ended], wishes: &mut Vec<Wish>, asks: &mut Asks) {
             }
         });
         if let Outcome::Stopped(words) | Outcome::Failed(words) = outcome {
-            ui.add(Label::new(visible(words)).wrap());
+            ui.add(Label::new(theme::visible(words)).wrap());
         }
     }
 }

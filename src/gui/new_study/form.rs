@@ -285,6 +285,9 @@ pub(super) fn look_at(path: &Path) -> Result<Found> {
         config.domains.iter_mut().for_each(|domain| whole(&mut domain.path));
         return Ok(Found::Study(Box::new(config)));
     }
+    if let Some(name) = Name::of_path(Kind::Dataset, path)? {
+        return Ok(Found::Domains(vec![PathBuf::from(format!("hub:{name}"))]));
+    }
     let path = absolute(path);
     if path.join("config.json").is_file() {
         return Ok(Found::Model(path));

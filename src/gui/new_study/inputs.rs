@@ -11,7 +11,7 @@ use super::form::{Form, rate};
 use super::{NewStudy, Purpose};
 use crate::adapt::preset::Preset;
 use crate::adapt::{AdaptSettings, Strategy};
-use crate::report::visible;
+use crate::gui::theme;
 
 /// The widest a field becomes.
 const WIDE: f32 = 460.0;
@@ -126,12 +126,12 @@ impl NewStudy {
                         });
                     }
                     row.col(|ui| {
-                        let place = visible(&domain.path.display().to_string());
+                        let place = theme::visible(&domain.path.display().to_string());
                         ui.add(egui::Label::new(&place).truncate()).on_hover_text(place);
                     });
                     row.col(|ui| {
-                        let remove = ui.small_button("✖").on_hover_text("Out of this study; nothing is deleted");
-                        let label = format!("Remove {}", visible(&domain.name));
+                        let remove = ui.small_button("×").on_hover_text("Out of this study; nothing is deleted");
+                        let label = format!("Remove {}", theme::visible(&domain.name));
                         remove.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
                         if remove.clicked() {
                             removed = Some(index);
@@ -158,11 +158,12 @@ impl NewStudy {
         };
         let words = |device: &str| devices.iter().find(|(choice, _)| choice == device).map(|(_, words)| words.clone());
         let chosen = words(&self.form.device).unwrap_or_else(|| self.form.device.clone());
-        let combo =
-            ComboBox::from_id_salt("device").width(WIDE.min(ui.available_width())).selected_text(visible(&chosen));
+        let combo = ComboBox::from_id_salt("device")
+            .width(WIDE.min(ui.available_width()))
+            .selected_text(theme::visible(&chosen));
         let combo = combo.show_ui(ui, |ui| {
             for (choice, words) in devices {
-                ui.selectable_value(&mut self.form.device, choice.clone(), visible(words));
+                ui.selectable_value(&mut self.form.device, choice.clone(), theme::visible(words));
             }
         });
         combo.response.labelled_by(label.id);

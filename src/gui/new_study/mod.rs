@@ -97,7 +97,7 @@ impl NewStudy {
 
     /// Draws the page.
     pub fn show(&mut self, ui: &mut Ui, settings: &mut Settings, asks: &mut Asks) {
-        if self.fresh && self.form.device.is_empty() {
+        if self.fresh && self.form.device != settings.device {
             self.form.device.clone_from(&settings.device);
             self.seen.device.clone_from(&settings.device);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use egui::{CollapsingHeader, Grid, Label, RichText, TextEdit, Ui};
+use egui::{CollapsingHeader, Grid, Label, RichText, TextEdit, Ui, WidgetInfo};
 
 use super::NewStudy;
 use super::estimate::Outlook;
@@ -12,7 +12,7 @@ use crate::gui::queue::Job;
 use crate::gui::{Ask, Asks, theme};
 use crate::memory::MemoryPlan;
 use crate::process::bytes;
-use crate::report::{count, visible};
+use crate::report::count;
 
 impl NewStudy {
     pub(super) fn before_it_starts(&mut self, ui: &mut Ui, asks: &mut Asks) {
@@ -30,14 +30,14 @@ impl NewStudy {
                 });
             }
             Some(Err(fault)) => {
-                let fault = format!("✖ {}", visible(fault));
+                let fault = format!("× {}", theme::visible(fault));
                 ui.add(Label::new(RichText::new(fault).color(theme::worse(dark))).wrap());
             }
             Some(Ok(checked)) => {
-                let path = visible(&checked.folder.display().to_string());
-                ui.add(Label::new(format!("✔ It can run. Results go into {path}")).wrap());
+                let path = theme::visible(&checked.folder.display().to_string());
+                ui.add(Label::new(format!("● It can run. Results go into {path}")).wrap());
                 for note in &checked.notes {
-                    ui.add(Label::new(format!("Note: {}", visible(note))).wrap());
+                    ui.add(Label::new(format!("Note: {}", theme::visible(note))).wrap());
                 }
                 for planned in &checked.planned {
                     memory(ui, planned);
@@ -66,7 +66,12 @@ impl NewStudy {
             CollapsingHeader::new("The study's file (TOML)").id_salt("toml").show(ui, |ui| {
                 // Shown literally; a field so that it can be selected as a whole.
                 let mut text = checked.toml.as_str();
-                ui.add(TextEdit::multiline(&mut text).code_editor().desired_width(f32::INFINITY));
+                let field = ui.add(TextEdit::multiline(&mut text).code_editor().desired_width(f32::INFINITY));
+                field.widget_info(|| {
+                    let mut info = WidgetInfo::text_edit(true, "", text, "");
+                    info.label = Some("The study's file".into());
+                    info
+                });
             });
         }
     }
@@ -76,14 +81,14 @@ impl NewStudy {
         match (&self.outlook, &self.looking_ahead) {
             (Some(Ok(outlook)), _) => figures(ui, outlook),
             (Some(Err(fault)), _) => {
-                let text = format!("✖ {}", visible(fault));
+                let text = format!("× {}", theme::visible(fault));
                 ui.add(Label::new(RichText::new(text).color(theme::worse(dark))).wrap());
             }
             (None, Some((progress, _))) => {
                 ui.horizontal_wrapped(|ui| {
                     ui.spinner();
                     let what = Arc::clone(progress).what();
-                    ui.label(format!("estimating the time: {}…", visible(&what)));
+                    ui.label(format!("estimating the time: {}…", theme::visible(&what)));
                 });
             }
             (None, None) => {}
@@ -108,9 +113,9 @@ fn memory(ui: &mut Ui, planned: &Planned) {
     let words = format!("Memory: training needs {}, {}", bytes(plan.needs_bytes), fitting(plan));
     ui.add(Label::new(RichText::new(words).color(color)).wrap());
     if let Some(obstacle) = &plan.obstacle {
-        ui.add(Label::new(RichText::new(visible(obstacle)).color(color)).wrap());
+        ui.add(Label::new(RichText::new(theme::visible(obstacle)).color(color)).wrap());
     }
-    let title = format!("{} by {}, on {}", visible(model), visible(strategy), visible(device));
+    let title = format!("{} by {}, on {}", theme::visible(model), theme::visible(strategy), theme::visible(device));
     let header = CollapsingHeader::new(title).id_salt(("memory", model, strategy, device));
     header.default_open(plan.fits == Some(false)).show(ui, |ui| {
         Grid::new(("parts", model, strategy, device)).num_columns(2).striped(true).show(ui, |ui| {
@@ -152,7 +157,7 @@ fn figures(ui: &mut Ui, outlook: &Outlook) {
     );
     ui.add(Label::new(tokens).wrap());
     for rate in rates {
-        ui.add(Label::new(RichText::new(visible(rate)).weak()).wrap());
+        ui.add(Label::new(RichText::new(theme::visible(rate)).weak()).wrap());
     }
     let room = match disk_free {
         Some(free) if free < disk => format!("TOO LITTLE: {} are free there", bytes(*free)),

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 pub use state::{Clock, Curve, Ended, Entry, Level, Outcome, Running, TaskSeen, TrainingSeen, View};
 pub(super) use worker::give_way;
 
+use super::theme;
 use crate::device::DeviceChoice;
-use crate::report::visible;
 use crate::study::{self, StudyConfig};
 use state::Shared;
 
@@ -160,7 +160,7 @@ impl Queue {
             };
             return Some(format!("{words}; the queue is held"));
         };
-        Some(visible(&running.headline(state.paused)))
+        Some(theme::visible(&running.headline(state.paused)))
     }
 
     /// Folders of studies whose content changed since the last call.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use egui::Context;
 
 use super::Job;
+use crate::gui::library::is_study;
 use crate::study::TaskKind;
 
 /// Ended jobs that are remembered.
@@ -344,7 +345,10 @@ impl State {
     /// The running job is over.
     pub fn end(&mut self, outcome: Outcome) {
         let Some(running) = self.running.take() else { return };
-        self.changed.push(running.entry.job.folder().to_owned());
+        let folder = running.entry.job.folder();
+        if is_study(folder) {
+            self.changed.push(folder.to_owned());
+        }
         if self.put_back && matches!(outcome, Outcome::Stopped(_)) {
             self.waiting.insert(0, running.entry);
         } else {
