@@ -228,9 +228,11 @@ fn a_study_that_is_paused_and_stopped_goes_on_to_the_numbers_of_one_that_was_not
 
     let alone = place.path("by-itself");
     let config = StudyConfig::read(&file).unwrap();
-    let mut expected = serde_json::to_value(study::run(config, &alone, &mut Silent).unwrap()).unwrap();
-    let mut found = json(&data.join("studies/alone/results.json"));
-    assert_eq!(untimed(found.take()), untimed(expected.take()));
+    let expected = study::run(config, &alone, &mut Silent).unwrap();
+    // Through text, where f32 has fewer digits.
+    let expected = serde_json::from_slice(&serde_json::to_vec(&expected).unwrap()).unwrap();
+    let found = json(&data.join("studies/alone/results.json"));
+    assert!(untimed(found) == untimed(expected), "{} differs", data.join("studies/alone/results.json").display());
     assert!(data.join("studies/alone/report.html").exists());
     window.button("Open: Alone");
     window.says("Scatter");
@@ -272,7 +274,7 @@ fn jobs_run_in_their_order_and_one_that_fails_stops_none() {
     );
     window.says("× failed");
     let why = window.says("/other");
-    assert!(why.contains("no such file or folder"), "{why}");
+    assert!(why.contains("no such model folder"), "{why}");
     assert!(window.is_there("Try again: Second") && !window.is_there("Fourth"));
     window.close();
 }
