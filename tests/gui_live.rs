@@ -49,7 +49,7 @@ impl Window {
             if let Some(found) = seen(&self.0) {
                 return found;
             }
-            assert!(started.elapsed() < Duration::from_secs(120), "no {what}; there is:\n{}", self.texts().join("\n"));
+            assert!(started.elapsed() < Duration::from_secs(300), "no {what}; there is:\n{}", self.texts().join("\n"));
             sleep(Duration::from_millis(15));
         }
     }
@@ -196,7 +196,7 @@ fn json(path: &Path) -> Value {
 #[test]
 fn a_study_that_is_paused_and_stopped_goes_on_to_the_numbers_of_one_that_was_not() {
     let place = Place::with_languages();
-    let file = study_file(&place, "Alone", "model", 200);
+    let file = study_file(&place, "Alone", "model", 120);
     let data = place.path("data");
     let mut window = Window::open(&data);
     window.start(file.clone());
@@ -209,12 +209,12 @@ fn a_study_that_is_paused_and_stopped_goes_on_to_the_numbers_of_one_that_was_not
     // A pause holds the steps.
     window.button("Pause");
     window.until("a rest", |harness| harness.query_by_label("paused").map(drop));
-    let held = window.says(" of 200");
+    let held = window.says(" of 120");
     sleep(Duration::from_millis(400));
-    assert_eq!(window.says(" of 200"), held);
+    assert_eq!(window.says(" of 120"), held);
     window.button("Go on");
     window.until("a step more", |harness| {
-        let on = harness.query_all_by_label_contains(" of 200").next()?.accesskit_node().value()?;
+        let on = harness.query_all_by_label_contains(" of 120").next()?.accesskit_node().value()?;
         (on.split(',').next() != held.split(',').next()).then_some(())
     });
 
@@ -228,9 +228,11 @@ fn a_study_that_is_paused_and_stopped_goes_on_to_the_numbers_of_one_that_was_not
 
     let alone = place.path("by-itself");
     let config = StudyConfig::read(&file).unwrap();
-    let mut expected = serde_json::to_value(study::run(config, &alone, &mut Silent).unwrap()).unwrap();
-    let mut found = json(&data.join("studies/alone/results.json"));
-    assert_eq!(untimed(found.take()), untimed(expected.take()));
+    let expected = study::run(config, &alone, &mut Silent).unwrap();
+    // Through text, where f32 has fewer digits.
+    let expected = serde_json::from_slice(&serde_json::to_vec(&expected).unwrap()).unwrap();
+    let found = json(&data.join("studies/alone/results.json"));
+    assert!(untimed(found) == untimed(expected), "{} differs", data.join("studies/alone/results.json").display());
     assert!(data.join("studies/alone/report.html").exists());
     window.button("Open: Alone");
     window.says("Scatter");
@@ -272,7 +274,7 @@ fn jobs_run_in_their_order_and_one_that_fails_stops_none() {
     );
     window.says("× failed");
     let why = window.says("/other");
-    assert!(why.contains("no such file or folder"), "{why}");
+    assert!(why.contains("no such model folder"), "{why}");
     assert!(window.is_there("Try again: Second") && !window.is_there("Fourth"));
     window.close();
 }

@@ -126,12 +126,14 @@ fn running_job(ui: &mut Ui, running: &Running, paused: bool, wishes: &mut Vec<Wi
     let now = running.clock.seconds();
     figures(ui, running, now);
     ui.add_space(4.0);
-    for level in &running.levels {
+    for (depth, level) in running.levels.iter().enumerate() {
         let mut text = theme::visible(&level.what);
         if level.total > 0 {
             text.push_str(&format!("  {} of {}", level.done, level.total));
         }
-        if let Some(left) = level.seconds_left(now).filter(|_| level.total > 0) {
+        // Tasks differ too much for the whole to be told from their number: that stands above.
+        let of_tasks = depth == 0 && !running.tasks.is_empty();
+        if let Some(left) = level.seconds_left(now).filter(|_| !of_tasks) {
             text.push_str(&format!(", {} left", duration(left)));
         }
         if !level.note.is_empty() {

@@ -198,6 +198,7 @@ impl NewStudy {
             line(ui, "Learning rate", lr, "3e-4");
             number(ui, "Epochs", &mut recipe.epochs, 1..=1000);
             at_most(ui, "Steps at most", &mut recipe.max_steps, 1000, 1..=10_000_000);
+            at_most(ui, "Steps instead of epochs", &mut recipe.steps, 1000, 1..=10_000_000);
             number(ui, "Blocks of a step", &mut recipe.batch, 1..=65_536);
         });
         CollapsingHeader::new("More of the recipe").id_salt("more").show(ui, |ui| {
