@@ -202,7 +202,7 @@ impl Adapter {
     }
 
     /// Whether it is hardware.
-    fn is_real(&self) -> bool {
+    pub fn is_real(&self) -> bool {
         self.kind != SOFTWARE
     }
 
