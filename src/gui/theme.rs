@@ -1,6 +1,6 @@
 //! Colours and spacing. Colours stay apart under every colour-vision deficiency; no meaning hangs on colour alone.
 
-use egui::{Color32, Context, FontDefinitions, FontFamily, FontId, TextStyle, Theme, Vec2, Visuals};
+use egui::{Color32, Context, FontDefinitions, FontFamily, FontId, Stroke, TextStyle, Theme, Vec2, Visuals};
 
 use crate::report::{self, PALETTE, Verdict};
 
@@ -84,6 +84,9 @@ pub fn install(context: &Context) {
         visuals.widgets.noninteractive.fg_stroke.color = text;
         visuals.widgets.inactive.fg_stroke.color = text;
         visuals.weak_text_alpha = 0.75;
+        // A box that is not ticked must be seen, too.
+        let edge = if theme == Theme::Dark { Color32::from_gray(110) } else { Color32::from_gray(140) };
+        visuals.widgets.inactive.bg_stroke = Stroke::new(1.0, edge);
         context.set_visuals_of(theme, visuals);
     }
 }

@@ -50,7 +50,10 @@ if [[ -n $study ]]; then
     sleep 4
     look scatter
     keys Down Down Down Return
+    sleep 8 # what advice would have said takes a while
     look card
+    xdotool mousemove 433 192 click 1 # Passages, of a study that is whole
+    look passages
     keys Escape
     end
     exit
@@ -61,16 +64,16 @@ look home
 xdotool mousemove 224 84 click 1 # Run the demo
 sleep 20
 look live
-# The demo's study opens by itself once it is done.
+# Once the demo is done its scatter shows itself.
 for _ in $(seq 600); do
     sleep 1
     ! find "$home" -name report.html 2>/dev/null | grep -q . || break
 done
 sleep 3
 keys ctrl+3
-look scatter
+look demo-scatter
 keys Down Return
-look card
+look demo-card
 keys ctrl+1
 look home-after
 end
