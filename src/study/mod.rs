@@ -21,7 +21,6 @@ use std::path::Path;
 pub use collect::collect;
 pub use config::StudyConfig;
 pub use correlations::correlate;
-pub(crate) use plan::check_sizes;
 pub use plan::{Plan, Task, TaskKind};
 pub use positions::positions;
 pub use results::{

@@ -364,7 +364,10 @@ fn known_by(split: &Content, at_most: Option<u64>) -> Value {
 }
 
 /// Refuses what does not fit the model before anything is computed.
-pub(crate) fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
+///
+/// # Errors
+/// The model's folder cannot be read; a recipe or the distances ask for what the model does not have.
+pub fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
     let base = ModelConfig::read(&model.path)?;
     let EvaluationSettings { protocol, context, stride, .. } = config.evaluation;
     let tokenizer = Tokenizer::find(&model.path)?;

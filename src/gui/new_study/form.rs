@@ -11,10 +11,11 @@ use crate::hub::Hub;
 use crate::hub::name::{Kind, Name, has_prefix};
 use crate::memory::{MemoryPlan, Work};
 use crate::model::{ModelConfig, Precision};
+use crate::study::StudyConfig;
 use crate::study::config::{
     DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StatisticsSettings, StrategyEntry, TextSettings,
 };
-use crate::study::{StudyConfig, check_sizes};
+use crate::study::plan::check_sizes;
 use crate::text::domain::{has_split_files, name_of};
 
 /// What errors call the form.
