@@ -9,11 +9,9 @@ use odyssey::error::Result;
 #[command(after_help = "Examples:\n  odyssey gui\n  odyssey gui study\n  odyssey gui all-my-studies")]
 pub struct Args {
     /// A study's folder, or a folder of such.
-    #[cfg_attr(not(feature = "gui"), expect(dead_code, reason = "read where the application is built in"))]
     dir: Option<PathBuf>,
     /// Draw without pause, and say with -v how long frames took.
     #[arg(long)]
-    #[cfg_attr(not(feature = "gui"), expect(dead_code, reason = "read where the application is built in"))]
     frame_times: bool,
 }
 
