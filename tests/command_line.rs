@@ -477,7 +477,7 @@ fn a_study_that_does_not_fit_is_refused_with_its_line_or_key() {
         ("\"model\"", "\"domain\"", "config.json: no such file"),
         ("lr = 1e-4", "context = 65", "model \"m\": strategy \"full\": context: is 65, the model reads 64"),
         ("name = \"s\"", "name = \"s\"\nevaluation = { context = 65 }", "context 65: is longer than the model's 64"),
-        ("name = \"s\"", "name = \"s\"\nsimilarity = { chunk = 65 }", "similarity: chunk is 65"),
+        ("name = \"s\"", "name = \"s\"\nsimilarity = { chunk = 65 }", "chunk is 65"),
         ("name = \"s\"", "name = \"s\"\nsimilarity = { samples = 1 }", "samples 1"),
     ] {
         place.write("study.toml", study.replace(from, to));
