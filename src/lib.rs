@@ -18,7 +18,8 @@
 //!
 //! Beside it: [`synth`] makes corpora with known answers, [`pretrain`] a base whose corpus is known, [`demo`] runs
 //! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says beforehand what a run
-//! needs, [`hub`] finds what is named as on the Hugging Face hub, and [`doctor`] asks whether a device computes right.
+//! needs, [`hub`] finds what is named as on the Hugging Face hub, [`doctor`] asks whether a device computes right, and
+//! [`kernels`] computes what the framework is too slow for.
 //! [`error`], [`files`], [`spool`] (what is too large for memory), [`process`] and [`progress`] serve them all. Nothing
 //! here prints: the command line and `gui`, the desktop application (with the feature of that name), are thin faces over
 //! the same calls.
@@ -39,6 +40,7 @@ pub mod files;
 #[cfg(feature = "gui")]
 pub mod gui;
 pub mod hub;
+pub mod kernels;
 pub mod memory;
 pub mod model;
 pub mod pretrain;

@@ -12,7 +12,7 @@ use crate::adapt::AdaptSettings;
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
 use crate::evaluate::batch_size;
-use crate::evaluate::score::head_chunk;
+use crate::kernels::cross_entropy::head_chunk;
 use crate::model::lora::AdapterSize;
 use crate::model::weights::LARGEST_PIECE;
 use crate::model::{Architecture, LanguageModel, LoraSettings, ModelConfig, Precision};

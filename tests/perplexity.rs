@@ -13,8 +13,8 @@ mod protocols;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use odyssey::evaluate::score::ChunkSoftmax;
 use odyssey::evaluate::{Protocol, ProtocolName, ProtocolResult, ScoredStream, TextResult, Window, evaluate};
+use odyssey::kernels::cross_entropy::ChunkSoftmax;
 use odyssey::model::parameters::to_host;
 use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::progress::Silent;

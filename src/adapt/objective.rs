@@ -4,20 +4,19 @@
 //! of a [`MicroBatch`]. The other two terms belong here too, the second in [`Objective::backward`], where a chunk's
 //! logits are at hand, the third on the gradients it returns.
 //!
-//! The head is differentiated by hand, chunk by chunk, so that logits of more than a bounded number of positions never
-//! exist, forward or backward. With G = ∂L/∂logits, known in closed form, autodiff is given the linear function
-//! ⟨hidden, G·head⟩ + ⟨head, Gᵀ·hidden⟩ of constants, whose gradient at this point is that of L.
+//! The head is differentiated by hand, chunk by chunk ([`crate::kernels::cross_entropy`]). With G = ∂L/∂logits, known in
+//! closed form, autodiff is given the linear function ⟨hidden, G·head⟩ of a constant, whose gradient at this point is that
+//! of L as far as it goes through the hidden states; the head's own, Gᵀ·hidden, is added to what autodiff found.
 
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor};
 
 use super::data::MicroBatch;
 use crate::error::Result;
-use crate::evaluate::score::{ChunkSoftmax, head_chunk};
-use crate::model::layers::within;
-use crate::model::{LanguageModel, Table, token_ids};
+use crate::kernels::cross_entropy::{ChunkGradient, chunk_gradient, head_chunk};
+use crate::model::{LanguageModel, token_ids};
 
 /// What is minimised.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -42,8 +41,11 @@ impl Objective {
         }
         let hidden = model.hidden_states(read(model, batch));
         let head = HeadBackward::new(model, hidden.clone().inner(), batch, step_weight);
-        let linear = head.linear((hidden * head.hidden.clone()).sum());
-        Ok(Backward { loss: head.loss, gradients: model.gradients(linear.backward()) })
+        let linear = (hidden * head.hidden.clone()).sum();
+        let mut gradients = model.gradients(linear.backward());
+        let loss = head.loss.clone();
+        head.add_to(&mut gradients, model);
+        Ok(Backward { loss, gradients })
     }
 
     /// The same in another order, which holds less and computes more: of the first pass only what each block reads is
@@ -70,10 +72,12 @@ impl Objective {
             gradients.extend(model.gradients(found));
         }
         if model.head().is_trained() {
-            let linear = head.linear((model.embed(ids) * gradient).sum());
+            let linear = (model.embed(ids) * gradient).sum();
             gradients.extend(model.gradients(linear.backward()));
         }
-        Ok(Backward { loss: head.loss, gradients })
+        let loss = head.loss.clone();
+        head.add_to(&mut gradients, model);
+        Ok(Backward { loss, gradients })
     }
 }
 
@@ -85,12 +89,11 @@ fn read(model: &LanguageModel, batch: &MicroBatch) -> Tensor<2, Int> {
 
 /// The head's part: the loss, and its gradient with respect to what the head is given. Without autodiff.
 struct HeadBackward {
-    table: Table,
     loss: Tensor<1>,
     /// ∂loss/∂hidden, `[B, T, C]`.
     hidden: Tensor<3>,
     /// ∂loss/∂piece of each piece of the head; a head that is frozen below adapters has none.
-    pieces: Vec<Option<Tensor<2>>>,
+    pieces: Vec<Tensor<2>>,
 }
 
 impl HeadBackward {
@@ -98,56 +101,45 @@ impl HeadBackward {
     fn new(model: &LanguageModel, hidden: Tensor<3>, batch: &MicroBatch, step_weight: f64) -> Self {
         let table = model.head();
         let head = table.inner();
-        let device = head.device();
         let [batch_size, time, channels] = hidden.dims();
         let positions = batch_size * time;
         let hidden = hidden.reshape([positions, channels]);
-
-        let targets: Vec<i32> = batch.targets.iter().map(|&id| id as i32).collect();
-        let targets: Tensor<2, Int> = Tensor::from_data(TensorData::new(targets, [positions, 1]), &device);
-        let scale: Vec<f32> = batch.weights.iter().map(|&w| (f64::from(w) / step_weight) as f32).collect();
-        let scale: Tensor<2> = Tensor::from_data(TensorData::new(scale, [positions, 1]), &device);
+        let weights: Vec<f32> = batch.weights.iter().map(|&w| (f64::from(w) / step_weight) as f32).collect();
 
         let chunk = head_chunk(head.rows());
         let mut losses = Vec::new();
         let mut hidden_gradients = Vec::new();
-        let mut piece_gradients: Vec<Option<Tensor<2>>> = vec![None; head.pieces().len()];
+        let mut pieces: Vec<Option<Tensor<2>>> = vec![None; head.pieces().len()];
         for start in (0..positions).step_by(chunk) {
-            let count = chunk.min(positions - start);
-            let hidden = hidden.clone().narrow(0, start, count); // [n, C]
-            let targets = targets.clone().narrow(0, start, count); // [n, 1]
-            let scale = scale.clone().narrow(0, start, count); // [n, 1]
-
-            let softmax = ChunkSoftmax::new(hidden.clone(), &head);
-            losses.push((softmax.nll(&head, targets.clone()) * scale.clone()).sum());
+            let range = start..(start + chunk).min(positions);
+            let hidden = hidden.clone().narrow(0, start, range.len()); // [n, C]
+            let weights = &weights[range.clone()];
+            let ChunkGradient { nll, logits } = chunk_gradient(hidden.clone(), &head, &batch.targets[range], weights);
+            losses.push((nll * Tensor::<1>::from_floats(weights, &head.device())).sum());
             let mut hidden_gradient: Option<Tensor<2>> = None;
-            let pieces = softmax.pieces.into_iter().zip(head.pieces()).zip(head.starts());
-            for (i, ((softmax, piece), start)) in pieces.enumerate() {
-                let (local, inside) = within(targets.clone(), start, softmax.dims()[1]);
-                // ∂L/∂logits = w/Σw · (softmax − onehot(target))
-                let gradient =
-                    (softmax * scale.clone()).scatter(1, local, inside * scale.clone().neg(), IndexingUpdateOp::Add);
+            for ((gradient, piece), sum) in logits.into_iter().zip(head.pieces()).zip(&mut pieces) {
                 accumulate(&mut hidden_gradient, gradient.clone().matmul(piece));
                 if table.is_trained() {
-                    accumulate(&mut piece_gradients[i], gradient.transpose().matmul(hidden.clone()));
+                    accumulate(sum, gradient.transpose().matmul(hidden.clone()));
                 }
             }
             hidden_gradients.extend(hidden_gradient);
         }
         Self {
-            table,
             loss: Tensor::cat(losses, 0).sum(),
             hidden: Tensor::cat(hidden_gradients, 0).reshape([batch_size, time, channels]),
-            pieces: piece_gradients,
+            pieces: pieces.into_iter().flatten().collect(),
         }
     }
 
-    /// `rest` and the head's own part of the linear function whose gradient is the loss's.
-    fn linear(&self, rest: Tensor<1>) -> Tensor<1> {
-        self.table.pieces().zip(&self.pieces).fold(rest, |sum, (piece, gradient)| match gradient {
-            Some(gradient) => sum + (piece * gradient.clone()).sum(),
-            None => sum,
-        })
+    /// Adds the head's gradient to what autodiff found of the weights below; of a tied table that is the rest of it.
+    fn add_to(self, gradients: &mut BTreeMap<String, Tensor<1>>, model: &LanguageModel) {
+        for (name, gradient) in model.head_names().into_iter().zip(self.pieces) {
+            let count = gradient.shape().num_elements();
+            let mut sum = gradients.remove(&name);
+            accumulate(&mut sum, gradient.reshape([count]));
+            gradients.extend(sum.map(|sum| (name, sum)));
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use burn::tensor::{FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::kernels::adamw::{Constants, State};
 use crate::model::parameters::to_host;
 use crate::model::{LanguageModel, Precision};
 
@@ -131,19 +132,14 @@ impl AdamW {
         let (correction1, correction2) = (1.0 - beta1.powf(steps), 1.0 - beta2.powf(steps));
         model.map_parameters(|name, shape, weight| {
             let Some(gradient) = gradients.remove(name) else { return weight };
-            let squared = gradient.clone() * gradient.clone();
-            let (first, second) = match Moments::open(self.moments.remove(name), precision) {
-                Some([first, second]) => {
-                    (first * beta1 + gradient * (1.0 - beta1), second * beta2 + squared * (1.0 - beta2))
-                }
-                None => (gradient * (1.0 - beta1), squared * (1.0 - beta2)),
-            };
-            let root = (second.clone() / correction2).sqrt() + epsilon;
-            let update = first.clone() * (lr / correction1) / root;
-            let decayed =
-                if shape.len() >= 2 && weight_decay != 0.0 { weight * (1.0 - lr * weight_decay) } else { weight };
+            // Before the first step there is nothing to remember.
+            let nothing = || [(); 2].map(|()| gradient.zeros_like());
+            let [first, second] = Moments::open(self.moments.remove(name), precision).unwrap_or_else(nothing);
+            let keep = if shape.len() >= 2 { 1.0 - lr * weight_decay } else { 1.0 };
+            let constants = Constants { beta1, beta2, epsilon, rate: lr / correction1, correction: correction2, keep };
+            let State { weight, first, second } = State { weight, first, second }.step(gradient, constants);
             self.moments.insert(name.to_owned(), Moments::hold(first, second, precision, self.step));
-            decayed - update
+            weight
         })
     }
 }

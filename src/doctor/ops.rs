@@ -14,7 +14,7 @@ use statrs::function::erf::erf;
 use super::exact::{self, NORM_EPSILON, Rows, dot, number};
 use super::{Aspect, Cases, EPSILON, Expected, Plan};
 use crate::error::Result;
-use crate::evaluate::score::ChunkSoftmax;
+use crate::kernels::cross_entropy::ChunkSoftmax;
 use crate::model::layers::{CausalMask, Embedding, Gelu, LayerNorm, RmsNorm, causal_attention, within};
 use crate::model::parameters::to_host;
 use crate::model::rotary::{RopeScaling, Rotary};

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::batch_size;
 use super::protocol::Window;
-use super::score::{ChunkSoftmax, groups, head_chunk, read};
+use super::score::{groups, read};
 use crate::error::{Error, Result};
+use crate::kernels::cross_entropy::{ChunkSoftmax, head_chunk};
 use crate::model::parameters::to_host;
 use crate::model::{LoadedModel, Table};
 use crate::progress::Monitor;

@@ -2,92 +2,15 @@
 
 use std::cmp::Reverse;
 
-use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 
 use super::protocol::Window;
 use crate::device::faults::halving;
 use crate::error::{Error, Result};
-use crate::model::layers::within;
+use crate::kernels::cross_entropy::nll as head_nll;
 use crate::model::parameters::to_host;
-use crate::model::{LanguageModel, Table, token_ids};
+use crate::model::{LanguageModel, token_ids};
 use crate::progress::Monitor;
-
-/// Logits held at once, at most: 32 MiB of f32. Memory does not grow with vocabulary × tokens.
-pub const LOGITS_AT_ONCE: usize = 1 << 23;
-
-/// Positions whose logits are computed together, for a vocabulary of this size.
-pub fn head_chunk(vocabulary: usize) -> usize {
-    (LOGITS_AT_ONCE / vocabulary.max(1)).max(1)
-}
-
-/// The softmax over the vocabulary of one chunk of positions, the start of both the loss and its gradient. Computed
-/// piece by piece of the head.
-pub struct ChunkSoftmax {
-    /// Logits of the tokens of each piece of the head, `[n, rows of the piece]`.
-    pub logits: Vec<Tensor<2>>,
-    /// p of the same tokens.
-    pub pieces: Vec<Tensor<2>>,
-    /// ln Z of each position, `[n, 1]`: ln p = logit − ln Z.
-    pub normaliser: Tensor<2>,
-}
-
-impl ChunkSoftmax {
-    /// From hidden states `[n, channels]` and the head `[vocab, channels]`.
-    ///
-    /// ln Z comes from the likeliest token of a piece, whose probability within it is at least 1/rows: ln Z = max − ln
-    /// p_max. A token's own probability may round to 0, where its logarithm would be lost.
-    pub fn new(hidden: Tensor<2>, head: &Table) -> Self {
-        let logits: Vec<Tensor<2>> = head.pieces().map(|piece| hidden.clone().matmul(piece.transpose())).collect();
-        let pieces: Vec<Tensor<2>> = logits.iter().map(|logits| normalised(softmax(logits.clone(), 1))).collect();
-        let normalisers: Vec<Tensor<2>> = logits
-            .iter()
-            .zip(&pieces)
-            .map(|(logits, p)| logits.clone().max_dim(1) - p.clone().max_dim(1).log())
-            .collect();
-        if let [normaliser] = normalisers.as_slice() {
-            return Self { logits, pieces, normaliser: normaliser.clone() };
-        }
-        let normalisers = Tensor::cat(normalisers, 1); // ln Z of each piece, [n, pieces]
-        let largest = normalisers.clone().max_dim(1);
-        let normaliser = (normalisers.clone() - largest.clone()).exp().sum_dim(1).log() + largest;
-        let shares = (normalisers - normaliser.clone()).exp(); // Z of the piece over Z
-        let pieces = pieces.into_iter().enumerate().map(|(i, p)| p * shares.clone().narrow(1, i, 1)).collect();
-        Self { logits, pieces, normaliser }
-    }
-
-    /// −ln p of each position's target, nats: `[n, 1]`; targets are `[n, 1]`.
-    pub fn nll(&self, head: &Table, targets: Tensor<2, Int>) -> Tensor<2> {
-        let pieces = self.logits.iter().zip(head.starts());
-        pieces.fold(self.normaliser.clone(), |nll, (logits, start)| {
-            // A target's logit counts in the piece it lies in, and is 0 in the others.
-            let (local, inside) = within(targets.clone(), start, logits.dims()[1]);
-            nll - logits.clone().gather(1, local) * inside
-        })
-    }
-}
-
-/// Probabilities `[n, vocab]`, scaled to add up to 1. The softmax adds its terms one by one in f32, which over tens of
-/// thousands of tokens loses up to 5e-5 of their sum; this sum is taken in parts.
-fn normalised(p: Tensor<2>) -> Tensor<2> {
-    let total = p.clone().sum_dim(1);
-    p / total
-}
-
-/// −ln p of `targets` `[n]` given `hidden` `[n, channels]` and `head` `[vocab, channels]`: `[n]`, nats.
-fn chunked_nll(hidden: Tensor<2>, head: &Table, targets: Tensor<1, Int>) -> Tensor<1> {
-    let [positions, _] = hidden.dims();
-    let chunk = head_chunk(head.rows());
-    let parts = (0..positions)
-        .step_by(chunk)
-        .map(|start| {
-            let count = chunk.min(positions - start);
-            let targets = targets.clone().narrow(0, start, count).unsqueeze_dim(1);
-            ChunkSoftmax::new(hidden.clone().narrow(0, start, count), head).nll(head, targets).flatten(0, 1)
-        })
-        .collect();
-    Tensor::cat(parts, 0)
-}
 
 /// Scores the windows of a stream: −ln p of every token, nats, NaN where no window scores it. `[stream]`.
 ///
@@ -109,10 +32,8 @@ pub fn score(
     halving(device, groups(windows, batch), |group| {
         let hidden = model.hidden_states(read(ids, group, device));
         let [batch, time, channels] = hidden.dims();
-        let targets: Vec<i32> =
-            group.iter().flat_map(|w| ids[w.end - time..w.end].iter().map(|&id| id as i32)).collect();
-        let targets = Tensor::from_data(TensorData::new(targets, [batch * time]), device);
-        let values = to_host(chunked_nll(hidden.reshape([batch * time, channels]), &head, targets))?;
+        let targets: Vec<u32> = group.iter().flat_map(|w| ids[w.end - time..w.end].iter().copied()).collect();
+        let values = to_host(head_nll(hidden.reshape([batch * time, channels]), &head, &targets))?;
 
         let mut scored = 0u64;
         for (window, values) in group.iter().zip(values.chunks_exact(time)) {

@@ -247,6 +247,13 @@ pub struct Table {
     held: Vec<Tensor<2>>,
 }
 
+impl From<Vec<Tensor<2>>> for Table {
+    /// Of pieces of consecutive rows, in order.
+    fn from(held: Vec<Tensor<2>>) -> Self {
+        Self { held }
+    }
+}
+
 impl Table {
     /// The pieces in order, in f32: `[rows of the piece, channels]` each. A piece held in 16 bits is converted when its
     /// turn comes and lives as long as it is used.

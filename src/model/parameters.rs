@@ -208,6 +208,22 @@ impl LanguageModel {
         whole
     }
 
+    /// The name of each piece of the output head, as [`Self::gradients`] has it.
+    pub fn head_names(&self) -> Vec<String> {
+        let names: Vec<String> = self.parameters().into_iter().map(|weight| weight.name).collect();
+        let pieces = |table: &str| {
+            let is_piece = |name: &&String| name.split(PIECE).next() == Some(table);
+            names.iter().filter(is_piece).cloned().collect::<Vec<_>>()
+        };
+        let tied = match self {
+            Self::Gpt2(_) => "transformer.wte.weight",
+            Self::Llama(_) | Self::Olmo(_) => "model.embed_tokens.weight",
+            Self::GptNeox(_) => "gpt_neox.embed_in.weight",
+        };
+        let own = ["lm_head.weight", "embed_out.weight"].map(pieces).concat();
+        if own.is_empty() { pieces(tied) } else { own }
+    }
+
     /// What a run trains and keeps: the adapters' weights where there are adapters, else every weight.
     pub fn trained(&self) -> Vec<NamedTensor> {
         let mut weights = self.parameters();

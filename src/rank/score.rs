@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use super::prompts::Prompt;
 use crate::error::{Error, Result};
 use crate::evaluate::batch_size;
-use crate::evaluate::score::head_chunk;
+use crate::kernels::cross_entropy::head_chunk;
 use crate::model::layers::within;
 use crate::model::parameters::to_host;
 use crate::model::{LanguageModel, LoadedModel, Table, token_ids};

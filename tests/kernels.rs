@@ -1,0 +1,184 @@
+//! What is computed on the tensors' own memory, against f64 and against the framework's operations.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use odyssey::kernels::adamw::{Constants, State};
+use odyssey::kernels::cross_entropy::{ChunkGradient, chunk_gradient, head_chunk, nll, plain};
+use odyssey::model::Table;
+use odyssey::model::parameters::to_host;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+fn numbers(count: usize, size: f64, seed: u64) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..count).map(|_| (size * (f64::from(rng.next_u32()) / 2f64.powi(31) - 1.0)) as f32).collect()
+}
+
+fn tensor<const D: usize>(values: &[f32], shape: [usize; D]) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), &Device::flex())
+}
+
+/// A chunk of positions with everything that its loss depends on.
+struct Chunk {
+    hidden: Vec<f32>,
+    rows: Vec<f32>,
+    targets: Vec<u32>,
+    weights: Vec<f32>,
+    channels: usize,
+    /// Rows of each piece of the head.
+    pieces: Vec<usize>,
+}
+
+impl Chunk {
+    /// Logits of about `size`; every third position weighs nothing, as padding does.
+    fn new(positions: usize, channels: usize, pieces: &[usize], size: f64) -> Self {
+        let vocabulary: usize = pieces.iter().sum();
+        let targets = (0..positions).map(|i| ((i * 7919 + vocabulary - 1) % vocabulary) as u32).collect();
+        let weights = (0..positions).map(|i| [0.25, 1.5, 0.0][i % 3]).collect();
+        let hidden = numbers(positions * channels, size, 1);
+        let rows = numbers(vocabulary * channels, 1.0, 2);
+        Self { hidden, rows, targets, weights, channels, pieces: pieces.to_vec() }
+    }
+
+    fn hidden(&self) -> Tensor<2> {
+        tensor(&self.hidden, [self.targets.len(), self.channels])
+    }
+
+    fn head(&self) -> Table {
+        let mut rest = self.rows.as_slice();
+        let piece = |&rows: &usize| {
+            let (piece, after) = rest.split_at(rows * self.channels);
+            rest = after;
+            tensor(piece, [rows, self.channels])
+        };
+        Table::from(self.pieces.iter().map(piece).collect::<Vec<_>>())
+    }
+
+    /// Loss and gradient by logits of each position in f64.
+    fn exact(&self) -> (Vec<f64>, Vec<f64>) {
+        let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let (mut losses, mut gradient) = (Vec::new(), Vec::new());
+        for ((hidden, &target), &weight) in self.hidden.chunks(self.channels).zip(&self.targets).zip(&self.weights) {
+            let logits: Vec<f64> = self.rows.chunks(self.channels).map(|row| product(hidden, row)).collect();
+            let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let normaliser = largest + logits.iter().map(|logit| (logit - largest).exp()).sum::<f64>().ln();
+            losses.push(normaliser - logits[target as usize]);
+            gradient.extend(logits.iter().enumerate().map(|(token, logit)| {
+                let hit = if token == target as usize { 1.0 } else { 0.0 };
+                f64::from(weight) * ((logit - normaliser).exp() - hit)
+            }));
+        }
+        (losses, gradient)
+    }
+}
+
+/// The pieces' columns side by side, `[positions, vocabulary]`.
+fn whole(logits: Vec<Tensor<2>>) -> Vec<f32> {
+    to_host(Tensor::cat(logits, 1).flatten(0, 1)).unwrap()
+}
+
+#[track_caller]
+fn assert_near(found: &[f32], exact: &[f64], allowed: f64) {
+    assert_eq!(found.len(), exact.len());
+    for (i, (found, exact)) in found.iter().zip(exact).enumerate() {
+        assert!((f64::from(*found) - exact).abs() <= allowed * exact.abs().max(1.0), "{i}: {found} instead of {exact}");
+    }
+}
+
+#[test]
+fn loss_and_gradient_of_a_chunk_are_exact_for_any_shape() {
+    let shapes: [(usize, usize, &[usize]); 8] = [
+        (1, 1, &[1]),
+        (1, 5, &[2]),
+        (3, 4, &[17]),
+        (7, 8, &[307]),
+        (13, 16, &[1024]),
+        (5, 3, &[1, 30, 2]),
+        (9, 6, &[200, 200, 112]),
+        (2, 4, &[50257]),
+    ];
+    for (positions, channels, pieces) in shapes {
+        for size in [0.5, 20.0] {
+            let chunk = Chunk::new(positions, channels, pieces, size);
+            let (losses, gradient) = chunk.exact();
+            let found = chunk_gradient(chunk.hidden(), &chunk.head(), &chunk.targets, &chunk.weights);
+            // A logit is a sum in f32, so off by its size times the grain.
+            let allowed = 1e-6 * size.max(1.0);
+            assert_near(&to_host(found.nll).unwrap(), &losses, allowed);
+            assert_near(&whole(found.logits), &gradient, 4.0 * allowed);
+            assert_near(&to_host(nll(chunk.hidden(), &chunk.head(), &chunk.targets)).unwrap(), &losses, allowed);
+            let ChunkGradient { nll, logits } = plain(chunk.hidden(), &chunk.head(), &chunk.targets, &chunk.weights);
+            assert_near(&to_host(nll).unwrap(), &losses, 4.0 * allowed);
+            assert_near(&whole(logits), &gradient, 4.0 * allowed);
+        }
+    }
+}
+
+#[test]
+fn losses_are_the_same_whether_a_chunk_ends_between_positions_or_not() {
+    let vocabulary = 40_000;
+    let positions = head_chunk(vocabulary) + 3;
+    let chunk = Chunk::new(positions, 2, &[vocabulary], 1.0);
+    let at_once = to_host(nll(chunk.hidden(), &chunk.head(), &chunk.targets)).unwrap();
+    let last = chunk.hidden().narrow(0, positions - 3, 3);
+    let alone = to_host(nll(last, &chunk.head(), &chunk.targets[positions - 3..])).unwrap();
+    assert_near(&at_once[positions - 3..], &alone.iter().map(|&nll| f64::from(nll)).collect::<Vec<_>>(), 1e-6);
+}
+
+#[test]
+fn a_number_that_is_none_is_not_hidden() {
+    for broken in [f32::NAN, f32::INFINITY] {
+        let mut chunk = Chunk::new(2, 4, &[40], 1.0);
+        chunk.hidden[1] = broken;
+        let found = to_host(nll(chunk.hidden(), &chunk.head(), &chunk.targets)).unwrap();
+        assert!(!found[0].is_finite() && found[1].is_finite(), "{broken} gives {found:?}");
+    }
+}
+
+#[test]
+fn unlikely_tokens_have_their_loss_to_the_end() {
+    // A logit of 200 above all others: their probabilities are below what f32 reaches, their losses are not.
+    let chunk = Chunk {
+        hidden: vec![1.0, 1.0],
+        rows: vec![200.0, 0.0, 0.0],
+        targets: vec![0, 2],
+        weights: vec![1.0, 1.0],
+        channels: 1,
+        pieces: vec![3],
+    };
+    let found = chunk_gradient(chunk.hidden(), &chunk.head(), &chunk.targets, &chunk.weights);
+    assert_eq!(to_host(found.nll).unwrap(), [0.0, 200.0]);
+    assert_near(&whole(found.logits), &[0.0, 0.0, 0.0, 1.0, 0.0, -1.0], 1e-30);
+}
+
+#[test]
+fn a_step_of_adamw_is_the_plain_one_and_the_one_in_f64() {
+    let constants =
+        Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, rate: 1e-3 / 0.1, correction: 0.001, keep: 1.0 - 1e-4 };
+    for count in [1, 7, 40_000] {
+        let values: Vec<Vec<f32>> = (0..4).map(|seed| numbers(count, 0.5, seed)).collect();
+        let state = || {
+            let second: Vec<f32> = values[2].iter().map(|v| v * v).collect();
+            State {
+                weight: tensor(&values[0], [count]),
+                first: tensor(&values[1], [count]),
+                second: tensor(&second, [count]),
+            }
+        };
+        let [found, plain] = [
+            state().step(tensor(&values[3], [count]), constants),
+            state().plain(tensor(&values[3], [count]), constants),
+        ]
+        .map(|state| [state.weight, state.first, state.second].map(|part| to_host(part).unwrap()));
+        for i in 0..count {
+            let [w, m, root, g] = [0, 1, 2, 3].map(|which| f64::from(values[which][i]));
+            let m = 0.9 * m + 0.1 * g;
+            let v = 0.999 * root * root + 0.001 * g * g;
+            let w = w * constants.keep - m * constants.rate / ((v / constants.correction).sqrt() + 1e-8);
+            for ((found, plain), exact) in found.iter().zip(&plain).zip([w, m, v]) {
+                let allowed = 1e-6 * exact.abs().max(1.0);
+                assert!((f64::from(found[i]) - exact).abs() < allowed, "{i}: {} instead of {exact}", found[i]);
+                assert!(f64::from((found[i] - plain[i]).abs()) < allowed, "{i}: {} and {}", found[i], plain[i]);
+            }
+        }
+    }
+}
