@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::error::{Error, Result};
-use crate::study::{self, Plan};
+use crate::study::Plan;
 
 /// The file of a study's folder that every study has from its first moment.
 const PLAN: &str = "plan.json";
@@ -63,7 +63,7 @@ impl Entry {
 
 fn look(folder: &Path) -> Result<(String, State)> {
     let plan = Plan::read(folder)?;
-    let status = study::status(folder)?;
+    let status = plan.status(folder);
     let (done, of) = (status.tasks.iter().filter(|(_, done)| *done).count(), status.tasks.len());
     let state = match done == of {
         true => State::Finished { domains: plan.config.domains.len() },

@@ -228,14 +228,21 @@ impl Selection {
 
     /// Goes to the next (1) or previous (−1) domain, round and round.
     pub fn step(&mut self, study: &OpenStudy, step: isize) {
-        let Some(arm) = study.arms.get(self.arm).filter(|arm| !arm.domains.is_empty()) else { return };
-        let count = arm.domains.len() as isize;
+        let Some(arm) = study.arms.get(self.arm) else { return };
         let now = arm.domains.iter().position(|point| Some(&point.domain) == self.domain.as_ref());
-        let next = match (now, step) {
-            (Some(now), step) => (now as isize + step).rem_euclid(count),
-            (None, 1) => 0,
-            (None, _) => count - 1,
-        };
-        self.domain = Some(arm.domains[next as usize].domain.clone());
+        if let Some(next) = round(now, step, arm.domains.len()) {
+            self.domain = Some(arm.domains[next].domain.clone());
+        }
     }
+}
+
+/// The index after (1) or before (−1) `now` of `count`, round and round; from nowhere the first or the last. `None` where
+/// there is none.
+pub fn round(now: Option<usize>, step: isize, count: usize) -> Option<usize> {
+    let last = count.checked_sub(1)?;
+    Some(match (now, step) {
+        (Some(now), step) => (now as isize + step).rem_euclid(count as isize) as usize,
+        (None, 1) => 0,
+        (None, _) => last,
+    })
 }

@@ -11,7 +11,7 @@ use egui_plot::{Axis, GridInput, GridMark, HLine, Line, LineStyle, PlotPoint, Pl
 
 use super::against::{Against, Plane};
 use super::export::{Exports, Format};
-use super::opened::{Arm, OpenStudy, Selection};
+use super::opened::{Arm, OpenStudy, Selection, round};
 use super::{marks, table, theme};
 use crate::report::{delta, significant};
 
@@ -419,8 +419,9 @@ impl Scatter {
                         ui.memory_mut(|memory| memory.set_focus_lock_filter(button.id, arrows));
                         let pressed = |key| ui.input_mut(|input| input.consume_key(Modifiers::NONE, key));
                         let step = isize::from(pressed(Key::ArrowDown)) - isize::from(pressed(Key::ArrowUp));
-                        if step != 0 {
-                            let next = (at as isize + step).rem_euclid(shown.len() as isize) as usize;
+                        if step != 0
+                            && let Some(next) = round(Some(at), step, shown.len())
+                        {
                             let next = &view.arm.domains[shown[next]].domain;
                             (selection.domain, self.focus) = (Some(next.clone()), Some(next.clone()));
                         }

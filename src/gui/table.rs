@@ -5,7 +5,7 @@ use egui_extras::{Column, TableBuilder};
 
 use super::columns::{Cell, Sort};
 use super::export::Exports;
-use super::opened::{DomainPoint, OpenStudy, Selection};
+use super::opened::{DomainPoint, OpenStudy, Selection, round};
 use super::{Ask, Asks, marks, theme};
 use crate::report::{Verdict, count, csv, delta, interval, outcomes, p_value, percent, significant};
 
@@ -101,12 +101,8 @@ impl Table {
     pub fn step(&self, study: &OpenStudy, selection: &mut Selection, step: isize) {
         let (Some(arm), Some(seen)) = (selection.arm(study), &self.seen) else { return };
         let now = selection.index(study).and_then(|index| seen.rows.iter().position(|&row| row == index));
-        let next = match (now, step) {
-            (Some(now), step) => (now as isize + step).rem_euclid(seen.rows.len() as isize) as usize,
-            (None, 1) => 0,
-            (None, _) => seen.rows.len().saturating_sub(1),
-        };
-        if let Some(point) = seen.rows.get(next).and_then(|&row| arm.domains.get(row)) {
+        let next = round(now, step, seen.rows.len());
+        if let Some(point) = next.and_then(|next| arm.domains.get(seen.rows[next])) {
             selection.domain = Some(point.domain.clone());
         }
     }

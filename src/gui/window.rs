@@ -30,14 +30,16 @@ pub struct WindowOptions<'a> {
 /// # Errors
 /// There is no display, no way to draw on it, or no study in the folder.
 pub fn run(options: WindowOptions<'_>) -> Result<()> {
+    let began = Instant::now();
     let folders = options.folder.map(library::studies_in).transpose()?.unwrap_or_default();
     display()?;
     let data = eframe::storage_dir(ID).unwrap_or_else(|| PathBuf::from("odyssey-app"));
     let [first, second] = renderers();
-    match open(first, options, folders.clone(), data.clone()) {
+    let open = |renderer| open(renderer, options, began, folders.clone(), data.clone());
+    match open(first) {
         Err(error) if cannot_draw(&error) => {
             tracing::warn!(%error, "{first} cannot draw here; drawing through {second}");
-            open(second, options, folders, data)
+            open(second)
         }
         done => done,
     }
@@ -65,7 +67,13 @@ fn cannot_draw(error: &eframe::Error) -> bool {
 
 const CURE: &str = "start it in a desktop session (X11 or Wayland), or use the commands: `odyssey --help`";
 
-fn open(renderer: Renderer, options: WindowOptions<'_>, folders: Vec<PathBuf>, data: PathBuf) -> eframe::Result {
+fn open(
+    renderer: Renderer,
+    options: WindowOptions<'_>,
+    began: Instant,
+    folders: Vec<PathBuf>,
+    data: PathBuf,
+) -> eframe::Result {
     let viewport = ViewportBuilder::default()
         .with_title("odyssey")
         .with_app_id(ID)
@@ -74,7 +82,6 @@ fn open(renderer: Renderer, options: WindowOptions<'_>, folders: Vec<PathBuf>, d
         .with_drag_and_drop(true);
     let native = NativeOptions { viewport, renderer, ..NativeOptions::default() };
     let WindowOptions { interrupted, frame_times, .. } = options;
-    let began = Instant::now();
     let create: eframe::AppCreator<'_> = Box::new(move |creation| {
         let settings: Settings =
             creation.storage.and_then(|storage| eframe::get_value(storage, KEY)).unwrap_or_default();

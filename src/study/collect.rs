@@ -28,7 +28,7 @@ use crate::text::StreamOptions;
 pub fn collect(folder: &Path) -> Result<StudyResults> {
     let plan = Plan::read(folder)?;
     let at = |task: &Task, file: &str| -> PathBuf { folder.join(&task.folder).join(file) };
-    let done = |task: &&Task| folder.join(&task.folder).exists();
+    let done = |task: &&Task| task.is_done(folder);
 
     let distances = distances(&plan, folder)?;
     let mut rows = Vec::new();
@@ -308,7 +308,7 @@ fn distances(plan: &Plan, folder: &Path) -> Result<BTreeMap<PathBuf, Distances>>
             task.kind == TaskKind::Similarity && (&task.model, task.device) == (&reference.model, reference.device)
         });
         let mut found = Vec::new();
-        for task in of_model.filter(|task| folder.join(&task.folder).exists()) {
+        for task in of_model.filter(|task| task.is_done(folder)) {
             let path = folder.join(&task.folder).join("similarity.json");
             let SimilarityTaskResult { distances } = files::read_json(&path)?;
             found.push((task.folder.clone(), distances));

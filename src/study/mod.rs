@@ -41,7 +41,7 @@ pub fn run(config: StudyConfig, folder: &Path, monitor: &mut dyn Monitor) -> Res
     let devices = config.devices.iter().map(|choice| choice.open()).collect::<Result<Vec<ChosenDevice>>>()?;
     let plan = Plan::new(config, &devices, monitor)?;
     plan.write(folder)?;
-    let missing: Vec<&Task> = plan.tasks.iter().filter(|task| !folder.join(&task.folder).exists()).collect();
+    let missing: Vec<&Task> = plan.tasks.iter().filter(|task| !task.is_done(folder)).collect();
     let mut runner = Runner::new(&plan, folder, &devices);
     monitor.begin(&plan.config.name, missing.len() as u64);
     for task in missing {
@@ -70,7 +70,13 @@ pub struct Status {
 
 /// Which tasks of the study in `folder` are done.
 pub fn status(folder: &Path) -> Result<Status> {
-    let plan = Plan::read(folder)?;
-    let tasks = plan.tasks.iter().map(|task| (task.label(), folder.join(&task.folder).exists())).collect();
-    Ok(Status { tasks })
+    Ok(Plan::read(folder)?.status(folder))
+}
+
+impl Plan {
+    /// Which of its tasks are done in `folder`.
+    pub fn status(&self, folder: &Path) -> Status {
+        let tasks = self.tasks.iter().map(|task| (task.label(), task.is_done(folder))).collect();
+        Status { tasks }
+    }
 }

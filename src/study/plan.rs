@@ -117,6 +117,11 @@ impl Task {
         }
     }
 
+    /// Whether its result stands in the study's folder.
+    pub fn is_done(&self, folder: &Path) -> bool {
+        folder.join(&self.folder).exists()
+    }
+
     /// Whether it belongs to the restart control, which adapts to the reference corpus.
     pub fn is_control(&self) -> bool {
         self.domain.is_empty()

@@ -75,7 +75,7 @@ impl Watcher {
         let seen = |task: &crate::study::Task| TaskSeen {
             label: task.label(),
             kind: task.kind,
-            done: folder.join(&task.folder).exists(),
+            done: task.is_done(&folder),
             seconds: None,
         };
         let tasks: Vec<TaskSeen> = plan.tasks.iter().map(seen).collect();
