@@ -16,6 +16,7 @@ use burn::tensor::{Int, Tensor};
 use super::data::MicroBatch;
 use crate::error::Result;
 use crate::kernels::cross_entropy::{ChunkGradient, chunk_gradient, head_chunk};
+use crate::kernels::matmul::{Held, product};
 use crate::model::{LanguageModel, token_ids};
 
 /// What is minimised.
@@ -118,9 +119,9 @@ impl HeadBackward {
             losses.push((nll * Tensor::<1>::from_floats(weights, &head.device())).sum());
             let mut hidden_gradient: Option<Tensor<2>> = None;
             for ((gradient, piece), sum) in logits.into_iter().zip(head.pieces()).zip(&mut pieces) {
-                accumulate(&mut hidden_gradient, gradient.clone().matmul(piece));
+                accumulate(&mut hidden_gradient, product(gradient.clone(), Held::Plain, piece, Held::Plain));
                 if table.is_trained() {
-                    accumulate(sum, gradient.transpose().matmul(hidden.clone()));
+                    accumulate(sum, product(gradient, Held::Transposed, hidden.clone(), Held::Plain));
                 }
             }
             hidden_gradients.extend(hidden_gradient);

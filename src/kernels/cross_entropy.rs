@@ -8,6 +8,7 @@ use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::host::{self, Numbers};
+use super::matmul::{Held, linear};
 use crate::model::Table;
 use crate::model::layers::within;
 
@@ -93,7 +94,8 @@ impl ChunkSoftmax {
     /// ln Z comes from the likeliest token of a piece, whose probability within it is at least 1/rows: ln Z = max − ln
     /// p_max. A token's own probability may round to 0, where its logarithm would be lost.
     pub fn new(hidden: Tensor<2>, head: &Table) -> Self {
-        let logits: Vec<Tensor<2>> = head.pieces().map(|piece| hidden.clone().matmul(piece.transpose())).collect();
+        let logits: Vec<Tensor<2>> =
+            head.pieces().map(|piece| linear(hidden.clone(), piece, Held::Transposed)).collect();
         let pieces: Vec<Tensor<2>> = logits.iter().map(|logits| normalised(softmax(logits.clone(), 1))).collect();
         let normalisers: Vec<Tensor<2>> = logits
             .iter()
@@ -132,7 +134,7 @@ fn normalised(p: Tensor<2>) -> Tensor<2> {
 /// Both on the tensors' own memory, a position at a time. The logits become their gradient where they lie.
 fn on_host(hidden: Tensor<2>, head: &Table, targets: &[u32], weights: Option<&[f32]>) -> ChunkGradient {
     let device = hidden.device();
-    let of_piece = |piece: Tensor<2>| (piece.dims()[0], Numbers::of(hidden.clone().matmul(piece.transpose())));
+    let of_piece = |piece: Tensor<2>| (piece.dims()[0], Numbers::of(linear(hidden.clone(), piece, Held::Transposed)));
     let mut logits: Vec<(usize, Numbers)> = head.pieces().map(of_piece).collect();
     // A position's logits, in as many parts as the head has pieces.
     let mut positions: Vec<Vec<&mut [f32]>> = targets.iter().map(|_| Vec::with_capacity(logits.len())).collect();

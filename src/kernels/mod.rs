@@ -10,3 +10,6 @@
 pub mod adamw;
 pub mod cross_entropy;
 mod host;
+pub mod matmul;
+mod node;
+pub mod wgsl;

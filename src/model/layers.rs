@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::lora::Lora;
 use super::weights::{LARGEST_PIECE, Precision, WeightSource};
 use crate::error::Result;
+use crate::kernels::matmul::{self, Held};
 
 /// A part of a model that turns hidden states `[B, T, C]` into others: a block, or the last norm.
 pub type Stage<'a> = Box<dyn Fn(Tensor<3>) -> Tensor<3> + 'a>;
@@ -66,14 +67,14 @@ impl Linear {
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, time, input] = x.dims();
         let weight = self.weight.val().cast(self.compute.float());
-        let weight = match self.layout {
-            Layout::InOut => weight,
-            Layout::OutIn => weight.transpose(),
+        let held = match self.layout {
+            Layout::InOut => Held::Plain,
+            Layout::OutIn => Held::Transposed,
         };
-        let [_, output] = weight.dims();
         // One flat product instead of a batch of them: the weight is read once.
         let x = x.reshape([batch * time, input]);
-        let y = x.clone().cast(self.compute.float()).matmul(weight).cast(FloatDType::F32);
+        let y = matmul::linear(x.clone().cast(self.compute.float()), weight, held).cast(FloatDType::F32);
+        let [_, output] = y.dims();
         let y = match &self.bias {
             Some(bias) => y + bias.val().unsqueeze(),
             None => y,

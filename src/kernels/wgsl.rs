@@ -1,0 +1,166 @@
+//! Kernels in WGSL among burn's own: templates of `shaders/`, filled in for a device and launched on burn's buffers.
+//!
+//! A kernel goes through the same queue as burn's (cubecl takes the text of a kernel in place of what it would have
+//! compiled), so that nothing has to be flushed between the two. See [`super`] for why this way and not another.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use burn::backend::Cube;
+use burn::backend::wgpu::CubeTensor;
+use burn::tensor::{DType, Shape, Tensor};
+use burn_cubecl::cubecl::ir::UIntKind;
+use burn_cubecl::cubecl::ir::metadata::Info;
+use burn_cubecl::cubecl::ir::settings::Dim3;
+use burn_cubecl::cubecl::prelude::*;
+use burn_cubecl::cubecl::server::{KernelArguments, MetadataBindingInfo};
+use burn_cubecl::cubecl::wgpu::WgpuDeviceKind;
+use burn_cubecl::kernel::into_contiguous;
+use minijinja::{Environment, Value, context};
+
+use crate::error::{Error, Result};
+
+/// The templates by name.
+const SHADERS: [(&str, &str); 2] =
+    [("matmul", include_str!("../../shaders/matmul.wgsl")), ("subgroup", include_str!("../../shaders/subgroup.wgsl"))];
+
+/// What a device can do that kernels are specialised by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ability {
+    /// Whether it is a processor that plays a graphics card: there a "subgroup" is one vector of the processor, and
+    /// loads, not arithmetic, are what costs.
+    pub software: bool,
+    /// Invocations of a software adapter that can exchange values among themselves; 1 where they cannot.
+    pub subgroup: u32,
+}
+
+/// A tensor on a wgpu device, row-major.
+pub(super) struct Buffer(CubeTensor);
+
+impl Buffer {
+    /// The tensor's buffer; copied first where its rows do not follow one another.
+    pub(super) fn of<const D: usize>(tensor: Tensor<D>) -> Self {
+        Self(into_contiguous(tensor.try_into_primitive::<Cube>().expect("it lies on a wgpu device")))
+    }
+
+    /// A new one beside it, of another shape, with nothing in it yet.
+    pub(super) fn beside(&self, shape: impl Into<Shape>) -> Self {
+        let CubeTensor { client, device, .. } = &self.0;
+        let shape = shape.into();
+        let handle = client.empty(shape.num_elements() * size_of::<f32>());
+        Self(CubeTensor::new_contiguous(client.clone(), device.clone(), shape, handle, DType::F32))
+    }
+
+    /// A tensor again.
+    pub(super) fn into_tensor<const D: usize>(self) -> Tensor<D> {
+        Tensor::from_primitive::<Cube>(self.0)
+    }
+}
+
+/// What the device of `tensor` can do; `None` where it is no wgpu device, or the tensor is not in f32.
+pub(super) fn ability<const D: usize>(tensor: &Tensor<D>) -> Option<Ability> {
+    if tensor.dtype() != DType::F32 {
+        return None;
+    }
+    let tensor = match tensor.is_autodiff() {
+        true => tensor.clone().inner(),
+        false => tensor.clone(),
+    };
+    let buffer = Buffer(tensor.try_into_primitive::<Cube>().ok()?);
+    let burn_cubecl::CubeDevice::Wgpu(device) = &buffer.0.device else { return None };
+    static KNOWN: Mutex<BTreeMap<String, Ability>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let find = || {
+        let software = matches!(device.kind, WgpuDeviceKind::Cpu);
+        Ability { software, subgroup: if software { subgroup(&buffer) } else { 1 } }
+    };
+    Some(*known.entry(format!("{device:?}")).or_insert_with(find))
+}
+
+/// Asks the device itself, by a kernel: llvmpipe says "4 to 128" and means the length of the processor's vectors.
+fn subgroup(beside: &Buffer) -> u32 {
+    let found = beside.beside([4]);
+    Kernel::new("subgroup", context! {}, [128, 1, 1]).launch([1, 1, 1], &[&found], [4, 0, 0, 0]);
+    let CubeTensor { client, handle, .. } = found.0;
+    let read = client.read_one(handle).ok(); // a device that cannot run it has no subgroups
+    read.and_then(|bytes| bytes.first_chunk().map(|&word| u32::from_le_bytes(word))).unwrap_or(1)
+}
+
+/// The text of a kernel: the template `name` with `values` filled in.
+///
+/// # Errors
+/// There is no such template, or it needs a value that is missing.
+pub fn text(name: &str, values: &Value) -> Result<String> {
+    static TEMPLATES: OnceLock<Environment<'static>> = OnceLock::new();
+    let templates = TEMPLATES.get_or_init(|| {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+        for (name, text) in SHADERS {
+            // What is wrong with a template shows when it is asked for.
+            let _ = environment.add_template(name, text);
+        }
+        environment
+    });
+    let filled = templates.get_template(name).and_then(|template| template.render(values));
+    filled.map_err(|error| Error::Numeric(format!("kernel {name}: {error:#}")))
+}
+
+/// A kernel filled in.
+#[derive(Clone)]
+pub(super) struct Kernel {
+    name: &'static str,
+    values: Value,
+    workgroup: [u32; 3],
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.values)
+    }
+}
+
+impl Kernel {
+    /// The template `name` with `values`, in which `workgroup` is what the template declares as its workgroup's size.
+    pub(super) fn new(name: &'static str, values: Value, workgroup: [u32; 3]) -> Self {
+        Self { name, values, workgroup }
+    }
+
+    /// Runs it over so many `groups`, with `buffers` bound in order and `sizes` as the uniform after them.
+    pub(super) fn launch(self, groups: [u32; 3], buffers: &[&Buffer], sizes: [u32; 4]) {
+        let Some(Buffer(first)) = buffers.first() else { return };
+        let words = |[low, high]: [u32; 2]| u64::from(low) | u64::from(high) << 32;
+        let sizes = [words([sizes[0], sizes[1]]), words([sizes[2], sizes[3]])];
+        let arguments = KernelArguments::new()
+            .with_buffers(buffers.iter().map(|Buffer(tensor)| tensor.handle.clone().binding()).collect())
+            .with_info(MetadataBindingInfo::custom(sizes.to_vec()));
+        let [x, y, z] = groups;
+        first.client.launch(Box::new(self), CubeCount::Static(x, y, z), arguments);
+    }
+}
+
+impl KernelMetadata for Kernel {
+    fn id(&self) -> KernelId {
+        let [x, y, z] = self.workgroup;
+        KernelId::new::<Self>().info(format!("{self:?}")).mode(ExecutionMode::Unchecked).cube_dim(Dim3 { x, y, z })
+    }
+
+    fn address_type(&self) -> ElemType {
+        ElemType::UInt(UIntKind::U32)
+    }
+}
+
+impl CubeKernel for Kernel {
+    /// Stands for the text: cubecl asks it for nothing but the workgroup's size.
+    fn define(&self) -> KernelDefinition {
+        let [x, y, z] = self.workgroup;
+        let settings = KernelSettings::new(Dim3 { x, y, z }, ExecutionMode::Unchecked, AddressType::U32);
+        KernelDefinition { body: Scope::root(settings.clone()), settings, info: Info::default() }
+    }
+
+    fn source(&self) -> Option<PrecompiledSource> {
+        // A template that cannot be filled in is a kernel that does not compile, which the device reports.
+        let source = text(self.name, &self.values).unwrap_or_else(|error| error.to_string());
+        Some(PrecompiledSource { source, entrypoint_name: "main".to_owned(), lang: "wgsl" })
+    }
+}
