@@ -1,12 +1,13 @@
 //! The kernels of `shaders/`: each is valid WGSL, and computes on a software adapter what the framework's operations do.
 
-use std::time::Instant;
-
 use burn::tensor::{Device, Tensor, TensorData};
 use minijinja::{Value, context};
 use odyssey::device::DeviceChoice;
+use odyssey::kernels::adamw::{Constants, State};
+use odyssey::kernels::cross_entropy::{ChunkGradient, chunk_gradient, nll};
 use odyssey::kernels::matmul::{Held, linear, plain, product};
 use odyssey::kernels::wgsl;
+use odyssey::model::Table;
 use odyssey::model::parameters::to_host;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -39,6 +40,11 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
 /// Every way that a template is filled in.
 fn fillings() -> Vec<(&'static str, Value)> {
     let mut all = vec![("subgroup", context! {})];
+    for (lanes, each, flags) in [(4, 1, 0), (8, 16, 1), (128, 1, 2), (128, 1, 3)] {
+        let (aligned, gradient) = (flags & 1 == 1, flags & 2 == 2);
+        all.push(("adamw", context! { lanes, each, aligned }));
+        all.push(("cross_entropy", context! { lanes, aligned, gradient }));
+    }
     for lanes in [4, 8, 16] {
         for bits in 0..32 {
             let on = |bit: u32| bits >> bit & 1 == 1;
@@ -116,32 +122,55 @@ fn the_gradient_of_a_linear_layer_on_a_software_adapter_is_the_cpu_backends() {
 }
 
 #[test]
-#[ignore = "prints rates, proves nothing"]
-fn rates() {
+fn loss_and_gradient_of_a_chunk_on_a_software_adapter_are_the_cpu_backends() {
+    for (positions, channels, pieces) in [
+        (1, 4, &[3][..]),
+        (3, 4, &[17]),
+        (5, 8, &[1024]),
+        (9, 6, &[200, 201, 112]),
+        (2, 4, &[50257]),
+        (70, 12, &[64, 64]),
+    ] {
+        let vocabulary: usize = pieces.iter().sum();
+        let targets: Vec<u32> = (0..positions).map(|i| ((i * 7919 + vocabulary - 1) % vocabulary) as u32).collect();
+        let weights: Vec<f32> = (0..positions).map(|i| [0.25, 1.5, 0.0][i % 3]).collect();
+        let on = |device: &Device| {
+            let hidden = || random([positions, channels], 1, device) * 5.0;
+            let piece = |(i, &rows): (usize, &usize)| random([rows, channels], 2 + i as u64, device);
+            let head = Table::from(pieces.iter().enumerate().map(piece).collect::<Vec<_>>());
+            let ChunkGradient { nll: loss, logits } = chunk_gradient(hidden(), &head, &targets, &weights);
+            [on_host(loss), on_host(Tensor::cat(logits, 1)), on_host(nll(hidden(), &head, &targets))]
+        };
+        for (found, expected) in on(&software()).iter().zip(&on(&Device::flex())) {
+            let worst = difference(found, expected);
+            assert!(worst < 3e-6, "{positions} positions, {pieces:?}: {worst:e}");
+        }
+    }
+}
+
+#[test]
+fn a_number_that_is_none_is_not_hidden_by_a_kernel() {
     let device = software();
-    for [m, n, k] in [[512, 256, 256], [512, 1024, 256], [512, 4096, 256], [256, 1024, 512]] {
-        for (a_held, b_held) in
-            [(Held::Plain, Held::Plain), (Held::Plain, Held::Transposed), (Held::Transposed, Held::Plain)]
-        {
-            let a_shape = if a_held == Held::Plain { [m, k] } else { [k, m] };
-            let b_shape = if b_held == Held::Plain { [k, n] } else { [n, k] };
-            let mut line = format!("{m}×{k}·{k}×{n} {a_held:?} {b_held:?}:");
-            for (name, device, product) in [
-                ("ours", &device, product as fn(_, _, _, _) -> Tensor<2>),
-                ("burn", &device, plain),
-                ("cpu", &Device::flex(), plain),
-            ] {
-                let (a, b) = (random(a_shape, 1, device), random(b_shape, 2, device));
-                let mut best = f64::INFINITY;
-                for _ in 0..5 {
-                    let began = Instant::now();
-                    let c = product(a.clone(), a_held, b.clone(), b_held);
-                    on_host(c.narrow(0, 0, 1).narrow(1, 0, 1));
-                    best = best.min(began.elapsed().as_secs_f64());
-                }
-                line += &format!(" {name} {:.1} ms, {:.1} GF/s;", best * 1e3, (2 * m * n * k) as f64 / best / 1e9);
-            }
-            println!("{line}");
+    for broken in [f32::NAN, f32::INFINITY] {
+        let hidden = Tensor::<2>::from_data([[1.0, broken], [1.0, 1.0]], &device);
+        let found = on_host(nll(hidden, &Table::from(vec![random([40, 2], 1, &device)]), &[3, 4]));
+        assert!(!found[0].is_finite() && found[1].is_finite(), "{broken} gives {found:?}");
+    }
+}
+
+#[test]
+fn a_step_of_adamw_on_a_software_adapter_is_the_cpu_backends() {
+    let constants =
+        Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, rate: 1e-3 / 0.1, correction: 0.001, keep: 1.0 - 1e-4 };
+    for count in [1, 7, 64, 40_000, 40_001] {
+        let on = |device: &Device| {
+            let [weight, first, second, gradient] = [1, 2, 3, 4].map(|seed| random([count], seed, device));
+            let State { weight, first, second } =
+                State { weight, first, second: second.clone() * second }.step(gradient, constants);
+            [weight, first, second].map(on_host)
+        };
+        for (found, expected) in on(&software()).iter().zip(&on(&Device::flex())) {
+            assert!(difference(found, expected) < 1e-6, "{count} numbers");
         }
     }
 }

@@ -1,9 +1,13 @@
 //! One weight's step of AdamW.
 
+use std::iter;
+
 use burn::tensor::Tensor;
+use minijinja::context;
 use rayon::prelude::*;
 
 use super::host::{self, Numbers};
+use super::wgsl::{self, Ability, Buffer, Kernel};
 
 /// The constants of one step, as `torch.optim.AdamW` names them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,9 +41,12 @@ impl State {
     pub fn step(self, gradient: Tensor<1>, constants: Constants) -> Self {
         let Self { weight, first, second } = &self;
         if [weight, first, second, &gradient].into_iter().all(host::holds) {
-            self.on_host(gradient, constants)
-        } else {
-            self.plain(gradient, constants)
+            return self.on_host(gradient, constants);
+        }
+        let abilities = [weight, first, second, &gradient].map(wgsl::ability);
+        match abilities {
+            [Some(ability), Some(_), Some(_), Some(_)] => self.on_wgpu(gradient, constants, ability),
+            _ => self.plain(gradient, constants),
         }
     }
 
@@ -55,7 +62,28 @@ impl State {
         Self { weight: weight - update, first, second }
     }
 
-    /// The same numbers from one pass.
+    /// The same numbers from one pass of a kernel.
+    fn on_wgpu(self, gradient: Tensor<1>, constants: Constants, ability: Ability) -> Self {
+        /// Numbers or vectors of four that an invocation takes: to begin a workgroup costs, too.
+        const EACH: u32 = 16;
+        let [count] = gradient.dims();
+        let aligned = count.is_multiple_of(4);
+        let items = if aligned { count / 4 } else { count };
+        let lanes = ability.lanes();
+        let each = if ability.software { EACH } else { 1 };
+        let kernel = Kernel::new("adamw", context! { lanes, each, aligned }, [lanes, 1, 1]);
+        let Constants { beta1, beta2, epsilon, rate, correction, keep } = constants;
+        let numbers = [beta1, beta2, 1.0 - beta1, 1.0 - beta2, epsilon, rate, correction, keep];
+        let words = iter::once(items as u32).chain(numbers.map(|number| (number as f32).to_bits()));
+        let old = [self.weight, self.first, self.second, gradient].map(Buffer::of);
+        let new = [(); 3].map(|()| old[0].beside([count]));
+        let buffers: Vec<&Buffer> = old.iter().chain(&new).collect();
+        kernel.launch(wgsl::groups(items.div_ceil((lanes * each) as usize)), &buffers, &words.collect::<Vec<_>>());
+        let [weight, first, second] = new.map(Buffer::into_tensor);
+        Self { weight, first, second }
+    }
+
+    /// The same numbers from one pass on this process's memory.
     fn on_host(self, gradient: Tensor<1>, constants: Constants) -> Self {
         /// Numbers that one thread takes at a time.
         const STRETCH: usize = 1 << 14;

@@ -5,10 +5,12 @@
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use minijinja::context;
 use rayon::prelude::*;
 
 use super::host::{self, Numbers};
 use super::matmul::{Held, linear};
+use super::wgsl::{self, Ability, Buffer, Kernel};
 use crate::model::Table;
 use crate::model::layers::within;
 
@@ -41,6 +43,9 @@ pub fn nll(hidden: Tensor<2>, head: &Table, targets: &[u32]) -> Tensor<1> {
             if host::holds(&hidden) {
                 return on_host(hidden, head, targets, None).nll;
             }
+            if let Some(ability) = wgsl::ability(&hidden) {
+                return OnWgpu::new(hidden, head, targets, ability).nll;
+            }
             let targets = column(targets.iter().map(|&id| id as i32).collect(), &hidden.device());
             ChunkSoftmax::new(hidden, head).nll(head, targets).flatten(0, 1)
         })
@@ -51,9 +56,11 @@ pub fn nll(hidden: Tensor<2>, head: &Table, targets: &[u32]) -> Tensor<1> {
 /// Loss and gradient of one chunk: as [`nll`], with `weights` `[n]`.
 pub fn chunk_gradient(hidden: Tensor<2>, head: &Table, targets: &[u32], weights: &[f32]) -> ChunkGradient {
     if host::holds(&hidden) {
-        on_host(hidden, head, targets, Some(weights))
-    } else {
-        plain(hidden, head, targets, weights)
+        return on_host(hidden, head, targets, Some(weights));
+    }
+    match wgsl::ability(&hidden) {
+        Some(ability) => OnWgpu::new(hidden, head, targets, ability).gradient(weights),
+        None => plain(hidden, head, targets, weights),
     }
 }
 
@@ -129,6 +136,59 @@ impl ChunkSoftmax {
 fn normalised(p: Tensor<2>) -> Tensor<2> {
     let total = p.clone().sum_dim(1);
     p / total
+}
+
+/// Both by kernels: a workgroup takes a position.
+struct OnWgpu {
+    ability: Ability,
+    /// −ln p of each position's target: `[n]`.
+    nll: Tensor<1>,
+    /// ln Z of each position, `[n]`.
+    normaliser: Tensor<1>,
+    /// Of each piece of the head: its rows, the logits `[n, rows]`, and the targets as columns of these.
+    pieces: Vec<(usize, Buffer, Buffer)>,
+}
+
+impl OnWgpu {
+    fn new(hidden: Tensor<2>, head: &Table, targets: &[u32], ability: Ability) -> Self {
+        let mut pieces = Vec::new();
+        let mut found = Vec::new();
+        for (piece, start) in head.pieces().zip(head.starts()) {
+            let [rows, _] = piece.dims();
+            let logits = Buffer::of(linear(hidden.clone(), piece, Held::Transposed));
+            // A target of an earlier piece wraps around and lies beyond this one, too.
+            let columns: Vec<u32> = targets.iter().map(|target| target.wrapping_sub(start as u32)).collect();
+            let columns = logits.with(&columns);
+            let of_piece = logits.beside([targets.len(), 4]);
+            launch(ability, false, rows, targets.len(), &[&logits, &columns, &of_piece]);
+            pieces.push((rows, logits, columns));
+            found.push(of_piece.into_tensor::<2>());
+        }
+        let part = |i| Tensor::cat(found.iter().map(|found| found.clone().narrow(1, i, 1)).collect(), 1); // [n, pieces]
+        let [largest, sums, of_target]: [Tensor<2>; 3] = [part(0), part(1), part(2)];
+        let most = largest.clone().max_dim(1);
+        let normaliser = ((largest - most.clone()).exp() * sums).sum_dim(1).log() + most; // [n, 1]
+        let nll = normaliser.clone() - of_target.sum_dim(1);
+        Self { ability, nll: nll.flatten(0, 1), normaliser: normaliser.flatten(0, 1), pieces }
+    }
+
+    fn gradient(self, weights: &[f32]) -> ChunkGradient {
+        let normaliser = Buffer::of(self.normaliser);
+        let weights = normaliser.with(bytemuck::cast_slice(weights));
+        let [positions] = self.nll.dims();
+        let logits = self.pieces.into_iter().map(|(rows, logits, columns)| {
+            launch(self.ability, true, rows, positions, &[&logits, &columns, &normaliser, &weights]);
+            logits.into_tensor()
+        });
+        ChunkGradient { nll: self.nll, logits: logits.collect() }
+    }
+}
+
+fn launch(ability: Ability, gradient: bool, rows: usize, positions: usize, buffers: &[&Buffer]) {
+    let lanes = ability.lanes();
+    let values = context! { lanes, gradient, aligned => rows.is_multiple_of(4) };
+    let kernel = Kernel::new("cross_entropy", values, [lanes, 1, 1]);
+    kernel.launch(wgsl::groups(positions), buffers, &[positions as u32, rows as u32]);
 }
 
 /// Both on the tensors' own memory, a position at a time. The logits become their gradient where they lie.

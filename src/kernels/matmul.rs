@@ -75,7 +75,7 @@ fn on_software(a: Tensor<2>, a_held: Held, b: Tensor<2>, b_held: Held, ability: 
     let c = a.beside([m, n]);
     let [m, n, k] = [m, n, k].map(|size| size as u32);
     let groups = [n.div_ceil(4 * VECTORS * lanes), m.div_ceil(ROWS), 1];
-    Kernel::new("matmul", values, [lanes, 1, 1]).launch(groups, &[&a, &b, &c], [m, n, k, 0]);
+    Kernel::new("matmul", values, [lanes, 1, 1]).launch(groups, &[&a, &b, &c], &[m, n, k]);
     c.into_tensor()
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use burn::backend::Cube;
 use burn::backend::wgpu::CubeTensor;
@@ -17,13 +17,17 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::cubecl::server::{KernelArguments, MetadataBindingInfo};
 use burn_cubecl::cubecl::wgpu::WgpuDeviceKind;
 use burn_cubecl::kernel::into_contiguous;
-use minijinja::{Environment, Value, context};
+use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use crate::error::{Error, Result};
 
 /// The templates by name.
-const SHADERS: [(&str, &str); 2] =
-    [("matmul", include_str!("../../shaders/matmul.wgsl")), ("subgroup", include_str!("../../shaders/subgroup.wgsl"))];
+const SHADERS: &[(&str, &str)] = &[
+    ("adamw", include_str!("../../shaders/adamw.wgsl")),
+    ("cross_entropy", include_str!("../../shaders/cross_entropy.wgsl")),
+    ("matmul", include_str!("../../shaders/matmul.wgsl")),
+    ("subgroup", include_str!("../../shaders/subgroup.wgsl")),
+];
 
 /// What a device can do that kernels are specialised by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,6 +54,13 @@ impl Buffer {
         let shape = shape.into();
         let handle = client.empty(shape.num_elements() * size_of::<f32>());
         Self(CubeTensor::new_contiguous(client.clone(), device.clone(), shape, handle, DType::F32))
+    }
+
+    /// A new one beside it with these words, whatever kernels take them for.
+    pub(super) fn with(&self, words: &[u32]) -> Self {
+        let CubeTensor { client, device, .. } = &self.0;
+        let handle = client.create_from_slice(bytemuck::cast_slice(words));
+        Self(CubeTensor::new_contiguous(client.clone(), device.clone(), [words.len()].into(), handle, DType::U32))
     }
 
     /// A tensor again.
@@ -81,7 +92,7 @@ pub(super) fn ability<const D: usize>(tensor: &Tensor<D>) -> Option<Ability> {
 /// Asks the device itself, by a kernel: llvmpipe says "4 to 128" and means the length of the processor's vectors.
 fn subgroup(beside: &Buffer) -> u32 {
     let found = beside.beside([4]);
-    Kernel::new("subgroup", context! {}, [128, 1, 1]).launch([1, 1, 1], &[&found], [4, 0, 0, 0]);
+    Kernel::new("subgroup", context! {}, [128, 1, 1]).launch([1, 1, 1], &[&found], &[4]);
     let CubeTensor { client, handle, .. } = found.0;
     let read = client.read_one(handle).ok(); // a device that cannot run it has no subgroups
     read.and_then(|bytes| bytes.first_chunk().map(|&word| u32::from_le_bytes(word))).unwrap_or(1)
@@ -92,17 +103,11 @@ fn subgroup(beside: &Buffer) -> u32 {
 /// # Errors
 /// There is no such template, or it needs a value that is missing.
 pub fn text(name: &str, values: &Value) -> Result<String> {
-    static TEMPLATES: OnceLock<Environment<'static>> = OnceLock::new();
-    let templates = TEMPLATES.get_or_init(|| {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-        for (name, text) in SHADERS {
-            // What is wrong with a template shows when it is asked for.
-            let _ = environment.add_template(name, text);
-        }
-        environment
-    });
-    let filled = templates.get_template(name).and_then(|template| template.render(values));
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let template = SHADERS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
+    let template = template.ok_or_else(|| Error::Numeric(format!("there is no kernel {name:?}")))?;
+    let filled = environment.template_from_named_str(name, template).and_then(|template| template.render(values));
     filled.map_err(|error| Error::Numeric(format!("kernel {name}: {error:#}")))
 }
 
@@ -126,17 +131,25 @@ impl Kernel {
         Self { name, values, workgroup }
     }
 
-    /// Runs it over so many `groups`, with `buffers` bound in order and `sizes` as the uniform after them.
-    pub(super) fn launch(self, groups: [u32; 3], buffers: &[&Buffer], sizes: [u32; 4]) {
+    /// Runs it over so many `groups`, with `buffers` bound in order and `constants`, words, as the uniform after them.
+    pub(super) fn launch(self, groups: [u32; 3], buffers: &[&Buffer], constants: &[u32]) {
         let Some(Buffer(first)) = buffers.first() else { return };
-        let words = |[low, high]: [u32; 2]| u64::from(low) | u64::from(high) << 32;
-        let sizes = [words([sizes[0], sizes[1]]), words([sizes[2], sizes[3]])];
+        // A uniform's size is a multiple of four words.
+        let mut words = constants.to_vec();
+        words.resize(constants.len().next_multiple_of(4), 0);
+        let pairs = words.chunks_exact(2).map(|pair| u64::from(pair[0]) | u64::from(pair[1]) << 32);
         let arguments = KernelArguments::new()
             .with_buffers(buffers.iter().map(|Buffer(tensor)| tensor.handle.clone().binding()).collect())
-            .with_info(MetadataBindingInfo::custom(sizes.to_vec()));
+            .with_info(MetadataBindingInfo::custom(pairs.collect()));
         let [x, y, z] = groups;
         first.client.launch(Box::new(self), CubeCount::Static(x, y, z), arguments);
     }
+}
+
+/// Workgroups along two axes for so many, as none may have more than 65535; a kernel leaves out what is too many.
+pub(super) fn groups(count: usize) -> [u32; 3] {
+    const MOST: usize = 65535;
+    [count.min(MOST) as u32, count.div_ceil(MOST).max(1) as u32, 1]
 }
 
 impl KernelMetadata for Kernel {
@@ -162,5 +175,15 @@ impl CubeKernel for Kernel {
         // A template that cannot be filled in is a kernel that does not compile, which the device reports.
         let source = text(self.name, &self.values).unwrap_or_else(|error| error.to_string());
         Some(PrecompiledSource { source, entrypoint_name: "main".to_owned(), lang: "wgsl" })
+    }
+}
+
+impl Ability {
+    /// Invocations of a workgroup that suit it where they need not exchange anything: a software adapter runs one vector.
+    pub(super) fn lanes(&self) -> u32 {
+        match self.software {
+            true => self.subgroup.max(4),
+            false => 128,
+        }
     }
 }
