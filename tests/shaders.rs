@@ -5,6 +5,7 @@ use minijinja::{Value, context};
 use odyssey::device::DeviceChoice;
 use odyssey::kernels::adamw::{Constants, State};
 use odyssey::kernels::cross_entropy::{ChunkGradient, chunk_gradient, nll};
+use odyssey::kernels::gram::{self, OfDistance};
 use odyssey::kernels::matmul::{Held, linear, plain, product};
 use odyssey::kernels::wgsl;
 use odyssey::model::Table;
@@ -44,6 +45,7 @@ fn fillings() -> Vec<(&'static str, Value)> {
         let (aligned, gradient) = (flags & 1 == 1, flags & 2 == 2);
         all.push(("adamw", context! { lanes, each, aligned }));
         all.push(("cross_entropy", context! { lanes, aligned, gradient }));
+        all.extend([0, 1, 4].map(|terms| ("gram", context! { lanes, each, terms, aligned })));
     }
     for lanes in [4, 8, 16] {
         for bits in 0..32 {
@@ -171,6 +173,34 @@ fn a_step_of_adamw_on_a_software_adapter_is_the_cpu_backends() {
         };
         for (found, expected) in on(&software()).iter().zip(&on(&Device::flex())) {
             assert!(difference(found, expected) < 1e-6, "{count} numbers");
+        }
+    }
+}
+
+#[test]
+fn a_tile_of_a_kernel_matrix_is_the_plain_one_on_the_cpu_and_on_a_software_adapter() {
+    let of_distances = [
+        OfDistance::Exponential(-0.5),
+        OfDistance::Exponentials([-4.0, -1.0, -0.3, -0.05]),
+        OfDistance::Distance(-1.5),
+    ];
+    for [rows, columns] in [[1, 1], [3, 7], [64, 64], [33, 130], [40, 600]] {
+        for of_distance in of_distances {
+            for diagonal in [false, rows == columns] {
+                let on = |device: &Device, tile: fn(_, _, _, _, _) -> Tensor<2>| {
+                    let [a, b] = [(rows, 1), (columns, if diagonal { 1 } else { 2 })]
+                        .map(|(count, seed)| random([count, 5], seed, device));
+                    let squares = [&a, &b].map(|x| (x.clone() * x.clone()).sum_dim(1));
+                    on_host(tile(a.matmul(b.transpose()), squares, of_distance, 0.25, diagonal))
+                };
+                let expected = on(&Device::flex(), gram::plain);
+                for device in [Device::flex(), software()] {
+                    let worst = difference(&on(&device, gram::tile), &expected);
+                    // The distance of almost equal vectors is the root of a difference that rounding leaves.
+                    let allowed = if of_distance == OfDistance::Distance(-1.5) { 1e-3 } else { 2e-6 };
+                    assert!(worst < allowed, "{rows}×{columns}, {of_distance:?}, {diagonal} on {device:?}: {worst:e}");
+                }
+            }
         }
     }
 }

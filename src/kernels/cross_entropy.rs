@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::host::{self, Numbers};
 use super::matmul::{Held, linear};
+use super::vectors::{LANES, exponential};
 use super::wgsl::{self, Ability, Buffer, Kernel};
 use crate::model::Table;
 use crate::model::layers::within;
@@ -213,59 +214,31 @@ fn on_host(hidden: Tensor<2>, head: &Table, targets: &[u32], weights: Option<&[f
     }
 }
 
-/// −ln p of a position's target; with a weight w its logits become w·(p − onehot(target)), else what is of no use.
-fn position(parts: &mut [&mut [f32]], target: usize, weight: Option<f32>) -> f32 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has what it is compiled for.
-            return unsafe { position_avx512(parts, target, weight) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: as above.
-            return unsafe { position_avx2(parts, target, weight) };
-        }
-    }
-    position_in_lanes(parts, target, weight)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn position_avx512(parts: &mut [&mut [f32]], target: usize, weight: Option<f32>) -> f32 {
-    position_in_lanes(parts, target, weight)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn position_avx2(parts: &mut [&mut [f32]], target: usize, weight: Option<f32>) -> f32 {
-    position_in_lanes(parts, target, weight)
-}
-
-/// Numbers worked on together, as wide as the widest vectors.
-const LANES: usize = 16;
 /// Numbers whose sum is taken in f32.
 const BLOCK: usize = 1024;
 
-#[inline(always)]
-fn position_in_lanes(parts: &mut [&mut [f32]], target: usize, weight: Option<f32>) -> f32 {
-    let largest = parts.iter().map(|part| largest(part)).fold(f32::NEG_INFINITY, f32::max);
-    let mut place = target;
-    let mut of_target = None;
-    for (i, part) in parts.iter().enumerate() {
-        if let Some(&logit) = part.get(place) {
-            of_target = Some((i, place, logit));
-            break;
+vectorised! {
+    /// −ln p of a position's target; with a weight w its logits become w·(p − onehot(target)), else what is of no use.
+    fn position(parts: &mut [&mut [f32]], target: usize, weight: Option<f32>) -> f32 {
+        let largest = parts.iter().map(|part| largest(part)).fold(f32::NEG_INFINITY, f32::max);
+        let mut place = target;
+        let mut of_target = None;
+        for (i, part) in parts.iter().enumerate() {
+            if let Some(&logit) = part.get(place) {
+                of_target = Some((i, place, logit));
+                break;
+            }
+            place -= part.len();
         }
-        place -= part.len();
+        let Some((part, place, logit)) = of_target else { return f32::NAN };
+        let sum: f64 = parts.iter_mut().map(|part| exponentials(part, largest)).sum();
+        if let Some(weight) = weight {
+            let share = (f64::from(weight) / sum) as f32;
+            parts.iter_mut().flat_map(|part| part.iter_mut()).for_each(|x| *x *= share);
+            parts[part][place] -= weight;
+        }
+        (sum.ln() + f64::from(largest) - f64::from(logit)) as f32
     }
-    let Some((part, place, logit)) = of_target else { return f32::NAN };
-    let sum: f64 = parts.iter_mut().map(|part| exponentials(part, largest)).sum();
-    if let Some(weight) = weight {
-        let share = (f64::from(weight) / sum) as f32;
-        parts.iter_mut().flat_map(|part| part.iter_mut()).for_each(|x| *x *= share);
-        parts[part][place] -= weight;
-    }
-    (sum.ln() + f64::from(largest) - f64::from(logit)) as f32
 }
 
 #[inline(always)]
@@ -300,24 +273,4 @@ fn exponentials(x: &mut [f32], largest: f32) -> f64 {
         total += f64::from(sum);
     }
     total
-}
-
-/// e^x for x ≤ 0, within two units in the last place; e^−87 for all below, and NaN for NaN. Moshier's expf (Cephes):
-/// e^x = 2ⁿ·e^r, with a polynomial for |r| ≤ ln 2 / 2. No branch and no call, so that compilers make vectors of it.
-#[inline(always)]
-fn exponential(x: f32) -> f32 {
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    /// 1.5·2²³: added to a number, it rounds it to an integer, whose bits are the sum's last.
-    const ROUND: f32 = 12_582_912.0;
-    let x = if x < -87.0 { -87.0 } else { x };
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
-    let mut p = 1.987_569_1e-4;
-    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        p = p * r + coefficient;
-    }
-    let power = f32::from_bits(1.0_f32.to_bits().wrapping_add(shifted.to_bits() << 23));
-    (p * r * r + r + 1.0) * power
 }

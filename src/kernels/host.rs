@@ -1,5 +1,7 @@
 //! Tensors as slices, where they lie in this process's memory.
 
+use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 /// Whether a tensor lies in this process's memory, in f32.
@@ -10,6 +12,12 @@ pub(super) fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
 /// The numbers of a tensor that [`holds`] is true of: taken out of it and put back, without a copy where nobody else holds
 /// them.
 pub(super) struct Numbers(TensorData);
+
+impl From<TensorData> for Numbers {
+    fn from(data: TensorData) -> Self {
+        Self(data)
+    }
+}
 
 impl Numbers {
     /// Row-major.
@@ -29,5 +37,39 @@ impl Numbers {
     /// A tensor again.
     pub(super) fn into_tensor<const D: usize>(self) -> Tensor<D> {
         Tensor::from_data(self.0, &Device::flex())
+    }
+}
+
+/// The numbers of a tensor that [`holds`] is true of, to be read where they lie.
+pub(super) struct Read(FlexTensor);
+
+impl Read {
+    /// Row-major: copied only where the tensor is a view whose rows do not follow one another.
+    pub(super) fn of<const D: usize>(tensor: Tensor<D>) -> Self {
+        let read = Self::as_held(tensor);
+        match read.0.as_slice::<f32>() {
+            Some(_) => read,
+            None => Self(read.0.to_contiguous()),
+        }
+    }
+
+    /// As they lie, which a view's [`Read::strides`] tell. Never copied.
+    pub(super) fn as_held<const D: usize>(tensor: Tensor<D>) -> Self {
+        Self(tensor.try_into_primitive::<Flex>().expect("it lies in this process's memory"))
+    }
+
+    /// All of them in order, of one that was read by [`Read::of`].
+    pub(super) fn as_slice(&self) -> &[f32] {
+        self.0.as_slice().expect("they are in f32 and follow one another")
+    }
+
+    /// What follows the view's first number in memory.
+    pub(super) fn from_first(&self) -> &[f32] {
+        &self.0.storage()[self.0.layout().start_offset()..]
+    }
+
+    /// From each dimension's index to the next: so many numbers.
+    pub(super) fn strides(&self) -> &[isize] {
+        self.0.layout().strides()
     }
 }

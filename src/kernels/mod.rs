@@ -7,8 +7,12 @@
 //! Results do not depend on the number of threads, nor on what vectors the processor has: sums are taken in fixed lanes,
 //! and products are not fused with sums.
 
+#[macro_use]
+mod vectors;
+
 pub mod adamw;
 pub mod cross_entropy;
+pub mod gram;
 mod host;
 pub mod matmul;
 mod node;

@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 const SHADERS: &[(&str, &str)] = &[
     ("adamw", include_str!("../../shaders/adamw.wgsl")),
     ("cross_entropy", include_str!("../../shaders/cross_entropy.wgsl")),
+    ("gram", include_str!("../../shaders/gram.wgsl")),
     ("matmul", include_str!("../../shaders/matmul.wgsl")),
     ("subgroup", include_str!("../../shaders/subgroup.wgsl")),
 ];

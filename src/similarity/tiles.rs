@@ -12,6 +12,8 @@ use super::draws::Draws;
 use super::features::{Features, comparable};
 use super::kernel::{Kernel, MIXTURE};
 use crate::error::{Error, Result};
+use crate::kernels::gram::{self, OfDistance};
+use crate::kernels::matmul::{Held, product};
 use crate::model::parameters::to_host;
 use crate::progress::Monitor;
 
@@ -102,18 +104,23 @@ impl Pool {
         }
     }
 
-    /// The kernel's values for a tile, but for what adds nothing to a discrepancy, `[rows of a, rows of b]`.
-    fn tile(&self, kernel: &Kernel, products: &Tensor<2>, squared: &Tensor<2>, a: &Block, b: &Block) -> Tensor<2> {
-        let rbf = |sigma: f64| (squared.clone() * (-0.5 * (self.scale / sigma).powi(2)) as f32).exp();
+    /// The kernel's values for a tile, but for what adds nothing to a discrepancy, `[rows of a, rows of b]`; 0 on the
+    /// `diagonal`, as no vector is paired with itself.
+    fn tile(&self, kernel: &Kernel, products: &Tensor<2>, a: &Block, b: &Block, diagonal: bool) -> Tensor<2> {
         let middle = kernel.of_squared_distance(self.scale * self.scale) as f32;
-        match kernel {
-            Kernel::Rbf { sigma } => rbf(*sigma) - middle,
-            Kernel::RbfMixture { sigma } => {
-                let [a, b, c, d] = MIXTURE.map(|factor| rbf(factor * sigma));
-                (a + b + c + d) * 0.25 - middle
-            }
-            Kernel::Distance => squared.clone().sqrt() * -self.scale as f32 - middle,
-            Kernel::Linear => products.clone() * (self.scale * self.scale) as f32,
+        let factor = |sigma: f64| -0.5 * (self.scale / sigma).powi(2);
+        let of_distance = match kernel {
+            Kernel::Rbf { sigma } => OfDistance::Exponential(factor(*sigma)),
+            Kernel::RbfMixture { sigma } => OfDistance::Exponentials(MIXTURE.map(|times| factor(times * sigma))),
+            Kernel::Distance => OfDistance::Distance(-self.scale),
+            Kernel::Linear | Kernel::Polynomial => return self.of_products(kernel, products, a, b, diagonal),
+        };
+        gram::tile(products.clone(), [a.squares.clone(), b.squares.clone()], of_distance, middle, diagonal)
+    }
+
+    /// The same of a kernel of two vectors' product.
+    fn of_products(&self, kernel: &Kernel, products: &Tensor<2>, a: &Block, b: &Block, diagonal: bool) -> Tensor<2> {
+        let values = match kernel {
             Kernel::Polynomial => {
                 // (Q + c + s + t)³, where Q = |centre|²/d + 1, c is the centred product over d, and s, t are the shifts;
                 // without Q³, 3Q²(s + t) and 3Q(s² + t²)
@@ -126,6 +133,12 @@ impl Pool {
                 let all = c.clone() + both;
                 c * (3.0 * q * q) as f32 + square * (3.0 * q) as f32 + all.clone() * all.clone() * all
             }
+            _ => products.clone() * (self.scale * self.scale) as f32,
+        };
+        let ([count, _], device) = (values.dims(), values.device());
+        match diagonal {
+            true => values * (Tensor::<2>::ones([count, count], &device) - Tensor::eye(count, &device)),
+            false => values,
         }
     }
 }
@@ -202,14 +215,9 @@ fn drawn(
     monitor.begin("permutations", (blocks.len() * (blocks.len() + 1) / 2) as u64);
     for (i, a) in blocks.iter().enumerate() {
         for (j, b) in blocks.iter().enumerate().skip(i) {
-            let products = a.rows.clone().matmul(b.rows.clone().transpose());
-            let squared = (products.clone() * -2.0 + a.squares.clone() + b.squares.clone().transpose()).clamp_min(0.0);
+            let products = product(a.rows.clone(), Held::Plain, b.rows.clone(), Held::Transposed);
             for (kernel, sums) in kernels.iter().zip(&mut sums) {
-                let mut tile = pool.tile(kernel, &products, &squared, a, b);
-                if i == j {
-                    let [t, _] = tile.dims();
-                    tile = tile * (Tensor::<2>::ones([t, t], &device) - Tensor::eye(t, &device));
-                }
+                let tile = pool.tile(kernel, &products, a, b, i == j);
                 sums.add(tile, a, b, i == j, permutations)?;
             }
             monitor.advance(1, "");
@@ -224,7 +232,7 @@ fn drawn(
 
 impl Sums {
     fn add(&mut self, tile: Tensor<2>, a: &Block, b: &Block, diagonal: bool, permutations: usize) -> Result<()> {
-        let per_column = tile.matmul(b.columns.clone()); // [t, columns]
+        let per_column = product(tile, Held::Plain, b.columns.clone(), Held::Plain); // [t, columns]
         let row_sums = per_column.clone().narrow(1, permutations, 1); // [t, 1]
         let of_permutations = |columns: Tensor<2>| columns.narrow(1, 0, permutations);
         let quadratic = (a.columns.clone() * per_column.clone()).sum_dim(0); // [1, columns]

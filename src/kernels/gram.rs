@@ -1,0 +1,155 @@
+//! A tile of a kernel matrix from the products of its vectors.
+
+use burn::tensor::{Tensor, TensorData};
+use minijinja::context;
+use rayon::prelude::*;
+
+use super::host::{self, Numbers, Read};
+use super::vectors::exponential;
+use super::wgsl::{self, Ability, Buffer, Kernel};
+
+/// A kernel of two vectors' squared distance s.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum OfDistance {
+    /// The mean of e^(factor·s) over the factors, which are negative.
+    Exponentials([f64; 4]),
+    /// e^(factor·s).
+    Exponential(f64),
+    /// factor·√s.
+    Distance(f64),
+}
+
+/// Kernel values less `middle`, `[rows, columns]`: with s = |a|² + |b|² − 2ab from the `products` `[rows, columns]` and
+/// the squared lengths of the rows' and the columns' vectors, `[rows, 1]` and `[columns, 1]`. On the `diagonal`, where a
+/// vector would be paired with itself, 0.
+pub fn tile(
+    products: Tensor<2>,
+    squares: [Tensor<2>; 2],
+    of_distance: OfDistance,
+    middle: f32,
+    diagonal: bool,
+) -> Tensor<2> {
+    if host::holds(&products) {
+        return on_host(products, squares, of_distance, middle, diagonal);
+    }
+    match wgsl::ability(&products) {
+        Some(ability) => on_wgpu(products, squares, of_distance, middle, diagonal, ability),
+        None => plain(products, squares, of_distance, middle, diagonal),
+    }
+}
+
+/// [`tile`] by the framework's operations, on any device.
+pub fn plain(
+    products: Tensor<2>,
+    [rows, columns]: [Tensor<2>; 2],
+    of_distance: OfDistance,
+    middle: f32,
+    diagonal: bool,
+) -> Tensor<2> {
+    let squared = (products * -2.0 + rows + columns.transpose()).clamp_min(0.0);
+    let exponential = |factor: f64| (squared.clone() * factor as f32).exp();
+    let values = match of_distance {
+        OfDistance::Exponentials(factors) => {
+            let [a, b, c, d] = factors.map(exponential);
+            (a + b + c + d) * 0.25
+        }
+        OfDistance::Exponential(factor) => exponential(factor),
+        OfDistance::Distance(factor) => squared.clone().sqrt() * factor as f32,
+    };
+    let values = values - middle;
+    let ([count, _], device) = (values.dims(), values.device());
+    match diagonal {
+        true => values * (Tensor::<2>::ones([count, count], &device) - Tensor::eye(count, &device)),
+        false => values,
+    }
+}
+
+impl OfDistance {
+    /// How many exponentials there are, and what the squared distance is multiplied with in each.
+    fn terms(self) -> (usize, [f32; 4]) {
+        match self {
+            Self::Exponentials(factors) => (4, factors.map(|factor| factor as f32)),
+            Self::Exponential(factor) => (1, [factor as f32; 4]),
+            Self::Distance(factor) => (0, [factor as f32; 4]),
+        }
+    }
+}
+
+fn on_wgpu(
+    products: Tensor<2>,
+    squares: [Tensor<2>; 2],
+    of_distance: OfDistance,
+    middle: f32,
+    diagonal: bool,
+    ability: Ability,
+) -> Tensor<2> {
+    let [rows, columns] = products.dims();
+    let ((terms, factors), aligned) = (of_distance.terms(), columns.is_multiple_of(4));
+    let items = if aligned { columns / 4 } else { columns };
+    let (lanes, each) = (ability.lanes(), if ability.software { 32 } else { 4 });
+    let kernel = Kernel::new("gram", context! { lanes, each, terms, aligned }, [lanes, 1, 1]);
+    let products = Buffer::of(products);
+    let [of_rows, of_columns] = squares.map(Buffer::of);
+    let tile = products.beside([rows, columns]);
+    let mut constants = vec![rows as u32, items as u32, u32::from(diagonal), middle.to_bits()];
+    constants.extend(factors.map(f32::to_bits));
+    let groups = [items.div_ceil((lanes * each) as usize) as u32, rows as u32, 1];
+    kernel.launch(groups, &[&products, &of_rows, &of_columns, &tile], &constants);
+    tile.into_tensor()
+}
+
+fn on_host(
+    products: Tensor<2>,
+    squares: [Tensor<2>; 2],
+    of_distance: OfDistance,
+    middle: f32,
+    diagonal: bool,
+) -> Tensor<2> {
+    let [rows, columns] = products.dims();
+    if rows == 0 || columns == 0 {
+        return products;
+    }
+    let (terms, factors) = of_distance.terms();
+    let [of_rows, of_columns] = squares.map(Read::of);
+    let products = Read::of(products);
+    let mut values = vec![0.0; rows * columns];
+    values
+        .par_chunks_mut(columns)
+        .zip(products.as_slice().par_chunks(columns))
+        .zip(of_rows.as_slice())
+        .enumerate()
+        .for_each(|(i, ((values, products), &square))| {
+            row(values, products, square, of_columns.as_slice(), terms, factors, middle);
+            if diagonal && let Some(value) = values.get_mut(i) {
+                *value = 0.0;
+            }
+        });
+    Numbers::from(TensorData::new(values, [rows, columns])).into_tensor()
+}
+
+vectorised! {
+    fn row(
+        values: &mut [f32],
+        products: &[f32],
+        square: f32,
+        squares: &[f32],
+        terms: usize,
+        factors: [f32; 4],
+        middle: f32,
+    ) {
+        let all = values.iter_mut().zip(products).zip(squares);
+        let squared = |product: f32, other: f32| {
+            let squared = product * -2.0 + square + other;
+            if squared < 0.0 { 0.0 } else { squared }
+        };
+        match terms {
+            0 => all.for_each(|((value, &p), &s)| *value = squared(p, s).sqrt() * factors[0] - middle),
+            1 => all.for_each(|((value, &p), &s)| *value = exponential(squared(p, s) * factors[0]) - middle),
+            _ => all.for_each(|((value, &p), &s)| {
+                let squared = squared(p, s);
+                let [a, b, c, d] = factors.map(|factor| exponential(squared * factor));
+                *value = (a + b + c + d) * 0.25 - middle;
+            }),
+        }
+    }
+}
