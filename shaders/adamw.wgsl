@@ -14,6 +14,8 @@
 
 struct Step {
     count: u32,
+    // What the gradient is multiplied with.
+    factor: f32,
     // Decay of the moments, and 1 less it.
     beta1: f32,
     beta2: f32,
@@ -31,7 +33,7 @@ struct Step {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let start = (group.y * 65535u + group.x) * {{ lanes * each }}u + local.x;
     for (var i = start; i < min(start + {{ lanes * each }}u, step.count); i += {{ lanes }}u) {
-        let g = gradient[i];
+        let g = gradient[i] * step.factor;
         let m = first[i] * step.beta1 + g * step.add1;
         let v = second[i] * step.beta2 + g * g * step.add2;
         new_first[i] = m;

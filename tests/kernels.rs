@@ -1,7 +1,7 @@
 //! What is computed on the tensors' own memory, against f64 and against the framework's operations.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use odyssey::kernels::adamw::{Constants, State};
+use odyssey::kernels::adamw::{Constants, State, sum_of_squares};
 use odyssey::kernels::cross_entropy::{ChunkGradient, chunk_gradient, head_chunk, nll, plain};
 use odyssey::model::Table;
 use odyssey::model::parameters::to_host;
@@ -152,8 +152,15 @@ fn unlikely_tokens_have_their_loss_to_the_end() {
 
 #[test]
 fn a_step_of_adamw_is_the_plain_one_and_the_one_in_f64() {
-    let constants =
-        Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, rate: 1e-3 / 0.1, correction: 0.001, keep: 1.0 - 1e-4 };
+    let constants = Constants {
+        factor: 0.5,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        rate: 1e-3 / 0.1,
+        correction: 0.001,
+        keep: 1.0 - 1e-4,
+    };
     for count in [1, 7, 40_000] {
         let values: Vec<Vec<f32>> = (0..4).map(|seed| numbers(count, 0.5, seed)).collect();
         let state = || {
@@ -171,6 +178,7 @@ fn a_step_of_adamw_is_the_plain_one_and_the_one_in_f64() {
         .map(|state| [state.weight, state.first, state.second].map(|part| to_host(part).unwrap()));
         for i in 0..count {
             let [w, m, root, g] = [0, 1, 2, 3].map(|which| f64::from(values[which][i]));
+            let g = constants.factor * g;
             let m = 0.9 * m + 0.1 * g;
             let v = 0.999 * root * root + 0.001 * g * g;
             let w = w * constants.keep - m * constants.rate / ((v / constants.correction).sqrt() + 1e-8);
@@ -180,5 +188,15 @@ fn a_step_of_adamw_is_the_plain_one_and_the_one_in_f64() {
                 assert!(f64::from((found[i] - plain[i]).abs()) < allowed, "{i}: {} and {}", found[i], plain[i]);
             }
         }
+    }
+}
+
+#[test]
+fn a_sum_of_squares_is_the_one_in_f64() {
+    for count in [1, 15, 1024, 100_003] {
+        let x = numbers(count, 3.0, 5);
+        let exact: f64 = x.iter().map(|&x| f64::from(x).powi(2)).sum();
+        let found = sum_of_squares(&tensor(&x, [count])).unwrap();
+        assert!((found - exact).abs() < 1e-6 * exact, "{count}: {found} instead of {exact}");
     }
 }

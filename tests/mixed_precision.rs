@@ -160,7 +160,7 @@ fn second_moments_in_16_bits_fall_as_they_do_in_f32_though_each_step_is_less_tha
         let count = model.published().iter().find(|weight| weight.name == name).unwrap().shape[0];
         for step in 0..=steps_without {
             let gradient = Tensor::<1>::full([count], if step == 0 { 0.37 } else { 0.0 }, &Device::flex());
-            model = optimizer.step(0.0, model, BTreeMap::from([(name.to_owned(), gradient)]));
+            model = optimizer.step(0.0, 1.0, model, BTreeMap::from([(name.to_owned(), gradient)]));
         }
         let [_, second] = optimizer.moments(name).unwrap();
         f64::from(to_host(second).unwrap()[0])

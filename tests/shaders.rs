@@ -162,8 +162,15 @@ fn a_number_that_is_none_is_not_hidden_by_a_kernel() {
 
 #[test]
 fn a_step_of_adamw_on_a_software_adapter_is_the_cpu_backends() {
-    let constants =
-        Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, rate: 1e-3 / 0.1, correction: 0.001, keep: 1.0 - 1e-4 };
+    let constants = Constants {
+        factor: 0.5,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        rate: 1e-3 / 0.1,
+        correction: 0.001,
+        keep: 1.0 - 1e-4,
+    };
     for count in [1, 7, 64, 40_000, 40_001] {
         let on = |device: &Device| {
             let [weight, first, second, gradient] = [1, 2, 3, 4].map(|seed| random([count], seed, device));

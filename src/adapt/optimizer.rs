@@ -9,7 +9,7 @@ use burn::tensor::{FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::kernels::adamw::{Constants, State};
+use crate::kernels::adamw::{self, Constants, State};
 use crate::model::parameters::to_host;
 use crate::model::{LanguageModel, Precision};
 
@@ -124,8 +124,15 @@ impl AdamW {
         self.moments.insert(name, Moments { first, second });
     }
 
-    /// One step at rate `lr` against `gradients`; weights without a gradient stay as they are.
-    pub fn step(&mut self, lr: f64, model: LanguageModel, mut gradients: BTreeMap<String, Tensor<1>>) -> LanguageModel {
+    /// One step at rate `lr` against `gradients` times `factor` (see [`clip`]); weights without a gradient stay as they
+    /// are.
+    pub fn step(
+        &mut self,
+        lr: f64,
+        factor: f64,
+        model: LanguageModel,
+        mut gradients: BTreeMap<String, Tensor<1>>,
+    ) -> LanguageModel {
         self.step += 1;
         let AdamWConfig { beta1, beta2, epsilon, weight_decay, moments: precision } = self.config;
         let steps = self.step as f64;
@@ -136,7 +143,8 @@ impl AdamW {
             let nothing = || [(); 2].map(|()| gradient.zeros_like());
             let [first, second] = Moments::open(self.moments.remove(name), precision).unwrap_or_else(nothing);
             let keep = if shape.len() >= 2 { 1.0 - lr * weight_decay } else { 1.0 };
-            let constants = Constants { beta1, beta2, epsilon, rate: lr / correction1, correction: correction2, keep };
+            let rate = lr / correction1;
+            let constants = Constants { factor, beta1, beta2, epsilon, rate, correction: correction2, keep };
             let State { weight, first, second } = State { weight, first, second }.step(gradient, constants);
             self.moments.insert(name.to_owned(), Moments::hold(first, second, precision, self.step));
             weight
@@ -149,17 +157,22 @@ impl AdamW {
 /// # Errors
 /// The device's failure, which surfaces at this read-back.
 pub fn gradient_norm(gradients: &BTreeMap<String, Tensor<1>>) -> Result<f64> {
-    let squares = gradients.values().map(|g| (g.clone() * g.clone()).sum()).collect();
-    let squares = to_host(Tensor::cat(squares, 0))?;
-    Ok(squares.iter().map(|&s| f64::from(s)).sum::<f64>().sqrt())
-}
-
-/// Scales gradients of norm `norm` down to at most `max_norm`, as `torch.nn.utils.clip_grad_norm_` does.
-pub fn clip(gradients: &mut BTreeMap<String, Tensor<1>>, norm: f64, max_norm: f64) {
-    let factor = max_norm / (norm + 1e-6);
-    if factor < 1.0 {
-        for gradient in gradients.values_mut() {
-            *gradient = gradient.clone() * factor;
+    let mut squares = 0.0;
+    let mut on_device = Vec::new();
+    for gradient in gradients.values() {
+        match adamw::sum_of_squares(gradient) {
+            Some(sum) => squares += sum,
+            None => on_device.push((gradient.clone() * gradient.clone()).sum()),
         }
     }
+    if !on_device.is_empty() {
+        squares += to_host(Tensor::cat(on_device, 0))?.iter().map(|&sum| f64::from(sum)).sum::<f64>();
+    }
+    Ok(squares.sqrt())
+}
+
+/// What gradients of this global `norm` are multiplied with so that it is at most `max_norm`, as
+/// `torch.nn.utils.clip_grad_norm_`.
+pub fn clip(norm: f64, max_norm: f64) -> f64 {
+    (max_norm / (norm + 1e-6)).min(1.0)
 }

@@ -239,11 +239,9 @@ impl StepGradient {
     }
 
     /// Takes the step at rate `lr`, the gradient clipped to `max_norm`.
-    pub fn apply(mut self, model: LanguageModel, optimizer: &mut AdamW, lr: f64, max_norm: Option<f64>) -> StepDone {
-        if let Some(max_norm) = max_norm {
-            optimizer::clip(&mut self.gradients, self.norm, max_norm);
-        }
-        let model = optimizer.step(lr, model, self.gradients);
+    pub fn apply(self, model: LanguageModel, optimizer: &mut AdamW, lr: f64, max_norm: Option<f64>) -> StepDone {
+        let factor = max_norm.map_or(1.0, |max_norm| optimizer::clip(self.norm, max_norm));
+        let model = optimizer.step(lr, factor, model, self.gradients);
         StepDone { model, loss: self.loss, gradient_norm: self.norm }
     }
 }

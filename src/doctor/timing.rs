@@ -115,10 +115,9 @@ fn training(device: &Device) -> Result<Measured> {
     let mut optimizer = AdamW::new(AdamWConfig::default());
     let seconds = median(|| {
         if let Some(before) = model.take() {
-            let mut gradients = Objective.backward(&before, &batch, batch.weight())?.gradients;
-            let norm = gradient_norm(&gradients)?;
-            clip(&mut gradients, norm, 1.0);
-            let after = optimizer.step(1e-4, before, gradients);
+            let gradients = Objective.backward(&before, &batch, batch.weight())?.gradients;
+            let factor = clip(gradient_norm(&gradients)?, 1.0);
+            let after = optimizer.step(1e-4, factor, before, gradients);
             // The step itself is waited for, not only its gradient.
             let weight = after.parameters().pop().map(|weight| weight.values.unsqueeze::<2>());
             weight.map_or(Ok(()), wait_for)?;

@@ -6,12 +6,15 @@ use burn::tensor::Tensor;
 use minijinja::context;
 use rayon::prelude::*;
 
-use super::host::{self, Numbers};
+use super::host::{self, Numbers, Read};
+use super::vectors;
 use super::wgsl::{self, Ability, Buffer, Kernel};
 
 /// The constants of one step, as `torch.optim.AdamW` names them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Constants {
+    /// What the gradient is multiplied with before anything else, so that it is clipped.
+    pub factor: f64,
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
@@ -52,7 +55,8 @@ impl State {
 
     /// [`State::step`] by the framework's operations, on any device.
     pub fn plain(self, gradient: Tensor<1>, constants: Constants) -> Self {
-        let Constants { beta1, beta2, epsilon, rate, correction, keep } = constants;
+        let Constants { factor, beta1, beta2, epsilon, rate, correction, keep } = constants;
+        let gradient = if factor == 1.0 { gradient } else { gradient * factor };
         let squared = gradient.clone() * gradient.clone();
         let first = self.first * beta1 + gradient * (1.0 - beta1);
         let second = self.second * beta2 + squared * (1.0 - beta2);
@@ -72,8 +76,8 @@ impl State {
         let lanes = ability.lanes();
         let each = if ability.software { EACH } else { 1 };
         let kernel = Kernel::new("adamw", context! { lanes, each, aligned }, [lanes, 1, 1]);
-        let Constants { beta1, beta2, epsilon, rate, correction, keep } = constants;
-        let numbers = [beta1, beta2, 1.0 - beta1, 1.0 - beta2, epsilon, rate, correction, keep];
+        let Constants { factor, beta1, beta2, epsilon, rate, correction, keep } = constants;
+        let numbers = [factor, beta1, beta2, 1.0 - beta1, 1.0 - beta2, epsilon, rate, correction, keep];
         let words = iter::once(items as u32).chain(numbers.map(|number| (number as f32).to_bits()));
         let old = [self.weight, self.first, self.second, gradient].map(Buffer::of);
         let new = [(); 3].map(|()| old[0].beside([count]));
@@ -85,20 +89,19 @@ impl State {
 
     /// The same numbers from one pass on this process's memory.
     fn on_host(self, gradient: Tensor<1>, constants: Constants) -> Self {
-        /// Numbers that one thread takes at a time.
-        const STRETCH: usize = 1 << 14;
         let [mut weight, mut first, mut second] = [self.weight, self.first, self.second].map(Numbers::of);
         let gradient = Numbers::of(gradient);
-        let Constants { beta1, beta2, epsilon, rate, correction, keep } = constants;
+        let Constants { factor, beta1, beta2, epsilon, rate, correction, keep } = constants;
         let [add1, add2] = [beta1, beta2].map(|beta| (1.0 - beta) as f32);
-        let [beta1, beta2, epsilon, rate, correction, keep] =
-            [beta1, beta2, epsilon, rate, correction, keep].map(|constant| constant as f32);
+        let [factor, beta1, beta2, epsilon, rate, correction, keep] =
+            [factor, beta1, beta2, epsilon, rate, correction, keep].map(|constant| constant as f32);
         (weight.as_mut_slice().par_chunks_mut(STRETCH))
             .zip(first.as_mut_slice().par_chunks_mut(STRETCH))
             .zip(second.as_mut_slice().par_chunks_mut(STRETCH))
             .zip(gradient.as_slice().par_chunks(STRETCH))
             .for_each(|(((weight, first), second), gradient)| {
                 for (((w, m), v), &g) in weight.iter_mut().zip(first).zip(second).zip(gradient) {
+                    let g = g * factor;
                     *m = *m * beta1 + g * add1;
                     *v = *v * beta2 + g * g * add2;
                     *w = *w * keep - *m * rate / ((*v / correction).sqrt() + epsilon);
@@ -106,5 +109,25 @@ impl State {
             });
         let [weight, first, second] = [weight, first, second].map(Numbers::into_tensor);
         Self { weight, first, second }
+    }
+}
+
+/// Numbers that one thread takes at a time.
+const STRETCH: usize = 1 << 14;
+
+/// Σ x² of numbers `[n]` in this process's memory; `None` where they lie elsewhere.
+pub fn sum_of_squares(x: &Tensor<1>) -> Option<f64> {
+    if !host::holds(x) {
+        return None;
+    }
+    let x = Read::of(x.clone());
+    // Sums of stretches, added in their order: the same for any number of threads.
+    let sums: Vec<f64> = x.as_slice().par_chunks(STRETCH).map(|x| squares(x)).collect();
+    Some(sums.iter().sum())
+}
+
+vectorised! {
+    fn squares(x: &[f32]) -> f64 {
+        x.chunks(1024).map(|x| f64::from(vectors::sum(x, |x| x * x))).sum()
     }
 }
