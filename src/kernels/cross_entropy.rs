@@ -7,7 +7,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::host::{self, Numbers, exponential};
+use super::host::{self, Numbers};
 use super::matmul::{Held, linear};
 use super::vectors::{LANES, exponential};
 use crate::model::Table;

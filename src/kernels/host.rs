@@ -68,22 +68,7 @@ impl Read {
     }
 }
 
-/// e^x for x ≤ 0, within two units in the last place; e^−87 for all below, and NaN for NaN. Moshier's expf (Cephes):
-/// e^x = 2ⁿ·e^r, with a polynomial for |r| ≤ ln 2 / 2. No branch and no call, so that compilers make vectors of it.
-#[inline(always)]
-pub(super) fn exponential(x: f32) -> f32 {
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    /// 1.5·2²³: added to a number, it rounds it to an integer, whose bits are the sum's last.
-    const ROUND: f32 = 12_582_912.0;
-    let x = if x < -87.0 { -87.0 } else { x };
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
-    let mut p = 1.987_569_1e-4;
-    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        p = p * r + coefficient;
-    }
-    let power = f32::from_bits(1.0_f32.to_bits().wrapping_add(shifted.to_bits() << 23));
-    (p * r * r + r + 1.0) * power
+/// A tensor of numbers that are row-major in `shape`.
+pub(super) fn tensor<const D: usize>(numbers: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(numbers, shape), &Device::flex())
 }

@@ -22,8 +22,13 @@ use minijinja::{Environment, Value, context};
 use crate::error::{Error, Result};
 
 /// The templates by name.
-const SHADERS: [(&str, &str); 2] =
-    [("matmul", include_str!("../../shaders/matmul.wgsl")), ("subgroup", include_str!("../../shaders/subgroup.wgsl"))];
+const SHADERS: [(&str, &str); 5] = [
+    ("activation", include_str!("../../shaders/activation.wgsl")),
+    ("matmul", include_str!("../../shaders/matmul.wgsl")),
+    ("norm", include_str!("../../shaders/norm.wgsl")),
+    ("rotary", include_str!("../../shaders/rotary.wgsl")),
+    ("subgroup", include_str!("../../shaders/subgroup.wgsl")),
+];
 
 /// What a device can do that kernels are specialised by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +38,18 @@ pub struct Ability {
     pub software: bool,
     /// Invocations of a software adapter that can exchange values among themselves; 1 where they cannot.
     pub subgroup: u32,
+}
+
+impl Ability {
+    /// Whether a workgroup of [`Ability::lanes`] invocations is one subgroup.
+    pub(super) fn shuffles(&self) -> bool {
+        self.software && self.subgroup > 1
+    }
+
+    /// Invocations of a workgroup that suit it: a vector of the processor, or what graphics cards run at once.
+    pub(super) fn lanes(&self) -> u32 {
+        if self.shuffles() { self.subgroup } else { 64 }
+    }
 }
 
 /// A tensor on a wgpu device, row-major.
@@ -136,6 +153,15 @@ impl Kernel {
             .with_info(MetadataBindingInfo::custom(sizes.to_vec()));
         let [x, y, z] = groups;
         first.client.launch(Box::new(self), CubeCount::Static(x, y, z), arguments);
+    }
+
+    /// [`Kernel::launch`] over so many groups counted along two axes, neither of which may exceed 65535: a group's index is
+    /// `group.y * sizes.w + group.x`, and may lie beyond the last one's.
+    pub(super) fn launch_over(self, groups: u32, buffers: &[&Buffer], [a, b, c]: [u32; 3]) {
+        if groups > 0 {
+            let along = groups.min(1 << 15);
+            self.launch([along, groups.div_ceil(along), 1], buffers, [a, b, c, along]);
+        }
     }
 }
 
