@@ -1,10 +1,10 @@
 //! A tile of a kernel matrix from the products of its vectors.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use minijinja::context;
 use rayon::prelude::*;
 
-use super::host::{self, Numbers, Read};
+use super::host::{self, Read};
 use super::vectors::exponential;
 use super::wgsl::{self, Ability, Buffer, Kernel};
 
@@ -124,7 +124,7 @@ fn on_host(
                 *value = 0.0;
             }
         });
-    Numbers::from(TensorData::new(values, [rows, columns])).into_tensor()
+    host::tensor(values, [rows, columns])
 }
 
 vectorised! {

@@ -13,12 +13,6 @@ pub(super) fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
 /// them.
 pub(super) struct Numbers(TensorData);
 
-impl From<TensorData> for Numbers {
-    fn from(data: TensorData) -> Self {
-        Self(data)
-    }
-}
-
 impl Numbers {
     /// Row-major.
     pub(super) fn of<const D: usize>(tensor: Tensor<D>) -> Self {
@@ -72,4 +66,9 @@ impl Read {
     pub(super) fn strides(&self) -> &[isize] {
         self.0.layout().strides()
     }
+}
+
+/// A tensor of numbers that are row-major in `shape`.
+pub(super) fn tensor<const D: usize>(numbers: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(numbers, shape), &Device::flex())
 }

@@ -23,10 +23,13 @@ use crate::error::{Error, Result};
 
 /// The templates by name.
 const SHADERS: &[(&str, &str)] = &[
+    ("activation", include_str!("../../shaders/activation.wgsl")),
     ("adamw", include_str!("../../shaders/adamw.wgsl")),
     ("cross_entropy", include_str!("../../shaders/cross_entropy.wgsl")),
     ("gram", include_str!("../../shaders/gram.wgsl")),
     ("matmul", include_str!("../../shaders/matmul.wgsl")),
+    ("norm", include_str!("../../shaders/norm.wgsl")),
+    ("rotary", include_str!("../../shaders/rotary.wgsl")),
     ("subgroup", include_str!("../../shaders/subgroup.wgsl")),
 ];
 
@@ -38,6 +41,18 @@ pub struct Ability {
     pub software: bool,
     /// Invocations of a software adapter that can exchange values among themselves; 1 where they cannot.
     pub subgroup: u32,
+}
+
+impl Ability {
+    /// Whether a workgroup of [`Ability::lanes`] invocations is one subgroup.
+    pub(super) fn shuffles(&self) -> bool {
+        self.software && self.subgroup > 1
+    }
+
+    /// Invocations of a workgroup that suit it: a vector of the processor, or what graphics cards run at once.
+    pub(super) fn lanes(&self) -> u32 {
+        if self.shuffles() { self.subgroup } else { 64 }
+    }
 }
 
 /// A tensor on a wgpu device, row-major.
@@ -147,7 +162,8 @@ impl Kernel {
     }
 }
 
-/// Workgroups along two axes for so many, as none may have more than 65535; a kernel leaves out what is too many.
+/// So many workgroups along two axes, as none may have more than 65535: one's index is `group.y * 65535 + group.x`, and
+/// may lie beyond the last one's.
 pub(super) fn groups(count: usize) -> [u32; 3] {
     const MOST: usize = 65535;
     [count.min(MOST) as u32, count.div_ceil(MOST).max(1) as u32, 1]
@@ -176,15 +192,5 @@ impl CubeKernel for Kernel {
         // A template that cannot be filled in is a kernel that does not compile, which the device reports.
         let source = text(self.name, &self.values).unwrap_or_else(|error| error.to_string());
         Some(PrecompiledSource { source, entrypoint_name: "main".to_owned(), lang: "wgsl" })
-    }
-}
-
-impl Ability {
-    /// Invocations of a workgroup that suit it where they need not exchange anything: a software adapter runs one vector.
-    pub(super) fn lanes(&self) -> u32 {
-        match self.software {
-            true => self.subgroup.max(4),
-            false => 128,
-        }
     }
 }
