@@ -8,6 +8,7 @@
 //! and products are not fused with sums.
 
 pub mod adamw;
+pub mod attention;
 pub mod cross_entropy;
 mod host;
 pub mod matmul;
