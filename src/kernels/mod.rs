@@ -12,6 +12,7 @@ mod vectors;
 
 pub mod activation;
 pub mod adamw;
+pub mod attention;
 pub mod cross_entropy;
 pub mod gram;
 mod host;

@@ -12,35 +12,38 @@ use burn::tensor::{Device, Tensor};
 
 /// A function of `N` tensors whose gradient is known. Nothing in it is differentiated by the framework.
 ///
-/// Tensors here have three dimensions; what has another number of them is reshaped on its way in and out, which copies
-/// nothing.
-pub(super) trait Function<const N: usize>: Debug + Send + 'static {
+/// Tensors here have `D` dimensions, three where nothing else is said; what has another number of them is reshaped on its
+/// way in and out, which copies nothing where its numbers follow one another.
+pub(super) trait Function<const N: usize, const D: usize = 3>: Debug + Send + 'static {
     /// What the gradient needs of the inputs and of the result.
     type Saved: Clone + Debug + Send + 'static;
 
     /// The result, and what is kept for the gradient.
-    fn forward(&self, inputs: [Tensor<3>; N]) -> (Tensor<3>, Self::Saved);
+    fn forward(&self, inputs: [Tensor<D>; N]) -> (Tensor<D>, Self::Saved);
 
     /// ∂L/∂input of each input from ∂L/∂result; of an input that is not `wanted` it may be left out.
-    fn backward(&self, saved: Self::Saved, gradient: Tensor<3>, wanted: [bool; N]) -> [Option<Tensor<3>>; N];
+    fn backward(&self, saved: Self::Saved, gradient: Tensor<D>, wanted: [bool; N]) -> [Option<Tensor<D>>; N];
 }
 
 /// The function of `inputs`; a node of the autodiff graph if any of them belongs to one.
-pub(super) fn apply<const N: usize, F: Function<N>>(function: F, inputs: [Tensor<3>; N]) -> Tensor<3> {
+pub(super) fn apply<const N: usize, const D: usize, F: Function<N, D>>(
+    function: F,
+    inputs: [Tensor<D>; N],
+) -> Tensor<D> {
     if !inputs.iter().any(|input| input.is_autodiff()) {
         return function.forward(inputs).0;
     }
     let inputs = inputs.map(|input| if input.is_autodiff() { input } else { Tensor::from_inner(input) });
     match inputs[0].device().inner() == Device::flex() {
-        true => tracked::<Flex, N, F>(function, inputs),
-        false => tracked::<Cube, N, F>(function, inputs),
+        true => tracked::<Flex, N, D, F>(function, inputs),
+        false => tracked::<Cube, N, D, F>(function, inputs),
     }
 }
 
-fn tracked<B, const N: usize, F>(function: F, inputs: [Tensor<3>; N]) -> Tensor<3>
+fn tracked<B, const N: usize, const D: usize, F>(function: F, inputs: [Tensor<D>; N]) -> Tensor<D>
 where
     B: Backend,
-    F: Function<N>,
+    F: Function<N, D>,
     DispatchTensor: DispatchKindConversion<B> + DispatchKindConversion<Autodiff<B>>,
 {
     let parts = inputs.map(|input| {
@@ -49,20 +52,21 @@ where
     });
     let mut values = Vec::with_capacity(N);
     let nodes = parts.map(|(value, node)| {
-        values.push(Tensor::<3>::from_primitive::<B>(value));
+        values.push(Tensor::<D>::from_primitive::<B>(value));
         node
     });
-    let values: [Tensor<3>; N] = values.try_into().expect("one for each input");
+    let values: [Tensor<D>; N] = values.try_into().expect("one for each input");
     let (result, saved) = function.forward(values);
-    let result = primitive::<B>(result);
-    let result = match Backward::<B, N>::prepare::<NoCheckpointing>(Node(function), nodes).compute_bound().stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish(saved, result),
-        OpsKind::UnTracked(prepared) => prepared.finish(result),
-    };
+    let result = primitive::<B, D>(result);
+    let result =
+        match Backward::<B, N>::prepare::<NoCheckpointing>(Node::<F, D>(function), nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish(saved, result),
+            OpsKind::UnTracked(prepared) => prepared.finish(result),
+        };
     Tensor::from_primitive::<Autodiff<B>>(result)
 }
 
-fn primitive<B: Backend>(tensor: Tensor<3>) -> B::FloatTensorPrimitive
+fn primitive<B: Backend, const D: usize>(tensor: Tensor<D>) -> B::FloatTensorPrimitive
 where
     DispatchTensor: DispatchKindConversion<B>,
 {
@@ -70,12 +74,12 @@ where
 }
 
 #[derive(Debug)]
-struct Node<F>(F);
+struct Node<F, const D: usize>(F);
 
-impl<B, F, const N: usize> Backward<B, N> for Node<F>
+impl<B, F, const N: usize, const D: usize> Backward<B, N> for Node<F, D>
 where
     B: Backend,
-    F: Function<N>,
+    F: Function<N, D>,
     DispatchTensor: DispatchKindConversion<B>,
 {
     type State = F::Saved;
@@ -87,7 +91,7 @@ where
         let found = self.0.backward(state, gradient, wanted);
         for (parent, gradient) in parents.into_iter().zip(found) {
             if let (Some(parent), Some(gradient)) = (parent, gradient) {
-                gradients.register::<B>(parent.id, primitive::<B>(gradient));
+                gradients.register::<B>(parent.id, primitive::<B, D>(gradient));
             }
         }
     }

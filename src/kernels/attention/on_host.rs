@@ -1,0 +1,429 @@
+//! Attention on the tensors' own memory: a tile of queries at a time, by all threads.
+//!
+//! Scores lie transposed, a row for each key and a column for each query of the tile, so that maximum and sum of a query
+//! are taken down the rows and every vector is full.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
+
+use super::Saved;
+use super::product::{COLUMNS, Rows, Strided, product};
+use crate::kernels::host::Read;
+use crate::kernels::vectors::exponential;
+
+/// Queries of a tile.
+const QUERIES: usize = 32;
+/// Keys whose scores are held at once.
+const KEYS: usize = 128;
+/// Stands for −∞ where a query may not look: less than any score, but a number, so that differences are numbers too.
+const HIDDEN: f32 = -1e30;
+
+/// What one number is of each query of a tile.
+type Lanes = [f32; QUERIES];
+
+/// Queries, keys, values or what is like them, in memory: `[B, H, T, D]` with `D` a multiple of [`COLUMNS`].
+struct Heads {
+    held: Held,
+    /// From a batch, a head and a token to the next.
+    strides: [usize; 3],
+}
+
+enum Held {
+    View(Read),
+    /// Filled up with zeros to a multiple of [`COLUMNS`] channels.
+    Padded(Vec<f32>),
+}
+
+impl Heads {
+    /// Where they lie, unless their channels do not follow one another or are not as many as products need.
+    fn of(tensor: &Tensor<4>) -> Self {
+        let [batch, heads, time, channels] = tensor.dims();
+        let read = Read::as_held(tensor.clone());
+        let strides: Option<Vec<usize>> = read.strides().iter().map(|&stride| usize::try_from(stride).ok()).collect();
+        if let Some(&[of_batch, of_head, of_time, 1]) = strides.as_deref()
+            && channels.is_multiple_of(COLUMNS)
+        {
+            return Self { held: Held::View(read), strides: [of_batch, of_head, of_time] };
+        }
+        let read = Read::of(tensor.clone());
+        let padded = channels.next_multiple_of(COLUMNS);
+        let mut numbers = vec![0.0; batch * heads * time * padded];
+        for (to, from) in numbers.chunks_exact_mut(padded).zip(read.as_slice().chunks_exact(channels)) {
+            to[..channels].copy_from_slice(from);
+        }
+        Self { held: Held::Padded(numbers), strides: [heads * time * padded, time * padded, padded] }
+    }
+
+    /// The rows of one head from token `time` on.
+    fn rows(&self, batch: usize, head: usize, time: usize) -> Rows<'_> {
+        let numbers = match &self.held {
+            Held::View(read) => read.from_first(),
+            Held::Padded(numbers) => numbers,
+        };
+        let [of_batch, of_head, of_time] = self.strides;
+        Rows { numbers: &numbers[batch * of_batch + head * of_head + time * of_time..], stride: of_time }
+    }
+}
+
+/// Sizes of a problem.
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    heads: usize,
+    kv_heads: usize,
+    time: usize,
+    channels: usize,
+    /// The channels filled up to a multiple of [`COLUMNS`].
+    padded: usize,
+    /// How many of the latest tokens a query sees.
+    window: usize,
+}
+
+impl Sizes {
+    fn of(q: &Tensor<4>, k: &Tensor<4>, window: usize) -> Self {
+        let [batch, heads, time, channels] = q.dims();
+        let padded = channels.next_multiple_of(COLUMNS);
+        Self { batch, heads, kv_heads: k.dims()[1], time, channels, padded, window }
+    }
+
+    fn scale(&self) -> f32 {
+        (self.channels as f64).powf(-0.5) as f32
+    }
+
+    /// The head of keys and values that a head of queries looks at.
+    fn kv_head(&self, head: usize) -> usize {
+        head / (self.heads / self.kv_heads)
+    }
+
+    /// The tile of queries that begins at this token.
+    fn tile(&self, start: usize) -> Tile {
+        Tile { start, count: QUERIES.min(self.time - start), window: self.window }
+    }
+}
+
+/// Some queries that follow one another.
+#[derive(Clone, Copy)]
+struct Tile {
+    start: usize,
+    count: usize,
+    window: usize,
+}
+
+impl Tile {
+    /// The keys that any of the queries may look at, in runs of at most [`KEYS`]: first key and number.
+    fn runs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let end = self.start + self.count;
+        let first = (self.start + 1).saturating_sub(self.window);
+        (first..end).step_by(KEYS).map(move |start| (start, KEYS.min(end - start)))
+    }
+
+    /// Hides scores, one row for each key from `first` on, from the queries that may not look there.
+    #[inline(always)]
+    fn hide(&self, scores: &mut [Lanes], first: usize) {
+        let last = first + scores.len() - 1;
+        let (oldest, latest) = (self.start, self.start + QUERIES - 1);
+        if last <= oldest && first + self.window > latest {
+            return;
+        }
+        for (key, row) in (first..).zip(scores) {
+            // Query `start + lane` sees keys from `start + lane + 1 − window` to `start + lane`.
+            let from = key.saturating_sub(self.start) as u32;
+            let to = (key + self.window).saturating_sub(self.start).min(QUERIES) as u32;
+            for (lane, score) in (0..).zip(row) {
+                *score = if lane >= from && lane < to { *score } else { HIDDEN };
+            }
+        }
+    }
+}
+
+/// Rows of a tile of queries as columns, times `scale`: `[D][QUERIES]`.
+#[inline(always)]
+fn transposed(to: &mut [Lanes], rows: Rows<'_>, count: usize, scale: f32) {
+    for lane in 0..count {
+        let row = &rows.numbers[lane * rows.stride..][..to.len()];
+        for (to, &from) in to.iter_mut().zip(row) {
+            to[lane] = from * scale;
+        }
+    }
+}
+
+/// Defines a function that runs `$body` compiled for the widest vectors that the processor has. Its first two numbers are
+/// the rows and columns of a product's tile, and it says whether products are fused with sums.
+macro_rules! for_this_processor {
+    ($name:ident = $body:ident($($argument:ident: $type:ty),* $(,)?)) => {
+        fn $name($($argument: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f")]
+                fn avx512($($argument: $type),*) {
+                    $body::<8, 32, true>($($argument),*);
+                }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($argument: $type),*) {
+                    $body::<4, 16, true>($($argument),*);
+                }
+                if is_x86_feature_detected!("avx512f") {
+                    // SAFETY: the processor has what it is compiled for.
+                    return unsafe { avx512($($argument),*) };
+                }
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    // SAFETY: as above.
+                    return unsafe { avx2($($argument),*) };
+                }
+            }
+            $body::<4, 16, { cfg!(target_arch = "aarch64") }>($($argument),*);
+        }
+    };
+}
+
+/// The result `[B, T, H, D]`, and ln Z of each query, `[B, T, H]`.
+pub(super) fn forward([q, k, v]: [&Tensor<4>; 3], window: usize) -> (Tensor<4>, Tensor<3>) {
+    let sizes = Sizes::of(q, k, window);
+    let Sizes { batch, heads, time, channels, .. } = sizes;
+    let inputs = [q, k, v].map(Heads::of);
+    let mut attended = vec![0.0; batch * time * heads * channels];
+    let mut normalisers = vec![0.0; batch * time * heads];
+    let of_batch = attended.par_chunks_mut(time * heads * channels).zip(normalisers.par_chunks_mut(time * heads));
+    let tiles = of_batch.enumerate().flat_map(|(batch, (attended, normalisers))| {
+        let tiles = attended.par_chunks_mut(QUERIES * heads * channels);
+        let tiles = tiles.zip(normalisers.par_chunks_mut(QUERIES * heads)).enumerate();
+        tiles.map(move |(tile, (attended, normalisers))| (batch, tile * QUERIES, attended, normalisers))
+    });
+    tiles.for_each_init(
+        || Scratch::new(sizes.padded),
+        |scratch, (batch, start, attended, normalisers)| {
+            for head in 0..heads {
+                forward_tile(&inputs, sizes, [batch, head, start], scratch);
+                let rows = scratch.sums.chunks_exact(sizes.padded).zip(scratch.normaliser);
+                let places = attended.chunks_exact_mut(heads * channels).zip(normalisers.chunks_exact_mut(heads));
+                for ((row, normaliser), (attended, normalisers)) in rows.zip(places) {
+                    attended[head * channels..][..channels].copy_from_slice(&row[..channels]);
+                    normalisers[head] = normaliser;
+                }
+            }
+        },
+    );
+    let device = Device::flex();
+    (
+        Tensor::from_data(TensorData::new(attended, [batch, time, heads, channels]), &device),
+        Tensor::from_data(TensorData::new(normalisers, [batch, time, heads]), &device),
+    )
+}
+
+/// What a thread works in.
+struct Scratch {
+    /// Queries as columns, and the gradient of their results.
+    queries: Vec<Lanes>,
+    gradients: Vec<Lanes>,
+    /// A row for each key: scores, then probabilities.
+    scores: Vec<Lanes>,
+    /// Their gradient.
+    of_scores: Vec<Lanes>,
+    /// A row for each query.
+    sums: Vec<f32>,
+    normaliser: Lanes,
+}
+
+impl Scratch {
+    fn new(padded: usize) -> Self {
+        Self {
+            queries: vec![[0.0; QUERIES]; padded],
+            gradients: vec![[0.0; QUERIES]; padded],
+            scores: vec![[0.0; QUERIES]; KEYS],
+            of_scores: vec![[0.0; QUERIES]; KEYS],
+            sums: vec![0.0; QUERIES * padded],
+            normaliser: [0.0; QUERIES],
+        }
+    }
+}
+
+for_this_processor! {
+    forward_tile = forward_tile_in(inputs: &[Heads; 3], sizes: Sizes, place: [usize; 3], scratch: &mut Scratch)
+}
+
+/// What a tile of queries attends to, into the scratch's sums.
+#[inline(always)]
+fn forward_tile_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
+    [q, k, v]: &[Heads; 3],
+    sizes: Sizes,
+    [batch, head, start]: [usize; 3],
+    scratch: &mut Scratch,
+) {
+    let (tile, kv_head, channels) = (sizes.tile(start), sizes.kv_head(head), sizes.padded);
+    let Scratch { queries, scores, sums, normaliser, .. } = scratch;
+    transposed(queries, q.rows(batch, head, start), tile.count, sizes.scale());
+    let queries = Rows { numbers: queries.as_flattened(), stride: QUERIES };
+    let (mut largest, mut total): (Lanes, Lanes) = ([HIDDEN; QUERIES], [0.0; QUERIES]);
+    for (i, (first, count)) in tile.runs().enumerate() {
+        let scores = &mut scores[..count];
+        let keys = k.rows(batch, kv_head, first);
+        let keys = Strided { numbers: keys.numbers, row: keys.stride, column: 1 };
+        let to = (scores.as_flattened_mut(), QUERIES);
+        product::<TALL, WIDE, FUSED>(to, [count, QUERIES, channels], keys, queries, false);
+        tile.hide(scores, first);
+        let before = largest;
+        for row in scores.iter() {
+            largest.iter_mut().zip(row).for_each(|(most, &x)| *most = if x > *most { x } else { *most });
+        }
+        let mut sum: Lanes = [0.0; QUERIES];
+        for row in scores.iter_mut() {
+            for ((x, most), sum) in row.iter_mut().zip(&largest).zip(&mut sum) {
+                *x = if *x <= HIDDEN { 0.0 } else { exponential(*x - most) };
+                *sum += *x;
+            }
+        }
+        // What came before was relative to another maximum.
+        let mut shrink: Lanes = [0.0; QUERIES];
+        for (((shrink, total), sum), (before, largest)) in
+            shrink.iter_mut().zip(&mut total).zip(sum).zip(before.iter().zip(&largest))
+        {
+            *shrink = exponential(before - largest);
+            *total = *total * *shrink + sum;
+        }
+        if i > 0 {
+            for (row, shrink) in sums.chunks_exact_mut(channels).zip(shrink) {
+                row.iter_mut().for_each(|x| *x *= shrink);
+            }
+        }
+        let shares = Strided { numbers: scores.as_flattened(), row: 1, column: QUERIES };
+        let values = v.rows(batch, kv_head, first);
+        let to = (sums.as_mut_slice(), channels);
+        product::<TALL, WIDE, FUSED>(to, [QUERIES, channels, count], shares, values, i > 0);
+    }
+    for (row, total) in sums.chunks_exact_mut(channels).zip(total) {
+        let share = 1.0 / total;
+        row.iter_mut().for_each(|x| *x *= share);
+    }
+    for ((normaliser, total), largest) in normaliser.iter_mut().zip(total).zip(largest) {
+        *normaliser = total.ln() + largest;
+    }
+}
+
+/// ∂L/∂q, ∂L/∂k and ∂L/∂v from ∂L/∂result, `[B, T, H, D]`.
+pub(super) fn backward(saved: Saved, gradient: Tensor<4>, window: usize) -> [Tensor<4>; 3] {
+    let Saved { q, k, v, attended, normalisers } = saved;
+    let sizes = Sizes::of(&q, &k, window);
+    let Sizes { batch, heads, kv_heads, time, channels, padded, .. } = sizes;
+    let gradient = gradient.swap_dims(1, 2);
+    let inputs = Inputs {
+        q: Heads::of(&q),
+        k: Heads::of(&k),
+        v: Heads::of(&v),
+        attended: Heads::of(&attended.swap_dims(1, 2)),
+        gradient: Heads::of(&gradient),
+        normalisers: Read::of(normalisers),
+    };
+    // Of each head of queries alone: `[B, H, T, padded]`.
+    let [mut of_q, mut of_k, mut of_v] = [(); 3].map(|()| vec![0.0; batch * heads * time * padded]);
+    let each = time * padded;
+    let parts = of_q.par_chunks_mut(each).zip(of_k.par_chunks_mut(each)).zip(of_v.par_chunks_mut(each));
+    parts.enumerate().for_each_init(
+        || Scratch::new(padded),
+        |scratch, (i, ((of_q, of_k), of_v))| {
+            backward_head(&inputs, sizes, [i / heads, i % heads], [of_q, of_k, of_v], scratch);
+        },
+    );
+    // By time, as projections have them; queries that share a head of keys add up.
+    let by_time = |of_head: Vec<f32>, kept: usize| {
+        let group = heads / kept;
+        let mut all = vec![0.0; batch * time * kept * channels];
+        let rows = all.par_chunks_mut(kept * channels).enumerate().with_min_len(16);
+        rows.for_each(|(i, row)| {
+            for (head, to) in row.chunks_exact_mut(channels).enumerate() {
+                for member in 0..group {
+                    let head = i / time * heads + head * group + member;
+                    let from = &of_head[(head * time + i % time) * padded..][..channels];
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                }
+            }
+        });
+        Tensor::from_data(TensorData::new(all, [batch, time, kept, channels]), &Device::flex()).swap_dims(1, 2)
+    };
+    [by_time(of_q, heads), by_time(of_k, kv_heads), by_time(of_v, kv_heads)]
+}
+
+/// What the gradient is made of.
+struct Inputs {
+    q: Heads,
+    k: Heads,
+    v: Heads,
+    attended: Heads,
+    gradient: Heads,
+    normalisers: Read,
+}
+
+for_this_processor! {
+    backward_head = backward_head_in(
+        inputs: &Inputs,
+        sizes: Sizes,
+        place: [usize; 2],
+        gradients: [&mut [f32]; 3],
+        scratch: &mut Scratch,
+    )
+}
+
+/// What one head of queries adds to the gradients, which are 0 before.
+#[inline(always)]
+fn backward_head_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
+    inputs: &Inputs,
+    sizes: Sizes,
+    [batch, head]: [usize; 2],
+    [of_q, of_k, of_v]: [&mut [f32]; 3],
+    scratch: &mut Scratch,
+) {
+    let Inputs { q, k, v, attended, gradient, normalisers } = inputs;
+    let (kv_head, channels, scale) = (sizes.kv_head(head), sizes.padded, sizes.scale());
+    let Scratch { queries, gradients, scores, of_scores, .. } = scratch;
+    for start in (0..sizes.time).step_by(QUERIES) {
+        let tile = sizes.tile(start);
+        let [q, attended, gradient] = [q, attended, gradient].map(|x| x.rows(batch, head, start));
+        transposed(queries, q, tile.count, scale);
+        transposed(gradients, gradient, tile.count, 1.0);
+        // ln Z, and Σ ∂L/∂result · result, which is Σ over keys of p · ∂L/∂p.
+        let (mut normaliser, mut mean): (Lanes, Lanes) = ([0.0; QUERIES], [0.0; QUERIES]);
+        for lane in 0..tile.count {
+            normaliser[lane] = normalisers.as_slice()[(batch * sizes.time + start + lane) * sizes.heads + head];
+            let [x, y] = [attended, gradient].map(|rows| &rows.numbers[lane * rows.stride..][..channels]);
+            mean[lane] = dot(x, y);
+        }
+        let columns = [&*queries, &*gradients].map(|columns| Rows { numbers: columns.as_flattened(), stride: QUERIES });
+        for (first, count) in tile.runs() {
+            let (scores, of_scores) = (&mut scores[..count], &mut of_scores[..count]);
+            let [keys, values] = [k, v].map(|x| x.rows(batch, kv_head, first));
+            let products = [(&mut *scores, keys, columns[0]), (&mut *of_scores, values, columns[1])];
+            for (to, rows, columns) in products {
+                let rows = Strided { numbers: rows.numbers, row: rows.stride, column: 1 };
+                let to = (to.as_flattened_mut(), QUERIES);
+                product::<TALL, WIDE, FUSED>(to, [count, QUERIES, channels], rows, columns, false);
+            }
+            tile.hide(scores, first);
+            for (row, of_row) in scores.iter_mut().zip(of_scores.iter_mut()) {
+                for (((x, of_x), normaliser), mean) in row.iter_mut().zip(of_row).zip(&normaliser).zip(&mean) {
+                    *x = if *x <= HIDDEN { 0.0 } else { exponential(*x - normaliser) };
+                    *of_x = *x * (*of_x - mean) * scale;
+                }
+            }
+            let (scores, of_scores) = (scores.as_flattened(), of_scores.as_flattened());
+            let by_query = Strided { numbers: of_scores, row: 1, column: QUERIES };
+            let to = (&mut of_q[start * channels..], channels);
+            product::<TALL, WIDE, FUSED>(to, [tile.count, channels, count], by_query, keys, true);
+            for (to, shares, rows) in [(&mut *of_k, of_scores, q), (&mut *of_v, scores, gradient)] {
+                let by_key = Strided { numbers: shares, row: QUERIES, column: 1 };
+                let to = (&mut to[first * channels..], channels);
+                product::<TALL, WIDE, FUSED>(to, [count, channels, tile.count], by_key, rows, true);
+            }
+        }
+    }
+}
+
+/// The product of two rows, whose length is a multiple of [`COLUMNS`].
+#[inline(always)]
+fn dot(x: &[f32], y: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; COLUMNS];
+    for (x, y) in x.as_chunks::<COLUMNS>().0.iter().zip(y.as_chunks::<COLUMNS>().0) {
+        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+            *sum += x * y;
+        }
+    }
+    sums.iter().sum()
+}
