@@ -55,14 +55,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 {% for i in range(rows) %}{% for v in range(vectors) %}
     var sum{{ i }}_{{ v }} = vec4<f32>(0.0);
 {% endfor %}{% endfor %}
-{% set step = lanes if a_transposed else 4 %}
-    for (var k = 0u; k < depth; k += {{ step }}u) {
+    for (var k = 0u; k < depth; k += 4u) {
 {% if a_transposed %}
-        // A lane holds a row of A as it is held: one k, four neighbouring rows of C.
-        let mine = min(k + lane, depth - 1u);
-        let counts = f32(k + lane < depth);
-{% for h in range(rows // 4) %}
-        let a{{ h }} = counts * {{ load("a", a_aligned, "mine", "min(row + " ~ 4 * h ~ "u, (m - 1u) / 4u * 4u)", "m") }};
+        // A lane holds one of four k, of four neighbouring rows of C.
+        let mine = min(k + lane % 4u, depth - 1u);
+        let counts = f32(k + lane % 4u < depth);
+{% for h in range(rows // lanes) %}
+        let a{{ h }} = counts * {{ load("a", a_aligned, "mine", "min(row + " ~ h * lanes ~ "u + lane / 4u * 4u, (m - 1u) / 4u * 4u)", "m") }};
 {% endfor %}
 {% else %}
 {% for h in range(rows // lanes) %}
@@ -75,23 +74,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         let b{{ v }}_{{ j }} = {{ load("b", b_aligned, "min(at" ~ v ~ " + " ~ j ~ "u, n - 1u)", "k", "depth") }};
 {% endfor %}{% endfor %}
 {% endif %}
-{% for u in range(step) %}
-        {
-{% for v in range(vectors) %}
+{% for u in range(4) %}{% for v in range(vectors) %}
 {% if b_transposed %}
-            let y{{ v }} = vec4<f32>({% for j in range(4) %}b{{ v }}_{{ j }}[{{ u }}]{{ ", " if not loop.last }}{% endfor %});
+        let y{{ u }}_{{ v }} = vec4<f32>({% for j in range(4) %}b{{ v }}_{{ j }}[{{ u }}]{{ ", " if not loop.last }}{% endfor %});
 {% else %}
-            let y{{ v }} = {{ load("b", b_aligned, "min(k + " ~ u ~ "u, depth - 1u)", "at" ~ v, "n") }};
+        let y{{ u }}_{{ v }} = {{ load("b", b_aligned, "min(k + " ~ u ~ "u, depth - 1u)", "at" ~ v, "n") }};
 {% endif %}
-{% endfor %}
+{% endfor %}{% endfor %}
+        // Row by row: a row's sums stay in registers for all k of this round.
 {% for i in range(rows) %}
+        {
+{% for u in range(4) %}
 {% if a_transposed %}
-            let x{{ i }} = vec4<f32>(subgroupShuffle(a{{ i // 4 }}[{{ i % 4 }}], {{ u }}u));
+            let x{{ u }} = vec4<f32>(subgroupShuffle(a{{ i // lanes }}[{{ i % 4 }}], {{ u + i % lanes // 4 * 4 }}u));
 {% else %}
-            let x{{ i }} = vec4<f32>(subgroupShuffle(a{{ i // lanes }}[{{ u }}], {{ i % lanes }}u));
+            let x{{ u }} = vec4<f32>(subgroupShuffle(a{{ i // lanes }}[{{ u }}], {{ i % lanes }}u));
 {% endif %}
 {% for v in range(vectors) %}
-            sum{{ i }}_{{ v }} = fma(x{{ i }}, y{{ v }}, sum{{ i }}_{{ v }});
+            sum{{ i }}_{{ v }} = fma(x{{ u }}, y{{ u }}_{{ v }}, sum{{ i }}_{{ v }});
 {% endfor %}
 {% endfor %}
         }

@@ -51,7 +51,7 @@ fn fillings() -> Vec<(&'static str, Value)> {
         for bits in 0..32 {
             let on = |bit: u32| bits >> bit & 1 == 1;
             let values = context! {
-                lanes, rows => 16, vectors => 2,
+                lanes, rows => 32, vectors => 2,
                 a_transposed => on(0), b_transposed => on(1), a_aligned => on(2), b_aligned => on(3), c_aligned => on(4),
             };
             if !(on(0) && on(1)) {
