@@ -13,7 +13,7 @@
 {% elif pass == "input" %}
 {% set names = ["x", "gradient", "moments"] + (["weight"] if weight else []) + ["of_x"] %}
 {% else %}
-{% set names = ["x", "gradient", "moments"] + (["of_weight"] if weight else []) + (["of_bias"] if bias else []) %}
+{% set names = ["gradient"] + (["x", "moments", "of_weight"] if weight else []) + (["of_bias"] if bias else []) %}
 {% endif %}
 
 {% for name in names %}

