@@ -79,13 +79,6 @@ fn on_software(a: Tensor<2>, a_held: Held, b: Tensor<2>, b_held: Held, ability: 
     c.into_tensor()
 }
 
-impl Ability {
-    /// Whether it is a software adapter whose invocations can exchange values, in groups that divide a tile's rows.
-    fn shuffles_in_software(&self) -> bool {
-        self.software && matches!(self.subgroup, 4 | 8 | 16)
-    }
-}
-
 /// `x W`: of `x` `[1, n, in]` and the weight as it is held.
 #[derive(Debug)]
 struct Linear(Held);

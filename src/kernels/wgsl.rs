@@ -22,8 +22,13 @@ use minijinja::{Environment, Value, context};
 use crate::error::{Error, Result};
 
 /// The templates by name.
-const SHADERS: [(&str, &str); 2] =
-    [("matmul", include_str!("../../shaders/matmul.wgsl")), ("subgroup", include_str!("../../shaders/subgroup.wgsl"))];
+const SHADERS: [(&str, &str); 5] = [
+    ("attention", include_str!("../../shaders/attention.wgsl")),
+    ("attention_of_keys", include_str!("../../shaders/attention_of_keys.wgsl")),
+    ("attention_of_queries", include_str!("../../shaders/attention_of_queries.wgsl")),
+    ("matmul", include_str!("../../shaders/matmul.wgsl")),
+    ("subgroup", include_str!("../../shaders/subgroup.wgsl")),
+];
 
 /// What a device can do that kernels are specialised by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +38,13 @@ pub struct Ability {
     pub software: bool,
     /// Invocations of a software adapter that can exchange values among themselves; 1 where they cannot.
     pub subgroup: u32,
+}
+
+impl Ability {
+    /// Whether it is a software adapter whose invocations can exchange values, in groups that divide a kernel's tiles.
+    pub(super) fn shuffles_in_software(&self) -> bool {
+        self.software && matches!(self.subgroup, 4 | 8 | 16)
+    }
 }
 
 /// A tensor on a wgpu device, row-major.
