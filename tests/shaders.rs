@@ -48,6 +48,10 @@ fn fillings() -> Vec<(&'static str, Value)> {
         all.extend([0, 1, 4].map(|terms| ("gram", context! { lanes, each, terms, aligned })));
     }
     for lanes in [4, 8, 16] {
+        for vectors in [1, 3, 16, 32] {
+            let names = ["attention", "attention_of_keys", "attention_of_queries"];
+            all.extend(names.map(|name| (name, context! { lanes, vectors, scale => "0.125" })));
+        }
         for bits in 0..32 {
             let on = |bit: u32| bits >> bit & 1 == 1;
             let values = context! {

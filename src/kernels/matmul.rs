@@ -33,7 +33,7 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, held: Held) -> Tensor<2> {
 
 /// `a b`, neither of which is differentiated: `[m, k]` and `[k, n]` to `[m, n]`, each as it is held.
 pub fn product(a: Tensor<2>, a_held: Held, b: Tensor<2>, b_held: Held) -> Tensor<2> {
-    match (wgsl::ability(&a).filter(Ability::shuffles_in_software), (a_held, b_held)) {
+    match (wgsl::ability(&a).filter(Ability::shuffles), (a_held, b_held)) {
         (None, _) | (_, (Held::Transposed, Held::Transposed)) => plain(a, a_held, b, b_held),
         (Some(ability), _) => on_software(a, a_held, b, b_held, ability),
     }
@@ -49,7 +49,7 @@ pub fn plain(a: Tensor<2>, a_held: Held, b: Tensor<2>, b_held: Held) -> Tensor<2
 }
 
 fn suits(matrix: &Tensor<2>) -> bool {
-    wgsl::ability(matrix).is_some_and(|ability| ability.shuffles_in_software())
+    wgsl::ability(matrix).is_some_and(|ability| ability.shuffles())
 }
 
 fn on_software(a: Tensor<2>, a_held: Held, b: Tensor<2>, b_held: Held, ability: Ability) -> Tensor<2> {
@@ -77,13 +77,6 @@ fn on_software(a: Tensor<2>, a_held: Held, b: Tensor<2>, b_held: Held, ability: 
     let groups = [n.div_ceil(4 * VECTORS * lanes), m.div_ceil(ROWS), 1];
     Kernel::new("matmul", values, [lanes, 1, 1]).launch(groups, &[&a, &b, &c], &[m, n, k]);
     c.into_tensor()
-}
-
-impl Ability {
-    /// Whether it is a software adapter whose invocations can exchange values, in groups that divide a tile's rows.
-    fn shuffles_in_software(&self) -> bool {
-        self.software && matches!(self.subgroup, 4 | 8 | 16)
-    }
 }
 
 /// `x W`: of `x` `[1, n, in]` and the weight as it is held.

@@ -2,10 +2,12 @@
 //!
 //! A loss or an optimiser's step composed of the framework's operations is a dozen passes over memory, which the CPU
 //! backend takes one after the other on one thread, with one exponential at a time. There they are one pass here, by all
-//! threads, on the tensors' own memory: [`cross_entropy`] and [`adamw`]. Other devices take the plain form.
+//! threads, on the tensors' own memory: [`cross_entropy`] and [`adamw`]. Other devices take the plain form. [`attention`]
+//! has such a form for the CPU backend, and one for software adapters, which [`matmul`] is for.
 //!
-//! Results do not depend on the number of threads, nor on what vectors the processor has: sums are taken in fixed lanes,
-//! and products are not fused with sums.
+//! Results do not depend on the number of threads: sums are taken in fixed lanes. Nor do they depend on what vectors the
+//! processor has, but for products of matrices: in [`attention`], as in the framework, a processor that can fuses them with
+//! their sums.
 
 #[macro_use]
 mod vectors;

@@ -25,6 +25,9 @@ use crate::error::{Error, Result};
 const SHADERS: &[(&str, &str)] = &[
     ("activation", include_str!("../../shaders/activation.wgsl")),
     ("adamw", include_str!("../../shaders/adamw.wgsl")),
+    ("attention", include_str!("../../shaders/attention.wgsl")),
+    ("attention_of_keys", include_str!("../../shaders/attention_of_keys.wgsl")),
+    ("attention_of_queries", include_str!("../../shaders/attention_of_queries.wgsl")),
     ("cross_entropy", include_str!("../../shaders/cross_entropy.wgsl")),
     ("gram", include_str!("../../shaders/gram.wgsl")),
     ("matmul", include_str!("../../shaders/matmul.wgsl")),
@@ -44,9 +47,9 @@ pub struct Ability {
 }
 
 impl Ability {
-    /// Whether a workgroup of [`Ability::lanes`] invocations is one subgroup.
+    /// Whether it is a software adapter whose invocations can exchange values, in groups that divide a kernel's tiles.
     pub(super) fn shuffles(&self) -> bool {
-        self.software && self.subgroup > 1
+        self.software && matches!(self.subgroup, 4 | 8 | 16)
     }
 
     /// Invocations of a workgroup that suit it: a vector of the processor, or what graphics cards run at once.

@@ -9,11 +9,10 @@ use burn::tensor::{Device, Int, Tensor};
 use serde::Deserialize;
 
 use super::config::ConfigFile;
-use super::layers::{
-    CausalMask, Embedding, Gelu, LayerNorm, Layout, Linear, Stage, Table, causal_attention, split_heads,
-};
+use super::layers::{CausalMask, Embedding, Gelu, LayerNorm, Layout, Linear, Stage, Table};
 use super::weights::WeightSource;
 use crate::error::Result;
+use crate::kernels::attention;
 
 /// `config.json` of the family, under its published names.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -184,10 +183,8 @@ impl Attention {
     }
 
     fn forward(&self, x: Tensor<3>, mask: &CausalMask) -> Tensor<3> {
-        let [_, _, channels] = x.dims();
         let qkv = self.c_attn.forward(x); // [B, T, 3C]
-        let part = |i| split_heads(qkv.clone().narrow(2, i * channels, channels), self.heads);
-        self.c_proj.forward(causal_attention(part(0), part(1), part(2), mask, self.c_attn.compute()))
+        self.c_proj.forward(attention::side_by_side(qkv, self.heads, mask, self.c_attn.compute()))
     }
 }
 

@@ -1,8 +1,11 @@
 //! Causal attention (arXiv 2205.14135): scores are never held for more than a tile of queries and keys.
 //!
-//! The result keeps ln Z of every query, from which the gradient makes the probabilities again.
+//! Kept is ln Z of every query, from which the gradient makes the probabilities again. On the CPU backend all threads work
+//! on the tensors' own memory; software adapters have kernels of `shaders/`; other devices, and products in 16 bits, take
+//! the framework's operations, which do hold the scores.
 
 mod on_host;
+mod on_software;
 mod plain;
 mod product;
 
@@ -10,35 +13,73 @@ use burn::tensor::Tensor;
 
 use super::host;
 use super::node::{self, Function};
+use super::wgsl::Ability;
 use crate::model::Precision;
 pub use plain::{CausalMask, plain};
 
 /// Causal attention with grouped queries (arXiv 2305.13245): `softmax(q kᵀ / √D) v` over the keys that `mask` allows.
 ///
-/// `q` is `[B, H, T, D]`; `k` and `v` are `[B, K, T, D]` with `H` a multiple of `K`; the result is `[B, T, H·D]`. Products
-/// in 16 bits (`compute`) are taken by the framework, and so is everything on devices other than the CPU backend.
+/// `q` is `[B, H, T, D]`; `k` and `v` are `[B, K, T, D]` with `H` a multiple of `K`; the result is `[B, T, H·D]`. What
+/// neither the CPU backend nor a software adapter computes in f32 is left to [`plain()`], and on a software adapter heads
+/// whose channels are no multiple of 4, or more than 128.
 pub fn causal(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &CausalMask, compute: Precision) -> Tensor<3> {
     let [batch, heads, time, channels] = q.dims();
     let empty = q.shape().num_elements() == 0;
-    if empty || compute != Precision::F32 || ![&q, &k, &v].into_iter().all(lies_on_host) {
-        return plain(q, k, v, mask, compute);
-    }
-    let attended = node::apply(Attention { window: mask.window() }, [q, k, v]); // [B, T, H, D]
+    let place = if empty || compute != Precision::F32 { None } else { Place::of([&q, &k, &v]) };
+    let Some(place) = place else { return plain(q, k, v, mask, compute) };
+    let attended = node::apply(Attention { window: mask.window(), place }, [q, k, v]); // [B, T, H, D]
     attended.reshape([batch, time, heads * channels])
 }
 
-fn lies_on_host(tensor: &Tensor<4>) -> bool {
-    match tensor.is_autodiff() {
-        true => host::holds(&tensor.clone().inner()),
-        false => host::holds(tensor),
+/// [`causal`] of queries, keys and values side by side, `[B, T, 3·H·D]`: of every token those of all heads, one after the
+/// other.
+pub fn side_by_side(qkv: Tensor<3>, heads: usize, mask: &CausalMask, compute: Precision) -> Tensor<3> {
+    let [batch, time, width] = qkv.dims();
+    let by_time = qkv.clone().reshape([batch, time, 3 * heads, width / (3 * heads)]);
+    let empty = qkv.shape().num_elements() == 0;
+    let place = if empty || compute != Precision::F32 { None } else { Place::of([&by_time.swap_dims(1, 2)]) };
+    let Some(place) = place else {
+        let [q, k, v] = apart(qkv, heads);
+        return plain(q, k, v, mask, compute);
+    };
+    node::apply(SideBySide { heads, attention: Attention { window: mask.window(), place } }, [qkv])
+}
+
+/// `[B, T, 3·H·D]` as three times `[B, H, T, D]`.
+fn apart(qkv: Tensor<3>, heads: usize) -> [Tensor<4>; 3] {
+    let [batch, time, width] = qkv.dims();
+    let all = qkv.reshape([batch, time, 3 * heads, width / (3 * heads)]);
+    [0, 1, 2].map(|i| all.clone().narrow(2, i * heads, heads).swap_dims(1, 2))
+}
+
+/// Where there is a better form than the framework's.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Host,
+    Software(Ability),
+}
+
+impl Place {
+    /// For attention among tensors `[.., .., T, D]`, if they all lie there.
+    fn of<const N: usize>(inputs: [&Tensor<4>; N]) -> Option<Self> {
+        let on_host = |tensor: &Tensor<4>| match tensor.is_autodiff() {
+            true => host::holds(&tensor.clone().inner()),
+            false => host::holds(tensor),
+        };
+        if inputs.into_iter().all(on_host) {
+            return Some(Self::Host);
+        }
+        let abilities = inputs.map(on_software::suits);
+        abilities.into_iter().reduce(Option::and).flatten().map(Self::Software)
     }
 }
 
-/// Of queries, keys and values: `[B, T, H, D]`.
+/// Of queries, keys and values, `[B, H, T, D]` and twice `[B, K, T, D]`: `[B, T, H, D]`.
 #[derive(Debug)]
 struct Attention {
     /// How many of the latest tokens a query sees, itself among them.
     window: usize,
+    place: Place,
 }
 
 /// What the gradient needs.
@@ -57,11 +98,48 @@ impl Function<3, 4> for Attention {
     type Saved = Saved;
 
     fn forward(&self, [q, k, v]: [Tensor<4>; 3]) -> (Tensor<4>, Saved) {
-        let (attended, normalisers) = on_host::forward([&q, &k, &v], self.window);
+        let (attended, normalisers) = match self.place {
+            Place::Host => on_host::forward([&q, &k, &v], self.window),
+            Place::Software(ability) => on_software::forward([&q, &k, &v], self.window, ability),
+        };
         (attended.clone(), Saved { q, k, v, attended, normalisers })
     }
 
     fn backward(&self, saved: Saved, gradient: Tensor<4>, _: [bool; 3]) -> [Option<Tensor<4>>; 3] {
-        on_host::backward(saved, gradient, self.window).map(Some)
+        let gradients = match self.place {
+            Place::Host => on_host::Gradients::of(saved, gradient, self.window).apart(),
+            Place::Software(ability) => on_software::backward(saved, gradient, self.window, ability),
+        };
+        gradients.map(Some)
+    }
+}
+
+/// The same of queries, keys and values side by side: `[B, T, 3·H·D]` to `[B, T, H·D]`.
+#[derive(Debug)]
+struct SideBySide {
+    heads: usize,
+    attention: Attention,
+}
+
+impl Function<1> for SideBySide {
+    type Saved = Saved;
+
+    fn forward(&self, [qkv]: [Tensor<3>; 1]) -> (Tensor<3>, Saved) {
+        let [batch, time, width] = qkv.dims();
+        let (attended, saved) = self.attention.forward(apart(qkv, self.heads));
+        (attended.reshape([batch, time, width / 3]), saved)
+    }
+
+    fn backward(&self, saved: Saved, gradient: Tensor<3>, _: [bool; 1]) -> [Option<Tensor<3>>; 1] {
+        let gradient = gradient.reshape(saved.attended.dims());
+        let Attention { window, place } = self.attention;
+        let gradient = match place {
+            Place::Host => on_host::Gradients::of(saved, gradient, window).side_by_side(),
+            Place::Software(ability) => {
+                let parts = on_software::backward(saved, gradient, window, ability);
+                Tensor::cat(parts.map(|part| part.swap_dims(1, 2).flatten::<3>(2, 3)).into(), 2)
+            }
+        };
+        [Some(gradient)]
     }
 }

@@ -299,47 +299,77 @@ fn forward_tile_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
     }
 }
 
-/// ∂L/∂q, ∂L/∂k and ∂L/∂v from ∂L/∂result, `[B, T, H, D]`.
-pub(super) fn backward(saved: Saved, gradient: Tensor<4>, window: usize) -> [Tensor<4>; 3] {
-    let Saved { q, k, v, attended, normalisers } = saved;
-    let sizes = Sizes::of(&q, &k, window);
-    let Sizes { batch, heads, kv_heads, time, channels, padded, .. } = sizes;
-    let gradient = gradient.swap_dims(1, 2);
-    let inputs = Inputs {
-        q: Heads::of(&q),
-        k: Heads::of(&k),
-        v: Heads::of(&v),
-        attended: Heads::of(&attended.swap_dims(1, 2)),
-        gradient: Heads::of(&gradient),
-        normalisers: Read::of(normalisers),
-    };
-    // Of each head of queries alone: `[B, H, T, padded]`.
-    let [mut of_q, mut of_k, mut of_v] = [(); 3].map(|()| vec![0.0; batch * heads * time * padded]);
-    let each = time * padded;
-    let parts = of_q.par_chunks_mut(each).zip(of_k.par_chunks_mut(each)).zip(of_v.par_chunks_mut(each));
-    parts.enumerate().for_each_init(
-        || Scratch::new(padded),
-        |scratch, (i, ((of_q, of_k), of_v))| {
-            backward_head(&inputs, sizes, [i / heads, i % heads], [of_q, of_k, of_v], scratch);
-        },
-    );
-    // By time, as projections have them; queries that share a head of keys add up.
-    let by_time = |of_head: Vec<f32>, kept: usize| {
-        let group = heads / kept;
-        let mut all = vec![0.0; batch * time * kept * channels];
-        let rows = all.par_chunks_mut(kept * channels).enumerate().with_min_len(16);
-        rows.for_each(|(i, row)| {
-            for (head, to) in row.chunks_exact_mut(channels).enumerate() {
+/// ∂L/∂q, ∂L/∂k and ∂L/∂v, of each head of queries alone: `[B, H, T, padded]`.
+pub(super) struct Gradients {
+    sizes: Sizes,
+    of_q: Vec<f32>,
+    of_k: Vec<f32>,
+    of_v: Vec<f32>,
+}
+
+impl Gradients {
+    /// From ∂L/∂result, `[B, T, H, D]`.
+    pub(super) fn of(saved: Saved, gradient: Tensor<4>, window: usize) -> Self {
+        let Saved { q, k, v, attended, normalisers } = saved;
+        let sizes = Sizes::of(&q, &k, window);
+        let Sizes { batch, heads, time, padded, .. } = sizes;
+        let inputs = Inputs {
+            q: Heads::of(&q),
+            k: Heads::of(&k),
+            v: Heads::of(&v),
+            attended: Heads::of(&attended.swap_dims(1, 2)),
+            gradient: Heads::of(&gradient.swap_dims(1, 2)),
+            normalisers: Read::of(normalisers),
+        };
+        let [mut of_q, mut of_k, mut of_v] = [(); 3].map(|()| vec![0.0; batch * heads * time * padded]);
+        let each = time * padded;
+        let parts = of_q.par_chunks_mut(each).zip(of_k.par_chunks_mut(each)).zip(of_v.par_chunks_mut(each));
+        parts.enumerate().for_each_init(
+            || Scratch::new(padded),
+            |scratch, (i, ((of_q, of_k), of_v))| {
+                backward_head(&inputs, sizes, [i / heads, i % heads], [of_q, of_k, of_v], scratch);
+            },
+        );
+        Self { sizes, of_q, of_k, of_v }
+    }
+
+    /// `[B, H, T, D]` and twice `[B, K, T, D]`, held by time.
+    pub(super) fn apart(self) -> [Tensor<4>; 3] {
+        let Sizes { batch, time, heads, kv_heads, channels, .. } = self.sizes;
+        [(&self.of_q, heads), (&self.of_k, kv_heads), (&self.of_v, kv_heads)].map(|(part, kept)| {
+            let data = TensorData::new(self.by_time(&[(part, kept)]), [batch, time, kept, channels]);
+            Tensor::from_data(data, &Device::flex()).swap_dims(1, 2)
+        })
+    }
+
+    /// Side by side: `[B, T, (H + 2K)·D]`.
+    pub(super) fn side_by_side(self) -> Tensor<3> {
+        let Sizes { batch, time, heads, kv_heads, channels, .. } = self.sizes;
+        let all = self.by_time(&[(&self.of_q, heads), (&self.of_k, kv_heads), (&self.of_v, kv_heads)]);
+        let data = TensorData::new(all, [batch, time, (heads + 2 * kv_heads) * channels]);
+        Tensor::from_data(data, &Device::flex())
+    }
+
+    /// A row for each token of a batch: of each part so many heads, in which those of queries that share one add up.
+    fn by_time(&self, parts: &[(&[f32], usize)]) -> Vec<f32> {
+        /// Rows that a thread takes at least.
+        const LEAST: usize = 16;
+        let Sizes { batch, heads, time, channels, padded, .. } = self.sizes;
+        let width = channels * parts.iter().map(|(_, kept)| kept).sum::<usize>();
+        let mut all = vec![0.0; batch * time * width];
+        all.par_chunks_mut(width).with_min_len(LEAST).enumerate().for_each(|(i, row)| {
+            let heads_of = |(part, kept)| (0..kept).map(move |head| (part, head, heads / kept));
+            let places = row.chunks_exact_mut(channels).zip(parts.iter().copied().flat_map(heads_of));
+            for (to, (part, head, group)) in places {
                 for member in 0..group {
                     let head = i / time * heads + head * group + member;
-                    let from = &of_head[(head * time + i % time) * padded..][..channels];
+                    let from = &part[(head * time + i % time) * padded..][..channels];
                     to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
                 }
             }
         });
-        Tensor::from_data(TensorData::new(all, [batch, time, kept, channels]), &Device::flex()).swap_dims(1, 2)
-    };
-    [by_time(of_q, heads), by_time(of_k, kv_heads), by_time(of_v, kv_heads)]
+        all
+    }
 }
 
 /// What the gradient is made of.
