@@ -7,14 +7,19 @@
 //
 // Filled in: lanes (of a subgroup), rows (a multiple of lanes), vectors (of four columns for each lane),
 //   a_transposed: A is held as [k, m]; b_transposed: B is held as [n, k],
-//   a_aligned, b_aligned, c_aligned: whether rows, as they are held, are multiples of four numbers.
+//   a_aligned, b_aligned, c_aligned: whether rows, as they are held, are multiples of four numbers,
+//   biased: whether a bias is added.
 // Everything is unrolled: an array with a running index would lie in memory.
 
 @group(0) @binding(0) var<storage, read_write> a: array<{{ "vec4<f32>" if a_aligned else "f32" }}>;
 @group(0) @binding(1) var<storage, read_write> b: array<{{ "vec4<f32>" if b_aligned else "f32" }}>;
 @group(0) @binding(2) var<storage, read_write> c: array<{{ "vec4<f32>" if c_aligned else "f32" }}>;
+{% if biased %}
+// Added to every row.
+@group(0) @binding(3) var<storage, read_write> bias: array<f32>;
+{% endif %}
 // m, n, k
-@group(0) @binding(3) var<uniform> size: vec4<u32>;
+@group(0) @binding({{ 4 if biased else 3 }}) var<uniform> size: vec4<u32>;
 
 {% macro load(name, aligned, row, column, stride, limit) %}
 {% if aligned %}
@@ -52,9 +57,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     // Columns beyond the last are computed like it and not stored.
     let at{{ v }} = min(column{{ v }}, (n - 1u) / 4u * 4u);
 {% endfor %}
-{% for i in range(rows) %}{% for v in range(vectors) %}
-    var sum{{ i }}_{{ v }} = vec4<f32>(0.0);
-{% endfor %}{% endfor %}
+{% for v in range(vectors) %}
+{% if biased %}
+    let sum_{{ v }} = vec4<f32>({% for j in range(4) %}bias[min(at{{ v }} + {{ j }}u, n - 1u)]{{ ", " if not loop.last }}{% endfor %});
+{% else %}
+    let sum_{{ v }} = vec4<f32>(0.0);
+{% endif %}
+{% for i in range(rows) %}
+    var sum{{ i }}_{{ v }} = sum_{{ v }};
+{% endfor %}
+{% endfor %}
     for (var k = 0u; k < depth; k += 4u) {
 {% if a_transposed %}
         // A lane holds one of four k, of four neighbouring rows of C.

@@ -6,7 +6,7 @@ use odyssey::device::DeviceChoice;
 use odyssey::kernels::adamw::{Constants, State};
 use odyssey::kernels::cross_entropy::{ChunkGradient, chunk_gradient, nll};
 use odyssey::kernels::gram::{self, OfDistance};
-use odyssey::kernels::matmul::{Held, linear, plain, product};
+use odyssey::kernels::matmul::{Held, linear, plain, plain_linear, product};
 use odyssey::kernels::wgsl;
 use odyssey::model::Table;
 use odyssey::model::parameters::to_host;
@@ -52,11 +52,11 @@ fn fillings() -> Vec<(&'static str, Value)> {
             let names = ["attention", "attention_of_keys", "attention_of_queries"];
             all.extend(names.map(|name| (name, context! { lanes, vectors, scale => "0.125" })));
         }
-        for bits in 0..32 {
+        for bits in 0..64 {
             let on = |bit: u32| bits >> bit & 1 == 1;
             let values = context! {
                 lanes, rows => 32, vectors => 2,
-                a_transposed => on(0), b_transposed => on(1), a_aligned => on(2), b_aligned => on(3), c_aligned => on(4),
+                a_transposed => on(0), b_transposed => on(1), a_aligned => on(2), b_aligned => on(3), c_aligned => on(4), biased => on(5),
             };
             if !(on(0) && on(1)) {
                 all.push(("matmul", values));
@@ -124,20 +124,32 @@ fn a_product_on_a_software_adapter_is_the_cpu_backends_for_every_size_and_way_to
 }
 
 #[test]
-fn the_gradient_of_a_linear_layer_on_a_software_adapter_is_the_cpu_backends() {
-    for held in [Held::Plain, Held::Transposed] {
-        let of = |device: Device| {
-            let device = device.autodiff();
-            let shape = if held == Held::Plain { [20, 12] } else { [12, 20] };
-            let x = random([7, 20], 1, &device).require_grad();
-            let weight = random(shape, 2, &device).require_grad();
-            let y = linear(x.clone().exp(), weight.clone(), held);
-            let gradients = (y.clone() * y).sum().backward();
-            [x.grad(&gradients), weight.grad(&gradients)].map(|gradient| on_host(gradient.unwrap()))
-        };
-        let (found, expected) = (of(software()), of(Device::flex()));
-        for (found, expected) in found.iter().zip(&expected) {
-            assert!(difference(found, expected) < 2e-6);
+fn a_linear_layer_and_its_gradient_are_the_plain_ones_on_the_cpu_and_on_a_software_adapter() {
+    for [positions, input, output] in [[7, 20, 12], [1, 3, 5], [130, 64, 96], [33, 6, 258]] {
+        for (held, biased) in
+            [(Held::Plain, true), (Held::Plain, false), (Held::Transposed, true), (Held::Transposed, false)]
+        {
+            let of = |device: Device, linear: fn(_, _, _, _) -> Tensor<2>| {
+                let device = device.autodiff();
+                let shape = if held == Held::Plain { [input, output] } else { [output, input] };
+                let x = random([positions, input], 1, &device).require_grad();
+                let weight = random(shape, 2, &device).require_grad();
+                let bias = random([output], 3, &device).require_grad();
+                let y = linear(x.clone().exp(), weight.clone(), held, biased.then(|| bias.clone()));
+                let gradients = (y.clone() * y.clone()).sum().backward();
+                let mut found = vec![on_host(y.inner())];
+                found.extend([x.grad(&gradients), weight.grad(&gradients)].map(|gradient| on_host(gradient.unwrap())));
+                found.extend(bias.grad(&gradients).map(on_host));
+                assert_eq!(found.len(), if biased { 4 } else { 3 });
+                found
+            };
+            let expected = of(Device::flex(), plain_linear);
+            for device in [Device::flex(), software()] {
+                for (found, expected) in of(device.clone(), linear).iter().zip(&expected) {
+                    let worst = difference(found, expected);
+                    assert!(worst < 3e-6, "{positions}×{input}·{input}×{output}, {held:?}, on {device:?}: {worst:e}");
+                }
+            }
         }
     }
 }

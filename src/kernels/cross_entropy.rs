@@ -9,7 +9,7 @@ use minijinja::context;
 use rayon::prelude::*;
 
 use super::host::{self, Numbers};
-use super::matmul::{Held, linear};
+use super::matmul::{Held, product};
 use super::vectors::{LANES, exponential};
 use super::wgsl::{self, Ability, Buffer, Kernel};
 use crate::model::Table;
@@ -103,7 +103,7 @@ impl ChunkSoftmax {
     /// p_max. A token's own probability may round to 0, where its logarithm would be lost.
     pub fn new(hidden: Tensor<2>, head: &Table) -> Self {
         let logits: Vec<Tensor<2>> =
-            head.pieces().map(|piece| linear(hidden.clone(), piece, Held::Transposed)).collect();
+            head.pieces().map(|piece| product(hidden.clone(), Held::Plain, piece, Held::Transposed)).collect();
         let pieces: Vec<Tensor<2>> = logits.iter().map(|logits| normalised(softmax(logits.clone(), 1))).collect();
         let normalisers: Vec<Tensor<2>> = logits
             .iter()
@@ -156,7 +156,7 @@ impl OnWgpu {
         let mut found = Vec::new();
         for (piece, start) in head.pieces().zip(head.starts()) {
             let [rows, _] = piece.dims();
-            let logits = Buffer::of(linear(hidden.clone(), piece, Held::Transposed));
+            let logits = Buffer::of(product(hidden.clone(), Held::Plain, piece, Held::Transposed));
             // A target of an earlier piece wraps around and lies beyond this one, too.
             let columns: Vec<u32> = targets.iter().map(|target| target.wrapping_sub(start as u32)).collect();
             let columns = logits.with(&columns);
@@ -195,7 +195,9 @@ fn launch(ability: Ability, gradient: bool, rows: usize, positions: usize, buffe
 /// Both on the tensors' own memory, a position at a time. The logits become their gradient where they lie.
 fn on_host(hidden: Tensor<2>, head: &Table, targets: &[u32], weights: Option<&[f32]>) -> ChunkGradient {
     let device = hidden.device();
-    let of_piece = |piece: Tensor<2>| (piece.dims()[0], Numbers::of(linear(hidden.clone(), piece, Held::Transposed)));
+    let of_piece = |piece: Tensor<2>| {
+        (piece.dims()[0], Numbers::of(product(hidden.clone(), Held::Plain, piece, Held::Transposed)))
+    };
     let mut logits: Vec<(usize, Numbers)> = head.pieces().map(of_piece).collect();
     // A position's logits, in as many parts as the head has pieces.
     let mut positions: Vec<Vec<&mut [f32]>> = targets.iter().map(|_| Vec::with_capacity(logits.len())).collect();

@@ -1,10 +1,14 @@
-//! The product of two matrices on software adapters, where the framework's is several times slower than it need be.
+//! The product of two matrices, and linear layers: on software adapters, where the framework's product is several times
+//! slower than it need be, and on the CPU backend, where its product is good and what surrounds it runs on one thread.
 
 use burn::tensor::Tensor;
 use minijinja::context;
+use rayon::prelude::*;
 
+use super::host::{self, Numbers, Read};
 use super::node::{self, Function};
 use super::wgsl::{self, Ability, Buffer, Kernel};
+use super::{Place, place};
 
 /// Rows that a subgroup computes at once: as many as pay, measured; 16 take half as long again.
 const ROWS: u32 = 32;
@@ -20,22 +24,37 @@ pub enum Held {
     Transposed,
 }
 
-/// `x W` for `x` `[n, in]` and a weight `[in, out]`, or held as `[out, in]`: `[n, out]`.
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, held: Held) -> Tensor<2> {
-    if !suits(&x) || !suits(&weight) {
-        return match held {
-            Held::Plain => x.matmul(weight),
-            Held::Transposed => x.matmul(weight.transpose()),
-        };
+/// `x W`, plus a bias `[out]` where there is one, for `x` `[n, in]` and a weight `[in, out]`, or held as `[out, in]`:
+/// `[n, out]`.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, held: Held, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let ours = match place(&x) {
+        Place::Host => weight.dtype() == x.dtype(),
+        Place::Wgpu(ability) => ability.shuffles() && suits(&weight),
+        Place::Elsewhere => false,
+    };
+    match (ours, bias) {
+        (false, bias) => plain_linear(x, weight, held, bias),
+        (true, None) => node::apply(Linear(held), [x.unsqueeze(), weight.unsqueeze()]).squeeze_dim(0),
+        (true, Some(bias)) => {
+            node::apply(Linear(held), [x.unsqueeze(), weight.unsqueeze(), bias.unsqueeze()]).squeeze_dim(0)
+        }
     }
-    node::apply(Linear(held), [x.unsqueeze(), weight.unsqueeze()]).squeeze_dim(0)
+}
+
+/// [`linear`] by the framework's operations, on any device.
+pub fn plain_linear(x: Tensor<2>, weight: Tensor<2>, held: Held, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let y = plain(x, Held::Plain, weight, held);
+    match bias {
+        Some(bias) => y + bias.unsqueeze(),
+        None => y,
+    }
 }
 
 /// `a b`, neither of which is differentiated: `[m, k]` and `[k, n]` to `[m, n]`, each as it is held.
 pub fn product(a: Tensor<2>, a_held: Held, b: Tensor<2>, b_held: Held) -> Tensor<2> {
     match (wgsl::ability(&a).filter(Ability::shuffles), (a_held, b_held)) {
         (None, _) | (_, (Held::Transposed, Held::Transposed)) => plain(a, a_held, b, b_held),
-        (Some(ability), _) => on_software(a, a_held, b, b_held, ability),
+        (Some(ability), _) => on_software([a, b], [a_held, b_held], None, ability),
     }
 }
 
@@ -52,13 +71,20 @@ fn suits(matrix: &Tensor<2>) -> bool {
     wgsl::ability(matrix).is_some_and(|ability| ability.shuffles())
 }
 
-fn on_software(a: Tensor<2>, a_held: Held, b: Tensor<2>, b_held: Held, ability: Ability) -> Tensor<2> {
+/// `a b`, plus a bias of its columns.
+fn on_software(
+    [a, b]: [Tensor<2>; 2],
+    [a_held, b_held]: [Held; 2],
+    bias: Option<Tensor<1>>,
+    ability: Ability,
+) -> Tensor<2> {
     let [a_rows, a_columns] = a.dims();
     let [b_rows, b_columns] = b.dims();
     let [m, k] = if a_held == Held::Plain { [a_rows, a_columns] } else { [a_columns, a_rows] };
     let n = if b_held == Held::Plain { b_columns } else { b_rows };
     if m == 0 || n == 0 || k == 0 {
-        return Tensor::zeros([m, n], &a.device());
+        let nothing = Tensor::zeros([m, n], &a.device());
+        return bias.into_iter().fold(nothing, |y, bias| y + bias.unsqueeze());
     }
     let lanes = ability.subgroup;
     let values = context! {
@@ -70,40 +96,106 @@ fn on_software(a: Tensor<2>, a_held: Held, b: Tensor<2>, b_held: Held, ability: 
         a_aligned => a_columns.is_multiple_of(4),
         b_aligned => b_columns.is_multiple_of(4),
         c_aligned => n.is_multiple_of(4),
+        biased => bias.is_some(),
     };
-    let (a, b) = (Buffer::of(a), Buffer::of(b));
+    let (a, b, bias) = (Buffer::of(a), Buffer::of(b), bias.map(Buffer::of));
     let c = a.beside([m, n]);
     let [m, n, k] = [m, n, k].map(|size| size as u32);
+    let buffers: Vec<&Buffer> = [&a, &b, &c].into_iter().chain(&bias).collect();
     let groups = [n.div_ceil(4 * VECTORS * lanes), m.div_ceil(ROWS), 1];
-    Kernel::new("matmul", values, [lanes, 1, 1]).launch(groups, &[&a, &b, &c], &[m, n, k]);
+    Kernel::new("matmul", values, [lanes, 1, 1]).launch(groups, &buffers, &[m, n, k]);
     c.into_tensor()
 }
 
-/// `x W`: of `x` `[1, n, in]` and the weight as it is held.
+/// `x W`: of `x` `[1, n, in]`, the weight as it is held, and the bias `[1, 1, out]` where there is one.
 #[derive(Debug)]
 struct Linear(Held);
 
-impl Function<2> for Linear {
-    /// Both inputs.
-    type Saved = [Tensor<3>; 2];
+impl<const N: usize> Function<N> for Linear {
+    /// `x` and the weight.
+    type Saved = [Tensor<2>; 2];
 
-    fn forward(&self, [x, weight]: [Tensor<3>; 2]) -> (Tensor<3>, Self::Saved) {
-        let y = product(x.clone().squeeze_dim(0), Held::Plain, weight.clone().squeeze_dim(0), self.0);
-        (y.unsqueeze(), [x, weight])
+    fn forward(&self, inputs: [Tensor<3>; N]) -> (Tensor<3>, Self::Saved) {
+        let mut inputs = inputs.into_iter();
+        let (Some(x), Some(weight), bias) = (inputs.next(), inputs.next(), inputs.next()) else {
+            unreachable!("a linear layer is one of something by something")
+        };
+        let (x, weight, bias) = (x.squeeze_dim(0), weight.squeeze_dim(0), bias.map(|bias| bias.flatten(0, 2)));
+        let [both, held] = [[x.clone(), weight.clone()], [x, weight]];
+        let y = match place(&both[0]) {
+            Place::Wgpu(ability) => on_software(both, [Held::Plain, self.0], bias, ability),
+            _ => {
+                let [x, weight] = both;
+                let y = plain(x, Held::Plain, weight, self.0);
+                bias.into_iter().fold(y, add_on_host)
+            }
+        };
+        (y.unsqueeze(), held)
     }
 
-    fn backward(&self, [x, weight]: Self::Saved, gradient: Tensor<3>, wanted: [bool; 2]) -> [Option<Tensor<3>>; 2] {
-        let [x, weight, gradient]: [Tensor<2>; 3] = [x, weight, gradient].map(|tensor| tensor.squeeze_dim(0));
+    fn backward(&self, [x, weight]: Self::Saved, gradient: Tensor<3>, wanted: [bool; N]) -> [Option<Tensor<3>>; N] {
+        let gradient: Tensor<2> = gradient.squeeze_dim(0);
+        let wanted = [0, 1, 2].map(|input| wanted.get(input).copied().unwrap_or(false));
         let of_x = || match self.0 {
             Held::Plain => product(gradient.clone(), Held::Plain, weight, Held::Transposed),
             Held::Transposed => product(gradient.clone(), Held::Plain, weight, Held::Plain),
         };
         let of_x = wanted[0].then(of_x);
         let of_weight = || match self.0 {
-            Held::Plain => product(x, Held::Transposed, gradient, Held::Plain),
-            Held::Transposed => product(gradient, Held::Transposed, x, Held::Plain),
+            Held::Plain => product(x, Held::Transposed, gradient.clone(), Held::Plain),
+            Held::Transposed => product(gradient.clone(), Held::Transposed, x, Held::Plain),
         };
         let of_weight = wanted[1].then(of_weight);
-        [of_x, of_weight].map(|gradient| gradient.map(Tensor::unsqueeze))
+        let of_bias = wanted[2].then(|| column_sums(gradient));
+        let mut found = [of_x, of_weight, of_bias].map(|gradient| gradient.map(Tensor::unsqueeze)).into_iter();
+        [(); N].map(|()| found.next().flatten())
+    }
+}
+
+/// `y` `[n, out]` plus a bias `[out]`, where `y` lies.
+fn add_on_host(y: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    let [_, columns] = y.dims();
+    let (mut y, bias) = (Numbers::of(y), Read::of(bias));
+    let together = STRETCH.div_ceil(columns.max(1)) * columns.max(1);
+    y.as_mut_slice().par_chunks_mut(together).for_each(|rows| add_to_rows(rows, bias.as_slice()));
+    y.into_tensor()
+}
+
+/// Numbers that one thread takes at a time.
+const STRETCH: usize = 1 << 14;
+
+/// The sum of all rows of `x` `[n, columns]`: `[1, columns]`.
+fn column_sums(x: Tensor<2>) -> Tensor<2> {
+    /// Rows that are added up one after the other; sums of so many are added in their order, for any number of threads.
+    const TOGETHER: usize = 64;
+    let [_, columns] = x.dims();
+    if !host::holds(&x) || columns == 0 {
+        return x.sum_dim(0);
+    }
+    let x = Read::of(x);
+    let of_rows = |rows: &[f32]| {
+        let mut sums = vec![0.0; columns];
+        sum_of_rows(&mut sums, rows);
+        sums
+    };
+    let parts: Vec<Vec<f32>> = x.as_slice().par_chunks(TOGETHER * columns).map(of_rows).collect();
+    let mut sums = vec![0.0; columns];
+    parts.iter().for_each(|part| sum_of_rows(&mut sums, part));
+    host::tensor(sums, [1, columns])
+}
+
+vectorised! {
+    fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
+        for row in rows.chunks_exact_mut(bias.len().max(1)) {
+            row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+        }
+    }
+}
+
+vectorised! {
+    fn sum_of_rows(sums: &mut [f32], rows: &[f32]) {
+        for row in rows.chunks_exact(sums.len().max(1)) {
+            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+        }
     }
 }

@@ -1,13 +1,28 @@
 //! What the framework's own operations are too slow for, each beside the plain form that it is tested against.
 //!
-//! A loss or an optimiser's step composed of the framework's operations is a dozen passes over memory, which the CPU
-//! backend takes one after the other on one thread, with one exponential at a time. There they are one pass here, by all
-//! threads, on the tensors' own memory: [`cross_entropy`] and [`adamw`]. Other devices take the plain form. [`attention`]
-//! has such a form for the CPU backend, and one for software adapters, which [`matmul`] is for.
+//! A function composed of the framework's operations is a dozen passes over memory and a dozen nodes of the autodiff
+//! graph. Here it is one node ([`node`]) and a pass or two: on the CPU backend by all threads on the tensors' own memory
+//! ([`host`], loops of [`vectors`]), on wgpu devices by a kernel in WGSL ([`wgsl`], the templates of `shaders/`). What
+//! has neither (16 bits, other devices) takes the plain form.
 //!
-//! Results do not depend on the number of threads: sums are taken in fixed lanes. Nor do they depend on what vectors the
-//! processor has, but for products of matrices: in [`attention`], as in the framework, a processor that can fuses them with
-//! their sums.
+//! Results of the CPU backend do not depend on the number of threads, nor on what vectors the processor has: sums are taken
+//! in fixed lanes, and products are not fused with sums.
+//!
+//! # How kernels are launched, and by which compiler
+//!
+//! cubecl runs a kernel that brings its text ([`wgsl::Kernel`]) in the queue of burn's own, on the same buffers. The other
+//! way, wgpu pipelines of our own on the buffers behind burn's tensors, has to flush that queue before each kernel and submit
+//! its own work after it. It has one advantage: it would also work beside burn's compilers to SPIR-V and MSL, which do not
+//! take text in WGSL. We build burn without these (features
+//! `vulkan` and `metal`): all kernels, burn's and ours, then go through WGSL and naga, one binary is the same everywhere,
+//! and a software adapter is as fast as it can be made. The price is paid on graphics cards with tensor cores, which burn
+//! reaches only through SPIR-V; naga's cooperative matrices are experimental in wgpu 30. Where a card's own matrix units
+//! decide, that choice has to be made again: the kernels' templates stay, [`wgsl`] alone launches.
+//!
+//! Kernels are compiled when they are first needed. Drivers keep what they compiled from run to run (Mesa, Metal and
+//! DirectX do of themselves); cubecl keeps WGSL pipelines for the life of the process only. Fusion and autotune are off,
+//! since on a software adapter the first step with them takes minutes; what they would gain on a graphics card is not known
+//! to us, for none was at hand to measure it on.
 
 #[macro_use]
 mod vectors;

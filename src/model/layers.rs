@@ -72,12 +72,15 @@ impl Linear {
         };
         // One flat product instead of a batch of them: the weight is read once.
         let x = x.reshape([batch * time, input]);
-        let y = matmul::linear(x.clone().cast(self.compute.float()), weight, held).cast(FloatDType::F32);
-        let [_, output] = y.dims();
-        let y = match &self.bias {
-            Some(bias) => y + bias.val().unsqueeze(),
-            None => y,
+        let bias = self.bias.as_ref().map(Param::val);
+        let y = match self.compute.is_f32() {
+            true => matmul::linear(x.clone(), weight, held, bias),
+            false => {
+                let y = matmul::linear(x.clone().cast(self.compute.float()), weight, held, None).cast(FloatDType::F32);
+                bias.into_iter().fold(y, |y, bias| y + bias.unsqueeze())
+            }
         };
+        let [_, output] = y.dims();
         let y = match &self.adapter {
             Some(adapter) => y + adapter.forward(x, batch),
             None => y,
