@@ -55,6 +55,21 @@ fn fillings() -> Vec<(&'static str, Value)> {
             }
         }
     }
+    for bits in 0..64 {
+        let on = |bit: u32| bits >> bit & 1 == 1;
+        let (width, lanes, back) = (if on(0) { 4 } else { 1 }, if on(1) { 8 } else { 64 }, on(2));
+        for function in ["gelu_by_erf", "gelu_by_tanh", "swiglu"] {
+            all.push(("activation", context! { function, back, width, lanes }));
+        }
+        all.push(("rotary", context! { width, lanes, back, channels => 12, half => if on(3) { 6 } else { 2 } }));
+        for pass in ["forward", "input", "weights"] {
+            let values = context! {
+                pass, width, lanes, shuffles => on(1), centred => on(2), weight => on(3), bias => on(4), epsilon => "1e-5",
+                rows_at_once => 32,
+            };
+            all.push(("norm", values));
+        }
+    }
     all
 }
 

@@ -7,8 +7,9 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::host::{self, Numbers, exponential};
+use super::host::{self, Numbers};
 use super::matmul::{Held, linear};
+use super::vectors::{LANES, exponential};
 use crate::model::Table;
 use crate::model::layers::within;
 
@@ -153,59 +154,31 @@ fn on_host(hidden: Tensor<2>, head: &Table, targets: &[u32], weights: Option<&[f
     }
 }
 
-/// −ln p of a position's target; with a weight w its logits become w·(p − onehot(target)), else what is of no use.
-fn position(parts: &mut [&mut [f32]], target: usize, weight: Option<f32>) -> f32 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has what it is compiled for.
-            return unsafe { position_avx512(parts, target, weight) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: as above.
-            return unsafe { position_avx2(parts, target, weight) };
-        }
-    }
-    position_in_lanes(parts, target, weight)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn position_avx512(parts: &mut [&mut [f32]], target: usize, weight: Option<f32>) -> f32 {
-    position_in_lanes(parts, target, weight)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn position_avx2(parts: &mut [&mut [f32]], target: usize, weight: Option<f32>) -> f32 {
-    position_in_lanes(parts, target, weight)
-}
-
-/// Numbers worked on together, as wide as the widest vectors.
-const LANES: usize = 16;
 /// Numbers whose sum is taken in f32.
 const BLOCK: usize = 1024;
 
-#[inline(always)]
-fn position_in_lanes(parts: &mut [&mut [f32]], target: usize, weight: Option<f32>) -> f32 {
-    let largest = parts.iter().map(|part| largest(part)).fold(f32::NEG_INFINITY, f32::max);
-    let mut place = target;
-    let mut of_target = None;
-    for (i, part) in parts.iter().enumerate() {
-        if let Some(&logit) = part.get(place) {
-            of_target = Some((i, place, logit));
-            break;
+vectorised! {
+    /// −ln p of a position's target; with a weight w its logits become w·(p − onehot(target)), else what is of no use.
+    fn position(parts: &mut [&mut [f32]], target: usize, weight: Option<f32>) -> f32 {
+        let largest = parts.iter().map(|part| largest(part)).fold(f32::NEG_INFINITY, f32::max);
+        let mut place = target;
+        let mut of_target = None;
+        for (i, part) in parts.iter().enumerate() {
+            if let Some(&logit) = part.get(place) {
+                of_target = Some((i, place, logit));
+                break;
+            }
+            place -= part.len();
         }
-        place -= part.len();
+        let Some((part, place, logit)) = of_target else { return f32::NAN };
+        let sum: f64 = parts.iter_mut().map(|part| exponentials(part, largest)).sum();
+        if let Some(weight) = weight {
+            let share = (f64::from(weight) / sum) as f32;
+            parts.iter_mut().flat_map(|part| part.iter_mut()).for_each(|x| *x *= share);
+            parts[part][place] -= weight;
+        }
+        (sum.ln() + f64::from(largest) - f64::from(logit)) as f32
     }
-    let Some((part, place, logit)) = of_target else { return f32::NAN };
-    let sum: f64 = parts.iter_mut().map(|part| exponentials(part, largest)).sum();
-    if let Some(weight) = weight {
-        let share = (f64::from(weight) / sum) as f32;
-        parts.iter_mut().flat_map(|part| part.iter_mut()).for_each(|x| *x *= share);
-        parts[part][place] -= weight;
-    }
-    (sum.ln() + f64::from(largest) - f64::from(logit)) as f32
 }
 
 #[inline(always)]

@@ -20,6 +20,11 @@ impl Numbers {
         Self(tensor.into_data())
     }
 
+    /// New ones, to be overwritten.
+    pub(super) fn zeros<const D: usize>(shape: [usize; D]) -> Self {
+        Self(TensorData::new(vec![0.0_f32; shape.iter().product()], shape))
+    }
+
     pub(super) fn as_mut_slice(&mut self) -> &mut [f32] {
         self.0.as_mut_slice().expect("they are in f32")
     }
@@ -57,8 +62,8 @@ impl Read {
         self.0.as_slice().expect("they are in f32 and follow one another")
     }
 
-    /// What follows the view's first number in memory.
-    pub(super) fn from_first(&self) -> &[f32] {
+    /// The view's first number, and what follows it in memory.
+    pub(super) fn beginning(&self) -> &[f32] {
         &self.0.storage()[self.0.layout().start_offset()..]
     }
 
@@ -68,22 +73,7 @@ impl Read {
     }
 }
 
-/// e^x for x ≤ 0, within two units in the last place; e^−87 for all below, and NaN for NaN. Moshier's expf (Cephes):
-/// e^x = 2ⁿ·e^r, with a polynomial for |r| ≤ ln 2 / 2. No branch and no call, so that compilers make vectors of it.
-#[inline(always)]
-pub(super) fn exponential(x: f32) -> f32 {
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    /// 1.5·2²³: added to a number, it rounds it to an integer, whose bits are the sum's last.
-    const ROUND: f32 = 12_582_912.0;
-    let x = if x < -87.0 { -87.0 } else { x };
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
-    let mut p = 1.987_569_1e-4;
-    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        p = p * r + coefficient;
-    }
-    let power = f32::from_bits(1.0_f32.to_bits().wrapping_add(shifted.to_bits() << 23));
-    (p * r * r + r + 1.0) * power
+/// A tensor of numbers that are row-major in `shape`.
+pub(super) fn tensor<const D: usize>(numbers: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(numbers, shape), &Device::flex())
 }

@@ -9,10 +9,36 @@
 //! processor has, but for products of matrices: in [`attention`], as in the framework, a processor that can fuses them with
 //! their sums.
 
+#[macro_use]
+mod vectors;
+
+pub mod activation;
 pub mod adamw;
 pub mod attention;
 pub mod cross_entropy;
 mod host;
 pub mod matmul;
 mod node;
+pub mod norm;
+pub mod rotary;
 pub mod wgsl;
+
+use burn::tensor::{DType, Device, Tensor};
+
+/// Where the functions of a tensor are computed.
+enum Place {
+    /// On the tensor's own memory.
+    Host,
+    /// By kernels of `shaders/`.
+    Wgpu(wgsl::Ability),
+    /// By the framework's operations.
+    Elsewhere,
+}
+
+/// Where the functions of `tensor` are computed, whether it is differentiated or not.
+fn place<const D: usize>(tensor: &Tensor<D>) -> Place {
+    if tensor.dtype() == DType::F32 && tensor.device().inner() == Device::flex() {
+        return Place::Host;
+    }
+    wgsl::ability(tensor).map_or(Place::Elsewhere, Place::Wgpu)
+}

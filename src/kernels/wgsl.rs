@@ -22,11 +22,14 @@ use minijinja::{Environment, Value, context};
 use crate::error::{Error, Result};
 
 /// The templates by name.
-const SHADERS: [(&str, &str); 5] = [
+const SHADERS: [(&str, &str); 8] = [
+    ("activation", include_str!("../../shaders/activation.wgsl")),
     ("attention", include_str!("../../shaders/attention.wgsl")),
     ("attention_of_keys", include_str!("../../shaders/attention_of_keys.wgsl")),
     ("attention_of_queries", include_str!("../../shaders/attention_of_queries.wgsl")),
     ("matmul", include_str!("../../shaders/matmul.wgsl")),
+    ("norm", include_str!("../../shaders/norm.wgsl")),
+    ("rotary", include_str!("../../shaders/rotary.wgsl")),
     ("subgroup", include_str!("../../shaders/subgroup.wgsl")),
 ];
 
@@ -44,6 +47,16 @@ impl Ability {
     /// Whether it is a software adapter whose invocations can exchange values, in groups that divide a kernel's tiles.
     pub(super) fn shuffles_in_software(&self) -> bool {
         self.software && matches!(self.subgroup, 4 | 8 | 16)
+    }
+
+    /// Whether a workgroup of [`Ability::lanes`] invocations is one subgroup.
+    pub(super) fn shuffles(&self) -> bool {
+        self.software && self.subgroup > 1
+    }
+
+    /// Invocations of a workgroup that suit it: a vector of the processor, or what graphics cards run at once.
+    pub(super) fn lanes(&self) -> u32 {
+        if self.shuffles() { self.subgroup } else { 64 }
     }
 }
 
@@ -148,6 +161,15 @@ impl Kernel {
             .with_info(MetadataBindingInfo::custom(sizes.to_vec()));
         let [x, y, z] = groups;
         first.client.launch(Box::new(self), CubeCount::Static(x, y, z), arguments);
+    }
+
+    /// [`Kernel::launch`] over so many groups counted along two axes, neither of which may exceed 65535: a group's index is
+    /// `group.y * sizes.w + group.x`, and may lie beyond the last one's.
+    pub(super) fn launch_over(self, groups: u32, buffers: &[&Buffer], [a, b, c]: [u32; 3]) {
+        if groups > 0 {
+            let along = groups.min(1 << 15);
+            self.launch([along, groups.div_ceil(along), 1], buffers, [a, b, c, along]);
+        }
     }
 }
 

@@ -3,10 +3,7 @@
 //! `B` batch, `T` time (tokens of a window), `C` channels, `H` heads, `K` key/value heads, `D` channels of a head.
 //! Weights keep the layout of the published checkpoint, so loading and saving never transpose.
 
-use std::f64::consts::FRAC_1_SQRT_2;
-
 use burn::module::{Module, Param};
-use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, FloatDType, Int, Tensor, module};
 use serde::Deserialize;
 
@@ -15,6 +12,7 @@ use super::weights::{Precision, WeightSource};
 use crate::error::Result;
 pub use crate::kernels::attention::{CausalMask, causal as causal_attention};
 use crate::kernels::matmul::{self, Held};
+use crate::kernels::{activation, norm};
 
 /// A part of a model that turns hidden states `[B, T, C]` into others: a block, or the last norm.
 pub type Stage<'a> = Box<dyn Fn(Tensor<3>) -> Tensor<3> + 'a>;
@@ -148,15 +146,8 @@ impl LayerNorm {
 
     /// Normalises the last dimension of `x`, `[B, T, C]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        module::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.epsilon)
+        norm::layer_norm(x, Some([self.weight.val(), self.bias.val()]), self.epsilon)
     }
-}
-
-/// Layer normalisation of the last dimension of `x`, `[B, T, C]`, without weight and bias.
-pub fn layer_norm(x: Tensor<3>, epsilon: f64) -> Tensor<3> {
-    let [_, _, channels] = x.dims();
-    let ones = Tensor::ones([channels], &x.device());
-    module::layer_norm(x, ones, None, epsilon)
 }
 
 /// Root-mean-square normalisation (arXiv 1910.07467), as `LlamaRMSNorm`.
@@ -181,8 +172,7 @@ impl RmsNorm {
 
     /// Normalises the last dimension of `x`, `[B, T, C]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let mean_square = (x.clone() * x.clone()).mean_dim(2); // [B, T, 1]
-        x * (mean_square + self.epsilon).sqrt().recip() * self.weight.val().unsqueeze()
+        norm::rms_norm(x, self.weight.val(), self.epsilon)
     }
 
     /// Normalises `x`, `[B, T, n·C]`, in runs of the `C` channels that this norm has weights for: every head alone.
@@ -318,15 +308,8 @@ impl Gelu {
     /// The function of every element.
     pub fn forward(self, x: Tensor<3>) -> Tensor<3> {
         match self {
-            // Not burn's own: on GPUs the gradient it gives is that of the approximation.
-            Self::Gelu => x.clone() * ((x * FRAC_1_SQRT_2).erf() + 1.0) * 0.5,
-            Self::GeluNew => {
-                // 0.5 x (1 + tanh u) with u = √(2/π) (x + 0.044715 x³) is x · sigmoid(2u): the same function, but with
-                // one exponential instead of a tanh, and the cube as products. Both are slow on CPUs.
-                const TWICE_SQRT_2_OVER_PI: f64 = 1.595_769_121_605_730_8;
-                let cubic = x.clone() * x.clone() * (0.044715 * TWICE_SQRT_2_OVER_PI) + TWICE_SQRT_2_OVER_PI;
-                x.clone() * sigmoid(x * cubic)
-            }
+            Self::Gelu => activation::gelu_by_erf(x),
+            Self::GeluNew => activation::gelu_by_tanh(x),
         }
     }
 }

@@ -6,7 +6,6 @@
 //! and `modeling_qwen3.py` (arXiv 2505.09388: a norm of every query and key head).
 
 use burn::module::Module;
-use burn::tensor::activation::silu;
 use burn::tensor::{Device, Int, Tensor};
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,6 +15,7 @@ use super::layers::{CausalMask, Embedding, Layout, Linear, RmsNorm, Stage, Table
 use super::rotary::{RopeScaling, Rotary};
 use super::weights::WeightSource;
 use crate::error::Result;
+use crate::kernels::activation::swiglu;
 
 /// The families that share LLaMA's `config.json`, attention and MLP.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -421,6 +421,6 @@ impl Mlp {
 
     /// `x` is `[B, T, C]`, and so is the result.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.down_proj.forward(silu(self.gate_proj.forward(x.clone())) * self.up_proj.forward(x))
+        self.down_proj.forward(swiglu(self.gate_proj.forward(x.clone()), self.up_proj.forward(x)))
     }
 }

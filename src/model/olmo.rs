@@ -7,11 +7,12 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 
-use super::layers::{CausalMask, Embedding, Linear, RmsNorm, Stage, Table, layer_norm};
+use super::layers::{CausalMask, Embedding, Linear, RmsNorm, Stage, Table};
 use super::llama::{Attention, Family, LlamaConfig, Mlp, linears};
 use super::rotary::Rotary;
 use super::weights::WeightSource;
 use crate::error::Result;
+use crate::kernels::norm::layer_norm;
 
 /// Added to the variance in OLMo's layer norms; no key of the configuration.
 const EPSILON: f64 = 1e-5;
@@ -62,7 +63,7 @@ impl Olmo {
         }
         stages.push(Box::new(|x| match &self.norm {
             Some(norm) => norm.forward(x),
-            None => layer_norm(x, EPSILON),
+            None => layer_norm(x, None, EPSILON),
         }));
         stages
     }
@@ -120,8 +121,8 @@ impl Block {
                 x.clone() + post_feedforward.forward(self.mlp.forward(x))
             }
             _ => {
-                let x = x.clone() + self.self_attn.forward(layer_norm(x, EPSILON), rotary, mask);
-                x.clone() + self.mlp.forward(layer_norm(x, EPSILON))
+                let x = x.clone() + self.self_attn.forward(layer_norm(x, None, EPSILON), rotary, mask);
+                x.clone() + self.mlp.forward(layer_norm(x, None, EPSILON))
             }
         }
     }

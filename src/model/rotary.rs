@@ -5,6 +5,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Deserialize;
 
+use crate::kernels::rotary::rotate;
+
 /// How rotation frequencies are stretched beyond the base, `rope_scaling` / `rope_parameters` of `config.json`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "rope_type", rename_all = "snake_case")]
@@ -70,16 +72,6 @@ impl Rotary {
 
     /// Rotates `x`, `[B, H, T, D]`, by its positions 0 … T−1; channels beyond the frequencies stay as they are.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [_, _, time, channels] = x.dims();
-        let [_, half] = self.cos.dims();
-        let cos = self.cos.clone().narrow(0, 0, time).unsqueeze::<4>(); // [1, 1, T, D/2]
-        let sin = self.sin.clone().narrow(0, 0, time).unsqueeze::<4>();
-        let first = x.clone().narrow(3, 0, half);
-        let second = x.clone().narrow(3, half, half);
-        let mut parts = vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin];
-        if 2 * half < channels {
-            parts.push(x.narrow(3, 2 * half, channels - 2 * half));
-        }
-        Tensor::cat(parts, 3)
+        rotate(x, self.cos.clone(), self.sin.clone())
     }
 }

@@ -1,0 +1,109 @@
+//! Loops over f32 numbers that compilers make vectors of, and functions for them: without branches, calls or tables.
+
+/// Numbers worked on together, as wide as the widest vectors.
+pub(super) const LANES: usize = 16;
+
+/// A function without generics whose body is compiled once for each kind of vectors, and run by the widest that the
+/// processor has. Its results are the same with all of them: no product is fused with a sum.
+macro_rules! vectorised {
+    ($(#[$attribute:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+        $(#[$attribute])*
+        fn $name($($argument: $type),*) $(-> $result)? {
+            #[inline(always)]
+            fn any($($argument: $type),*) $(-> $result)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f")]
+                fn avx512($($argument: $type),*) $(-> $result)? {
+                    any($($argument),*)
+                }
+                #[target_feature(enable = "avx2")]
+                fn avx2($($argument: $type),*) $(-> $result)? {
+                    any($($argument),*)
+                }
+                if is_x86_feature_detected!("avx512f") {
+                    // SAFETY: the processor has what it is compiled for.
+                    return unsafe { avx512($($argument),*) };
+                }
+                if is_x86_feature_detected!("avx2") {
+                    // SAFETY: as above.
+                    return unsafe { avx2($($argument),*) };
+                }
+            }
+            any($($argument),*)
+        }
+    };
+}
+
+/// Lanes of a sum: more than one vector, since an addition waits for the one before it.
+pub(super) const SUM_LANES: usize = 2 * LANES;
+
+/// Σ of all lanes, in pairs.
+#[inline(always)]
+pub(super) fn added(mut lanes: [f32; SUM_LANES]) -> f32 {
+    for half in [16, 8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+    }
+    lanes[0]
+}
+
+/// Σ of a function of every number, in fixed lanes.
+#[inline(always)]
+pub(super) fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+    let (blocks, rest) = x.as_chunks::<SUM_LANES>();
+    let mut lanes = [0.0_f32; SUM_LANES];
+    for block in blocks {
+        lanes.iter_mut().zip(block).for_each(|(lane, &x)| *lane += of(x));
+    }
+    lanes.iter_mut().zip(rest).for_each(|(lane, &x)| *lane += of(x));
+    added(lanes)
+}
+
+/// e^x for x ≤ 0, within two units in the last place; e^−87 for all below, and NaN for NaN. Moshier's expf (Cephes):
+/// e^x = 2ⁿ·e^r, with a polynomial for |r| ≤ ln 2 / 2.
+#[inline(always)]
+pub(super) fn exponential(x: f32) -> f32 {
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    /// 1.5·2²³: added to a number, it rounds it to an integer, whose bits are the sum's last.
+    const ROUND: f32 = 12_582_912.0;
+    let x = if x < -87.0 { -87.0 } else { x };
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
+    let mut p = 1.987_569_1e-4;
+    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+        p = p * r + coefficient;
+    }
+    let power = f32::from_bits(1.0_f32.to_bits().wrapping_add(shifted.to_bits() << 23));
+    (p * r * r + r + 1.0) * power
+}
+
+/// σ(x) = 1/(1 + e^−x), and its slope σ(1 − σ).
+#[inline(always)]
+pub(super) fn sigmoid(x: f32) -> (f32, f32) {
+    let e = exponential(-x.abs());
+    let r = 1.0 / (1.0 + e);
+    (if x < 0.0 { e * r } else { r }, e * r * r)
+}
+
+/// The error function, within 1e-7. Two polynomials: erf itself near 0, and the logarithm of what it lacks to 1 beyond
+/// 475/512 (N. Juffa, <https://stackoverflow.com/a/35966928>).
+#[inline(always)]
+pub(super) fn erf(x: f32) -> f32 {
+    // At 4 it is 1 in f32.
+    let t = if x.abs() > 4.0 { 4.0 } else { x.abs() };
+    let s = t * t;
+    let mut near = -5.967_617e-4;
+    for coefficient in [4.991_194_2e-3, -2.676_813_5e-2, 1.128_199_25e-1, -3.761_253_4e-1, 1.283_791_7e-1] {
+        near = near * s + coefficient;
+    }
+    let mut far = (-1.728_534_7e-5 * t + 3.831_971_3e-4) * s + (-3.883_964_4e-3 * t + 2.425_462_2e-2);
+    for coefficient in [-1.067_778_77e-1, -6.348_467e-1, -1.287_175_1e-1] {
+        far = far * t + coefficient;
+    }
+    let found = if t > 0.927_734_4 { 1.0 - exponential(far * t - t) } else { near * t + t };
+    found.copysign(x)
+}
