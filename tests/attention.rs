@@ -143,8 +143,8 @@ fn problems() -> Vec<Problem> {
 }
 
 #[track_caller]
-fn assert_as_composed(device: &Device) {
-    for problem in problems() {
+fn assert_as_composed(device: &Device, problems: impl IntoIterator<Item = Problem>) {
+    for problem in problems {
         let expected = problem.solve(&Device::flex(), plain);
         let found = problem.solve(device, causal_attention);
         for ((name, found), expected) in ["result", "of q", "of k", "of v"].into_iter().zip(found).zip(expected) {
@@ -158,13 +158,15 @@ fn assert_as_composed(device: &Device) {
 
 #[test]
 fn result_and_gradients_are_those_of_the_composed_form() {
-    assert_as_composed(&Device::flex());
+    assert_as_composed(&Device::flex(), problems());
 }
 
 #[test]
 fn result_and_gradients_on_a_software_adapter_are_those_of_the_composed_form() {
     let software = DeviceChoice::Software.open().expect("needs a software Vulkan adapter (mesa-vulkan-drivers)");
-    assert_as_composed(&software.device);
+    // Kernels for more channels take seconds to compile, and are the same text with more lines.
+    let problems = problems().into_iter().filter(|problem| problem.shape[4] <= 48);
+    assert_as_composed(&software.device, problems);
 }
 
 #[test]

@@ -62,8 +62,8 @@ impl Read {
         self.0.as_slice().expect("they are in f32 and follow one another")
     }
 
-    /// What follows the view's first number in memory.
-    pub(super) fn from_first(&self) -> &[f32] {
+    /// The view's first number, and what follows it in memory.
+    pub(super) fn beginning(&self) -> &[f32] {
         &self.0.storage()[self.0.layout().start_offset()..]
     }
 

@@ -11,9 +11,9 @@ mod product;
 
 use burn::tensor::Tensor;
 
-use super::host;
 use super::node::{self, Function};
 use super::wgsl::Ability;
+use crate::kernels;
 use crate::model::Precision;
 pub use plain::{CausalMask, plain};
 
@@ -62,11 +62,7 @@ enum Place {
 impl Place {
     /// For attention among tensors `[.., .., T, D]`, if they all lie there.
     fn of<const N: usize>(inputs: [&Tensor<4>; N]) -> Option<Self> {
-        let on_host = |tensor: &Tensor<4>| match tensor.is_autodiff() {
-            true => host::holds(&tensor.clone().inner()),
-            false => host::holds(tensor),
-        };
-        if inputs.into_iter().all(on_host) {
+        if inputs.into_iter().all(|tensor| matches!(kernels::place(tensor), kernels::Place::Host)) {
             return Some(Self::Host);
         }
         let abilities = inputs.map(on_software::suits);

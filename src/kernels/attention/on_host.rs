@@ -57,7 +57,7 @@ impl Heads {
     /// The rows of one head from token `time` on.
     fn rows(&self, batch: usize, head: usize, time: usize) -> Rows<'_> {
         let numbers = match &self.held {
-            Held::View(read) => read.from_first(),
+            Held::View(read) => read.beginning(),
             Held::Padded(numbers) => numbers,
         };
         let [of_batch, of_head, of_time] = self.strides;

@@ -10,17 +10,15 @@ use crate::kernels::wgsl::{self, Ability, Buffer, Kernel};
 
 /// Channels of a head at most: what a lane holds for each of them is unrolled in a kernel's text.
 const MOST_CHANNELS: usize = 128;
-/// Workgroups along one axis at most.
+/// Workgroups along one axis at most; also the most tokens of a window, as llvmpipe, the usual software adapter, ends every
+/// loop of a kernel after 65,532 rounds, of two tokens each.
 const MOST_GROUPS: usize = 65_535;
 
 /// What can be done where these queries `[B, H, T, D]` lie; `None` where it is no software adapter that passes values
 /// between lanes, or heads have another number of channels than a multiple of 4 up to 128.
 pub(super) fn suits(q: &Tensor<4>) -> Option<Ability> {
     let [batch, heads, time, channels] = q.dims();
-    let fits = channels.is_multiple_of(4)
-        && channels <= MOST_CHANNELS
-        && batch * heads <= MOST_GROUPS
-        && time.div_ceil(4) <= MOST_GROUPS;
+    let fits = channels.is_multiple_of(4) && channels <= MOST_CHANNELS && (batch * heads).max(time) <= MOST_GROUPS;
     if fits { wgsl::ability(q).filter(Ability::shuffles) } else { None }
 }
 
