@@ -2,7 +2,6 @@
 //! operations, on the CPU and on a software adapter.
 
 use std::sync::Mutex;
-use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use odyssey::device::DeviceChoice;
@@ -189,7 +188,9 @@ fn is_the_plain_one_on(device: &Device) {
         for shape in SHAPES {
             let shapes = shapes(shape);
             let (expected, expected_gradients) = run(plain, &shapes, usize::MAX, &Device::flex());
-            for wanted in (0..1 << shapes.len()).skip(1) {
+            let all = (1 << shapes.len()) - 1;
+            // Each choice of inputs by which gradients are wanted, for one shape.
+            for wanted in if shape == [2, 5, 36] { 1..=all } else { all..=all } {
                 let (value, gradients) = run(ours, &shapes, wanted, device);
                 let off = difference(&value, &expected);
                 assert!(off < 2e-6, "{name} of {shape:?}: {off:e}");
@@ -294,51 +295,4 @@ fn gradients_have_the_same_bits_however_many_threads_there_are() {
         pool.install(|| CASES.map(|case| run(case.ours, &(case.shapes)([2, 900, 60]), usize::MAX, &Device::flex())))
     };
     assert!(of(1) == of(3));
-}
-
-#[test]
-#[ignore = "prints rates, proves nothing"]
-fn rates() {
-    for (at, device) in [("cpu", Device::flex()), ("software", software())] {
-        for Case { name, ours, plain, shapes } in CASES {
-            for shape in [[1, 8, 64], [1, 512, 256], [1, 512, 1024], [1, 4096, 512]] {
-                let shapes = shapes(if name.contains("rotation") {
-                    [shape[0], shape[1], shape[2] / 64 * 192 / 2]
-                } else {
-                    shape
-                });
-                let mut line = format!("{at} {name} {shape:?}:");
-                for (form, function) in [("ours", ours), ("plain", plain)] {
-                    let device = device.clone().autodiff();
-                    let input = |(i, shape): (usize, &[usize; 3])| {
-                        tensor(&numbers(shape.iter().product(), 3.0, i as u64), *shape, &device).require_grad()
-                    };
-                    let inputs: Vec<Tensor<3>> = shapes.iter().enumerate().map(input).collect();
-                    let [mut forward, mut both] = [f64::INFINITY; 2];
-                    let read = |t: Tensor<3>| on_host(t.narrow(0, 0, 1).narrow(1, 0, 1).narrow(2, 0, 1));
-                    let weights = function(&inputs).inner();
-                    let weights = Tensor::from_inner(weights);
-                    read(weights.clone());
-                    let began = Instant::now();
-                    let mut rounds = 0;
-                    while rounds < 3 || rounds < 300 && began.elapsed().as_secs_f64() < 0.4 {
-                        rounds += 1;
-                        let began = Instant::now();
-                        let y = function(&inputs);
-                        read(y.clone().inner());
-                        forward = forward.min(began.elapsed().as_secs_f64());
-                        let began = Instant::now();
-                        // The product and the sum are the same for both.
-                        let gradients = (function(&inputs) * weights.clone()).sum().backward();
-                        for x in &inputs {
-                            read(x.grad(&gradients).unwrap());
-                        }
-                        both = both.min(began.elapsed().as_secs_f64());
-                    }
-                    line += &format!("  {form} {:.0} µs, {:.0} µs;", forward * 1e6, both * 1e6);
-                }
-                println!("{line}");
-            }
-        }
-    }
 }
