@@ -164,7 +164,7 @@ vectorised! {
     fn by_erf_back(inputs: [&[f32]; 1], outputs: [&mut [f32]; 1]) {
         const HALF_ROOT: f32 = std::f32::consts::FRAC_1_SQRT_2;
         /// 1/√(2π).
-        const DENSITY: f32 = 0.398_942_28;
+        const DENSITY: f32 = 0.398_942_3;
         let ([x], [gradient]) = (inputs, outputs);
         for (gradient, &x) in gradient.iter_mut().zip(x) {
             let near = x.clamp(-FLAT, FLAT);

@@ -122,7 +122,7 @@ pub fn sum_of_squares(x: &Tensor<1>) -> Option<f64> {
     }
     let x = Read::of(x.clone());
     // Sums of stretches, added in their order: the same for any number of threads.
-    let sums: Vec<f64> = x.as_slice().par_chunks(STRETCH).map(|x| squares(x)).collect();
+    let sums: Vec<f64> = x.as_slice().par_chunks(STRETCH).map(squares).collect();
     Some(sums.iter().sum())
 }
 

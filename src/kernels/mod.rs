@@ -5,8 +5,9 @@
 //! ([`host`], loops of [`vectors`]), on wgpu devices by a kernel in WGSL ([`wgsl`], the templates of `shaders/`). What
 //! has neither (16 bits, other devices) takes the plain form.
 //!
-//! Results of the CPU backend do not depend on the number of threads, nor on what vectors the processor has: sums are taken
-//! in fixed lanes, and products are not fused with sums.
+//! Results of the CPU backend do not depend on the number of threads: sums are taken in fixed lanes and parts. Nor do they
+//! depend on what vectors the processor has, as products are not fused with sums; only the products inside attention are,
+//! where the processor can.
 //!
 //! # How kernels are launched, and by which compiler
 //!

@@ -101,7 +101,7 @@ pub(super) fn erf(x: f32) -> f32 {
         near = near * s + coefficient;
     }
     let mut far = (-1.728_534_7e-5 * t + 3.831_971_3e-4) * s + (-3.883_964_4e-3 * t + 2.425_462_2e-2);
-    for coefficient in [-1.067_778_77e-1, -6.348_467e-1, -1.287_175_1e-1] {
+    for coefficient in [-1.067_778_8e-1, -6.348_467e-1, -1.287_175_1e-1] {
         far = far * t + coefficient;
     }
     let found = if t > 0.927_734_4 { 1.0 - exponential(far * t - t) } else { near * t + t };
