@@ -48,9 +48,12 @@ fn affine(inputs: &[Tensor<3>]) -> Option<[Tensor<1>; 2]> {
     Some([vector(&inputs[1]), vector(&inputs[2])])
 }
 
+/// A device's tables `[time, half]`.
+type Tables = (Device, [usize; 2], [Tensor<2>; 2]);
+
 /// Cosines and sines of some angles, `[time, half]`; those of a device are made once.
 fn tables(time: usize, half: usize, device: &Device) -> [Tensor<2>; 2] {
-    static MADE: Mutex<Vec<(Device, [usize; 2], [Tensor<2>; 2])>> = Mutex::new(Vec::new());
+    static MADE: Mutex<Vec<Tables>> = Mutex::new(Vec::new());
     let mut made = MADE.lock().unwrap();
     if let Some((_, _, tables)) = made.iter().find(|(at, shape, _)| at == device && *shape == [time, half]) {
         return tables.clone();
