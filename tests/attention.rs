@@ -219,7 +219,7 @@ fn of_one_projection(device: &Device, fused: bool) -> [Vec<f32>; 2] {
 }
 
 #[test]
-fn one_projection_of_queries_keys_and_values_is_read_where_they_lie() {
+fn one_projection_of_queries_keys_and_values_is_read_where_they_lie_on_a_software_adapter_too() {
     let software = DeviceChoice::Software.open().expect("needs a software Vulkan adapter (mesa-vulkan-drivers)");
     let expected = of_one_projection(&Device::flex(), false);
     for device in [Device::flex(), software.device] {

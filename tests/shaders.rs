@@ -182,7 +182,7 @@ fn loss_and_gradient_of_a_chunk_on_a_software_adapter_are_the_cpu_backends() {
 }
 
 #[test]
-fn a_number_that_is_none_is_not_hidden_by_a_kernel() {
+fn a_number_that_is_none_is_not_hidden_on_a_software_adapter() {
     let device = software();
     for broken in [f32::NAN, f32::INFINITY] {
         let hidden = Tensor::<2>::from_data([[1.0, broken], [1.0, 1.0]], &device);
