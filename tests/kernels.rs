@@ -197,6 +197,10 @@ fn a_sum_of_squares_is_the_one_in_f64() {
         let x = numbers(count, 3.0, 5);
         let exact: f64 = x.iter().map(|&x| f64::from(x).powi(2)).sum();
         let found = sum_of_squares(&tensor(&x, [count])).unwrap();
-        assert!((found - exact).abs() < 1e-6 * exact, "{count}: {found} instead of {exact}");
+        assert!((found - exact).abs() < 1e-12 * exact, "{count}: {found} instead of {exact}");
     }
+    assert_eq!(
+        sum_of_squares(&tensor(&[3e30, 4e30], [2])),
+        Some(f64::from(3e30_f32).powi(2) + f64::from(4e30_f32).powi(2))
+    );
 }

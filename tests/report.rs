@@ -695,6 +695,17 @@ fn the_ablation_grid_is_drawn_for_each_way_to_evaluate_and_listed_with_its_parts
 }
 
 #[test]
+fn a_restart_that_costs_more_than_any_domain_is_drawn_within_its_panel() {
+    let mut results = controlled(3);
+    results.ablation.retain(|row| row.domain == NAMES[0]);
+    results.ablation.iter_mut().for_each(|row| row.restart_delta = Some(10.0));
+    let figure = plots::figures(&results).into_iter().find(|figure| figure.kind == plots::Kind::Rates).unwrap();
+    let svg = figure.svg().unwrap();
+    let marked = texts(&svg).into_iter().filter_map(|(.., text)| text.replace('−', "-").parse::<f64>().ok());
+    assert_eq!(marked.fold(0.0, f64::max), 10.0, "the scale goes as far as the restart");
+}
+
+#[test]
 fn the_rates_of_a_domain_are_joined_by_a_line_on_a_logarithmic_axis() {
     let mut results = controlled(3);
     results.ablation.retain(|row| row.train_join == Join::Eot && row.eval_join == Join::Eot && !row.control);

@@ -7,7 +7,7 @@ use minijinja::context;
 use rayon::prelude::*;
 
 use super::host::{self, Numbers, Read};
-use super::vectors;
+use super::vectors::LANES;
 use super::wgsl::{self, Ability, Buffer, Kernel};
 
 /// The constants of one step, as `torch.optim.AdamW` names them.
@@ -127,7 +127,14 @@ pub fn sum_of_squares(x: &Tensor<1>) -> Option<f64> {
 }
 
 vectorised! {
+    /// Taken in f64: the square of a gradient may lie beyond what f32 reaches, and the gradient not.
     fn squares(x: &[f32]) -> f64 {
-        x.chunks(1024).map(|x| f64::from(vectors::sum(x, |x| x * x))).sum()
+        let (blocks, rest) = x.as_chunks::<LANES>();
+        let mut lanes = [0.0_f64; LANES];
+        for block in blocks {
+            lanes.iter_mut().zip(block).for_each(|(lane, &x)| *lane += f64::from(x) * f64::from(x));
+        }
+        lanes.iter_mut().zip(rest).for_each(|(lane, &x)| *lane += f64::from(x) * f64::from(x));
+        lanes.iter().sum()
     }
 }

@@ -48,7 +48,9 @@ pub(super) fn rates<DB: DrawingBackend>(
     let all: Vec<f64> = panels.iter().flat_map(|p| &p.curves).flat_map(|c| &c.points).map(|p| p.lr).collect();
     for (panel, area) in panels.iter().zip(&grid) {
         let points = || panel.curves.iter().flat_map(|curve| &curve.points);
-        let ends: Vec<f64> = points().flat_map(|p| [p.ci95[0], p.ci95[1], p.delta]).chain([0.0]).collect();
+        let restart = panel.restart.iter().flatten().map(|(_, delta)| *delta);
+        let ends = points().flat_map(|p| [p.ci95[0], p.ci95[1], p.delta]).chain([0.0]).chain(restart);
+        let ends: Vec<f64> = ends.collect();
         text(area, &panel.title, (84, 4), 25, INK, (LEFT, VPos::Top))?;
         let inner = area.margin(42, 6, 4, 16);
         let plot = axes(&inner, Axis::of_rates(&all), Axis::linear(&ends, 0.08, 4), (36, 80), 20, None)?;
