@@ -37,7 +37,7 @@ fn a_step_of_gpt2_takes_the_operations_that_nanogpt_counts() {
 fn evaluation_takes_a_third_of_a_step_and_adapters_two_thirds_and_their_own() {
     let [step, forward, lora] = [
         Task::Train { batch: 2, context: 128, rank: None },
-        Task::Evaluate { batch: 2, context: 128 },
+        Task::Evaluate { batch: 2, windows: 2, context: 128 },
         Task::Train { batch: 2, context: 128, rank: Some(8) },
     ]
     .map(|task| flops(&task));

@@ -32,6 +32,8 @@ pub enum Task {
     Evaluate {
         /// Windows at once.
         batch: usize,
+        /// Windows in all.
+        windows: usize,
         /// Tokens of a window.
         context: usize,
     },
@@ -45,6 +47,8 @@ pub enum Task {
         permutations: usize,
         /// The kernel's bandwidth.
         sigma: f64,
+        /// How many domains are compared with the first, one after the other.
+        domains: usize,
     },
     /// Fréchet distance of two samples, covariances included.
     Frechet {
@@ -105,8 +109,8 @@ pub fn all() -> Vec<Case> {
         |name: &str, group, source: &Source, task| Case { name: name.into(), group, task, source: source.clone() };
     let train = |batch, context| Task::Train { batch, context, rank: None };
     let lora = |batch, context| Task::Train { batch, context, rank: Some(8) };
-    let evaluate = |batch, context| Task::Evaluate { batch, context };
-    let mmd = |samples, permutations| Task::Mmd { samples, dimension: 256, permutations, sigma: 22.0 };
+    let evaluate = |batch, context| Task::Evaluate { batch, windows: batch, context };
+    let mmd = |samples, permutations| Task::Mmd { samples, dimension: 256, permutations, sigma: 22.0, domains: 1 };
     let of = |vocabulary, context| Source::Random(gpt2(vocabulary, context, 256, 4, 4));
     let (small, large) = (of(4096, 128), Source::Random(gpt2(50257, 1024, 768, 12, 12)));
     let (stories, wiki) = (Source::Folder("data/stories260K"), Source::Folder("models/wiki-gpt2"));
@@ -140,6 +144,17 @@ pub fn all() -> Vec<Case> {
     }
     for vocabulary in [512, 16384, 50257] {
         scaled("vocabulary", vocabulary, &of(vocabulary, 128), train(4, 128));
+    }
+    for tokens in [2048, 8192, 32768] {
+        scaled("tokens", tokens, &small, Task::Evaluate { batch: 4, windows: tokens / 128, context: 128 });
+    }
+    for domains in [2, 8] {
+        scaled(
+            "domains",
+            domains,
+            &none,
+            Task::Mmd { samples: 500, dimension: 256, permutations: 1000, sigma: 22.0, domains },
+        );
     }
     for samples in [250, 500, 2000] {
         scaled("samples", samples, &none, mmd(samples, 1000));

@@ -82,27 +82,28 @@ fn prepare(order: &Order) -> Fallible<(String, Prepared)> {
             boxed(move || last(x.clone() + 1.0))
         }
         Task::Train { batch, context, rank } => train(order, batch, context, rank, &device)?,
-        Task::Evaluate { batch, context } => {
+        Task::Evaluate { batch, windows, context } => {
             let model = open(order, &device)?.model;
             let ids = ids(order)?;
             let window = |w: usize| {
                 let start = w * (context + 1);
                 Window { prefix: None, start, end: start + context + 1, scored: start + 1 }
             };
-            let windows: Vec<Window> = (0..batch).map(window).collect();
+            let windows: Vec<Window> = (0..windows).map(window).collect();
             boxed(move || {
                 let nll = score(&model, &device, &ids, &windows, batch, &mut Silent)?;
                 let scored: Vec<f64> = nll.into_iter().filter(|nll| !nll.is_nan()).map(f64::from).collect();
                 Ok(scored.iter().sum::<f64>() / scored.len() as f64)
             })
         }
-        Task::Mmd { samples, dimension, permutations, sigma } => {
+        Task::Mmd { samples, dimension, permutations, sigma, domains } => {
             let [x, y] = samples_of(order, samples, dimension)?;
-            boxed(move || {
+            let one = move || {
                 let draws = Draws::new(&x, &y, 1).permuted(permutations);
                 let drawn = discrepancies(&x, &y, &[Kernel::Rbf { sigma }], &draws, &device, &mut Silent)?;
                 Ok(drawn[0].observed)
-            })
+            };
+            boxed(move || (0..domains).try_fold(f64::NAN, |_, _| one()))
         }
         Task::Frechet { samples, dimension } => {
             let [x, y] = samples_of(order, samples, dimension)?;

@@ -51,21 +51,22 @@ def numbers(torch, count, device):
 
 def language_model(order, inputs, torch, transformers, device):
     batch, context = order["batch"], order["context"]
+    windows = order.get("windows", batch)
     model = transformers.AutoModelForCausalLM.from_pretrained(order["model"], dtype=torch.float32).to(device)
     ids = torch.frombuffer(bytearray((inputs / "ids.u32").read_bytes()), dtype=torch.int32).long()
-    blocks = ids[: batch * (context + 1)].reshape(batch, context + 1).to(device)
-    read, targets = blocks[:, :-1], blocks[:, 1:].reshape(-1)
+    blocks = ids[: windows * (context + 1)].reshape(windows, context + 1).to(device)
 
-    def loss():
-        logits = model(read, use_cache=False).logits
-        return torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets)
+    def loss(blocks):
+        logits = model(blocks[:, :-1], use_cache=False).logits
+        return torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), blocks[:, 1:].reshape(-1))
 
     if order["task"] == "evaluate":
         model.eval()
 
         def evaluate():
             with torch.inference_mode():
-                return loss().item()
+                losses = [loss(together).item() for together in blocks.split(batch)]
+                return sum(losses) / len(losses)
 
         return evaluate
 
@@ -83,7 +84,7 @@ def language_model(order, inputs, torch, transformers, device):
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        value = loss()
+        value = loss(blocks)
         value.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
@@ -119,7 +120,10 @@ def mmd(order, inputs, torch, device):
         values = within / pairs + (total - 2.0 * reached + within) / pairs - 2.0 * between
         return values[0].item()
 
-    return statistic
+    def statistics():
+        return [statistic() for _ in range(order["domains"])][-1]
+
+    return statistics
 
 
 def frechet(order, inputs):

@@ -194,13 +194,13 @@ fn make_inputs(case: &Case, data: &Path, inputs: &Path) -> Fallible<Option<PathB
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut number = || f64::from(rng.next_u32()) / 2f64.powi(32);
     match case.task {
-        Task::Train { batch, context, .. } | Task::Evaluate { batch, context } => {
+        Task::Train { batch: windows, context, .. } | Task::Evaluate { windows, context, .. } => {
             let vocabulary = match &model {
                 Some(folder) => ModelConfig::read(folder)?.vocabulary(),
                 None => 1,
             };
             let id = |_| ((number() * vocabulary as f64) as u32).to_le_bytes();
-            fs::write(inputs.join("ids.u32"), (0..batch * (context + 1)).flat_map(id).collect::<Vec<u8>>())?;
+            fs::write(inputs.join("ids.u32"), (0..windows * (context + 1)).flat_map(id).collect::<Vec<u8>>())?;
         }
         Task::Mmd { samples, dimension, .. } | Task::Frechet { samples, dimension } => {
             for (name, shift) in [("x.f32", 0.0), ("y.f32", 0.1)] {

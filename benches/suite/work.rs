@@ -27,10 +27,12 @@ impl Work {
         match *task {
             Task::Product { size } => work(2.0 * (size as f64).powi(3), 3.0 * F32 * (size as f64).powi(2)),
             Task::Copy { numbers } => work(0.0, 2.0 * F32 * numbers as f64),
-            Task::Evaluate { batch, context } => Pass::of(config, batch, context)?.map_or(Ok(None), |pass| {
-                // Every weight is read once.
-                work(pass.flops, F32 * pass.weights)
-            }),
+            Task::Evaluate { batch, windows, context } => {
+                Pass::of(config, windows, context)?.map_or(Ok(None), |pass| {
+                    // Every weight is read once for the windows that go together.
+                    work(pass.flops, F32 * pass.weights * windows.div_ceil(batch) as f64)
+                })
+            }
             Task::Train { batch, context, rank } => {
                 let (Some(pass), Some(config)) = (Pass::of(config, batch, context)?, config) else { return Ok(None) };
                 // Kept for the gradient at least: what each block reads, written and read once.
@@ -45,10 +47,12 @@ impl Work {
                 let flops = 2.0 * pass.flops + 3.0 * 2.0 * pass.tokens * adapters;
                 work(flops, F32 * (2.0 * pass.weights + 9.0 * adapters) + kept)
             }
-            Task::Mmd { samples, dimension, permutations, .. } => {
+            Task::Mmd { samples, dimension, permutations, domains, .. } => {
                 // Each pair's inner product once, and the kernel matrix times a column for each permutation.
-                let [pooled, dimension, columns] = [2 * samples, dimension, permutations].map(|n| n as f64);
-                work(pooled * pooled * (dimension + 2.0 * columns), F32 * pooled * (dimension + columns))
+                let [pooled, dimension, columns, domains] =
+                    [2 * samples, dimension, permutations, domains].map(|n| n as f64);
+                let (flops, numbers) = (pooled * pooled * (dimension + 2.0 * columns), pooled * (dimension + columns));
+                work(domains * flops, domains * F32 * numbers)
             }
             Task::Frechet { samples, dimension } => {
                 // Two covariances by their symmetric halves, one eigenproblem with vectors (Householder, 8/3 d³), two
