@@ -5,32 +5,34 @@
 // (see matmul.wgsl for what costs there).
 //
 // Filled in: lanes (of a subgroup), vectors (of four channels: D / 4), scale (1 / √D).
-// q and the result are [B, T, H, D], k and v [B, T, K, D], ln Z is [B, T, H].
+// Rows of q, k, v and the result lie as attention_rows.wgsl says; ln Z is [B, T, H].
 
 @group(0) @binding(0) var<storage, read_write> q: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> k: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> v: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> attended: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> normaliser: array<f32>;
-// T, H, K, and how many of the latest tokens a query sees
-@group(0) @binding(5) var<uniform> size: vec4<u32>;
+@group(0) @binding(5) var<uniform> size: Sizes;
+
+{% include "attention_rows" %}
 
 {% set loads = (vectors + lanes - 1) // lanes %}
 @compute @workgroup_size({{ lanes }}, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
-    let time = size.x;
-    let heads = size.y;
-    let kv_heads = size.z;
-    let window = size.w;
+    let time = size.time;
+    let heads = size.heads;
+    let kv_heads = size.kv_heads;
+    let window = size.window;
     let batch = group.y / heads;
     let head = group.y % heads;
     let kv_head = head / (heads / kv_heads);
     let tile = group.x * {{ lanes }}u;
     let query = tile + lane;
-    let row = (batch * time + min(query, time - 1u)) * heads + head;
+    let token = min(query, time - 1u);
+    let of_query = at(size.q, batch, head, token);
 {% for d in range(vectors) %}
-    let q{{ d }} = q[row * {{ vectors }}u + {{ d }}u] * {{ scale }};
+    let q{{ d }} = q[of_query + {{ d }}u] * {{ scale }};
     var sum{{ d }} = vec4<f32>(0.0);
 {% endfor %}
     // Hidden scores are less than any other, but numbers, so that differences are numbers too.
@@ -40,10 +42,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     let end = min(tile + {{ lanes }}u, time);
     for (var key = oldest; key < end; key += 2u) {
 {% for j in range(2) %}
-        let row{{ j }} = ((batch * time + min(key + {{ j }}u, time - 1u)) * kv_heads + kv_head) * {{ vectors }}u;
+        let of_key{{ j }} = at(size.k, batch, kv_head, min(key + {{ j }}u, time - 1u));
+        let of_value{{ j }} = at(size.v, batch, kv_head, min(key + {{ j }}u, time - 1u));
 {% for i in range(loads) %}
-        let k{{ j }}_{{ i }} = k[row{{ j }} + min(lane + {{ i * lanes }}u, {{ vectors - 1 }}u)];
-        let v{{ j }}_{{ i }} = v[row{{ j }} + min(lane + {{ i * lanes }}u, {{ vectors - 1 }}u)];
+        let k{{ j }}_{{ i }} = k[of_key{{ j }} + min(lane + {{ i * lanes }}u, {{ vectors - 1 }}u)];
+        let v{{ j }}_{{ i }} = v[of_value{{ j }} + min(lane + {{ i * lanes }}u, {{ vectors - 1 }}u)];
 {% endfor %}
         var score{{ j }} = vec4<f32>(0.0);
 {% endfor %}
@@ -70,9 +73,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     }
     if query < time {
         let share = 1.0 / total;
+        let into = at(size.first, batch, head, query);
 {% for d in range(vectors) %}
-        attended[row * {{ vectors }}u + {{ d }}u] = sum{{ d }} * share;
+        attended[into + {{ d }}u] = sum{{ d }} * share;
 {% endfor %}
-        normaliser[row] = largest + log(total);
+        normaliser[(batch * time + query) * heads + head] = largest + log(total);
     }
 }

@@ -11,26 +11,29 @@
 @group(0) @binding(5) var<storage, read_write> delta: array<f32>;
 @group(0) @binding(6) var<storage, read_write> of_k: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> of_v: array<vec4<f32>>;
-// T, H, K, and how many of the latest tokens a query sees
-@group(0) @binding(8) var<uniform> size: vec4<u32>;
+@group(0) @binding(8) var<uniform> size: Sizes;
+
+{% include "attention_rows" %}
 
 {% set loads = (vectors + lanes - 1) // lanes %}
 @compute @workgroup_size({{ lanes }}, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
-    let time = size.x;
-    let heads = size.y;
-    let kv_heads = size.z;
-    let window = size.w;
+    let time = size.time;
+    let heads = size.heads;
+    let kv_heads = size.kv_heads;
+    let window = size.window;
     let batch = group.y / kv_heads;
     let kv_head = group.y % kv_heads;
     let members = heads / kv_heads;
     let tile = group.x * {{ lanes }}u;
     let key = tile + lane;
-    let row = (batch * time + min(key, time - 1u)) * kv_heads + kv_head;
+    let token = min(key, time - 1u);
+    let of_key = at(size.k, batch, kv_head, token);
+    let of_value = at(size.v, batch, kv_head, token);
 {% for d in range(vectors) %}
-    let k{{ d }} = k[row * {{ vectors }}u + {{ d }}u] * {{ scale }};
-    let v{{ d }} = v[row * {{ vectors }}u + {{ d }}u];
+    let k{{ d }} = k[of_key + {{ d }}u] * {{ scale }};
+    let v{{ d }} = v[of_value + {{ d }}u];
     var of_k{{ d }} = vec4<f32>(0.0);
     var of_v{{ d }} = vec4<f32>(0.0);
 {% endfor %}
@@ -42,9 +45,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         let ln_z = normaliser[mine];
         let mean = delta[mine];
 {% for j in range(2) %}
-        let row{{ j }} = ((batch * time + min(query + {{ j }}u, time - 1u)) * heads + head) * {{ vectors }}u;
+        let token{{ j }} = min(query + {{ j }}u, time - 1u);
+        let of_query{{ j }} = at(size.q, batch, head, token{{ j }});
+        let row{{ j }} = ((batch * time + token{{ j }}) * heads + head) * {{ vectors }}u;
 {% for i in range(loads) %}
-        let q{{ j }}_{{ i }} = q[row{{ j }} + min(lane + {{ i * lanes }}u, {{ vectors - 1 }}u)];
+        let q{{ j }}_{{ i }} = q[of_query{{ j }} + min(lane + {{ i * lanes }}u, {{ vectors - 1 }}u)];
         let g{{ j }}_{{ i }} = gradient[row{{ j }} + min(lane + {{ i * lanes }}u, {{ vectors - 1 }}u)];
 {% endfor %}
         var score{{ j }} = vec4<f32>(0.0);
@@ -70,9 +75,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     }
     }
     if key < time {
+        let first = at(size.first, batch, kv_head, key);
+        let second = at(size.second, batch, kv_head, key);
 {% for d in range(vectors) %}
-        of_k[row * {{ vectors }}u + {{ d }}u] = of_k{{ d }};
-        of_v[row * {{ vectors }}u + {{ d }}u] = of_v{{ d }};
+        of_k[first + {{ d }}u] = of_k{{ d }};
+        of_v[second + {{ d }}u] = of_v{{ d }};
 {% endfor %}
     }
 }

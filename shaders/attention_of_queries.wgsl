@@ -11,26 +11,29 @@
 @group(0) @binding(5) var<storage, read_write> normaliser: array<f32>;
 @group(0) @binding(6) var<storage, read_write> of_q: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> delta: array<f32>;
-// T, H, K, and how many of the latest tokens a query sees
-@group(0) @binding(8) var<uniform> size: vec4<u32>;
+@group(0) @binding(8) var<uniform> size: Sizes;
+
+{% include "attention_rows" %}
 
 {% set loads = (vectors + lanes - 1) // lanes %}
 @compute @workgroup_size({{ lanes }}, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
-    let time = size.x;
-    let heads = size.y;
-    let kv_heads = size.z;
-    let window = size.w;
+    let time = size.time;
+    let heads = size.heads;
+    let kv_heads = size.kv_heads;
+    let window = size.window;
     let batch = group.y / heads;
     let head = group.y % heads;
     let kv_head = head / (heads / kv_heads);
     let tile = group.x * {{ lanes }}u;
     let query = tile + lane;
-    let row = (batch * time + min(query, time - 1u)) * heads + head;
+    let token = min(query, time - 1u);
+    let of_query = at(size.q, batch, head, token);
+    let row = (batch * time + token) * heads + head;
     var products = vec4<f32>(0.0);
 {% for d in range(vectors) %}
-    let q{{ d }} = q[row * {{ vectors }}u + {{ d }}u] * {{ scale }};
+    let q{{ d }} = q[of_query + {{ d }}u] * {{ scale }};
     let g{{ d }} = gradient[row * {{ vectors }}u + {{ d }}u];
     products = fma(g{{ d }}, attended[row * {{ vectors }}u + {{ d }}u], products);
     var sum{{ d }} = vec4<f32>(0.0);
@@ -41,10 +44,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     let end = min(tile + {{ lanes }}u, time);
     for (var key = oldest; key < end; key += 2u) {
 {% for j in range(2) %}
-        let row{{ j }} = ((batch * time + min(key + {{ j }}u, time - 1u)) * kv_heads + kv_head) * {{ vectors }}u;
+        let of_key{{ j }} = at(size.k, batch, kv_head, min(key + {{ j }}u, time - 1u));
+        let of_value{{ j }} = at(size.v, batch, kv_head, min(key + {{ j }}u, time - 1u));
 {% for i in range(loads) %}
-        let k{{ j }}_{{ i }} = k[row{{ j }} + min(lane + {{ i * lanes }}u, {{ vectors - 1 }}u)];
-        let v{{ j }}_{{ i }} = v[row{{ j }} + min(lane + {{ i * lanes }}u, {{ vectors - 1 }}u)];
+        let k{{ j }}_{{ i }} = k[of_key{{ j }} + min(lane + {{ i * lanes }}u, {{ vectors - 1 }}u)];
+        let v{{ j }}_{{ i }} = v[of_value{{ j }} + min(lane + {{ i * lanes }}u, {{ vectors - 1 }}u)];
 {% endfor %}
         var score{{ j }} = vec4<f32>(0.0);
         var of_p{{ j }} = vec4<f32>(0.0);
@@ -65,8 +69,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 {% endfor %}{% endfor %}
     }
     if query < time {
+        let into = at(size.first, batch, head, query);
 {% for d in range(vectors) %}
-        of_q[row * {{ vectors }}u + {{ d }}u] = sum{{ d }};
+        of_q[into + {{ d }}u] = sum{{ d }};
 {% endfor %}
         delta[row] = mean;
     }

@@ -1,6 +1,9 @@
 //! Attention against a direct sum in f64, also where scores are too many to be held at once; its gradients against those
 //! of the framework's operations.
 
+#[path = "support/graphics_card.rs"]
+mod graphics_card;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use odyssey::device::DeviceChoice;
 use odyssey::kernels::attention::{plain, side_by_side};
@@ -164,8 +167,9 @@ fn result_and_gradients_are_those_of_the_composed_form() {
 #[test]
 fn result_and_gradients_on_a_software_adapter_are_those_of_the_composed_form() {
     let software = DeviceChoice::Software.open().expect("needs a software Vulkan adapter (mesa-vulkan-drivers)");
-    // Kernels for more channels take seconds to compile, and are the same text with more lines.
-    let problems = problems().into_iter().filter(|problem| problem.shape[4] <= 48);
+    // Kernels of lanes for more channels take seconds to compile, and are the same text with more lines.
+    let most = if std::env::var_os(graphics_card::VARIABLE).is_some() { 128 } else { 48 };
+    let problems = problems().into_iter().filter(|problem| problem.shape[4] <= most);
     assert_as_composed(&software.device, problems);
 }
 
@@ -229,4 +233,9 @@ fn one_projection_of_queries_keys_and_values_is_read_where_they_lie_on_a_softwar
             assert!(worst < 2e-5, "{device:?}: {worst:.1e}");
         }
     }
+}
+
+#[test]
+fn the_kernels_for_graphics_cards_pass_the_same_tests() {
+    graphics_card::run_again_as_a_graphics_card();
 }

@@ -1,6 +1,9 @@
 //! Norms, nonlinearities and rotations that are one pass each: against f64, and with their gradients against the framework's
 //! operations, on the CPU and on a software adapter.
 
+#[path = "support/graphics_card.rs"]
+mod graphics_card;
+
 use std::sync::Mutex;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -298,4 +301,9 @@ fn gradients_have_the_same_bits_however_many_threads_there_are() {
         pool.install(|| CASES.map(|case| run(case.ours, &(case.shapes)([2, 900, 60]), usize::MAX, &Device::flex())))
     };
     assert!(of(1) == of(3));
+}
+
+#[test]
+fn the_kernels_for_graphics_cards_pass_the_same_tests() {
+    graphics_card::run_again_as_a_graphics_card();
 }

@@ -1,12 +1,16 @@
 //! The kernels of `shaders/`: each is valid WGSL, and computes on a software adapter what the framework's operations do.
 
+#[path = "support/graphics_card.rs"]
+mod graphics_card;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use minijinja::{Value, context};
 use odyssey::device::DeviceChoice;
 use odyssey::kernels::adamw::{Constants, State};
 use odyssey::kernels::cross_entropy::{ChunkGradient, chunk_gradient, nll};
-use odyssey::kernels::gram::{self, OfDistance};
+use odyssey::kernels::gram::{self, OfDistance, Values};
 use odyssey::kernels::matmul::{Held, linear, plain, plain_linear, product};
+use odyssey::kernels::squares::sum_of_squares;
 use odyssey::kernels::wgsl;
 use odyssey::model::Table;
 use odyssey::model::parameters::to_host;
@@ -45,6 +49,7 @@ fn fillings() -> Vec<(&'static str, Value)> {
         let (aligned, gradient) = (flags & 1 == 1, flags & 2 == 2);
         all.push(("adamw", context! { lanes, each, aligned }));
         all.push(("cross_entropy", context! { lanes, aligned, gradient }));
+        all.push(("squares", context! { lanes, each, aligned, shuffles => gradient }));
         all.extend([0, 1, 4].map(|terms| ("gram", context! { lanes, each, terms, aligned })));
     }
     for lanes in [4, 8, 16] {
@@ -61,6 +66,13 @@ fn fillings() -> Vec<(&'static str, Value)> {
             if !(on(0) && on(1)) {
                 all.push(("matmul", values));
             }
+        }
+    }
+    for vectors in [1, 3, 16, 32] {
+        for tile in [16, 32] {
+            let passes = ["forward", "queries", "keys"];
+            let filled = |pass| context! { pass, tile, vectors, scale => "0.125" };
+            all.extend(passes.map(|pass| ("attention_tiled", filled(pass))));
         }
     }
     for bits in 0..64 {
@@ -216,6 +228,32 @@ fn a_step_of_adamw_on_a_software_adapter_is_the_cpu_backends() {
 }
 
 #[test]
+fn a_sum_of_squares_on_a_software_adapter_is_the_cpu_backends_over_all_tensors() {
+    let of = |device: &Device| {
+        let counts = [1, 7, 64, 40_000, 0, 1_000_001];
+        let all = counts.map(|count| random([count], count as u64, device));
+        sum_of_squares(&all).unwrap()
+    };
+    let (found, expected) = (of(&software()), of(&Device::flex()));
+    assert!((found / expected - 1.0).abs() < 1e-6, "{found} instead of {expected}");
+    assert_eq!(sum_of_squares(&[]).unwrap(), 0.0);
+}
+
+#[test]
+fn what_draws_find_in_a_tile_is_the_plain_sums_on_the_cpu_and_on_a_software_adapter() {
+    for [rows, draws] in [[1, 1], [3, 7], [200, 33]] {
+        let on = |device: &Device, found: fn(_, _, _) -> Tensor<2>| {
+            on_host(found(random([rows, draws], 1, device), random([rows, draws], 2, device), draws / 2))
+        };
+        let expected = on(&Device::flex(), gram::plain_found);
+        for device in [Device::flex(), software()] {
+            let worst = difference(&on(&device, gram::found), &expected);
+            assert!(worst < 1e-6, "{rows} rows, {draws} draws: {worst:.1e}");
+        }
+    }
+}
+
+#[test]
 fn a_tile_of_a_kernel_matrix_is_the_plain_one_on_the_cpu_and_on_a_software_adapter() {
     let of_distances = [
         OfDistance::Exponential(-0.5),
@@ -225,11 +263,11 @@ fn a_tile_of_a_kernel_matrix_is_the_plain_one_on_the_cpu_and_on_a_software_adapt
     for [rows, columns] in [[1, 1], [3, 7], [64, 64], [33, 130], [40, 600]] {
         for of_distance in of_distances {
             for diagonal in [false, rows == columns] {
-                let on = |device: &Device, tile: fn(_, _, _, _, _) -> Tensor<2>| {
+                let on = |device: &Device, tile: fn(_, _, _) -> Tensor<2>| {
                     let [a, b] = [(rows, 1), (columns, if diagonal { 1 } else { 2 })]
                         .map(|(count, seed)| random([count, 5], seed, device));
                     let squares = [&a, &b].map(|x| (x.clone() * x.clone()).sum_dim(1));
-                    on_host(tile(a.matmul(b.transpose()), squares, of_distance, 0.25, diagonal))
+                    on_host(tile(a.matmul(b.transpose()), squares, Values { of_distance, middle: 0.25, diagonal }))
                 };
                 let expected = on(&Device::flex(), gram::plain);
                 for device in [Device::flex(), software()] {
@@ -241,4 +279,9 @@ fn a_tile_of_a_kernel_matrix_is_the_plain_one_on_the_cpu_and_on_a_software_adapt
             }
         }
     }
+}
+
+#[test]
+fn the_kernels_for_graphics_cards_pass_the_same_tests() {
+    graphics_card::run_again_as_a_graphics_card();
 }

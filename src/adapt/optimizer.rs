@@ -9,8 +9,8 @@ use burn::tensor::{FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::kernels::adamw::{self, Constants, State};
-use crate::model::parameters::to_host;
+use crate::kernels::adamw::{Constants, State};
+use crate::kernels::squares::sum_of_squares;
 use crate::model::{LanguageModel, Precision};
 
 /// AdamW's constants.
@@ -157,18 +157,7 @@ impl AdamW {
 /// # Errors
 /// The device's failure, which surfaces at this read-back.
 pub fn gradient_norm(gradients: &BTreeMap<String, Tensor<1>>) -> Result<f64> {
-    let mut squares = 0.0;
-    let mut on_device = Vec::new();
-    for gradient in gradients.values() {
-        match adamw::sum_of_squares(gradient) {
-            Some(sum) => squares += sum,
-            None => on_device.push((gradient.clone() * gradient.clone()).sum()),
-        }
-    }
-    if !on_device.is_empty() {
-        squares += to_host(Tensor::cat(on_device, 0))?.iter().map(|&sum| f64::from(sum)).sum::<f64>();
-    }
-    Ok(squares.sqrt())
+    Ok(sum_of_squares(gradients.values())?.sqrt())
 }
 
 /// What gradients of this global `norm` are multiplied with so that it is at most `max_norm`, as

@@ -7,7 +7,7 @@ use burn::tensor::activation;
 use minijinja::context;
 use rayon::prelude::*;
 
-use super::host::{Numbers, Read};
+use super::host::{Numbers, Read, STRETCH};
 use super::node::{self, Function};
 use super::vectors::{erf, exponential, sigmoid};
 use super::wgsl::{self, Ability, Buffer, Kernel};
@@ -132,8 +132,6 @@ fn on_host<const N: usize, const M: usize>(
     mut outputs: [Numbers; M],
     pass: Pass<N, M>,
 ) -> [Tensor<3>; M] {
-    /// Elements that one thread takes at a time.
-    const STRETCH: usize = 1 << 14;
     let inputs = inputs.map(Read::of);
     let inputs = inputs.each_ref().map(Read::as_slice);
     let count = inputs[0].len();

@@ -6,8 +6,7 @@ use burn::tensor::Tensor;
 use minijinja::context;
 use rayon::prelude::*;
 
-use super::host::{self, Numbers, Read};
-use super::vectors::LANES;
+use super::host::{self, Numbers, STRETCH};
 use super::wgsl::{self, Ability, Buffer, Kernel};
 
 /// The constants of one step, as `torch.optim.AdamW` names them.
@@ -109,32 +108,5 @@ impl State {
             });
         let [weight, first, second] = [weight, first, second].map(Numbers::into_tensor);
         Self { weight, first, second }
-    }
-}
-
-/// Numbers that one thread takes at a time.
-const STRETCH: usize = 1 << 14;
-
-/// Σ x² of numbers `[n]` in this process's memory; `None` where they lie elsewhere.
-pub fn sum_of_squares(x: &Tensor<1>) -> Option<f64> {
-    if !host::holds(x) {
-        return None;
-    }
-    let x = Read::of(x.clone());
-    // Sums of stretches, added in their order: the same for any number of threads.
-    let sums: Vec<f64> = x.as_slice().par_chunks(STRETCH).map(squares).collect();
-    Some(sums.iter().sum())
-}
-
-vectorised! {
-    /// Taken in f64: the square of a gradient may lie beyond what f32 reaches, and the gradient not.
-    fn squares(x: &[f32]) -> f64 {
-        let (blocks, rest) = x.as_chunks::<LANES>();
-        let mut lanes = [0.0_f64; LANES];
-        for block in blocks {
-            lanes.iter_mut().zip(block).for_each(|(lane, &x)| *lane += f64::from(x) * f64::from(x));
-        }
-        lanes.iter_mut().zip(rest).for_each(|(lane, &x)| *lane += f64::from(x) * f64::from(x));
-        lanes.iter().sum()
     }
 }

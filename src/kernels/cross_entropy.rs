@@ -8,10 +8,11 @@ use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use minijinja::context;
 use rayon::prelude::*;
 
-use super::host::{self, Numbers};
+use super::host::Numbers;
 use super::matmul::{Held, product};
 use super::vectors::{LANES, exponential};
 use super::wgsl::{self, Ability, Buffer, Kernel};
+use super::{Place, place};
 use crate::model::Table;
 use crate::model::layers::within;
 
@@ -41,14 +42,14 @@ pub fn nll(hidden: Tensor<2>, head: &Table, targets: &[u32]) -> Tensor<1> {
             let range = start..(start + chunk).min(positions);
             let hidden = hidden.clone().narrow(0, start, range.len());
             let targets = &targets[range];
-            if host::holds(&hidden) {
-                return on_host(hidden, head, targets, None).nll;
+            match place(&hidden) {
+                Place::Host => on_host(hidden, head, targets, None).nll,
+                Place::Wgpu(ability) => OnWgpu::new(hidden, head, targets, ability).nll,
+                Place::Elsewhere => {
+                    let targets = column(targets.iter().map(|&id| id as i32).collect(), &hidden.device());
+                    ChunkSoftmax::new(hidden, head).nll(head, targets).flatten(0, 1)
+                }
             }
-            if let Some(ability) = wgsl::ability(&hidden) {
-                return OnWgpu::new(hidden, head, targets, ability).nll;
-            }
-            let targets = column(targets.iter().map(|&id| id as i32).collect(), &hidden.device());
-            ChunkSoftmax::new(hidden, head).nll(head, targets).flatten(0, 1)
         })
         .collect();
     Tensor::cat(parts, 0)
@@ -56,12 +57,10 @@ pub fn nll(hidden: Tensor<2>, head: &Table, targets: &[u32]) -> Tensor<1> {
 
 /// Loss and gradient of one chunk: as [`nll`], with `weights` `[n]`.
 pub fn chunk_gradient(hidden: Tensor<2>, head: &Table, targets: &[u32], weights: &[f32]) -> ChunkGradient {
-    if host::holds(&hidden) {
-        return on_host(hidden, head, targets, Some(weights));
-    }
-    match wgsl::ability(&hidden) {
-        Some(ability) => OnWgpu::new(hidden, head, targets, ability).gradient(weights),
-        None => plain(hidden, head, targets, weights),
+    match place(&hidden) {
+        Place::Host => on_host(hidden, head, targets, Some(weights)),
+        Place::Wgpu(ability) => OnWgpu::new(hidden, head, targets, ability).gradient(weights),
+        Place::Elsewhere => plain(hidden, head, targets, weights),
     }
 }
 

@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use super::host::{self, Read};
 use super::vectors::exponential;
-use super::wgsl::{self, Ability, Buffer, Kernel};
+use super::wgsl::{Ability, Buffer, Kernel};
+use super::{Place, place};
 
 /// A kernel of two vectors' squared distance s.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,33 +20,30 @@ pub enum OfDistance {
     Distance(f64),
 }
 
-/// Kernel values less `middle`, `[rows, columns]`: with s = |a|² + |b|² − 2ab from the `products` `[rows, columns]` and
-/// the squared lengths of the rows' and the columns' vectors, `[rows, 1]` and `[columns, 1]`. On the `diagonal`, where a
-/// vector would be paired with itself, 0.
-pub fn tile(
-    products: Tensor<2>,
-    squares: [Tensor<2>; 2],
-    of_distance: OfDistance,
-    middle: f32,
-    diagonal: bool,
-) -> Tensor<2> {
-    if host::holds(&products) {
-        return on_host(products, squares, of_distance, middle, diagonal);
-    }
-    match wgsl::ability(&products) {
-        Some(ability) => on_wgpu(products, squares, of_distance, middle, diagonal, ability),
-        None => plain(products, squares, of_distance, middle, diagonal),
+/// What a tile's values are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Values {
+    /// The kernel.
+    pub of_distance: OfDistance,
+    /// What every value is less.
+    pub middle: f32,
+    /// Whether row i and column i are one vector: it is not paired with itself, and the value is 0.
+    pub diagonal: bool,
+}
+
+/// Kernel values `[rows, columns]`: with s = |a|² + |b|² − 2ab from the `products` `[rows, columns]` and the squared lengths
+/// of the rows' and the columns' vectors, `[rows, 1]` and `[columns, 1]`.
+pub fn tile(products: Tensor<2>, squares: [Tensor<2>; 2], values: Values) -> Tensor<2> {
+    match place(&products) {
+        Place::Host => on_host(products, squares, values),
+        Place::Wgpu(ability) => on_wgpu(products, squares, values, ability),
+        Place::Elsewhere => plain(products, squares, values),
     }
 }
 
 /// [`tile`] by the framework's operations, on any device.
-pub fn plain(
-    products: Tensor<2>,
-    [rows, columns]: [Tensor<2>; 2],
-    of_distance: OfDistance,
-    middle: f32,
-    diagonal: bool,
-) -> Tensor<2> {
+pub fn plain(products: Tensor<2>, [rows, columns]: [Tensor<2>; 2], values: Values) -> Tensor<2> {
+    let Values { of_distance, middle, diagonal } = values;
     let squared = (products * -2.0 + rows + columns.transpose()).clamp_min(0.0);
     let exponential = |factor: f64| (squared.clone() * factor as f32).exp();
     let values = match of_distance {
@@ -57,10 +55,63 @@ pub fn plain(
         OfDistance::Distance(factor) => squared.clone().sqrt() * factor as f32,
     };
     let values = values - middle;
+    if diagonal { without_diagonal(values) } else { values }
+}
+
+/// `values` `[n, n]` with 0 on the diagonal.
+pub fn without_diagonal(values: Tensor<2>) -> Tensor<2> {
     let ([count, _], device) = (values.dims(), values.device());
-    match diagonal {
-        true => values * (Tensor::<2>::ones([count, count], &device) - Tensor::eye(count, &device)),
-        false => values,
+    values * (Tensor::<2>::ones([count, count], &device) - Tensor::eye(count, &device))
+}
+
+/// What draws find in a tile K of a kernel matrix: sums over its rows, `[3, draws]`, of `columns ∘ K U`, of
+/// `columns ∘ K 1` and of `K U`.
+///
+/// `columns` `[rows, draws]` says how often each draw takes a row's vector, and `of_tile` `[rows, draws]` is K U, in which
+/// the draw `ones` takes every vector once.
+pub fn found(columns: Tensor<2>, of_tile: Tensor<2>, ones: usize) -> Tensor<2> {
+    if !host::holds(&of_tile) || of_tile.shape().num_elements() == 0 {
+        return plain_found(columns, of_tile, ones);
+    }
+    /// Rows that are added up one after the other; sums of so many are added in their order, for any number of threads.
+    const TOGETHER: usize = 64;
+    let [_, draws] = of_tile.dims();
+    let (columns, of_tile) = (Read::of(columns), Read::of(of_tile));
+    let stretches =
+        of_tile.as_slice().par_chunks(TOGETHER * draws).zip(columns.as_slice().par_chunks(TOGETHER * draws));
+    let parts: Vec<Vec<f32>> = stretches
+        .map(|(of_tile, columns)| {
+            let mut sums = vec![0.0; 3 * draws];
+            found_in_rows(&mut sums, columns, of_tile, ones);
+            sums
+        })
+        .collect();
+    let mut sums = vec![0.0; 3 * draws];
+    parts.iter().for_each(|part| sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x));
+    host::tensor(sums, [3, draws])
+}
+
+/// [`found`] by the framework's operations, on any device.
+pub fn plain_found(columns: Tensor<2>, of_tile: Tensor<2>, ones: usize) -> Tensor<2> {
+    let of_rows = of_tile.clone().narrow(1, ones, 1); // [rows, 1]
+    let inside = (columns.clone() * of_tile.clone()).sum_dim(0);
+    Tensor::cat(vec![inside, (columns * of_rows).sum_dim(0), of_tile.sum_dim(0)], 0)
+}
+
+vectorised! {
+    fn found_in_rows(sums: &mut [f32], columns: &[f32], of_tile: &[f32], ones: usize) {
+        let draws = sums.len() / 3;
+        let (inside, rest) = sums.split_at_mut(draws);
+        let (across, all) = rest.split_at_mut(draws);
+        for (columns, of_tile) in columns.chunks_exact(draws).zip(of_tile.chunks_exact(draws)) {
+            let of_row = of_tile[ones];
+            let rows = columns.iter().zip(of_tile);
+            for (((inside, across), all), (taken, value)) in inside.iter_mut().zip(across.iter_mut()).zip(all.iter_mut()).zip(rows) {
+                *inside += taken * value;
+                *across += taken * of_row;
+                *all += value;
+            }
+        }
     }
 }
 
@@ -75,14 +126,8 @@ impl OfDistance {
     }
 }
 
-fn on_wgpu(
-    products: Tensor<2>,
-    squares: [Tensor<2>; 2],
-    of_distance: OfDistance,
-    middle: f32,
-    diagonal: bool,
-    ability: Ability,
-) -> Tensor<2> {
+fn on_wgpu(products: Tensor<2>, squares: [Tensor<2>; 2], values: Values, ability: Ability) -> Tensor<2> {
+    let Values { of_distance, middle, diagonal } = values;
     let [rows, columns] = products.dims();
     let ((terms, factors), aligned) = (of_distance.terms(), columns.is_multiple_of(4));
     let items = if aligned { columns / 4 } else { columns };
@@ -98,13 +143,8 @@ fn on_wgpu(
     tile.into_tensor()
 }
 
-fn on_host(
-    products: Tensor<2>,
-    squares: [Tensor<2>; 2],
-    of_distance: OfDistance,
-    middle: f32,
-    diagonal: bool,
-) -> Tensor<2> {
+fn on_host(products: Tensor<2>, squares: [Tensor<2>; 2], values: Values) -> Tensor<2> {
+    let Values { of_distance, middle, diagonal } = values;
     let [rows, columns] = products.dims();
     if rows == 0 || columns == 0 {
         return products;

@@ -4,6 +4,9 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
+/// Numbers that one thread takes at a time.
+pub(super) const STRETCH: usize = 1 << 14;
+
 /// Whether a tensor lies in this process's memory, in f32.
 pub(super) fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
     tensor.dtype() == DType::F32 && tensor.device() == Device::flex()

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use minijinja::context;
 use rayon::prelude::*;
 
-use super::host::{self, Numbers, Read};
+use super::host::{self, Numbers, Read, STRETCH};
 use super::node::{self, Function};
 use super::wgsl::{self, Ability, Buffer, Kernel};
 use super::{Place, place};
@@ -160,9 +160,6 @@ fn add_on_host(y: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     y.as_mut_slice().par_chunks_mut(together).for_each(|rows| add_to_rows(rows, bias.as_slice()));
     y.into_tensor()
 }
-
-/// Numbers that one thread takes at a time.
-const STRETCH: usize = 1 << 14;
 
 /// The sum of all rows of `x` `[n, columns]`: `[1, columns]`.
 fn column_sums(x: Tensor<2>) -> Tensor<2> {

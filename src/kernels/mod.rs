@@ -14,12 +14,12 @@
 //! cubecl runs a kernel that brings its text ([`wgsl::Kernel`]) in the queue of burn's own, on the same buffers. The other
 //! way, wgpu pipelines of our own on the buffers behind burn's tensors, has to flush that queue before each kernel and submit
 //! its own work after it: on llvmpipe an operation of burn's and a small kernel of ours took 36 µs in one queue and 168 µs
-//! that way (medians of seven rounds of 500 pairs). It has one advantage: it would also work beside burn's compilers to SPIR-V and MSL, which do not
-//! take text in WGSL. We build burn without these (features
-//! `vulkan` and `metal`): all kernels, burn's and ours, then go through WGSL and naga, one binary is the same everywhere,
-//! and a software adapter is as fast as it can be made. The price is paid on graphics cards with tensor cores, which burn
-//! reaches only through SPIR-V; naga's cooperative matrices are experimental in wgpu 30. Where a card's own matrix units
-//! decide, that choice has to be made again: the kernels' templates stay, [`wgsl`] alone launches.
+//! that way (medians of seven rounds of 500 pairs). It has one advantage: it would also work beside burn's compilers to
+//! SPIR-V and MSL, which do not take text in WGSL. We build burn without these (features `vulkan` and `metal`): all kernels,
+//! burn's and ours, then go through WGSL and naga, and one binary is the same everywhere. The price is paid on graphics
+//! cards with tensor cores, which burn reaches only through SPIR-V; naga's cooperative matrices are experimental in wgpu 30.
+//! Where a card's own matrix units decide, that choice has to be made again: the kernels' templates stay, [`wgsl`] alone
+//! launches.
 //!
 //! Kernels are compiled when they are first needed. Drivers keep what they compiled from run to run (Mesa, Metal and
 //! DirectX do of themselves); cubecl keeps WGSL pipelines for the life of the process only. Fusion and autotune are off,
@@ -39,6 +39,7 @@ pub mod matmul;
 mod node;
 pub mod norm;
 pub mod rotary;
+pub mod squares;
 pub mod wgsl;
 
 use burn::tensor::{DType, Device, Tensor};

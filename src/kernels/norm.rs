@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, module};
 use minijinja::context;
 use rayon::prelude::*;
 
-use super::host::{self, Numbers, Read};
+use super::host::{self, Numbers, Read, STRETCH};
 use super::node::{self, Function};
 use super::vectors::{SUM_LANES, added, sum};
 use super::wgsl::{self, Ability, Buffer, Kernel};
@@ -94,8 +94,6 @@ impl<const N: usize> Function<N> for Norm {
     }
 }
 
-/// Numbers that one thread takes at a time.
-const STRETCH: usize = 1 << 14;
 /// Parts at most in which the gradients of weight and bias are summed.
 const PARTS: usize = 32;
 

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use minijinja::context;
 use rayon::prelude::*;
 
-use super::host::{self, Read};
+use super::host::{self, Read, STRETCH};
 use super::node::{self, Function};
 use super::wgsl::{self, Ability, Buffer, Kernel};
 use super::{Place, place};
@@ -96,8 +96,6 @@ impl Rotation {
     }
 
     fn on_host(&self, x: Tensor<3>, shape: [usize; 3], places: Places) -> Tensor<3> {
-        /// Numbers that one thread takes at a time.
-        const STRETCH: usize = 1 << 14;
         let [_, _, channels] = shape;
         let count = shape.iter().product();
         let [x, cos, sin] = [Read::of(x), Read::of(self.cos.clone()), Read::of(self.sin.clone())];

@@ -3,9 +3,8 @@
 //! A kernel goes through the same queue as burn's (cubecl takes the text of a kernel in place of what it would have
 //! compiled), so that nothing has to be flushed between the two. See [`super`] for why this way and not another.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Mutex, PoisonError};
+use std::{env, fmt};
 
 use burn::backend::Cube;
 use burn::backend::wgpu::CubeTensor;
@@ -15,7 +14,7 @@ use burn_cubecl::cubecl::ir::metadata::Info;
 use burn_cubecl::cubecl::ir::settings::Dim3;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::cubecl::server::{KernelArguments, MetadataBindingInfo};
-use burn_cubecl::cubecl::wgpu::WgpuDeviceKind;
+use burn_cubecl::cubecl::wgpu::{WgpuDevice, WgpuDeviceKind};
 use burn_cubecl::kernel::into_contiguous;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
@@ -28,11 +27,14 @@ const SHADERS: &[(&str, &str)] = &[
     ("attention", include_str!("../../shaders/attention.wgsl")),
     ("attention_of_keys", include_str!("../../shaders/attention_of_keys.wgsl")),
     ("attention_of_queries", include_str!("../../shaders/attention_of_queries.wgsl")),
+    ("attention_rows", include_str!("../../shaders/attention_rows.wgsl")),
+    ("attention_tiled", include_str!("../../shaders/attention_tiled.wgsl")),
     ("cross_entropy", include_str!("../../shaders/cross_entropy.wgsl")),
     ("gram", include_str!("../../shaders/gram.wgsl")),
     ("matmul", include_str!("../../shaders/matmul.wgsl")),
     ("norm", include_str!("../../shaders/norm.wgsl")),
     ("rotary", include_str!("../../shaders/rotary.wgsl")),
+    ("squares", include_str!("../../shaders/squares.wgsl")),
     ("subgroup", include_str!("../../shaders/subgroup.wgsl")),
 ];
 
@@ -44,7 +46,15 @@ pub struct Ability {
     pub software: bool,
     /// Invocations of a software adapter that can exchange values among themselves; 1 where they cannot.
     pub subgroup: u32,
+    /// Invocations that a workgroup may have.
+    pub workgroup: u32,
+    /// Memory that a workgroup may share, in bytes.
+    pub workgroup_memory: u32,
 }
+
+/// With this variable in the environment a software adapter gets the kernels of a graphics card, which otherwise no test
+/// on a machine without one would run.
+const AS_GRAPHICS_CARD: &str = "ODYSSEY_AS_GRAPHICS_CARD";
 
 impl Ability {
     /// Whether it is a software adapter whose invocations can exchange values, in groups that divide a kernel's tiles.
@@ -65,6 +75,20 @@ impl Buffer {
     /// The tensor's buffer; copied first where its rows do not follow one another.
     pub(super) fn of<const D: usize>(tensor: Tensor<D>) -> Self {
         Self(into_contiguous(tensor.try_into_primitive::<Cube>().expect("it lies on a wgpu device")))
+    }
+
+    /// The buffer of a tensor `[.., .., .., D]` whose rows of D numbers follow one another, D a multiple of 4, with how many
+    /// vectors of four lie from one to the next along the other dimensions; copied first where they are not so.
+    pub(super) fn of_rows(tensor: Tensor<4>) -> (Self, [u32; 3]) {
+        let tensor = tensor.try_into_primitive::<Cube>().expect("it lies on a wgpu device");
+        let suits = |tensor: &CubeTensor| match tensor.meta.strides()[..] {
+            [a, b, c, 1] => [a, b, c].iter().all(|stride| stride.is_multiple_of(4)),
+            _ => false,
+        };
+        let tensor = if suits(&tensor) { tensor } else { into_contiguous(tensor) };
+        let strides = tensor.meta.strides();
+        let strides = [0, 1, 2].map(|dimension| (strides[dimension] / 4) as u32);
+        (Self(tensor), strides)
     }
 
     /// A new one beside it, of another shape, with nothing in it yet.
@@ -99,13 +123,22 @@ pub(super) fn ability<const D: usize>(tensor: &Tensor<D>) -> Option<Ability> {
     };
     let buffer = Buffer(tensor.try_into_primitive::<Cube>().ok()?);
     let burn_cubecl::CubeDevice::Wgpu(device) = &buffer.0.device else { return None };
-    static KNOWN: Mutex<BTreeMap<String, Ability>> = Mutex::new(BTreeMap::new());
+    // Asked before every operation, of the one or two devices that a process has.
+    static KNOWN: Mutex<Vec<(WgpuDevice, Ability)>> = Mutex::new(Vec::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let find = || {
-        let software = matches!(device.kind, WgpuDeviceKind::Cpu);
-        Ability { software, subgroup: if software { subgroup(&buffer) } else { 1 } }
+    if let Some((_, ability)) = known.iter().find(|(of, _)| of == device) {
+        return Some(*ability);
+    }
+    let hardware = &buffer.0.client.properties().hardware;
+    let software = matches!(device.kind, WgpuDeviceKind::Cpu) && env::var_os(AS_GRAPHICS_CARD).is_none();
+    let ability = Ability {
+        software,
+        subgroup: if software { subgroup(&buffer) } else { 1 },
+        workgroup: hardware.max_units_per_cube,
+        workgroup_memory: hardware.max_shared_memory_size as u32,
     };
-    Some(*known.entry(format!("{device:?}")).or_insert_with(find))
+    known.push((device.clone(), ability));
+    Some(ability)
 }
 
 /// Asks the device itself, by a kernel: llvmpipe says "4 to 128" and means the length of the processor's vectors.
@@ -124,9 +157,9 @@ fn subgroup(beside: &Buffer) -> u32 {
 pub fn text(name: &str, values: &Value) -> Result<String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let template = SHADERS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
-    let template = template.ok_or_else(|| Error::Numeric(format!("there is no kernel {name:?}")))?;
-    let filled = environment.template_from_named_str(name, template).and_then(|template| template.render(values));
+    let filled = (SHADERS.iter())
+        .try_for_each(|(name, text)| environment.add_template(name, text))
+        .and_then(|()| environment.get_template(name)?.render(values));
     filled.map_err(|error| Error::Numeric(format!("kernel {name}: {error:#}")))
 }
 

@@ -24,6 +24,7 @@ use super::weights::{self, Shapes};
 use super::{Architecture, LanguageModel, LoadedModel, ModelConfig, Precision};
 use crate::error::{Error, Result};
 use crate::files::{self, Array};
+use crate::kernels::matmul::{self, Held};
 
 /// The file that makes a folder an adapter's.
 pub const CONFIG: &str = "adapter_config.json";
@@ -94,7 +95,8 @@ impl Lora {
             Some(dropout) if dropout.step > 0 => x.clone() * dropout.mask(x.dims(), batch, &x.device()),
             _ => x,
         };
-        (x.matmul(self.lora_A.weight.val().transpose()) * self.scale).matmul(self.lora_B.weight.val().transpose())
+        let [a, b] = [&self.lora_A, &self.lora_B].map(|factor| factor.weight.val());
+        matmul::linear(matmul::linear(x, a, Held::Transposed, None) * self.scale, b, Held::Transposed, None)
     }
 
     /// What it adds to the layer's weight, in the layer's layout; without autodiff.

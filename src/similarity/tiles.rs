@@ -7,12 +7,13 @@
 //! kernel, and n(d + c) numbers of memory beside the samples.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
 
 use super::draws::Draws;
 use super::features::{Features, comparable};
 use super::kernel::{Kernel, MIXTURE};
 use crate::error::{Error, Result};
-use crate::kernels::gram::{self, OfDistance};
+use crate::kernels::gram::{self, OfDistance, Values};
 use crate::kernels::matmul::{Held, product};
 use crate::model::parameters::to_host;
 use crate::progress::Monitor;
@@ -71,26 +72,28 @@ impl Pool {
     }
 
     fn block(&self, x: &Features, y: &Features, draws: &Draws, rows: std::ops::Range<usize>, device: &Device) -> Block {
-        let mut values = Vec::with_capacity(rows.len() * self.dimension);
-        let (mut squares, mut shift) = (Vec::new(), Vec::new());
-        for i in rows.clone() {
-            let row = if i < x.samples { x.row(i) } else { y.row(i - x.samples) };
-            let (mut square, mut shifted) = (0.0, 0.0);
-            for (v, centre) in row.iter().zip(&self.centre) {
-                let scaled = ((f64::from(*v) - centre) / self.scale) as f32;
-                square += f64::from(scaled).powi(2);
-                shifted += self.scale * f64::from(scaled) * centre / self.dimension as f64;
-                values.push(scaled);
-            }
-            squares.push(square as f32);
-            shift.push(shifted as f32);
-        }
-        let mut columns = Vec::with_capacity(rows.len() * (draws.permutations() + 1 + draws.resamples()));
-        for i in rows.clone() {
-            columns.extend((0..draws.permutations()).map(|p| f32::from(draws.falls_to_first(p, i))));
-            columns.push(1.0);
-            columns.extend((0..draws.resamples()).map(|r| f32::from(draws.taken(r, i))));
-        }
+        let mut values = vec![0.0; rows.len() * self.dimension];
+        let lines = values.par_chunks_mut(self.dimension).zip(rows.clone());
+        let (squares, shift) = lines
+            .map(|(line, i)| {
+                let row = if i < x.samples { x.row(i) } else { y.row(i - x.samples) };
+                let (mut square, mut shifted) = (0.0, 0.0);
+                for ((scaled, v), centre) in line.iter_mut().zip(row).zip(&self.centre) {
+                    *scaled = ((f64::from(*v) - centre) / self.scale) as f32;
+                    square += f64::from(*scaled).powi(2);
+                    shifted += self.scale * f64::from(*scaled) * centre / self.dimension as f64;
+                }
+                (square as f32, shifted as f32)
+            })
+            .unzip();
+        let (permutations, resamples) = (draws.permutations(), draws.resamples());
+        let width = permutations + 1 + resamples;
+        let mut columns = vec![1.0; rows.len() * width];
+        columns.par_chunks_mut(width).zip(rows.clone()).for_each(|(line, i)| {
+            let (permuted, rest) = line.split_at_mut(permutations);
+            permuted.iter_mut().enumerate().for_each(|(p, taken)| *taken = f32::from(draws.falls_to_first(p, i)));
+            rest[1..].iter_mut().enumerate().for_each(|(r, taken)| *taken = f32::from(draws.taken(r, i)));
+        });
         let tensor = |values: Vec<f32>| {
             let width = values.len() / rows.len();
             Tensor::<2>::from_data(TensorData::new(values, [rows.len(), width]), device)
@@ -115,7 +118,7 @@ impl Pool {
             Kernel::Distance => OfDistance::Distance(-self.scale),
             Kernel::Linear | Kernel::Polynomial => return self.of_products(kernel, products, a, b, diagonal),
         };
-        gram::tile(products.clone(), [a.squares.clone(), b.squares.clone()], of_distance, middle, diagonal)
+        gram::tile(products.clone(), [a.squares.clone(), b.squares.clone()], Values { of_distance, middle, diagonal })
     }
 
     /// The same of a kernel of two vectors' product.
@@ -135,11 +138,7 @@ impl Pool {
             }
             _ => products.clone() * (self.scale * self.scale) as f32,
         };
-        let ([count, _], device) = (values.dims(), values.device());
-        match diagonal {
-            true => values * (Tensor::<2>::ones([count, count], &device) - Tensor::eye(count, &device)),
-            false => values,
-        }
+        if diagonal { gram::without_diagonal(values) } else { values }
     }
 }
 
@@ -232,15 +231,11 @@ fn drawn(
 
 impl Sums {
     fn add(&mut self, tile: Tensor<2>, a: &Block, b: &Block, diagonal: bool, permutations: usize) -> Result<()> {
-        let per_column = product(tile, Held::Plain, b.columns.clone(), Held::Plain); // [t, columns]
-        let row_sums = per_column.clone().narrow(1, permutations, 1); // [t, 1]
-        let of_permutations = |columns: Tensor<2>| columns.narrow(1, 0, permutations);
-        let quadratic = (a.columns.clone() * per_column.clone()).sum_dim(0); // [1, columns]
-        let from_a = (of_permutations(a.columns.clone()) * row_sums).sum_dim(0); // [1, permutations]
-        let from_b = of_permutations(per_column.sum_dim(0));
-        let found = to_host(Tensor::cat(vec![quadratic, from_a, from_b], 1).flatten::<1>(0, 1))?;
-        let (quadratic, across) = found.split_at(found.len() - 2 * permutations);
-        let (from_a, from_b) = across.split_at(permutations);
+        let of_tile = product(tile, Held::Plain, b.columns.clone(), Held::Plain); // [t, columns]
+        let found = to_host(gram::found(a.columns.clone(), of_tile, permutations).flatten::<1>(0, 1))?;
+        let draws = found.len() / 3;
+        let (quadratic, across) = found.split_at(draws);
+        let (from_a, from_b) = across.split_at(draws);
         // A tile off the diagonal stands for its mirror image too.
         let times = if diagonal { 1.0 } else { 2.0 };
         for p in 0..permutations {

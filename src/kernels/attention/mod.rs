@@ -1,27 +1,26 @@
 //! Causal attention (arXiv 2205.14135): scores are never held for more than a tile of queries and keys.
 //!
 //! Kept is ln Z of every query, from which the gradient makes the probabilities again. On the CPU backend all threads work
-//! on the tensors' own memory; software adapters have kernels of `shaders/`; other devices, and products in 16 bits, take
-//! the framework's operations, which do hold the scores.
+//! on the tensors' own memory; software adapters and graphics cards have kernels of `shaders/`; products in 16 bits take the
+//! framework's operations, which do hold the scores.
 
 mod on_host;
-mod on_software;
+mod on_wgpu;
 mod plain;
 mod product;
 
 use burn::tensor::Tensor;
 
 use super::node::{self, Function};
-use super::wgsl::Ability;
 use crate::kernels;
 use crate::model::Precision;
+use on_wgpu::Form;
 pub use plain::{CausalMask, plain};
 
 /// Causal attention with grouped queries (arXiv 2305.13245): `softmax(q kᵀ / √D) v` over the keys that `mask` allows.
 ///
-/// `q` is `[B, H, T, D]`; `k` and `v` are `[B, K, T, D]` with `H` a multiple of `K`; the result is `[B, T, H·D]`. What
-/// neither the CPU backend nor a software adapter computes in f32 is left to [`plain()`], and on a software adapter heads
-/// whose channels are no multiple of 4, or more than 128.
+/// `q` is `[B, H, T, D]`; `k` and `v` are `[B, K, T, D]` with `H` a multiple of `K`; the result is `[B, T, H·D]`. What is
+/// not computed in f32 is left to [`plain()`], and on wgpu heads whose channels are no multiple of 4, or more than 128.
 pub fn causal(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &CausalMask, compute: Precision) -> Tensor<3> {
     let [batch, heads, time, channels] = q.dims();
     let empty = q.shape().num_elements() == 0;
@@ -56,7 +55,7 @@ fn apart(qkv: Tensor<3>, heads: usize) -> [Tensor<4>; 3] {
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Host,
-    Software(Ability),
+    Wgpu(Form),
 }
 
 impl Place {
@@ -65,8 +64,8 @@ impl Place {
         if inputs.into_iter().all(|tensor| matches!(kernels::place(tensor), kernels::Place::Host)) {
             return Some(Self::Host);
         }
-        let abilities = inputs.map(on_software::suits);
-        abilities.into_iter().reduce(Option::and).flatten().map(Self::Software)
+        let forms = inputs.map(Form::of);
+        forms.into_iter().reduce(Option::and).flatten().map(Self::Wgpu)
     }
 }
 
@@ -96,7 +95,7 @@ impl Function<3, 4> for Attention {
     fn forward(&self, [q, k, v]: [Tensor<4>; 3]) -> (Tensor<4>, Saved) {
         let (attended, normalisers) = match self.place {
             Place::Host => on_host::forward([&q, &k, &v], self.window),
-            Place::Software(ability) => on_software::forward([&q, &k, &v], self.window, ability),
+            Place::Wgpu(form) => on_wgpu::forward([&q, &k, &v], self.window, form),
         };
         (attended.clone(), Saved { q, k, v, attended, normalisers })
     }
@@ -104,7 +103,7 @@ impl Function<3, 4> for Attention {
     fn backward(&self, saved: Saved, gradient: Tensor<4>, _: [bool; 3]) -> [Option<Tensor<4>>; 3] {
         let gradients = match self.place {
             Place::Host => on_host::Gradients::of(saved, gradient, self.window).apart(),
-            Place::Software(ability) => on_software::backward(saved, gradient, self.window, ability),
+            Place::Wgpu(form) => on_wgpu::backward(saved, gradient, self.window, form),
         };
         gradients.map(Some)
     }
@@ -131,10 +130,7 @@ impl Function<1> for SideBySide {
         let Attention { window, place } = self.attention;
         let gradient = match place {
             Place::Host => on_host::Gradients::of(saved, gradient, window).side_by_side(),
-            Place::Software(ability) => {
-                let parts = on_software::backward(saved, gradient, window, ability);
-                Tensor::cat(parts.map(|part| part.swap_dims(1, 2).flatten::<3>(2, 3)).into(), 2)
-            }
+            Place::Wgpu(form) => on_wgpu::backward_side_by_side(saved, gradient, window, form),
         };
         [Some(gradient)]
     }

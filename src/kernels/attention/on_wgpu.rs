@@ -1,84 +1,199 @@
-//! Attention by the kernels of `shaders/` that suit software adapters.
-//!
-//! Graphics cards keep the framework's operations: a lane's query with its sums is more than their registers hold.
+//! Attention by the kernels of `shaders/`: on software adapters a query is a lane's, which holds its sums; on graphics cards,
+//! whose registers that would overfill, a tile of queries is a workgroup's.
 
 use burn::tensor::Tensor;
 use minijinja::{Value, context};
 
 use super::Saved;
-use crate::kernels::wgsl::{self, Ability, Buffer, Kernel};
+use crate::kernels::wgsl::{self, Buffer, Kernel};
 
-/// Channels of a head at most: what a lane holds for each of them is unrolled in a kernel's text.
+/// Channels of a head at most: what an invocation holds for each of them is unrolled in a kernel's text.
 const MOST_CHANNELS: usize = 128;
 /// Workgroups along one axis at most; also the most tokens of a window, as llvmpipe, the usual software adapter, ends every
 /// loop of a kernel after 65,532 rounds, of two tokens each.
 const MOST_GROUPS: usize = 65_535;
+/// Invocations of a workgroup that takes a tile.
+const TILE_WORKGROUP: [u32; 3] = [16, 16, 1];
 
-/// What can be done where these queries `[B, H, T, D]` lie; `None` where it is no software adapter that passes values
-/// between lanes, or heads have another number of channels than a multiple of 4 up to 128.
-pub(super) fn suits(q: &Tensor<4>) -> Option<Ability> {
-    let [batch, heads, time, channels] = q.dims();
-    let fits = channels.is_multiple_of(4) && channels <= MOST_CHANNELS && (batch * heads).max(time) <= MOST_GROUPS;
-    if fits { wgsl::ability(q).filter(Ability::shuffles) } else { None }
+/// How the work is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A token for each of so many invocations, which hand numbers round.
+    Lanes(u32),
+    /// So many tokens for a workgroup, which shares memory.
+    Tiles(u32),
 }
 
-/// Sizes of a problem as a kernel has them.
-struct Sizes {
+impl Form {
+    /// What suits the device on which these queries `[B, H, T, D]` lie; `None` where it is no wgpu device, heads have another
+    /// number of channels than a multiple of 4 up to 128, or its workgroups are too small.
+    pub(super) fn of(q: &Tensor<4>) -> Option<Self> {
+        let [batch, heads, time, channels] = q.dims();
+        let fits = channels.is_multiple_of(4) && channels <= MOST_CHANNELS && (batch * heads).max(time) <= MOST_GROUPS;
+        let ability = wgsl::ability(q).filter(|_| fits)?;
+        if ability.shuffles() {
+            return Some(Self::Lanes(ability.subgroup));
+        }
+        // Loops over shared memory are what a software adapter is slowest at.
+        if ability.software || ability.workgroup < TILE_WORKGROUP.iter().product() {
+            return None;
+        }
+        let fits = |tile: &usize| tile_bytes(*tile, channels) <= ability.workgroup_memory as usize;
+        [32, 16].into_iter().find(fits).map(|tile| Self::Tiles(tile as u32))
+    }
+
+    /// Tokens of a workgroup.
+    fn tokens(self) -> u32 {
+        match self {
+            Self::Lanes(tokens) | Self::Tiles(tokens) => tokens,
+        }
+    }
+}
+
+/// Memory that a workgroup shares: two tiles of vectors with a spare one in each row, and two of weights with a spare number.
+fn tile_bytes(tile: usize, channels: usize) -> usize {
+    2 * tile * (channels + 4 + tile + 1) * size_of::<f32>()
+}
+
+/// What is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Forward,
+    Queries,
+    Keys,
+}
+
+/// Where the rows `[D]` of a tensor `[B, H, T, D]` lie in its buffer: that of batch b, head h and token t begins
+/// `offset + b · batch + h · head + t · time` vectors of four after the first number.
+#[derive(Debug, Clone, Copy)]
+struct Rows {
+    offset: u32,
+    batch: u32,
+    head: u32,
+    time: u32,
+}
+
+impl Rows {
+    /// Of `[B, T, H, D]`, of which H heads are so many out of `all`, from head `first`.
+    fn of_heads([_, time, _, channels]: [usize; 4], all: usize, first: usize) -> Self {
+        let [head, first, row] = [channels / 4, first * channels / 4, all * channels / 4].map(|n| n as u32);
+        Self { offset: first, batch: time as u32 * row, head, time: row }
+    }
+
+    fn words(self) -> [u32; 4] {
+        let Self { offset, batch, head, time } = self;
+        [offset, batch, head, time]
+    }
+}
+
+/// Queries, keys or values, read where they lie.
+struct Input {
+    buffer: Buffer,
+    rows: Rows,
+}
+
+impl Input {
+    fn of(tensor: &Tensor<4>) -> Self {
+        let (buffer, [batch, head, time]) = Buffer::of_rows(tensor.clone());
+        Self { buffer, rows: Rows { offset: 0, batch, head, time } }
+    }
+}
+
+/// A problem as kernels have it.
+struct Problem {
+    form: Form,
+    q: Input,
+    k: Input,
+    v: Input,
     batch: u32,
     heads: u32,
     kv_heads: u32,
     time: u32,
+    channels: u32,
     window: u32,
-    lanes: u32,
-    values: Value,
 }
 
-impl Sizes {
-    fn of(q: &Tensor<4>, k: &Tensor<4>, window: usize, ability: Ability) -> Self {
+impl Problem {
+    fn of([q, k, v]: [&Tensor<4>; 3], window: usize, form: Form) -> Self {
         let [[batch, heads, time, channels], [_, kv_heads, _, _]] = [q.dims(), k.dims()];
-        let [batch, heads, kv_heads, time, window] = [batch, heads, kv_heads, time, window].map(|size| size as u32);
-        let lanes = ability.subgroup;
-        let scale = format!("{:?}", (channels as f64).powf(-0.5) as f32);
-        let values = context! { lanes, vectors => channels / 4, scale };
-        Self { batch, heads, kv_heads, time, window, lanes, values }
+        let [batch, heads, kv_heads, time, channels, window] =
+            [batch, heads, kv_heads, time, channels, window].map(|size| size as u32);
+        let [q, k, v] = [q, k, v].map(Input::of);
+        Self { form, q, k, v, batch, heads, kv_heads, time, channels, window }
     }
 
-    /// A subgroup for as many tokens as it has lanes, of each of so many heads.
-    fn launch(&self, name: &'static str, heads: u32, buffers: &[&Buffer]) {
-        let groups = [self.time.div_ceil(self.lanes), self.batch * heads, 1];
-        let sizes = [self.time, self.heads, self.kv_heads, self.window];
-        Kernel::new(name, self.values.clone(), [self.lanes, 1, 1]).launch(groups, buffers, &sizes);
+    fn kernel(&self, pass: Pass) -> Kernel {
+        let (vectors, scale) = (self.channels / 4, format!("{:?}", f64::from(self.channels).powf(-0.5) as f32));
+        let name = match pass {
+            Pass::Forward => "attention",
+            Pass::Queries => "attention_of_queries",
+            Pass::Keys => "attention_of_keys",
+        };
+        match self.form {
+            Form::Lanes(lanes) => Kernel::new(name, context! { lanes, vectors, scale }, [lanes, 1, 1]),
+            Form::Tiles(tile) => {
+                let pass = Value::from(match pass {
+                    Pass::Forward => "forward",
+                    Pass::Queries => "queries",
+                    Pass::Keys => "keys",
+                });
+                Kernel::new("attention_tiled", context! { pass, tile, vectors, scale }, TILE_WORKGROUP)
+            }
+        }
     }
-}
 
-/// `[B, H, T, D]` as kernels have it: by time.
-fn by_time(tensor: Tensor<4>) -> Buffer {
-    Buffer::of(tensor.swap_dims(1, 2))
+    /// Runs a pass on queries, keys, values and what else it takes; its results' rows lie like these `outputs`.
+    fn launch(&self, pass: Pass, others: &[&Buffer], outputs: [Rows; 2]) {
+        let heads = if pass == Pass::Keys { self.kv_heads } else { self.heads };
+        let groups = [self.time.div_ceil(self.form.tokens()), self.batch * heads, 1];
+        let inputs = [&self.q, &self.k, &self.v];
+        let buffers: Vec<&Buffer> =
+            inputs.map(|input| &input.buffer).into_iter().chain(others.iter().copied()).collect();
+        let rows = inputs.map(|input| input.rows).into_iter().chain(outputs).flat_map(Rows::words);
+        let sizes: Vec<u32> = [self.time, self.heads, self.kv_heads, self.window].into_iter().chain(rows).collect();
+        self.kernel(pass).launch(groups, &buffers, &sizes);
+    }
 }
 
 /// The result `[B, T, H, D]`, and ln Z of each query, `[B, T, H]`.
-pub(super) fn forward([q, k, v]: [&Tensor<4>; 3], window: usize, ability: Ability) -> (Tensor<4>, Tensor<3>) {
-    let sizes = Sizes::of(q, k, window, ability);
+pub(super) fn forward([q, k, v]: [&Tensor<4>; 3], window: usize, form: Form) -> (Tensor<4>, Tensor<3>) {
+    let problem = Problem::of([q, k, v], window, form);
     let [batch, heads, time, channels] = q.dims();
-    let [q, k, v] = [q, k, v].map(|tensor| by_time(tensor.clone()));
-    let (attended, normalisers) = (q.beside([batch, time, heads, channels]), q.beside([batch, time, heads]));
-    sizes.launch("attention", sizes.heads, &[&q, &k, &v, &attended, &normalisers]);
+    let shape = [batch, time, heads, channels];
+    let beside = &problem.q.buffer;
+    let (attended, normalisers) = (beside.beside(shape), beside.beside([batch, time, heads]));
+    problem.launch(Pass::Forward, &[&attended, &normalisers], [Rows::of_heads(shape, heads, 0); 2]);
     (attended.into_tensor(), normalisers.into_tensor())
 }
 
 /// ∂L/∂q, ∂L/∂k and ∂L/∂v from ∂L/∂result, `[B, T, H, D]`.
-pub(super) fn backward(saved: Saved, gradient: Tensor<4>, window: usize, ability: Ability) -> [Tensor<4>; 3] {
-    let Saved { q, k, v, attended, normalisers } = saved;
-    let sizes = Sizes::of(&q, &k, window, ability);
-    let ([batch, heads, time, channels], [_, kv_heads, _, _]) = (q.dims(), k.dims());
-    let [q, k, v] = [q, k, v].map(by_time);
-    let [attended, gradient] = [attended, gradient].map(Buffer::of);
-    let normalisers = Buffer::of(normalisers);
-    let [of_k, of_v] = [(); 2].map(|()| q.beside([batch, time, kv_heads, channels]));
-    let (of_q, delta) = (q.beside([batch, time, heads, channels]), q.beside([batch, time, heads]));
-    let buffers = [&q, &k, &v, &attended, &gradient, &normalisers, &of_q, &delta];
-    sizes.launch("attention_of_queries", sizes.heads, &buffers);
-    let buffers = [&q, &k, &v, &gradient, &normalisers, &delta, &of_k, &of_v];
-    sizes.launch("attention_of_keys", sizes.kv_heads, &buffers);
+pub(super) fn backward(saved: Saved, gradient: Tensor<4>, window: usize, form: Form) -> [Tensor<4>; 3] {
+    let ([batch, heads, time, channels], [_, kv_heads, _, _]) = (saved.q.dims(), saved.k.dims());
+    let [of_queries, of_keys] = [heads, kv_heads].map(|heads| [batch, time, heads, channels]);
+    let gradient = Buffer::of(gradient);
+    let [of_q, of_k, of_v] = [of_queries, of_keys, of_keys].map(|shape| gradient.beside(shape));
+    let rows = [of_queries, of_keys, of_keys].map(|shape| Rows::of_heads(shape, shape[2], 0));
+    gradients(saved, gradient, [&of_q, &of_k, &of_v], rows, window, form);
     [of_q, of_k, of_v].map(|gradient| gradient.into_tensor().swap_dims(1, 2))
+}
+
+/// The same side by side: `[B, T, 3·H·D]`.
+pub(super) fn backward_side_by_side(saved: Saved, gradient: Tensor<4>, window: usize, form: Form) -> Tensor<3> {
+    let [batch, heads, time, channels] = saved.q.dims();
+    let gradient = Buffer::of(gradient);
+    let all = gradient.beside([batch, time, 3 * heads * channels]);
+    let rows = [0, 1, 2].map(|part| Rows::of_heads([batch, time, heads, channels], 3 * heads, part * heads));
+    gradients(saved, gradient, [&all; 3], rows, window, form);
+    all.into_tensor()
+}
+
+/// Writes the gradients by queries, keys and values into these buffers.
+fn gradients(saved: Saved, gradient: Buffer, into: [&Buffer; 3], rows: [Rows; 3], window: usize, form: Form) {
+    let Saved { q, k, v, attended, normalisers } = saved;
+    let problem = Problem::of([&q, &k, &v], window, form);
+    let delta = gradient.beside(normalisers.dims());
+    let [attended, normalisers] = [Buffer::of(attended), Buffer::of(normalisers)];
+    let ([of_q, of_k, of_v], [rows_of_q, rows_of_k, rows_of_v]) = (into, rows);
+    problem.launch(Pass::Queries, &[&attended, &gradient, &normalisers, of_q, &delta], [rows_of_q; 2]);
+    problem.launch(Pass::Keys, &[&gradient, &normalisers, &delta, of_k, of_v], [rows_of_k, rows_of_v]);
 }

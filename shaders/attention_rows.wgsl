@@ -1,0 +1,27 @@
+// What the attention kernels share: their sizes, and where queries, keys, values and results lie.
+
+// Where the rows of a tensor lie, in vectors: that of batch b, head h and token t at offset + b·batch + h·head + t·time.
+struct Rows {
+    offset: u32,
+    batch: u32,
+    head: u32,
+    time: u32,
+}
+
+struct Sizes {
+    time: u32,
+    heads: u32,
+    kv_heads: u32,
+    // How many of the latest tokens a query sees.
+    window: u32,
+    q: Rows,
+    k: Rows,
+    v: Rows,
+    // Of the results.
+    first: Rows,
+    second: Rows,
+}
+
+fn at(rows: Rows, batch: u32, head: u32, token: u32) -> u32 {
+    return rows.offset + batch * rows.batch + head * rows.head + token * rows.time;
+}
