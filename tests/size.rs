@@ -149,7 +149,7 @@ fn olmo_1b_is_evaluated_in_bf16_within_8_gb_and_its_plan_says_so() {
             "num_hidden_layers": 16, "num_attention_heads": 16, "max_position_embeddings": 2048,
             "tie_word_embeddings": true, "eos_token_id": 50279,
         }),
-        2049,
+        2 * 2048 + 1,
     );
     let options = ["--dtype", "bf16"];
     let plan = eval(folder.path(), &[&options[..], &["--dry-run"]].concat());
@@ -224,12 +224,15 @@ fn gpt2_124m_trains_within_its_plan_with_every_option() {
         let started = Instant::now();
         let (plan, done) = (adapt(&["--dry-run"]), adapt(&[]));
         let (planned, peak) = (plan["needs_bytes"].as_u64().unwrap(), done["peak_memory_bytes"].as_u64().unwrap());
-        let off = planned as f64 / peak as f64 - 1.0;
+        // In so short a run the best weights are still the base's.
+        let best = if option.contains("lora") { 0 } else { plan["parts"][0]["bytes"].as_u64().unwrap() / 3 };
+        let off = (planned - best) as f64 / peak as f64 - 1.0;
         let parts: Vec<u64> =
             plan["parts"].as_array().unwrap().iter().map(|part| part["bytes"].as_u64().unwrap() >> 20).collect();
         println!(
-            "{base} {option}: planned {} MiB {parts:?}, measured {} MiB, {:+.0} %, {:.0} s",
+            "{base} {option}: planned {} MiB {parts:?} with {} MiB for the best, measured {} MiB, {:+.0} %, {:.0} s",
             planned >> 20,
+            best >> 20,
             peak >> 20,
             100.0 * off,
             started.elapsed().as_secs_f64()
@@ -237,5 +240,5 @@ fn gpt2_124m_trains_within_its_plan_with_every_option() {
         worst = worst.max(off.abs());
         std::fs::remove_dir_all(out).unwrap();
     }
-    assert!(worst < 0.15, "{worst}");
+    assert!(worst < 0.1, "{worst}");
 }

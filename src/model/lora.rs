@@ -172,10 +172,8 @@ impl Default for LoraSettings {
 pub struct AdapterSize {
     /// Weights of all of them.
     pub weights: u64,
-    /// Their layers' inputs, summed.
-    pub inputs: u64,
-    /// Their layers' outputs, summed.
-    pub outputs: u64,
+    /// Channels of their layers' inputs, summed, where dropout masks these; else 0.
+    pub masked: u64,
 }
 
 impl LoraSettings {
@@ -235,7 +233,8 @@ impl LoraSettings {
     pub fn size(&self, config: &ModelConfig) -> Result<AdapterSize> {
         let layers = self.layers(config)?;
         let [inputs, outputs] = [0, 1].map(|side| layers.iter().map(|(_, sizes)| sizes[side] as u64).sum::<u64>());
-        Ok(AdapterSize { weights: self.rank as u64 * (inputs + outputs), inputs, outputs })
+        let masked = if self.dropout > 0.0 { inputs } else { 0 };
+        Ok(AdapterSize { weights: self.rank as u64 * (inputs + outputs), masked })
     }
 
     /// `base` with new adapters, which change nothing yet: `A` as PEFT draws it (Kaiming-uniform with a = √5: within
