@@ -8,7 +8,9 @@
 // Filled in: lanes (of a subgroup), rows (a multiple of lanes), vectors (of four columns for each lane),
 //   a_transposed: A is held as [k, m]; b_transposed: B is held as [n, k],
 //   a_aligned, b_aligned, c_aligned: whether rows, as they are held, are multiples of four numbers,
-//   biased: whether a bias is added.
+//   biased: whether a bias is added,
+//   down: whether workgroups that follow each other go down C's rows and not along its columns. The shorter way is the
+//   faster: what the longer side needs of A or B is then read once, and the rest stays in the processor's caches.
 // Everything is unrolled: an array with a running index would lie in memory.
 
 @group(0) @binding(0) var<storage, read_write> a: array<{{ "vec4<f32>" if a_aligned else "f32" }}>;
@@ -50,10 +52,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     let m = size.x;
     let n = size.y;
     let depth = size.z;
-    // Workgroups are counted along both axes, as neither may exceed 65535.
-    let row = group.y * {{ rows }}u;
+    let row = group.{{ "x" if down else "y" }} * {{ rows }}u;
 {% for v in range(vectors) %}
-    let column{{ v }} = (group.x * {{ vectors * lanes }}u + {{ v * lanes }}u + lane) * 4u;
+    let column{{ v }} = (group.{{ "y" if down else "x" }} * {{ vectors * lanes }}u + {{ v * lanes }}u + lane) * 4u;
     // Columns beyond the last are computed like it and not stored.
     let at{{ v }} = min(column{{ v }}, (n - 1u) / 4u * 4u);
 {% endfor %}

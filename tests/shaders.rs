@@ -57,10 +57,10 @@ fn fillings() -> Vec<(&'static str, Value)> {
             let names = ["attention", "attention_of_keys", "attention_of_queries"];
             all.extend(names.map(|name| (name, context! { lanes, vectors, scale => "0.125" })));
         }
-        for bits in 0..64 {
+        for bits in 0..128 {
             let on = |bit: u32| bits >> bit & 1 == 1;
             let values = context! {
-                lanes, rows => 32, vectors => 2,
+                lanes, rows => 32, vectors => 2, down => on(6),
                 a_transposed => on(0), b_transposed => on(1), a_aligned => on(2), b_aligned => on(3), c_aligned => on(4), biased => on(5),
             };
             if !(on(0) && on(1)) {

@@ -86,9 +86,10 @@ fn on_software(
         let nothing = Tensor::zeros([m, n], &a.device());
         return bias.into_iter().fold(nothing, |y, bias| y + bias.unsqueeze());
     }
-    let lanes = ability.subgroup;
+    let (lanes, down) = (ability.subgroup, m < n);
     let values = context! {
         lanes,
+        down,
         rows => ROWS,
         vectors => VECTORS,
         a_transposed => a_held == Held::Transposed,
@@ -102,7 +103,8 @@ fn on_software(
     let c = a.beside([m, n]);
     let [m, n, k] = [m, n, k].map(|size| size as u32);
     let buffers: Vec<&Buffer> = [&a, &b, &c].into_iter().chain(&bias).collect();
-    let groups = [n.div_ceil(4 * VECTORS * lanes), m.div_ceil(ROWS), 1];
+    let (across, below) = (n.div_ceil(4 * VECTORS * lanes), m.div_ceil(ROWS));
+    let groups = if down { [below, across, 1] } else { [across, below, 1] };
     Kernel::new("matmul", values, [lanes, 1, 1]).launch(groups, &buffers, &[m, n, k]);
     c.into_tensor()
 }
