@@ -15,6 +15,7 @@ use super::exact::{self, NORM_EPSILON, Rows, dot, number};
 use super::{Aspect, Cases, EPSILON, Expected, Plan};
 use crate::error::Result;
 use crate::kernels::cross_entropy::ChunkSoftmax;
+use crate::kernels::matmul::{self, Held};
 use crate::model::layers::{CausalMask, Embedding, Gelu, LayerNorm, RmsNorm, causal_attention, within};
 use crate::model::parameters::to_host;
 use crate::model::rotary::{RopeScaling, Rotary};
@@ -113,13 +114,15 @@ fn matrix_product(device: &Device, cases: &mut Cases) -> Result<()> {
         let (a, b) = (numbers(1, m * k, -1.0..1.0), numbers(2, n * k, -1.0..1.0));
         let expected = product(&rows(&a, k), &rows(&b, k), sum_of(k));
         let (a_t, b_t) = (transposed(&a, k), transposed(&b, k));
+        let (plain, turned) = (Held::Plain, Held::Transposed);
         let ways = [
-            ("", tensor(&a, [m, k], device), tensor(&b_t, [k, n], device)),
-            (", right transposed", tensor(&a, [m, k], device), tensor(&b, [n, k], device).transpose()),
-            (", left transposed", tensor(&a_t, [k, m], device).transpose(), tensor(&b_t, [k, n], device)),
+            ("", tensor(&a, [m, k], device), plain, tensor(&b_t, [k, n], device), plain),
+            (", right transposed", tensor(&a, [m, k], device), plain, tensor(&b, [n, k], device), turned),
+            (", left transposed", tensor(&a_t, [k, m], device), turned, tensor(&b_t, [k, n], device), plain),
         ];
-        for (way, a, b) in ways {
-            cases.judge_tensor(format!("{m}×{k}×{n}{way}"), a.matmul(b), expected.clone())?;
+        for (way, a, a_held, b, b_held) in ways {
+            let found = matmul::product(a, a_held, b, b_held);
+            cases.judge_tensor(format!("{m}×{k}×{n}{way}"), found, expected.clone())?;
         }
     }
     Ok(())

@@ -13,6 +13,7 @@ use super::{Timing, caught};
 use crate::adapt::objective::Objective;
 use crate::adapt::optimizer::{AdamW, AdamWConfig, clip, gradient_norm};
 use crate::error::Result;
+use crate::kernels::matmul::{Held, product};
 use crate::model::ModelConfig;
 use crate::model::parameters::to_host;
 
@@ -89,7 +90,7 @@ fn square(size: usize, device: &Device) -> Tensor<2> {
 fn matrix_product(device: &Device) -> Result<Measured> {
     let (size, seconds) = growing(&[128, 256, 512, 1024, 2048, 4096], |size| {
         let x = square(size, device);
-        Ok(Box::new(move || wait_for(x.clone().matmul(x.clone()))))
+        Ok(Box::new(move || wait_for(product(x.clone(), Held::Plain, x.clone(), Held::Plain))))
     })?;
     Ok((format!("{size}×{size}×{size}"), 2.0 * (size as f64).powi(3) / 1e9, seconds))
 }
