@@ -1,5 +1,7 @@
 //! A tile of a kernel matrix from the products of its vectors.
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 use minijinja::context;
 use rayon::prelude::*;
@@ -70,24 +72,16 @@ pub fn without_diagonal(values: Tensor<2>) -> Tensor<2> {
 /// `columns` `[rows, draws]` says how often each draw takes a row's vector, and `of_tile` `[rows, draws]` is K U, in which
 /// the draw `ones` takes every vector once.
 pub fn found(columns: Tensor<2>, of_tile: Tensor<2>, ones: usize) -> Tensor<2> {
-    if !host::holds(&of_tile) || of_tile.shape().num_elements() == 0 {
+    let [rows, draws] = of_tile.dims();
+    if !host::holds(&of_tile) || rows == 0 || draws == 0 {
         return plain_found(columns, of_tile, ones);
     }
-    /// Rows that are added up one after the other; sums of so many are added in their order, for any number of threads.
-    const TOGETHER: usize = 64;
-    let [_, draws] = of_tile.dims();
     let (columns, of_tile) = (Read::of(columns), Read::of(of_tile));
-    let stretches =
-        of_tile.as_slice().par_chunks(TOGETHER * draws).zip(columns.as_slice().par_chunks(TOGETHER * draws));
-    let parts: Vec<Vec<f32>> = stretches
-        .map(|(of_tile, columns)| {
-            let mut sums = vec![0.0; 3 * draws];
-            found_in_rows(&mut sums, columns, of_tile, ones);
-            sums
-        })
-        .collect();
-    let mut sums = vec![0.0; 3 * draws];
-    parts.iter().for_each(|part| sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x));
+    let add = |sums: &mut [f32], rows: Range<usize>| {
+        let numbers = rows.start * draws..rows.end * draws;
+        found_in_rows(sums, &columns.as_slice()[numbers.clone()], &of_tile.as_slice()[numbers], ones);
+    };
+    let sums = host::sums_over_rows(rows, 3 * draws, add);
     host::tensor(sums, [3, draws])
 }
 
@@ -105,8 +99,8 @@ vectorised! {
         let (across, all) = rest.split_at_mut(draws);
         for (columns, of_tile) in columns.chunks_exact(draws).zip(of_tile.chunks_exact(draws)) {
             let of_row = of_tile[ones];
-            let rows = columns.iter().zip(of_tile);
-            for (((inside, across), all), (taken, value)) in inside.iter_mut().zip(across.iter_mut()).zip(all.iter_mut()).zip(rows) {
+            let sums = inside.iter_mut().zip(across.iter_mut()).zip(all.iter_mut());
+            for (((inside, across), all), (taken, value)) in sums.zip(columns.iter().zip(of_tile)) {
                 *inside += taken * value;
                 *across += taken * of_row;
                 *all += value;

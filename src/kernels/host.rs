@@ -1,11 +1,29 @@
 //! Tensors as slices, where they lie in this process's memory.
 
+use std::ops::Range;
+
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use rayon::prelude::*;
 
 /// Numbers that one thread takes at a time.
 pub(super) const STRETCH: usize = 1 << 14;
+
+/// Sums over so many rows, `[width]`, each taken by `add`, which adds a range of rows to the sums it is given. Rows go together
+/// in fixed numbers and their sums are added in order: the same for any number of threads.
+pub(super) fn sums_over_rows(rows: usize, width: usize, add: impl Fn(&mut [f32], Range<usize>) + Sync) -> Vec<f32> {
+    const TOGETHER: usize = 64;
+    let of_part = |part: usize| {
+        let mut sums = vec![0.0; width];
+        add(&mut sums, part * TOGETHER..((part + 1) * TOGETHER).min(rows));
+        sums
+    };
+    let parts: Vec<Vec<f32>> = (0..rows.div_ceil(TOGETHER)).into_par_iter().map(of_part).collect();
+    let mut sums = vec![0.0; width];
+    parts.iter().for_each(|part| sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x));
+    sums
+}
 
 /// Whether a tensor lies in this process's memory, in f32.
 pub(super) fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {

@@ -1,6 +1,8 @@
 //! The product of two matrices, and linear layers: on software adapters, where the framework's product is several times
 //! slower than it need be, and on the CPU backend, where its product is good and what surrounds it runs on one thread.
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 use minijinja::context;
 use rayon::prelude::*;
@@ -165,21 +167,15 @@ fn add_on_host(y: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
 
 /// The sum of all rows of `x` `[n, columns]`: `[1, columns]`.
 fn column_sums(x: Tensor<2>) -> Tensor<2> {
-    /// Rows that are added up one after the other; sums of so many are added in their order, for any number of threads.
-    const TOGETHER: usize = 64;
-    let [_, columns] = x.dims();
+    let [rows, columns] = x.dims();
     if !host::holds(&x) || columns == 0 {
         return x.sum_dim(0);
     }
     let x = Read::of(x);
-    let of_rows = |rows: &[f32]| {
-        let mut sums = vec![0.0; columns];
-        sum_of_rows(&mut sums, rows);
-        sums
+    let add = |sums: &mut [f32], rows: Range<usize>| {
+        sum_of_rows(sums, &x.as_slice()[rows.start * columns..rows.end * columns]);
     };
-    let parts: Vec<Vec<f32>> = x.as_slice().par_chunks(TOGETHER * columns).map(of_rows).collect();
-    let mut sums = vec![0.0; columns];
-    parts.iter().for_each(|part| sum_of_rows(&mut sums, part));
+    let sums = host::sums_over_rows(rows, columns, add);
     host::tensor(sums, [1, columns])
 }
 
