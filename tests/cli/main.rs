@@ -1,0 +1,17 @@
+//! The command line: options, hubs, hostile files and failing systems, with the real binary.
+
+mod benchmarks;
+#[path = "../common/cli.rs"]
+mod cli;
+mod command_line;
+#[path = "../common/mod.rs"]
+mod common;
+mod examples;
+mod faults;
+mod hostile;
+mod hub;
+#[path = "../fuzz/readers.rs"]
+mod readers;
+
+/// What the benchmarks' own files return.
+type Fallible<T> = Result<T, Box<dyn std::error::Error>>;

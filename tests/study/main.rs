@@ -1,0 +1,21 @@
+//! Studies: tasks, statistics, distances, advice and reports.
+
+mod advise;
+mod against_reference;
+mod calls;
+#[path = "../common/cli.rs"]
+mod cli;
+#[path = "../common/mod.rs"]
+mod common;
+mod correlations;
+#[path = "../common/encoder.rs"]
+mod encoder;
+#[path = "../common/made_up.rs"]
+mod made_up;
+mod rank;
+mod report;
+mod sentence_encoder;
+mod similarity;
+mod statistics;
+mod studies;
+mod two_samples;

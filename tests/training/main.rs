@@ -1,0 +1,10 @@
+//! Training: steps, schedules, stopping, and what survives a kill.
+
+mod adaptation;
+#[path = "../common/cli.rs"]
+mod cli;
+#[path = "../common/mod.rs"]
+mod common;
+mod schedules;
+mod survival;
+mod watching;
