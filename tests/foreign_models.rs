@@ -49,6 +49,7 @@ fn weights(folder: &Path) -> Weights {
                     .into_iter()
                     .map(|bits| half::f16::from_bits(bits).to_f32())
                     .collect(),
+                Dtype::BOOL => view.data().iter().map(|&on| f32::from(on)).collect(), // a mask in old files
                 other => panic!("{name} is {other:?}"),
             };
             found.insert(name, (view.shape().to_vec(), values));
@@ -218,6 +219,17 @@ fn a_value_of_another_type_is_refused_with_what_to_write() {
 }
 
 #[test]
+fn what_python_writes_for_no_number_is_refused_by_its_line() {
+    for word in ["NaN", "Infinity", "-Infinity"] {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("{{\n  \"model_type\": \"llama\",\n  \"rope_theta\": {word},\n  \"vocab_size\": 5\n}}");
+        fs::write(folder.path().join("config.json"), text).unwrap();
+        let said = ModelConfig::read(folder.path()).unwrap_err().to_string();
+        assert!(said.contains(&format!("line 3: \"rope_theta\": {word}: no number; write a number")), "{said}");
+    }
+}
+
+#[test]
 fn a_refusal_names_the_architecture_first_and_an_unknown_one_before_its_keys() {
     for (changes, says) in [
         (json!({ "sliding_window": 8 }), "config.json: architecture \"llama\": `sliding_window` is 8"),
@@ -376,14 +388,22 @@ fn tensors_for_another_use_are_refused_by_name_and_left_out_when_asked() {
     write_weights(&place.path("model/model.safetensors"), &weights);
     let line = "eval --model model --text test.jsonl";
     place.refused(line, &["2 tensors", "score.weight, v_head.summary.bias", "--ignore-tensors 'score.*'"]);
-    place.refused(&format!("{line} --ignore-tensors score.*"), &["1 tensors", "v_head"]);
+    place.refused(&format!("{line} --ignore-tensors score.*"), &["1 tensor that", "v_head"]);
     let with = place.result(&format!("{line} --ignore-tensors score.*,v_head*"));
     let without = Place::with_model().result(line);
     assert_eq!(with["texts"][0]["nll"], without["texts"][0]["nll"]);
+    // Layers too many are no other use.
+    let mut config: Value = place.json("model/config.json");
+    config["n_layer"] = json!(2);
+    place.write("model/config.json", config.to_string());
+    let said = place.odyssey(&format!("{line} --ignore-tensors score.*,v_head*")).err;
+    assert!(said.contains("transformer.h.2.") && !said.contains("--ignore-tensors"), "{said}");
+
     let files = WeightFiles::open(&place.path("model")).unwrap();
     let count = files.names().len();
+    let biases = files.names().iter().filter(|name| name.ends_with(".bias")).count();
     for (pattern, left) in
-        [("score", count), ("score*", count - 1), ("*.bias", count - 14), ("*", 0), ("s*e*t", count - 1)]
+        [("score", count), ("score*", count - 1), ("*.bias", count - biases), ("*", 0), ("s*e*t", count - 1)]
     {
         let files = WeightFiles::open(&place.path("model")).unwrap().ignoring(&[pattern.to_owned()]);
         assert_eq!(files.names().len(), left, "{pattern}");

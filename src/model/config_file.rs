@@ -42,7 +42,7 @@ pub struct ConfigFile {
 impl ConfigFile {
     /// Reads the file at `path`.
     pub fn read(path: PathBuf) -> Result<Self> {
-        let json = files::read_json(&path)?;
+        let json = files::read_json(&path).map_err(|error| no_number(&path).unwrap_or(error))?;
         Ok(Self { path, json })
     }
 
@@ -222,6 +222,18 @@ impl ConfigFile {
             format!("architecture {model_type:?}: ")
         })
     }
+}
+
+/// The error where the file at `path` has one of the words that Python writes for what is no number, which JSON does not
+/// know.
+fn no_number(path: &Path) -> Option<Error> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let (line, said) = (1..).zip(text.lines()).find_map(|(line, said)| {
+        let value = said.rsplit_once("\": ").map_or(said, |(_, value)| value).trim().trim_end_matches(',');
+        ["NaN", "Infinity", "-Infinity"].contains(&value).then_some((line, said))
+    })?;
+    let fault = format!("line {line}: {}: no number", said.trim().trim_end_matches(','));
+    Some(Error::file(path, fault, "write a number there, or null"))
 }
 
 /// `value` as JSON, cut where it is long.

@@ -103,6 +103,7 @@ const SPECIAL: &[Special] = &[
     ("no_rope_layers", &[], Off),
     ("no_rope_layer_interval", &[], Off),
     ("nope_layer_interval", &[], Off),
+    ("use_mrope", &[], Off),
     ("use_dynamic_ntk", &[], Off),
     ("use_logn_attn", &[], Off),
     // The order and kind of the blocks' parts.

@@ -38,6 +38,9 @@ impl WeightNames {
     }
 }
 
+/// What the head is called inside transformers, whatever a family calls it in files.
+const USUAL_HEAD: &str = "lm_head.weight";
+
 /// What torch.compile, FSDP, activation checkpointing and DeepSpeed put into names, at any place.
 const WRAPPERS: &[&str] = &["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"];
 
@@ -55,8 +58,7 @@ pub(super) fn find_layer<'a>(name: &str, paths: impl Iterator<Item = &'a str>, b
     let name = unwrapped(name);
     let mut rest = name.as_str();
     let mut endings = vec![rest];
-    while let Some((first, after)) = rest.split_once('.').filter(|(first, _)| BEFORE.contains(first)) {
-        debug_assert!(!first.is_empty());
+    while let Some((_, after)) = rest.split_once('.').filter(|(first, _)| BEFORE.contains(first)) {
         rest = after;
         endings.push(rest);
     }
@@ -98,7 +100,10 @@ pub fn fit(called: &[String], parts: WeightNames, stored: &[&str]) -> Result<Fit
     let file = Stored::new(stored);
     let bodies: Vec<&str> = called.iter().filter_map(|name| name.strip_prefix(parts.body)).collect();
     let tied = !called.iter().any(|name| name == parts.head);
-    let candidates = file.prefixes(bodies.get(bodies.len() / 2).copied().unwrap_or_default());
+    // By a name in the middle, where layers are; by the next one if the file lacks it.
+    let (first, last) = bodies.split_at(bodies.len() / 2);
+    let found = last.iter().chain(first).map(|name| file.prefixes(name)).find(|prefixes| !prefixes.is_empty());
+    let candidates = found.unwrap_or_default();
     let fitted: Vec<(Fitted, Vec<String>)> =
         candidates.iter().map(|prefix| file.fit_with(prefix, called, parts, tied)).collect();
     let usual = |prefix: &String| prefix == parts.body;
@@ -155,7 +160,8 @@ impl<'a> Stored<'a> {
     /// The weights with this `prefix` instead of the usual, and those that are missing then.
     fn fit_with(&self, prefix: &str, called: &[String], parts: WeightNames, tied: bool) -> (Fitted, Vec<String>) {
         let outer = prefix.strip_suffix(parts.body).unwrap_or(prefix);
-        let head = [outer, prefix, ""].iter().find_map(|before| self.get(&format!("{before}{}", parts.head)));
+        let heads = [parts.head, USUAL_HEAD].map(|head| [outer, prefix, ""].map(|before| format!("{before}{head}")));
+        let head = heads.iter().flatten().find_map(|name| self.get(name));
         let mut found = Fitted { head: head.map(str::to_owned), ..Fitted::default() };
         let mut missing = Vec::new();
         for name in called {
@@ -176,7 +182,8 @@ impl<'a> Stored<'a> {
         if tied && found.names.get(parts.table) == found.head.as_ref() {
             found.head = None; // it is the table already
         }
-        let wrapped = found.names.iter().find(|(_, stored)| !stored.ends_with(parts.head));
+        let wrapped =
+            found.names.iter().find(|(_, stored)| !stored.ends_with(parts.head) && !stored.ends_with(USUAL_HEAD));
         found.prefix = wrapped.map(|(name, stored)| {
             let rest = name.strip_prefix(parts.body).unwrap_or(name);
             stored.strip_suffix(rest).unwrap_or(prefix).to_owned()

@@ -335,10 +335,11 @@ impl WeightFiles {
         if left.is_empty() {
             return Ok(());
         }
+        let plural = if left.len() == 1 { "" } else { "s" };
         let shown = left.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
         Err(Error::file(
             &self.folder,
-            format!("holds {} tensors that config.json has no place for: {shown}", left.len()),
+            format!("holds {} tensor{plural} that config.json has no place for: {shown}", left.len()),
             cure_of_unused(&left),
         ))
     }
@@ -371,12 +372,22 @@ fn cure_of_unused(left: &[String]) -> String {
     {
         return "take the weights as they were before they were quantized".to_owned();
     }
-    let first = left.first().map_or("score.weight", String::as_str);
-    let pattern = first.split_once('.').map_or(first.to_owned(), |(first, _)| format!("{first}.*"));
-    format!(
-        "use the config.json these weights were saved with; where they are for another use, leave them out: \
-         --ignore-tensors '{pattern}'"
-    )
+    let saved_with = "use the config.json these weights were saved with";
+    match left.first().and_then(|name| part_of(name)) {
+        Some(part) => {
+            format!("{saved_with}; where they are for another use, leave them out: --ignore-tensors '{part}.*'")
+        }
+        None => saved_with.to_owned(),
+    }
+}
+
+/// The part of a larger whole that a tensor of this `name` belongs to; `None` where it looks like a layer of the model.
+fn part_of(name: &str) -> Option<String> {
+    let parts: Vec<&str> = name.split('.').collect();
+    let outer = parts.iter().take_while(|part| ["model", "transformer", "gpt_neox", "module"].contains(part)).count();
+    let own = parts.get(outer).filter(|part| !["layers", "h"].contains(part))?;
+    let before = parts[..outer].iter().map(|part| format!("{part}."));
+    (parts.len() > outer + 1).then(|| format!("{}{own}", before.collect::<String>()))
 }
 
 /// Refuses numbers of a tensor that are none: a model with them computes nothing.
