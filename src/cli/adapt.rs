@@ -157,7 +157,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     if args.dry_run {
         return Ok(());
     }
-    let mut base = LoadedModel::open_in(&folder, args.held.dtype, &chosen.device)?;
+    let mut base = LoadedModel::open_without(&folder, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;
     if let Some(name) = name {
         // So that an adapter finds it on any machine.
         base.revision = (!name.has_default_revision()).then_some(name.revision);

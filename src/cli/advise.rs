@@ -103,7 +103,8 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
 
 fn answer(args: &Args, [model, reference, domain]: [&Path; 3], cases: &[Case], common: &Common) -> Result<()> {
     let chosen = common.open_device()?;
-    let base = LoadedModel::open_in(&common.model(model)?, args.held.dtype, &chosen.device)?;
+    let base =
+        LoadedModel::open_without(&common.model(model)?, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;
     let (reference, domain) = (common.corpus(reference)?, common.corpus(domain)?);
     let TextArgs { document, stream } = args.reading;
     let name = name_of(model);

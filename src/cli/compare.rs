@@ -126,7 +126,7 @@ fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Res
         let names = tokenizer_of(&result, common);
         return Ok(Scored { stream, recipe: result.protocol, names, read: None });
     }
-    let model = common.named(path)?.open(args.held.dtype, &chosen.device)?;
+    let model = common.named(path)?.open(&args.held, &chosen.device)?;
     let tokenizer = model.tokenizer()?;
     let recipe = args.protocol.recipe(&model.config, tokenizer.as_ref(), &args.reading)?;
     let mut monitor = common.monitor();

@@ -81,7 +81,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     if args.dry_run {
         return Ok(());
     }
-    let model = named.open(args.held.dtype, &chosen.device)?;
+    let model = named.open(&args.held, &chosen.device)?;
     // One base, shared: without the adapter and with it.
     let mut sides = vec![(model, named.adapter.as_ref().map(|_| args.model.display().to_string()))];
     if let Some((adapter, path)) = &adapter {

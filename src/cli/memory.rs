@@ -11,11 +11,14 @@ use odyssey::process::bytes;
 use super::{Common, output};
 
 /// How a model is held.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct HeldArgs {
     /// What matrices are held in; to compute with, they are converted.
     #[arg(long, value_enum, default_value_t)]
     pub dtype: Precision,
+    /// Tensors of the model's files that are for another use and left out: names, in which * stands for anything.
+    #[arg(long, value_name = "PATTERN,…", value_delimiter = ',')]
+    pub ignore_tensors: Vec<String>,
 }
 
 /// Whether the model in `folder` has room for `work`; refused where it has not. With `dry_run` the plan is the result.

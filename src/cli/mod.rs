@@ -29,9 +29,12 @@ use odyssey::device::faults::{is_guarded, once_more, renew};
 use odyssey::device::{ChosenDevice, DeviceChoice};
 use odyssey::error::{Error, Result};
 use odyssey::hub::Hub;
-use odyssey::model::{Adapter, LoadedModel, Precision, lora};
+use odyssey::model::weights::WeightFiles;
+use odyssey::model::{Adapter, LoadedModel, peft};
+use odyssey::notice::warn_once;
 use tracing_subscriber::EnvFilter;
 
+use memory::HeldArgs;
 use monitor::Terminal;
 
 const EXAMPLES: &str = "\
@@ -94,11 +97,13 @@ struct Named {
 
 impl Named {
     /// The model, its adapter on.
-    fn open(&self, precision: Precision, device: &Device) -> Result<LoadedModel> {
-        let base = LoadedModel::open_in(&self.folder, precision, device)?;
+    fn open(&self, held: &HeldArgs, device: &Device) -> Result<LoadedModel> {
         match &self.adapter {
-            Some(adapter) => adapter.attach(&base),
-            None => Ok(base),
+            Some(adapter) => {
+                let base = LoadedModel::open_base(&self.folder, &held.ignore_tensors, held.dtype, device)?;
+                adapter.attach(&base)
+            }
+            None => LoadedModel::open_without(&self.folder, &held.ignore_tensors, held.dtype, device),
         }
     }
 }
@@ -155,11 +160,18 @@ impl Common {
     /// A model given by its path or name, where it may be an adapter's: then its base is found by what the adapter says.
     fn named(&self, path: &Path) -> Result<Named> {
         let folder = self.model(path)?;
-        if folder.join("config.json").exists() || !Adapter::is_in(&folder) {
+        if !Adapter::is_in(&folder) {
             return Ok(Named { folder, adapter: None });
         }
         let adapter = Adapter::read(&folder)?;
-        let place = folder.join(lora::CONFIG);
+        if folder.join("config.json").exists() && WeightFiles::are_in(&folder) {
+            warn_once(format!(
+                "{}: holds an adapter beside the model's weights: it is put on, as transformers does",
+                folder.display()
+            ));
+            return Ok(Named { folder, adapter: Some(adapter) });
+        }
+        let place = folder.join(peft::CONFIG);
         let cure = "give the base and the adapter: `odyssey eval --model BASE --adapter DIR`";
         let Some(base) = &adapter.base else {
             return Err(Error::file(&place, "does not say which base it is for", cure));

@@ -135,7 +135,8 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
 
 fn by_model(args: &Args, common: &Common, folder: &Path, hidden: Hidden) -> Result<Sampled> {
     let chosen = common.open_device()?;
-    let base = LoadedModel::open_in(&common.model(folder)?, args.held.dtype, &chosen.device)?;
+    let base =
+        LoadedModel::open_without(&common.model(folder)?, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;
     hidden.check(base.config.layers())?;
     let tokenizer = base.tokenizer()?;
     let vocabulary = Vocabulary::new(tokenizer.as_ref(), base.config.vocabulary());

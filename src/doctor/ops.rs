@@ -18,7 +18,8 @@ use crate::kernels::cross_entropy::ChunkSoftmax;
 use crate::kernels::matmul::{self, Held};
 use crate::model::layers::{CausalMask, Embedding, Gelu, LayerNorm, RmsNorm, causal_attention, within};
 use crate::model::parameters::to_host;
-use crate::model::rotary::{RopeScaling, Rotary};
+use crate::model::rope_scaling::RopeScaling;
+use crate::model::rotary::Rotary;
 use crate::model::weights::{LARGEST_PIECE, Precision, WeightSource};
 
 const SUM: &str = "of the root of the summed squares of a result's terms; 4·ε·(√k + 1) for k terms, four times what \

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::config::ConfigFile;
 use super::layers::{CausalMask, Embedding, Layout, Linear, RmsNorm, Stage, Table, causal_attention, split_heads};
-use super::rotary::{RopeScaling, Rotary};
+use super::rope_scaling::RopeScaling;
+use super::rotary::Rotary;
 use super::weights::WeightSource;
 use crate::error::Result;
 use crate::kernels::activation::swiglu;
@@ -128,7 +129,10 @@ fn default_scaling() -> RopeScaling {
 impl LlamaConfig {
     /// Reads and checks the family's keys, in the spelling of transformers 4 or 5.
     pub fn read(file: &ConfigFile, family: Family) -> Result<Self> {
-        file.refuse_unless("hidden_act", "silu")?;
+        // Two names of one function.
+        if file.get("hidden_act").is_none_or(|name| name != "swish") {
+            file.refuse_unless("hidden_act", "silu")?;
+        }
         if family == Family::Mistral {
             file.refuse_unless("attention_bias", false)?;
         }

@@ -15,9 +15,12 @@ use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
+use super::weight_formats::no_weights;
+use super::weight_names::matches;
 use crate::device::diagnosis::f16_fault;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::notice::warn_once;
 
 /// What a kernel can bind at once by WebGPU's default limit, and on software adapters: 128 MiB.
 pub const LARGEST_PIECE: usize = 1 << 27;
@@ -221,7 +224,15 @@ impl WeightFiles {
                         "restore the file",
                     ));
                 }
-                opened.add_shard(folder.join(name))?;
+                let shard = folder.join(name);
+                if !shard.exists() {
+                    return Err(Error::file(
+                        &index,
+                        format!("names {name}, which is not there"),
+                        "fetch that shard, too",
+                    ));
+                }
+                opened.add_shard(shard)?;
             }
             let missing = weight_map.iter().find(|(tensor, shard)| {
                 let holder = opened.tensors.get(*tensor).map(|&holder| &opened.shards[holder].0);
@@ -235,13 +246,14 @@ impl WeightFiles {
                 ));
             }
         } else {
-            return Err(Error::file(
-                folder,
-                "holds neither model.safetensors nor model.safetensors.index.json",
-                "save the model with transformers' save_pretrained",
-            ));
+            return Err(no_weights(folder));
         }
         Ok(opened)
+    }
+
+    /// Whether `folder` has such files.
+    pub fn are_in(folder: &Path) -> bool {
+        ["model.safetensors", "model.safetensors.index.json"].iter().any(|name| folder.join(name).exists())
     }
 
     /// Holds matrices in `precision`.
@@ -276,6 +288,35 @@ impl WeightFiles {
         Ok(())
     }
 
+    /// Leaves out the tensors whose names fit one of these `patterns`, in which `*` stands for anything. A pattern that
+    /// fits none is named in a warning.
+    pub fn ignoring(mut self, patterns: &[String]) -> Self {
+        for pattern in patterns {
+            let before = self.tensors.len();
+            self.tensors.retain(|name, _| !matches(pattern, name));
+            self.unread.retain(|name| !matches(pattern, name));
+            if self.tensors.len() == before {
+                warn_once(format!("{}: no tensor's name fits {pattern:?}", self.folder.display()));
+            }
+        }
+        self
+    }
+
+    /// The names of all tensors, in order.
+    pub fn names(&self) -> Vec<&str> {
+        self.tensors.keys().map(String::as_str).collect()
+    }
+
+    /// The folder that they are in.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The file that holds the tensor `name`.
+    pub(super) fn file_of(&self, name: &str) -> &Path {
+        self.tensors.get(name).map_or(self.folder.as_path(), |&shard| &self.shards[shard].0)
+    }
+
     /// Expects the tensors of these names to be there for another use.
     pub fn pass_over(&mut self, unused: impl Fn(&str) -> bool) {
         self.unread.retain(|name| !unused(name));
@@ -287,30 +328,88 @@ impl WeightFiles {
             .unread
             .into_iter()
             .filter(|name| {
-                // Causal masks in old GPT-2 and GPT-NeoX files, rotation tables in old LLaMA and GPT-NeoX files; a tied
-                // head's copy.
-                let buffer = [
-                    ".attn.bias",
-                    ".attn.masked_bias",
-                    ".attention.bias",
-                    ".attention.masked_bias",
-                    "rotary_emb.inv_freq",
-                ]
-                .iter()
-                .any(|end| name.ends_with(end));
-                !(buffer || tied_head && ["lm_head.weight", "embed_out.weight"].contains(&name.as_str()))
+                let head = ["lm_head.weight", "embed_out.weight"].contains(&name.as_str());
+                !(is_buffer(name) || tied_head && head)
             })
             .collect();
         if left.is_empty() {
             return Ok(());
         }
+        let plural = if left.len() == 1 { "" } else { "s" };
         let shown = left.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
         Err(Error::file(
             &self.folder,
-            format!("holds {} tensors that config.json has no place for: {shown}", left.len()),
-            "use the config.json these weights were saved with",
+            format!("holds {} tensor{plural} that config.json has no place for: {shown}", left.len()),
+            cure_of_unused(&left),
         ))
     }
+}
+
+/// What is no weight, though files hold it: causal masks in old GPT-2 and GPT-NeoX files, rotation tables in old LLaMA and
+/// GPT-NeoX files, numbers of positions, what a kernel library keeps of itself.
+fn is_buffer(name: &str) -> bool {
+    let ends = [
+        ".attn.bias",
+        ".attn.masked_bias",
+        ".attention.bias",
+        ".attention.masked_bias",
+        "rotary_emb.inv_freq",
+        "rotary_emb.original_inv_freq",
+        "rotary_emb.cos_cached",
+        "rotary_emb.sin_cached",
+        "position_ids",
+        "._extra_state",
+    ];
+    ends.iter().any(|end| name.ends_with(end))
+}
+
+/// What can be done about tensors that the model does not use.
+fn cure_of_unused(left: &[String]) -> String {
+    if left.iter().any(|name| name.contains(".lora_") || name.contains(".base_layer.")) {
+        return "merge the adapter among them into the base with peft's merge_and_unload, and save that".to_owned();
+    }
+    if left.iter().any(|name| [".qweight", ".scales", ".absmax", ".weight_scale"].iter().any(|end| name.contains(end)))
+    {
+        return "take the weights as they were before they were quantized".to_owned();
+    }
+    let saved_with = "use the config.json these weights were saved with";
+    match left.first().and_then(|name| part_of(name)) {
+        Some(part) => {
+            format!("{saved_with}; where they are for another use, leave them out: --ignore-tensors '{part}.*'")
+        }
+        None => saved_with.to_owned(),
+    }
+}
+
+/// The part of a larger whole that a tensor of this `name` belongs to; `None` where it looks like a layer of the model.
+fn part_of(name: &str) -> Option<String> {
+    let parts: Vec<&str> = name.split('.').collect();
+    let outer = parts.iter().take_while(|part| ["model", "transformer", "gpt_neox", "module"].contains(part)).count();
+    let own = parts.get(outer).filter(|part| !["layers", "h"].contains(part))?;
+    let before = parts[..outer].iter().map(|part| format!("{part}."));
+    (parts.len() > outer + 1).then(|| format!("{}{own}", before.collect::<String>()))
+}
+
+/// Refuses numbers of a tensor that are none: a model with them computes nothing.
+///
+/// `path` is the tensor's file.
+pub(super) fn check_finite(path: &Path, name: &str, data: &TensorData) -> Result<()> {
+    let broken = match data.dtype() {
+        DType::F32 => data.as_slice::<f32>().ok().and_then(|values| first_broken(values, |value| *value)),
+        DType::BF16 => data.as_slice::<bf16>().ok().and_then(|values| first_broken(values, |value| value.to_f32())),
+        DType::F16 => data.as_slice::<f16>().ok().and_then(|values| first_broken(values, |value| value.to_f32())),
+        _ => None,
+    };
+    let Some(value) = broken else { return Ok(()) };
+    Err(Error::file(
+        path,
+        format!("tensor {name:?} holds {value}, which is no number to compute with"),
+        "fetch the file again, or take a checkpoint from before the training failed",
+    ))
+}
+
+fn first_broken<T>(values: &[T], number: impl Fn(&T) -> f32) -> Option<f32> {
+    values.iter().map(number).find(|value| !value.is_finite())
 }
 
 /// A hash of the configuration and weight files of a model folder, by their names and contents.

@@ -12,8 +12,8 @@ use crate::device::{ChosenDevice, DeviceName};
 use crate::error::{Error, Result};
 use crate::evaluate::Protocol;
 use crate::files;
-use crate::model::ModelConfig;
 use crate::model::weights::hash_folder;
+use crate::model::{Adapter, ModelConfig};
 use crate::progress::{Monitor, Watched};
 use crate::similarity::{FeatureSpec, encoder};
 use crate::text::{Corpus, DocumentRule, Domain, Split, StreamOptions, Tokenizer, open_corpus};
@@ -374,6 +374,7 @@ fn known_by(split: &Content, at_most: Option<u64>) -> Value {
 /// The model's folder cannot be read; a recipe or the distances ask for what the model does not have.
 pub fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
     let base = ModelConfig::read(&model.path)?;
+    Adapter::refuse_in(&model.path)?;
     let EvaluationSettings { protocol, context, stride, .. } = config.evaluation;
     let tokenizer = Tokenizer::find(&model.path)?;
     for text in std::iter::once(config.text.stream()).chain(config.other_evaluations()) {
