@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::adapt::AdaptSettings;
 use crate::device::ChosenDevice;
+use crate::device::limits::Bound;
 use crate::error::{Error, Result};
 use crate::evaluate::batch_size;
 use crate::kernels::cross_entropy::head_chunk;
@@ -84,6 +85,24 @@ pub struct Training {
 }
 
 impl Work {
+    /// Tokens of its windows; `None` where it has none.
+    pub fn window(self) -> Option<usize> {
+        match self {
+            Self::Evaluate { context, .. } | Self::Train(Training { context, .. }) => Some(context),
+            Self::Embed(_) => None,
+        }
+    }
+
+    /// The same with windows of at most so many tokens.
+    pub fn within(self, longest: usize) -> Self {
+        let within = |context: usize| context.min(longest.max(1));
+        match self {
+            Self::Evaluate { context, precision } => Self::Evaluate { context: within(context), precision },
+            Self::Train(training) => Self::Train(Training { context: within(training.context), ..training }),
+            Self::Embed(_) => self,
+        }
+    }
+
     /// Training a model of this configuration by `settings`, its matrices held in `precision` where it is frozen.
     ///
     /// # Errors
@@ -129,6 +148,9 @@ pub struct MemoryPlan {
     pub needs_bytes: u64,
     /// What the device has free; null where it does not say.
     pub has_bytes: Option<u64>,
+    /// What sets that bound: the machine, a limit of `ulimit`, a control group; absent where nobody says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound_by: Option<Bound>,
     /// Whether it fits; null where that is not known.
     pub fits: Option<bool>,
     /// Why a number is missing.
@@ -170,6 +192,8 @@ struct Sizes {
     inner: u64,
     heads: u64,
     layers: u64,
+    /// Channels of a head that are rotated by its position.
+    rotated: u64,
     gated: bool,
 }
 
@@ -188,10 +212,12 @@ impl Sizes {
             let counted = shapes.iter().filter(move |(name, shape)| tables == is_table(name, shape));
             counted.map(|(_, shape)| count(shape))
         };
-        let (inner, heads, gated) = match &config.architecture {
-            Architecture::Gpt2(c) => (c.inner(), c.n_head, false),
-            Architecture::Llama(c) | Architecture::Olmo(c) => (c.intermediate_size, c.num_attention_heads, true),
-            Architecture::GptNeox(c) => (c.intermediate_size, c.num_attention_heads, false),
+        let (inner, heads, rotated, gated) = match &config.architecture {
+            Architecture::Gpt2(c) => (c.inner(), c.n_head, 0, false),
+            Architecture::Llama(c) | Architecture::Olmo(c) => {
+                (c.intermediate_size, c.num_attention_heads, c.head_dim(), true)
+            }
+            Architecture::GptNeox(c) => (c.intermediate_size, c.num_attention_heads, 2 * c.frequencies.len(), false),
         };
         Ok(Self {
             matrices: sum(true),
@@ -204,6 +230,7 @@ impl Sizes {
             inner: inner as u64,
             heads: heads as u64,
             layers: config.layers() as u64,
+            rotated: rotated as u64,
             gated,
         })
     }
@@ -262,7 +289,12 @@ impl Sizes {
         let (of_inner, of_channels) = if self.gated { (3, 4) } else { (2, 5) };
         let block = tokens * (of_inner * self.inner + of_channels * self.channels);
         let head = 2 * self.logits(tokens) + tokens * self.channels + self.table_piece();
-        F32 * block.max(head)
+        F32 * (block.max(head) + self.rotations(context))
+    }
+
+    /// Cosines and sines of so many positions.
+    fn rotations(&self, context: usize) -> u64 {
+        context as u64 * self.rotated
     }
 
     /// Logits of the largest chunk of so many tokens.
@@ -298,7 +330,7 @@ impl Sizes {
         let kept = self.kept(tokens, context, compute) + masked / layers.max(1.0);
         if !by_blocks {
             let inner = if compute.is_f32() { 1.8 * inner } else { 0.0 };
-            return (layers * kept + inner + 1.4 * logits) as u64;
+            return (layers * kept + inner + 1.4 * logits) as u64 + F32 * self.rotations(context);
         }
         // What each block reads, and one block's share or the head's. A matrix in 16 bits is converted as it is used, kept
         // for the gradient and converted again by it.
@@ -308,7 +340,7 @@ impl Sizes {
             false => kept + 1.2 * inner + 3.3 * converted((self.matrices - self.tables) / self.layers.max(1)),
         };
         let head = 2.0 * logits + converted(self.table_piece());
-        self.layers * F32 * tokens * self.channels + block.max(head) as u64
+        self.layers * F32 * tokens * self.channels + block.max(head) as u64 + F32 * self.rotations(context)
     }
 
     /// What a backward pass holds at its peak, beside weights and moments: what the blocks kept for the gradient, what is
@@ -332,7 +364,7 @@ impl Sizes {
                 1.4 * all + reads + (kept + 0.4 * inner).max(1.45 * logits)
             }
         };
-        sum + peak as u64
+        sum + peak as u64 + F32 * self.rotations(context)
     }
 
     /// Weights of the largest matrix as it is converted: tables only a piece at a time.
@@ -363,7 +395,7 @@ impl MemoryPlan {
         let on_gpu = device.largest_binding.is_some();
         let needs = |work| sizes.parts(work, on_gpu).iter().map(|part| part.bytes).sum::<u64>();
         let needs_bytes = needs(work);
-        let has = device.free_memory();
+        let (has, bound_by) = device.free_memory().map(|free| (free.bytes, free.bound_by)).unzip();
         // Whether there is room and no matrix is larger than a kernel may see; None where the device does not say.
         let largest = sizes.largest_whole * F32;
         let obstacle = device.largest_binding.filter(|&binding| largest > binding).map(|binding| {
@@ -407,12 +439,35 @@ impl MemoryPlan {
             parts: sizes.parts(work, on_gpu),
             needs_bytes,
             has_bytes: has,
+            bound_by,
             fits: fits(needs_bytes),
             reason: has.is_none().then(|| "this device does not say how much memory it has".to_owned()),
             obstacle,
             largest_micro_batch,
             options,
         })
+    }
+
+    /// The same for the windows that texts really have, which may be much shorter than the longest that the model reads.
+    /// That is only asked, of `longest`, where the plan depends on it, since it takes reading the texts: where there is no
+    /// room for the longest windows, or where the numbers are to be `shown`. `longest` is given the tokens of those.
+    ///
+    /// # Errors
+    /// As [`MemoryPlan::new`], and those of `longest`.
+    pub fn for_texts(
+        config: &ModelConfig,
+        work: Work,
+        device: &ChosenDevice,
+        shown: bool,
+        longest: impl FnOnce(usize) -> Result<usize>,
+    ) -> Result<Self> {
+        let plan = Self::new(config, work, device)?;
+        match work.window() {
+            Some(window) if shown || plan.fits == Some(false) => {
+                Self::new(config, work.within(longest(window)?), device)
+            }
+            _ => Ok(plan),
+        }
     }
 
     /// Bytes that `work` needs with a model of this configuration.
@@ -434,14 +489,18 @@ impl MemoryPlan {
         let fault = match (&self.obstacle, self.has_bytes) {
             (Some(obstacle), _) => format!("does not fit this device: {obstacle}"),
             (None, has) => format!(
-                "needs about {} of memory here, and {} are free",
+                "needs about {} of memory here, and {} are free{}",
                 bytes(self.needs_bytes),
-                bytes(has.unwrap_or(0))
+                bytes(has.unwrap_or(0)),
+                self.bound_by.as_ref().map(|bound| format!(" ({bound})")).unwrap_or_default()
             ),
         };
         let cure = match self.options.iter().find(|option| option.fits == Some(true)) {
             Some(option) => format!("use {}, which needs {}", option.option, bytes(option.needs_bytes)),
-            None => "use another device or a smaller model; --dry-run shows what takes how much".to_owned(),
+            None => {
+                let raised = if matches!(self.bound_by, Some(Bound::Limit(_))) { ", or raise that limit" } else { "" };
+                format!("use another device or a smaller model{raised}; --dry-run shows what takes how much")
+            }
         };
         Err(Error::file(model, fault, cure))
     }
