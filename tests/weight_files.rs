@@ -32,7 +32,7 @@ fn write_vectors(path: &Path, lengths: &[usize]) {
 /// All numbers of a vector, in f32.
 fn read(files: &mut WeightFiles, name: &str, length: usize) -> odyssey::error::Result<Vec<f32>> {
     let data = files.read(name, &[length], 0..length, Precision::F32)?;
-    Ok(data.to_vec().unwrap())
+    Ok(data.try_to_vec().unwrap())
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn numbers_are_those_of_the_file_however_long_the_tensor() {
     let long = read(&mut files, "1", lengths[1]).unwrap();
     assert!(long.iter().enumerate().all(|(i, &value)| value == (i + 3) as f32));
     let some = files.read("1", &[lengths[1]], 999_000..999_002, Precision::Bf16).unwrap();
-    assert_eq!(some.shape, vec![2].into());
+    assert_eq!(some.num_elements(), 2);
     assert_eq!(read(&mut files, "2", 1).unwrap(), [1_000_006.0]);
     read(&mut files, "0", 3).unwrap();
     files.finish(false).unwrap();
