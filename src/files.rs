@@ -8,17 +8,17 @@ use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use memmap2::Mmap;
-use safetensors::tensor::{TensorView, View};
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::tensor::View;
+use safetensors::{Dtype, SafeTensorError};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::safetensors_file::SafetensorsFile;
 
 /// Writes `path` whole: `write` fills a temporary file beside it, which then takes its name in one step.
 ///
-/// The rename also protects readers that have the old file mapped.
+/// The rename also protects readers that have the old file open.
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>) -> Result<()> {
     let folder = parent(path);
     let failed = |source| Error::writing(path, source);
@@ -162,8 +162,12 @@ impl SealHasher {
         Self(Sha256::new_with_prefix(metadata))
     }
 
-    fn add(&mut self, name: &str, shape: &[usize], bytes: &[u8]) {
+    /// Adds the name and shape of an array, whose bytes follow.
+    fn begin(&mut self, name: &str, shape: &[usize]) {
         self.0.update(format!("{name} {shape:?}"));
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 }
@@ -181,7 +185,9 @@ pub fn write_sealed<'a>(
         let bytes = array.bytes;
         let bytes = move || {
             let bytes = bytes()?;
-            hasher.borrow_mut().add(&name, &shape, &bytes);
+            let mut hasher = hasher.borrow_mut();
+            hasher.begin(&name, &shape);
+            hasher.add(&bytes);
             Ok(bytes)
         };
         Array { name: array.name, dtype: array.dtype, shape: array.shape, bytes: Box::new(bytes) }
@@ -209,9 +215,9 @@ pub enum Unsealed {
     Damaged(String),
 }
 
-/// A sealed safetensors file, mapped, whose checksum is right.
+/// A sealed safetensors file whose checksum is right. Its arrays are read one at a time.
 pub struct Sealed {
-    map: Mmap,
+    file: SafetensorsFile,
     /// The text of its metadata.
     pub metadata: String,
 }
@@ -222,35 +228,52 @@ impl Sealed {
     /// # Errors
     /// What is wrong with the file, as the inner result; the system's.
     pub fn open(path: &Path, key: &str) -> Result<std::result::Result<Self, Unsealed>> {
-        let file = File::open(path).map_err(|e| Error::reading(path, e))?;
-        // SAFETY: the map is read-only, and this program replaces such files by renaming, never in place.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::reading(path, e))?;
-        Ok(Self::checked(map, key))
-    }
-
-    fn checked(map: Mmap, key: &str) -> std::result::Result<Self, Unsealed> {
-        let damaged = |e: SafeTensorError| Unsealed::Damaged(format!("not a whole safetensors file ({e})"));
-        let (_, header) = SafeTensors::read_metadata(&map).map_err(damaged)?;
-        let metadata = header.metadata().as_ref().and_then(|m| m.get(key)).cloned();
-        let sealed = Self { metadata: metadata.ok_or(Unsealed::OtherKind)?, map };
-        let mut tensors = sealed.tensors().map_err(damaged)?;
-        tensors.sort_by_key(|(_, view)| view.data().as_ptr() as usize);
-        let mut hasher = SealHasher::new(&sealed.metadata);
-        match tensors.pop() {
-            Some((name, seal)) if name == SEAL => {
-                tensors.iter().for_each(|(name, view)| hasher.add(name, view.shape(), view.data()));
-                match hasher.0.finalize().as_slice() == seal.data() {
-                    true => Ok(sealed),
-                    false => Err(Unsealed::Damaged("its checksum is not that of its content".into())),
-                }
-            }
-            _ => Err(Unsealed::WithoutSeal(sealed.metadata.clone())),
+        let mut file = match SafetensorsFile::open(path)? {
+            Ok(file) => file,
+            Err(fault) => return Ok(Err(Unsealed::Damaged(format!("not a whole safetensors file ({fault})")))),
+        };
+        let Some(metadata) = file.metadata(key).map(str::to_owned) else { return Ok(Err(Unsealed::OtherKind)) };
+        let mut names = file.names();
+        if names.pop().is_none_or(|last| last != SEAL) {
+            return Ok(Err(Unsealed::WithoutSeal(metadata)));
+        }
+        let mut hasher = SealHasher::new(&metadata);
+        for name in names {
+            let shape = file.info(&name).map_or_else(Vec::new, |info| info.shape.clone());
+            hasher.begin(&name, &shape);
+            let length = file.bytes_of(&name);
+            file.stretches(&name, 0..length, |stretch| hasher.add(stretch))?;
+        }
+        match hasher.0.finalize().as_slice() == file.read(SEAL)? {
+            true => Ok(Ok(Self { file, metadata })),
+            false => Ok(Err(Unsealed::Damaged("its checksum is not that of its content".into()))),
         }
     }
 
-    /// Its arrays and their names, the checksum among them.
-    pub fn tensors(&self) -> std::result::Result<Vec<(String, TensorView<'_>)>, SafeTensorError> {
-        Ok(SafeTensors::deserialize(&self.map)?.tensors())
+    /// The names of its arrays in the order of the file, but for the checksum's.
+    pub fn names(&self) -> Vec<String> {
+        self.file.names().into_iter().filter(|name| name != SEAL).collect()
+    }
+
+    /// Type and shape of an array.
+    pub fn kind_of(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        self.file.info(name).map(|info| (info.dtype, info.shape.as_slice()))
+    }
+
+    /// The bytes of an array.
+    ///
+    /// # Errors
+    /// There is none; the file was cut short since its checksum was found right; the system's.
+    pub fn read(&mut self, name: &str) -> Result<Vec<u8>> {
+        self.file.read(name)
+    }
+
+    /// Asked for when all is read: whether the file is still the one whose checksum was right.
+    ///
+    /// # Errors
+    /// Somebody wrote to it meanwhile; the system's.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.file.check_unchanged()
     }
 }
 

@@ -20,7 +20,8 @@
 //! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says beforehand what a run
 //! needs, [`hub`] finds what is named as on the Hugging Face hub, [`doctor`] asks whether a device computes right, and
 //! [`kernels`] computes what the framework is too slow for.
-//! [`error`], [`files`], [`spool`] (what is too large for memory), [`process`], [`notice`] and [`progress`] serve them all. Nothing
+//! [`error`], [`last_words`], [`files`], [`safetensors_file`], [`spool`] (what is too large for memory), [`process`],
+//! [`notice`] and [`progress`] serve them all. Nothing
 //! here prints: the command line and `gui`, the desktop application (with the feature of that name), are thin faces over
 //! the same calls.
 //!
@@ -41,6 +42,7 @@ pub mod files;
 pub mod gui;
 pub mod hub;
 pub mod kernels;
+pub mod last_words;
 pub mod memory;
 pub mod model;
 pub mod notice;
@@ -49,6 +51,7 @@ pub mod process;
 pub mod progress;
 pub mod rank;
 pub mod report;
+pub mod safetensors_file;
 pub mod similarity;
 pub mod spool;
 pub mod stats;

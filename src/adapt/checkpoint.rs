@@ -110,7 +110,7 @@ impl Checkpoint {
     ) -> Result<Self> {
         let cure = "start again without --resume, or remove the file";
         let broken = |fault: String| Error::file(path, fault, cure);
-        let sealed = Sealed::open(path, POSITION)?.map_err(|unsealed| match unsealed {
+        let mut sealed = Sealed::open(path, POSITION)?.map_err(|unsealed| match unsealed {
             Unsealed::WithoutSeal(position) if is_of_format_1(&position) => {
                 broken("is of checkpoint format 1, which an older version of this program wrote".into())
             }
@@ -134,13 +134,16 @@ impl Checkpoint {
             return Err(broken(format!("is of another run: {}", differences.join(", "))));
         }
 
-        let tensors = sealed.tensors().map_err(|e| broken(format!("not a whole checkpoint: {e}")))?;
         let mut arrays: BTreeMap<String, Tensor<1>> = BTreeMap::new();
-        for (name, view) in tensors.into_iter().filter(|(_, view)| view.dtype() == Dtype::F32) {
-            let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+        for name in sealed.names() {
+            if sealed.kind_of(&name).is_none_or(|(dtype, _)| dtype != Dtype::F32) {
+                continue;
+            }
+            let values: Vec<f32> = bytemuck::pod_collect_to_vec(&sealed.read(&name)?);
             let count = values.len();
             arrays.insert(name, Tensor::from_data(TensorData::new(values, [count]), device));
         }
+        sealed.check_unchanged()?;
         let trained: BTreeSet<String> = model.trained().into_iter().map(|weight| weight.name).collect();
         let mut missing = None;
         let mut filled = |prefix: &str| {

@@ -199,7 +199,8 @@ impl Training<'_> {
         let position = resumed.as_ref().map(|checkpoint| &checkpoint.position);
         let mut saving = Saving::new(resumable, &determined_by, position);
         let (step, smaller) = position.map_or((0, Vec::new()), |p| (p.step, p.smaller_micro_batches.clone()));
-        let mut at_once = AtOnce::new(settings, context, most_tokens(&base.device), smaller, step + 1)?;
+        let longest = blocks.longest(); // which may be much shorter than the context
+        let mut at_once = AtOnce::new(settings, longest, most_tokens(&base.device), smaller, step + 1)?;
         let mut state = match resumed {
             Some(checkpoint) => State::of(checkpoint, settings.compute),
             None => {

@@ -181,10 +181,10 @@ impl Question<'_> {
         tokens_per_second(self.base, self.recipe, &batch, self.seed, monitor)
     }
 
-    /// What training takes of memory.
-    pub(super) fn plan(&self) -> Result<MemoryPlan> {
+    /// What training on this text takes of memory.
+    pub(super) fn plan(&self, train: &TokenStream) -> Result<MemoryPlan> {
         let work = Work::training(self.recipe, &self.base.config, self.base.precision)?;
-        MemoryPlan::new(&self.base.config, work, self.device)
+        MemoryPlan::new(&self.base.config, work.within(train.ids.len()), self.device)
     }
 }
 

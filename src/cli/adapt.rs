@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use odyssey::adapt::data::Packing;
 use odyssey::adapt::events::Recorded;
 use odyssey::adapt::find_lr::{RateSweep, Sweep, find_lr};
 use odyssey::adapt::preset::RecipeArgs;
@@ -12,9 +13,9 @@ use odyssey::hub::{Kind, Name};
 use odyssey::memory::Work;
 use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::progress::Watched;
-use odyssey::text::{Split, open_corpus};
+use odyssey::text::{Split, Tokenizer, open_corpus};
 
-use super::memory::HeldArgs;
+use super::memory::{HeldArgs, Longest};
 use super::text::TextArgs;
 use super::{Common, memory, output};
 
@@ -153,7 +154,12 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let config = ModelConfig::read(&folder)?;
     settings.check(config.context())?;
     let work = Work::training(settings, &config, args.held.dtype)?;
-    memory::plan(&folder, work, args.dry_run, &chosen, common)?;
+    let tokenizer = Tokenizer::find(&folder)?;
+    let TextArgs { document, stream } = args.reading;
+    let by_document = settings.packing == Packing::Document;
+    let longest = Longest { config: &config, tokenizer: tokenizer.as_ref(), document, stream, by_document };
+    let read = [(args.train.as_path(), Split::Train), (args.valid.as_path(), Split::Valid)];
+    memory::plan(&folder, work, args.dry_run, &chosen, common, |most| longest.of(&read, most, common))?;
     if args.dry_run {
         return Ok(());
     }
@@ -163,7 +169,6 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         base.revision = (!name.has_default_revision()).then_some(name.revision);
         base.name = name.repository;
     }
-    let tokenizer = base.tokenizer()?;
     let mut monitor = common.monitor();
     let mut stream = |path: &Path, split| {
         let corpus = open_corpus(&common.corpus(path)?, split, Watched::by(args.reading.document, &mut monitor))?;

@@ -8,12 +8,14 @@ use odyssey::advise::learn::cases_in;
 use odyssey::advise::{Advice, Case, Check, Means, Question, RestsOn, TableCheck, advise, check};
 use odyssey::error::{Error, Result};
 use odyssey::files::write_whole;
-use odyssey::model::LoadedModel;
+use odyssey::memory::Work;
+use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::process::bytes;
 use odyssey::study::config::{EvaluationSettings, SimilaritySettings, TextSettings};
 use odyssey::text::domain::name_of;
+use odyssey::text::{Split, Tokenizer};
 
-use super::memory::HeldArgs;
+use super::memory::{self, HeldArgs, Longest};
 use super::text::TextArgs;
 use super::{Common, output};
 
@@ -103,10 +105,15 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
 
 fn answer(args: &Args, [model, reference, domain]: [&Path; 3], cases: &[Case], common: &Common) -> Result<()> {
     let chosen = common.open_device()?;
-    let base =
-        LoadedModel::open_without(&common.model(model)?, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;
+    let folder = common.model(model)?;
     let (reference, domain) = (common.corpus(reference)?, common.corpus(domain)?);
     let TextArgs { document, stream } = args.reading;
+    let (config, tokenizer) = (ModelConfig::read(&folder)?, Tokenizer::find(&folder)?);
+    let work = Work::Evaluate { context: config.context(), precision: args.held.dtype };
+    let longest = Longest { config: &config, tokenizer: tokenizer.as_ref(), document, stream, by_document: false };
+    let read = [(reference.as_path(), Split::Test), (domain.as_path(), Split::Test)];
+    memory::plan(&folder, work, false, &chosen, common, |most| longest.of(&read, most, common))?;
+    let base = LoadedModel::open_without(&folder, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;
     let name = name_of(model);
     let question = Question {
         base: &base,

@@ -3,18 +3,19 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use odyssey::compare::{Vocabulary, compare};
+use odyssey::compare::{Scoring, Vocabulary, check_comparable, compare};
 use odyssey::device::ChosenDevice;
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::divergence::divergence;
 use odyssey::evaluate::{EvalResult, ProtocolResult, ScoredStream, Window, evaluate, per_token};
-use odyssey::model::LoadedModel;
+use odyssey::memory::Work;
+use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::progress::Watched;
 use odyssey::rank::RankChange;
 use odyssey::text::{Domain, Split, Tokenizer, open_corpus};
 use odyssey::{files, report};
 
-use super::memory::HeldArgs;
+use super::memory::{self, HeldArgs, Longest};
 use super::rank::{self, RankArgs};
 use super::text::{ProtocolArgs, TextArgs};
 use super::{Common, output};
@@ -61,31 +62,33 @@ struct Scored {
     read: Option<(LoadedModel, Vec<Window>)>,
 }
 
+impl Scored {
+    fn scoring<'a>(&'a self, name: &'a str) -> Scoring<'a> {
+        let Self { stream, recipe, names, read } = self;
+        let tokenizer = names.as_ref().and_then(|(tokenizer, _)| tokenizer.as_ref());
+        let vocabulary = read.as_ref().map(|(model, _)| model.config.vocabulary());
+        Scoring { name, stream, recipe, tokenizer, vocabulary }
+    }
+}
+
 pub fn run(args: &Args, common: &Common) -> Result<()> {
     let chosen = common.open_device()?;
     let before = side(&args.before, args, &chosen, common)?;
     let after = side(&args.after, args, &chosen, common)?;
-    if before.recipe.fingerprint != after.recipe.fingerprint {
-        let [a, b] = [&before, &after].map(|side| &side.recipe.fingerprint);
-        return Err(Error::input(
-            format!("{} and {}", args.before.display(), args.after.display()),
-            format!(
-                "were scored by different recipes (fingerprints {a} and {b}), which differ in {}",
-                before.recipe.difference(&after.recipe)
-            ),
-            "score both with the same protocol, joins and tokenizer",
-        ));
-    }
+    let names = [&args.before, &args.after].map(|path| path.display().to_string());
+    let other_predictions = check_comparable(before.scoring(&names[0]), after.scoring(&names[1]))?;
     let vocabulary = match before.names.or(after.names) {
         Some((tokenizer, size)) => Vocabulary::new(tokenizer.as_ref(), size),
         None => Vocabulary::new(None, before.stream.ids.iter().max().map_or(0, |&id| id as usize + 1)),
     };
-    let names = [&args.before, &args.after].map(|path| path.display().to_string());
     let mut result = compare(&before.stream, &after.stream, [&names[0], &names[1]], &vocabulary)?;
     if let (Some((base, windows)), Some((adapted, _))) = (&before.read, &after.read) {
-        let divergence = divergence(base, adapted, &before.stream.ids, windows, &mut common.monitor())?;
-        result.divergence = Some(divergence);
-        result.rank = ranks(args, [base, adapted], common)?;
+        result.rank = ranks(args, [base, adapted], other_predictions.as_deref(), common)?;
+        result.divergence = match &other_predictions {
+            Some(_) => None,
+            None => Some(divergence(base, adapted, &before.stream.ids, windows, &mut common.monitor())?),
+        };
+        result.divergence_reason = other_predictions;
     } else if args.rank.rank {
         return Err(Error::input("--rank", "asks both models, but a file is given", "name the folders of both models"));
     }
@@ -103,7 +106,14 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
 }
 
 /// The change in prediction rank, where it is asked for.
-fn ranks(args: &Args, models: [&LoadedModel; 2], common: &Common) -> Result<Option<RankChange>> {
+///
+/// Ranks among different vocabularies are no change: `other_predictions` says then why.
+fn ranks(
+    args: &Args,
+    models: [&LoadedModel; 2],
+    other_predictions: Option<&str>,
+    common: &Common,
+) -> Result<Option<RankChange>> {
     if !args.rank.rank {
         return Ok(None);
     }
@@ -114,7 +124,15 @@ fn ranks(args: &Args, models: [&LoadedModel; 2], common: &Common) -> Result<Opti
         rank::ask(prompts.as_ref(), model, model.tokenizer()?.as_ref(), &args.reading, &mut common.monitor())
     };
     match (ask(models[0])?, ask(models[1])?) {
-        (Some(before), Some(after)) => before.change(&after).map(Some),
+        (Some(before), Some(after)) => {
+            let change = before.change(&after)?;
+            Ok(Some(match other_predictions {
+                Some(reason) => {
+                    RankChange { change: None, change_ci95: None, reason: Some(reason.to_owned()), ..change }
+                }
+                None => change,
+            }))
+        }
         _ => Ok(None),
     }
 }
@@ -126,9 +144,18 @@ fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Res
         let names = tokenizer_of(&result, common);
         return Ok(Scored { stream, recipe: result.protocol, names, read: None });
     }
-    let model = common.named(path)?.open(&args.held, &chosen.device)?;
-    let tokenizer = model.tokenizer()?;
-    let recipe = args.protocol.recipe(&model.config, tokenizer.as_ref(), &args.reading)?;
+    let named = common.named(path)?;
+    let config = ModelConfig::read(&named.folder)?;
+    let tokenizer = Tokenizer::find(&named.folder)?;
+    let recipe = args.protocol.recipe(&config, tokenizer.as_ref(), &args.reading)?;
+    // Of the second model, beside the first.
+    let work = Work::Evaluate { context: recipe.protocol.context, precision: args.held.dtype };
+    let by_document = recipe.protocol.name.by_document();
+    let (document, stream) = (args.reading.document, recipe.stream());
+    let longest = Longest { config: &config, tokenizer: tokenizer.as_ref(), document, stream, by_document };
+    let read = [(args.text.as_path(), Split::Test)];
+    memory::plan(&named.folder, work, false, chosen, common, |most| longest.of(&read, most, common))?;
+    let model = named.open(&args.held, &chosen.device)?;
     let mut monitor = common.monitor();
     let corpus =
         open_corpus(&common.corpus(&args.text)?, Split::Test, Watched::by(args.reading.document, &mut monitor))?;

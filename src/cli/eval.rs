@@ -14,7 +14,7 @@ use odyssey::model::{Adapter, ModelConfig};
 use odyssey::progress::Watched;
 use odyssey::text::{Split, Tokenizer, open_corpus};
 
-use super::memory::{self, HeldArgs};
+use super::memory::{self, HeldArgs, Longest};
 use super::rank::{self, RankArgs};
 use super::text::{ProtocolArgs, TextArgs};
 use super::{Common, output};
@@ -77,7 +77,11 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let tokenizer = Tokenizer::find(folder)?;
     let recipe = args.protocol.recipe(&config, tokenizer.as_ref(), &args.reading)?;
     let work = Work::Evaluate { context: recipe.protocol.context, precision: args.held.dtype };
-    memory::plan(folder, work, args.dry_run, &chosen, common)?;
+    let by_document = recipe.protocol.name.by_document();
+    let (document, stream) = (args.reading.document, recipe.stream());
+    let longest = Longest { config: &config, tokenizer: tokenizer.as_ref(), document, stream, by_document };
+    let read: Vec<_> = args.text.iter().map(|path| (path.as_path(), Split::Test)).collect();
+    memory::plan(folder, work, args.dry_run, &chosen, common, |most| longest.of(&read, most, common))?;
     if args.dry_run {
         return Ok(());
     }

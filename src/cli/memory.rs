@@ -7,6 +7,8 @@ use odyssey::error::Result;
 use odyssey::memory::{MemoryPlan, Work};
 use odyssey::model::{ModelConfig, Precision};
 use odyssey::process::bytes;
+use odyssey::progress::Watched;
+use odyssey::text::{DocumentRule, Split, StreamOptions, Tokenizer, open_corpus};
 
 use super::{Common, output};
 
@@ -21,12 +23,53 @@ pub struct HeldArgs {
     pub ignore_tensors: Vec<String>,
 }
 
-/// Whether the model in `folder` has room for `work`; refused where it has not. With `dry_run` the plan is the result.
-pub fn plan(folder: &Path, work: Work, dry_run: bool, chosen: &ChosenDevice, common: &Common) -> Result<()> {
-    let plan = MemoryPlan::new(&ModelConfig::read(folder)?, work, chosen)?;
+/// Whether the model in `folder` has room for `work` on texts; refused where it has not. With `dry_run` the plan is the
+/// result. `longest` says how long windows of the texts are at most, if it is asked; it is given the tokens of `work`'s.
+pub fn plan(
+    folder: &Path,
+    work: Work,
+    dry_run: bool,
+    chosen: &ChosenDevice,
+    common: &Common,
+    longest: impl FnOnce(usize) -> Result<usize>,
+) -> Result<()> {
+    let plan = MemoryPlan::for_texts(&ModelConfig::read(folder)?, work, chosen, dry_run, longest)?;
     match dry_run {
         true => output::result(common, &plan, || table(&plan)),
         false => plan.require(folder),
+    }
+}
+
+/// How the longest window of some texts is found.
+pub struct Longest<'a> {
+    /// The model that reads them.
+    pub config: &'a ModelConfig,
+    /// Its tokenizer.
+    pub tokenizer: Option<&'a Tokenizer>,
+    /// What a document is in a .txt file.
+    pub document: DocumentRule,
+    /// How documents become a stream.
+    pub stream: StreamOptions,
+    /// Whether windows end where documents do.
+    pub by_document: bool,
+}
+
+impl Longest<'_> {
+    /// The longest window of `texts`, at most `most` tokens. What would have to be fetched first may have windows of any
+    /// length.
+    pub fn of(&self, texts: &[(&Path, Split)], most: usize, common: &Common) -> Result<usize> {
+        let mut longest = 1;
+        for (path, split) in texts {
+            if longest >= most || !path.exists() {
+                return Ok(most);
+            }
+            let mut monitor = common.monitor();
+            let corpus = open_corpus(path, *split, Watched::by(self.document, &mut monitor))?;
+            let Self { config, tokenizer, by_document, .. } = *self;
+            let options = Watched::by(&self.stream, &mut monitor);
+            longest = longest.max(config.longest_reading(&corpus, tokenizer, by_document, most, options)?);
+        }
+        Ok(longest)
     }
 }
 
@@ -37,9 +80,13 @@ fn table(plan: &MemoryPlan) -> String {
         None => "not known",
     };
     let parts = plan.parts.iter().map(|part| vec![part.what.to_owned(), bytes(part.bytes)]);
+    let free = match &plan.bound_by {
+        Some(bound) => format!("free on this device ({bound})"),
+        None => "free on this device".to_owned(),
+    };
     let whole = vec![
         vec!["in all".to_owned(), bytes(plan.needs_bytes)],
-        vec!["free on this device".to_owned(), plan.has_bytes.map_or("not known".to_owned(), bytes)],
+        vec![free, plan.has_bytes.map_or("not known".to_owned(), bytes)],
     ];
     let largest =
         plan.largest_micro_batch.map(|n| format!("; the largest micro-batch that fits is {n}")).unwrap_or_default();

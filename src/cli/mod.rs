@@ -201,6 +201,7 @@ impl Common {
 
 /// Runs the command line and gives its exit status.
 pub fn run() -> ExitCode {
+    odyssey::last_words::listen_for_unreadable_maps();
     let cli = Cli::parse();
     cli.common.color.apply();
     start_logging(&cli.common);

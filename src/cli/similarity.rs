@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use odyssey::compare::Vocabulary;
 use odyssey::error::{Error, Result};
-use odyssey::model::LoadedModel;
+use odyssey::memory::Work;
+use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::progress::Watched;
 use odyssey::similarity::embed::Embedder;
 use odyssey::similarity::encoder::SentenceEncoder;
@@ -16,10 +17,10 @@ use odyssey::similarity::{
     TestSettings, adjust, usual,
 };
 use odyssey::study::config::SimilaritySettings;
-use odyssey::text::{Corpus, Split, open_corpus};
+use odyssey::text::{Corpus, Split, Tokenizer, open_corpus};
 use serde_json::json;
 
-use super::memory::HeldArgs;
+use super::memory::{self, HeldArgs, Longest};
 use super::text::TextArgs;
 use super::{Common, output};
 
@@ -135,12 +136,19 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
 
 fn by_model(args: &Args, common: &Common, folder: &Path, hidden: Hidden) -> Result<Sampled> {
     let chosen = common.open_device()?;
-    let base =
-        LoadedModel::open_without(&common.model(folder)?, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;
-    hidden.check(base.config.layers())?;
-    let tokenizer = base.tokenizer()?;
+    let folder = common.model(folder)?;
+    let config = ModelConfig::read(&folder)?;
+    hidden.check(config.layers())?;
+    let tokenizer = Tokenizer::find(&folder)?;
+    let chunk = args.similarity()?.check("--chunk, --samples, --reference-samples", config.context())?;
+    let work = Work::Evaluate { context: chunk, precision: args.held.dtype };
+    let TextArgs { document, stream } = args.reading;
+    let longest = Longest { config: &config, tokenizer: tokenizer.as_ref(), document, stream, by_document: false };
+    let paths = std::iter::once(&args.reference).chain(&args.domain);
+    let read: Vec<_> = paths.map(|path| (path.as_path(), Split::Train)).collect();
+    memory::plan(&folder, work, false, &chosen, common, |most| longest.of(&read, most, common))?;
+    let base = LoadedModel::open_without(&folder, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;
     let vocabulary = Vocabulary::new(tokenizer.as_ref(), base.config.vocabulary());
-    let chunk = args.similarity()?.check("--chunk, --samples, --reference-samples", base.config.context())?;
     let of = json!({
         "model": base.hash()?, "precision": base.precision, "device": chosen.name, "text": args.reading.stream,
     });

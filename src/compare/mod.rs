@@ -5,6 +5,7 @@
 
 mod attribution;
 mod change;
+mod comparable;
 mod loss_profile;
 mod paired;
 mod parts;
@@ -14,6 +15,7 @@ pub mod token_class;
 use std::borrow::Cow;
 
 pub use change::{ClassChange, Comparison, Handful, LineBreakParts, Passage, PassageToken, Side, TypeChange, Without};
+pub use comparable::{Scoring, check_comparable};
 pub use loss_profile::{ClassLoss, LossProfile};
 pub use paired::PairedChanges;
 pub use parts::PartChanges;
@@ -124,6 +126,7 @@ pub fn compare(
         types,
         handful,
         divergence: None,
+        divergence_reason: None,
         rank: None,
         passages: passages::most_changed(before, after, vocabulary),
     })

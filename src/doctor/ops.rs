@@ -371,7 +371,7 @@ fn rotary(device: &Device, cases: &mut Cases) -> Result<()> {
             (0..channels).map(length).collect::<Vec<_>>()
         });
         let expected = Expected::within(4.0 * EPSILON, turned.concat(), scale.collect());
-        let rotary = Rotary::new(&RopeScaling::Default.frequencies(10_000.0, rotated), time, device);
+        let rotary = Rotary::new(RopeScaling::Default.frequencies(10_000.0, rotated));
         let found = rotary.forward(tensor(&x, [1, heads, time, channels], device));
         cases.judge_tensor(format!("{heads}×{time}×{channels}, {rotated} turned"), found, expected)?;
     }

@@ -116,6 +116,13 @@ impl ProtocolResult {
         StreamOptions { join: self.join, newlines: self.newlines, bos: self.bos }
     }
 
+    /// Whether this recipe is another with a tokenizer of another file, and the same in all else.
+    pub fn differs_in_tokenizer_alone(&self, other: &Self) -> bool {
+        let with = |recipe: &Self, tokenizer| recipe.protocol.fingerprint(recipe.document, &recipe.stream(), tokenizer);
+        // Of both, since an older version of this program may not have noted all that its fingerprint is made of.
+        with(self, &self.tokenizer) == self.fingerprint && with(self, &other.tokenizer) == other.fingerprint
+    }
+
     /// In words, how this recipe differs from another: `context (64 and 32), stride (64 and 32)`.
     pub fn difference(&self, other: &Self) -> String {
         let shown = |recipe: &Self, key: &str| match serde_json::to_value(recipe).unwrap_or_default().get(key) {

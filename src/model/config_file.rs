@@ -28,8 +28,6 @@ const SIZES: &[(&str, u64)] = &[
     ("num_hidden_layers", 1 << 16),
 ];
 const LARGEST_WIDTH: u64 = 1 << 24;
-/// Numbers of the largest table of rotations: 1 GiB of cosines, and as much of sines.
-const LARGEST_ROTATION: usize = 1 << 28;
 /// Characters of a value that a message quotes.
 const QUOTED: usize = 200;
 
@@ -141,22 +139,6 @@ impl ConfigFile {
             &self.path,
             format!("`{key}` = {value} is not a multiple of {of} = {divisor}"),
             "restore the file",
-        ))
-    }
-
-    /// Refuses more rotations, of `channels` channels a head, than a table can hold.
-    pub fn require_rotations(&self, positions: usize, channels: usize) -> Result<()> {
-        if positions.checked_mul(channels / 2).is_some_and(|numbers| numbers <= LARGEST_ROTATION) {
-            return Ok(());
-        }
-        Err(Error::file(
-            &self.path,
-            format!(
-                "`max_position_embeddings` is {positions}, but rotations of {channels} channels are tabulated for {} \
-                 positions at most",
-                LARGEST_ROTATION / (channels / 2).max(1)
-            ),
-            "write the longest window you need there",
         ))
     }
 

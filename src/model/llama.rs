@@ -158,7 +158,6 @@ impl LlamaConfig {
             )?;
         }
         file.require_multiple("head_dim", config.head_dim(), "the two halves of a rotation", 2)?;
-        file.require_rotations(config.max_position_embeddings, config.head_dim())?;
         Ok(config)
     }
 
@@ -206,10 +205,9 @@ impl LlamaConfig {
         }
     }
 
-    /// The rotation table of the configured length.
-    pub fn rotary(&self, device: &Device) -> Rotary {
-        let frequencies = self.rope_scaling.frequencies(self.rope_theta, self.head_dim());
-        Rotary::new(&frequencies, self.max_position_embeddings, device)
+    /// The rotations of queries and keys.
+    pub fn rotary(&self) -> Rotary {
+        Rotary::new(self.rope_scaling.frequencies(self.rope_theta, self.head_dim()))
     }
 
     /// Key/value heads; as many as query heads when absent.
@@ -252,7 +250,7 @@ impl Llama {
             } else {
                 Some(Embedding::load(source, "lm_head", [vocab_size, hidden_size], device)?)
             },
-            rotary: config.rotary(device),
+            rotary: config.rotary(),
             window: config.sliding_window,
         })
     }

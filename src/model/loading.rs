@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use burn::tensor::{Device, TensorData};
 
+use super::numbers::check_finite;
 use super::weight_names::{Misfit, WeightNames, fit};
-use super::weights::{Precision, WeightFiles, WeightSource, check_finite};
+use super::weights::{Precision, WeightFiles, WeightSource};
 use super::{LanguageModel, ModelConfig};
 use crate::error::{Error, Result};
 use crate::notice::warn_once;

@@ -370,7 +370,7 @@ fn read_factors(folder: &Path) -> Result<BTreeMap<String, [Values; 2]>> {
             return Err(fault(format!("tensor {name:?} has shape {:?}, expected a matrix", view.shape())));
         };
         let data = weights::convert(&path, name, view.dtype(), view.data(), vec![rows, columns], Precision::F32)?;
-        weights::check_finite(&path, name, &data)?;
+        super::numbers::check_finite(&path, name, &data)?;
         let values = data.try_to_vec().map_err(|e| fault(format!("tensor {name:?}: {e:?}")))?;
         let place = &mut halves.entry(layer.clone()).or_default()[half];
         if place.replace((values, [rows, columns])).is_some() {

@@ -2,25 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
-use half::{bf16, f16};
-use memmap2::Mmap;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
+use super::numbers::Numbers;
 use super::weight_formats::no_weights;
 use super::weight_names::matches;
 use crate::device::diagnosis::f16_fault;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::notice::warn_once;
+use crate::safetensors_file::SafetensorsFile;
 
 /// What a kernel can bind at once by WebGPU's default limit, and on software adapters: 128 MiB.
 pub const LARGEST_PIECE: usize = 1 << 27;
@@ -91,30 +90,6 @@ impl Precision {
         let cure = others.fold(format!("use {option} f32"), |cure, other| format!("{cure} or {other}"));
         Err(Error::input(format!("{option} {self}"), "this device has no numbers of that kind", cure))
     }
-
-    /// `values`, converted and shaped.
-    ///
-    /// # Errors
-    /// A number that is finite, but not in this precision.
-    fn data(self, values: impl Iterator<Item = f32>, shape: Vec<usize>) -> std::result::Result<TensorData, String> {
-        Ok(match self {
-            Self::F32 => TensorData::new(values.collect::<Vec<f32>>(), shape),
-            Self::Bf16 => TensorData::new(values.map(bf16::from_f32).collect::<Vec<_>>(), shape),
-            Self::F16 => {
-                let mut too_large = None;
-                let narrow = |value: f32| {
-                    let narrowed = f16::from_f32(value);
-                    too_large = too_large.or((value.is_finite() && narrowed.is_infinite()).then_some(value));
-                    narrowed
-                };
-                let values: Vec<f16> = values.map(narrow).collect();
-                match too_large {
-                    Some(value) => return Err(format!("holds {value:e}, which f16 does not reach")),
-                    None => TensorData::new(values, shape),
-                }
-            }
-        })
-    }
 }
 
 impl fmt::Display for Precision {
@@ -179,10 +154,10 @@ fn with_rows(shape: &[usize], rows: usize) -> Vec<usize> {
 
 /// The safetensors files of a model folder: `model.safetensors`, or shards with `model.safetensors.index.json`.
 ///
-/// Files are mapped, and tensors converted one at a time: loading takes the weights as held plus one tensor.
+/// Tensors are read and converted a stretch at a time: loading takes the weights as held and little more.
 pub struct WeightFiles {
     folder: PathBuf,
-    shards: Vec<(PathBuf, Mmap)>,
+    shards: Vec<SafetensorsFile>,
     /// The shard that holds each tensor, by name.
     tensors: BTreeMap<String, usize>,
     /// Tensors not yet asked for.
@@ -235,8 +210,8 @@ impl WeightFiles {
                 opened.add_shard(shard)?;
             }
             let missing = weight_map.iter().find(|(tensor, shard)| {
-                let holder = opened.tensors.get(*tensor).map(|&holder| &opened.shards[holder].0);
-                holder.and_then(|path| path.file_name()).is_none_or(|name| name != shard.as_str())
+                let holder = opened.tensors.get(*tensor).map(|&holder| &opened.shards[holder]);
+                holder.and_then(|file| file.path().file_name()).is_none_or(|name| name != shard.as_str())
             });
             if let Some((tensor, shard)) = missing {
                 return Err(Error::file(
@@ -269,22 +244,19 @@ impl WeightFiles {
     }
 
     fn add_shard(&mut self, path: PathBuf) -> Result<()> {
-        let file = File::open(&path).map_err(|e| Error::reading(&path, e))?;
-        // SAFETY: the map is read-only, and files are replaced by rename, never changed in place, by this program.
-        // Another program that shortens the file meanwhile can end this one, as with every mapped file.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::reading(&path, e))?;
+        let file = SafetensorsFile::open(&path)?.map_err(|fault| not_whole(&path, fault))?;
         let shard = self.shards.len();
-        for name in parse(&path, &map)?.names() {
-            self.unread.insert(name.to_owned());
-            if self.tensors.insert(name.to_owned(), shard).is_some() {
+        for name in file.names() {
+            self.unread.insert(name.clone());
+            if let Some(twice) = self.tensors.insert(name.clone(), shard).map(|_| name) {
                 return Err(Error::file(
                     &path,
-                    format!("holds {name:?}, which another shard holds too"),
+                    format!("holds {twice:?}, which another shard holds too"),
                     "fetch the shards again",
                 ));
             }
         }
-        self.shards.push((path, map));
+        self.shards.push(file);
         Ok(())
     }
 
@@ -314,7 +286,7 @@ impl WeightFiles {
 
     /// The file that holds the tensor `name`.
     pub(super) fn file_of(&self, name: &str) -> &Path {
-        self.tensors.get(name).map_or(self.folder.as_path(), |&shard| &self.shards[shard].0)
+        self.tensors.get(name).map_or(self.folder.as_path(), |&shard| self.shards[shard].path())
     }
 
     /// Expects the tensors of these names to be there for another use.
@@ -322,8 +294,10 @@ impl WeightFiles {
         self.unread.retain(|name| !unused(name));
     }
 
-    /// Checks that nothing is left over, apart from what is known to carry no weights.
+    /// Checks that the files did not change while they were read, and that nothing is left over, apart from what is known
+    /// to carry no weights.
     pub fn finish(self, tied_head: bool) -> Result<()> {
+        self.shards.iter().try_for_each(SafetensorsFile::check_unchanged)?;
         let left: Vec<String> = self
             .unread
             .into_iter()
@@ -390,28 +364,6 @@ fn part_of(name: &str) -> Option<String> {
     (parts.len() > outer + 1).then(|| format!("{}{own}", before.collect::<String>()))
 }
 
-/// Refuses numbers of a tensor that are none: a model with them computes nothing.
-///
-/// `path` is the tensor's file.
-pub(super) fn check_finite(path: &Path, name: &str, data: &TensorData) -> Result<()> {
-    let broken = match data.dtype() {
-        DType::F32 => data.as_slice::<f32>().ok().and_then(|values| first_broken(values, |value| *value)),
-        DType::BF16 => data.as_slice::<bf16>().ok().and_then(|values| first_broken(values, |value| value.to_f32())),
-        DType::F16 => data.as_slice::<f16>().ok().and_then(|values| first_broken(values, |value| value.to_f32())),
-        _ => None,
-    };
-    let Some(value) = broken else { return Ok(()) };
-    Err(Error::file(
-        path,
-        format!("tensor {name:?} holds {value}, which is no number to compute with"),
-        "fetch the file again, or take a checkpoint from before the training failed",
-    ))
-}
-
-fn first_broken<T>(values: &[T], number: impl Fn(&T) -> f32) -> Option<f32> {
-    values.iter().map(number).find(|value| !value.is_finite())
-}
-
 /// A hash of the configuration and weight files of a model folder, by their names and contents.
 pub fn hash_folder(folder: &Path) -> Result<String> {
     let mut names: Vec<PathBuf> = std::fs::read_dir(folder)
@@ -431,8 +383,11 @@ pub fn hash_folder(folder: &Path) -> Result<String> {
 }
 
 pub(super) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
-    SafeTensors::deserialize(bytes)
-        .map_err(|e| Error::file(path, format!("not a whole safetensors file ({e})"), "fetch or save it again"))
+    SafeTensors::deserialize(bytes).map_err(|e| not_whole(path, e.to_string()))
+}
+
+fn not_whole(path: &Path, fault: String) -> Error {
+    Error::file(path, format!("not a whole safetensors file ({fault})"), "fetch or save it again")
 }
 
 impl WeightSource for WeightFiles {
@@ -457,22 +412,26 @@ impl WeightSource for WeightFiles {
             ));
         };
         self.unread.remove(name);
-        let (path, map) = &self.shards[shard];
-        let tensors = parse(path, map)?;
-        let view =
-            tensors.tensor(name).map_err(|e| Error::file(path, format!("tensor {name:?}: {e}"), "fetch it again"))?;
-        if view.shape() != shape {
+        let file = &mut self.shards[shard];
+        let path = file.path().to_owned();
+        let Some(info) = file.info(name) else {
+            return Err(Error::file(&path, format!("has no tensor {name:?}"), "fetch it again"));
+        };
+        if info.shape != shape {
             return Err(Error::file(
-                path,
-                format!("tensor {name:?} has shape {:?}, but config.json calls for {shape:?}", view.shape()),
+                &path,
+                format!("tensor {name:?} has shape {:?}, but config.json calls for {shape:?}", info.shape),
                 "use the config.json these weights were saved with",
             ));
         }
-        let bytes_of_row = view.data().len() / shape.first().copied().unwrap_or(1).max(1);
-        let bytes = &view.data()[rows.start * bytes_of_row..rows.end * bytes_of_row];
-        let data = convert(path, name, view.dtype(), bytes, with_rows(shape, rows.len()), precision);
-        forget(map, bytes);
-        data
+        let (dtype, (first, last)) = (info.dtype, info.data_offsets);
+        let bytes_of_row = (last - first) / shape.first().copied().unwrap_or(1).max(1);
+        let bytes = rows.start * bytes_of_row..rows.end * bytes_of_row;
+        let shape = with_rows(shape, rows.len());
+        let mut numbers = Numbers::new(precision, shape.iter().product());
+        check_type(&path, name, dtype)?;
+        file.stretches(name, bytes, |stretch| numbers.extend(dtype, stretch))?;
+        numbers.finish(shape).map_err(|fault| too_large(&path, name, &fault))
     }
 }
 
@@ -485,36 +444,26 @@ pub(super) fn convert(
     shape: Vec<usize>,
     precision: Precision,
 ) -> Result<TensorData> {
-    // Mapped data need not be aligned for its type, so numbers are put together from bytes.
-    let data = match dtype {
-        Dtype::F32 => precision.data(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)), shape),
-        Dtype::F16 => precision.data(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()), shape),
-        Dtype::BF16 => precision.data(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()), shape),
-        other => {
-            return Err(Error::file(
-                path,
-                format!("tensor {name:?} has type {other:?}; weights are read as F32, F16 or BF16"),
-                "convert the model with transformers, for example with .float().save_pretrained(…)",
-            ));
-        }
-    };
-    data.map_err(|fault| Error::file(path, format!("tensor {name:?} {fault}"), "hold the weights with --dtype bf16"))
+    check_type(path, name, dtype)?;
+    let mut numbers = Numbers::new(precision, shape.iter().product());
+    numbers.extend(dtype, bytes);
+    numbers.finish(shape).map_err(|fault| too_large(path, name, &fault))
 }
 
-/// Lets the system drop these mapped `bytes` from memory: a file that was read once does not count beside the weights
-/// as held.
-fn forget(map: &Mmap, bytes: &[u8]) {
-    #[cfg(unix)]
-    {
-        let start = bytes.as_ptr() as usize - map.as_ptr() as usize;
-        // SAFETY: of a read-only map of a file, dropped pages are read from the file again when they are asked for.
-        let advised = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, bytes.len()) };
-        if let Err(e) = advised {
-            tracing::debug!("the system keeps a file's pages in memory: {e}");
-        }
+/// Refuses what are no numbers that weights can be.
+fn check_type(path: &Path, name: &str, dtype: Dtype) -> Result<()> {
+    if matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+        return Ok(());
     }
-    #[cfg(not(unix))]
-    let _ = (map, bytes);
+    Err(Error::file(
+        path,
+        format!("tensor {name:?} has type {dtype:?}; weights are read as F32, F16 or BF16"),
+        "convert the model with transformers, for example with .float().save_pretrained(…)",
+    ))
+}
+
+fn too_large(path: &Path, name: &str, fault: &str) -> Error {
+    Error::file(path, format!("tensor {name:?} {fault}"), "hold the weights with --dtype bf16")
 }
 
 /// Only notes which weights a model asks for: what it will need, before anything is read.
@@ -534,7 +483,7 @@ impl WeightSource for Shapes {
         if self.found.last().is_none_or(|(last, _)| last != name) {
             self.found.push((name.to_owned(), shape.to_vec()));
         }
-        precision.data(std::iter::empty(), vec![0; shape.len()]).map_err(Error::Numeric)
+        Numbers::new(precision, 0).finish(vec![0; shape.len()]).map_err(Error::Numeric)
     }
 }
 
@@ -593,6 +542,8 @@ impl WeightSource for RandomWeights {
             _ if is_norm => 1.0,
             _ => deviation * self.normal(),
         };
-        precision.data((0..count).map(value), shape).map_err(Error::Numeric)
+        let mut numbers = Numbers::new(precision, count);
+        numbers.push((0..count).map(value));
+        numbers.finish(shape).map_err(Error::Numeric)
     }
 }

@@ -64,21 +64,24 @@ fn write(path: &Path, key: &str, features: &Features) -> Result<()> {
 }
 
 fn read(path: &Path, key: &str) -> Result<Features, String> {
-    let sealed = Sealed::open(path, KEY).map_err(|e| e.to_string())?.map_err(|fault| format!("{fault:?}"))?;
+    let mut sealed = Sealed::open(path, KEY).map_err(|e| e.to_string())?.map_err(|fault| format!("{fault:?}"))?;
     if sealed.metadata != key {
         return Err("made of something else".into());
     }
-    let tensors = sealed.tensors().map_err(|e| e.to_string())?;
-    let find = |name: &str, dtype: Dtype| {
-        let found = tensors.iter().find(|(other, view)| other == name && view.dtype() == dtype);
-        found.map(|(_, view)| view).ok_or_else(|| format!("has no {name}"))
+    let mut find = |name: &str, dtype: Dtype| {
+        let shape = match sealed.kind_of(name) {
+            Some((found, shape)) if found == dtype => shape.to_vec(),
+            _ => return Err(format!("has no {name}")),
+        };
+        sealed.read(name).map(|bytes| (shape, bytes)).map_err(|e| e.to_string())
     };
-    let (features, documents) = (find("features", Dtype::F32)?, find("documents", Dtype::U32)?);
-    let [samples, dimension] = *features.shape() else { return Err("features are no matrix".into()) };
-    let caveats = find("caveats", Dtype::U8).map_or(String::new(), |text| String::from_utf8_lossy(text.data()).into());
+    let ((shape, features), (_, documents)) = (find("features", Dtype::F32)?, find("documents", Dtype::U32)?);
+    let [samples, dimension] = shape[..] else { return Err("features are no matrix".into()) };
+    let caveats = find("caveats", Dtype::U8).map_or(String::new(), |(_, text)| String::from_utf8_lossy(&text).into());
+    sealed.check_unchanged().map_err(|e| e.to_string())?;
     let caveats = caveats.lines().map(str::to_owned).collect();
-    Features::new(samples, dimension, bytemuck::pod_collect_to_vec(features.data()))
-        .and_then(|features| features.of_documents(bytemuck::pod_collect_to_vec(documents.data())))
+    Features::new(samples, dimension, bytemuck::pod_collect_to_vec(&features))
+        .and_then(|features| features.of_documents(bytemuck::pod_collect_to_vec(&documents)))
         .map(|features| features.with_caveats(caveats))
         .map_err(|e| e.to_string())
 }

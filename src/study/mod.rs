@@ -10,6 +10,7 @@ pub mod config;
 mod correlations;
 mod distances;
 pub mod joint;
+mod memory;
 pub mod plan;
 mod positions;
 mod ranks;
@@ -21,6 +22,7 @@ use std::path::Path;
 pub use collect::collect;
 pub use config::StudyConfig;
 pub use correlations::correlate;
+pub use memory::training_memory;
 pub use plan::{Plan, Task, TaskKind};
 pub use positions::positions;
 pub use results::{

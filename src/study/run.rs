@@ -6,10 +6,13 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::config::{DomainEntry, EvaluationSettings, ModelEntry, StrategyEntry};
+use super::memory::training_memory;
 use super::plan::{ControlSize, Plan, Task, TaskKind};
 use super::ranks;
 use crate::adapt::{AdaptResult, Resumable, adapt};
-use crate::compare::{Comparison, LineBreakParts, LossProfile, PairedChanges, PartChanges, Vocabulary, compare};
+use crate::compare::{
+    Comparison, LineBreakParts, LossProfile, PairedChanges, PartChanges, Scoring, Vocabulary, check_comparable, compare,
+};
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
 use crate::evaluate::{
@@ -17,7 +20,7 @@ use crate::evaluate::{
 };
 use crate::files;
 use crate::memory::{MemoryPlan, Work};
-use crate::model::{LanguageModel, LoadedModel, ModelConfig, Precision};
+use crate::model::{LanguageModel, LoadedModel, ModelConfig};
 use crate::progress::{Monitor, Watched};
 use crate::rank::RankChange;
 use crate::similarity::encoder::SentenceEncoder;
@@ -163,9 +166,8 @@ impl<'a> Runner<'a> {
         let entry = self.model(task)?;
         let device = self.devices.get(task.device).ok_or_else(|| unknown("device", &task.device.to_string()))?;
         let config = ModelConfig::read(&entry.path)?;
-        for StrategyEntry { recipe, .. } in &self.plan.config.strategies {
-            let work = Work::training(recipe, &config, Precision::F32)?;
-            MemoryPlan::new(&config, work, device)?.require(&entry.path)?;
+        for strategy in &self.plan.config.strategies {
+            training_memory(&self.plan.config, entry, strategy, device)?.require(&entry.path)?;
         }
         if let FeatureSpec::Encoder { folder } = &self.plan.config.similarity.features {
             let encoder = EncoderFolder::read(folder)?.size(&device.device);
@@ -343,16 +345,18 @@ impl<'a> Runner<'a> {
         let zero_shot = self.plan.zero_shot(task, options).ok_or_else(|| unknown("zero-shot task of", &task.domain))?;
         let (before, before_result) =
             per_token::read(&self.folder.join(&zero_shot.folder).join("per_token.safetensors"))?;
-        if before_result.protocol.fingerprint != result.protocol.fingerprint {
-            return Err(Error::file(
-                &zero_shot.folder,
-                format!(
-                    "was evaluated by another recipe, which differs in {}",
-                    before_result.protocol.difference(&result.protocol)
-                ),
-                "remove this folder and run again",
-            ));
-        }
+        let scoring = |name, stream, recipe| Scoring { name, stream, recipe, tokenizer: None, vocabulary: None };
+        check_comparable(
+            scoring("the base's scores", &before, &before_result.protocol),
+            scoring("those now", &after, &result.protocol),
+        )
+        .map_err(|error| {
+            let fault = match error {
+                Error::Input { fault, .. } => format!("its scores and those of now {fault}"),
+                other => other.to_string(),
+            };
+            Error::file(&zero_shot.folder, fault, "remove this folder and run again")
+        })?;
         Ok((before, after, result))
     }
 

@@ -6,6 +6,7 @@ pub mod corpus;
 pub mod domain;
 mod format;
 mod guard;
+mod identity;
 pub mod overlap;
 mod pieces;
 mod source;

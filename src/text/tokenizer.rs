@@ -234,6 +234,16 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// The token of an id as the vocabulary spells it ("Ġthe"), added ones included.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// What the library made of its file, by the keys of a `tokenizer.json`.
+    pub(super) fn parts(&self) -> Value {
+        serde_json::to_value(&self.inner).unwrap_or_default()
+    }
+
     /// Whether an id is a special token (`<s>`, `<|endoftext|>`), which stands for no text.
     pub fn is_special(&self, id: u32) -> bool {
         self.special.contains(&id)

@@ -31,6 +31,9 @@ use crate::text::{DocumentRule, Domain, Split, TokenStream, Tokenizer, open_corp
 const SAMPLE: u64 = 1 << 16;
 /// Tokens of a timed micro-batch, as far as the recipe has so many at once.
 const TIMED: usize = 1024;
+/// Tokens of the longest window that is timed. The longest that some models read would take minutes and gigabytes, and few
+/// texts have them.
+const LONGEST_TIMED: usize = 4096;
 /// Bytes that are kept of a scored token: id, loss, document, place, window.
 const KEPT: u64 = 24;
 
@@ -270,7 +273,7 @@ impl Subject<'_> {
 
     /// How often a token is read to be scored once.
     fn readings(&self, protocol: &Protocol) -> f64 {
-        let tokens = 16 * protocol.context.max(2);
+        let tokens = 16 * protocol.context.clamp(2, 1 << 16);
         let windows = protocol.windows(&vec![0; tokens]);
         let [read, scored] =
             [windows.iter().map(|w| w.read()).sum::<usize>(), windows.iter().map(|w| w.end - w.scored).sum()];
@@ -314,7 +317,7 @@ impl Subject<'_> {
     /// How fast `device` trains and scores the model by the first recipe: from before, or timed now.
     fn rate(&self, device: &ChosenDevice, data: &Path, monitor: &mut dyn Monitor) -> Result<(Rate, &'static str)> {
         let recipe = self.config.strategies.first().map(|strategy| strategy.recipe.clone()).unwrap_or_default();
-        let context = recipe.block_length(self.model.context());
+        let context = recipe.block_length(self.model.context()).min(LONGEST_TIMED);
         let at_once = recipe.micro_batch.min(recipe.batch).min(TIMED.div_ceil(context)).max(1);
         let determined_by = json!([
             env!("CARGO_PKG_VERSION"),
@@ -347,7 +350,8 @@ impl Subject<'_> {
         };
         let train = tokens_per_second(&base, &recipe, &batch, 0, monitor)?;
         let protocol = self.protocol()?;
-        let tokens = (TIMED.div_ceil(protocol.context.max(1)) * protocol.context).max(2);
+        let window = protocol.context.min(LONGEST_TIMED);
+        let tokens = (TIMED.div_ceil(window.max(1)) * window).max(2);
         let ids: Vec<u32> = (0..tokens).map(id).collect();
         let zeros = || vec![0_u32; tokens].into();
         let stream = TokenStream {

@@ -9,13 +9,13 @@ use crate::files;
 use crate::gui::library::is_study;
 use crate::hub::Hub;
 use crate::hub::name::{Kind, Name, has_prefix};
-use crate::memory::{MemoryPlan, Work};
-use crate::model::{ModelConfig, Precision};
-use crate::study::StudyConfig;
+use crate::memory::MemoryPlan;
+use crate::model::ModelConfig;
 use crate::study::config::{
     DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StatisticsSettings, StrategyEntry, TextSettings,
 };
 use crate::study::plan::check_sizes;
+use crate::study::{StudyConfig, training_memory};
 use crate::text::domain::{has_split_files, name_of};
 
 /// What errors call the form.
@@ -161,9 +161,7 @@ impl Form {
             for choice in &config.devices {
                 let device = choice.open()?;
                 for strategy in &config.strategies {
-                    // A study holds every model in f32.
-                    let work = Work::training(&strategy.recipe, &model, Precision::F32)?;
-                    let plan = MemoryPlan::new(&model, work, &device)?;
+                    let plan = training_memory(&config, &entry, strategy, &device)?;
                     let (model, strategy) = (entry.name.clone(), strategy.name.clone());
                     planned.push(Planned { model, strategy, device: device.name.to_string(), plan });
                 }

@@ -1,19 +1,13 @@
 //! Models and adapters as other programs write them: computed as transformers and PEFT do, or refused by name.
 
-#[path = "common/cli.rs"]
-mod cli;
-mod common;
-#[allow(dead_code)] // its arrays only
-#[path = "common/golden.rs"]
-mod golden;
-
+use crate::golden;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use crate::cli::Place;
+use crate::common::{fixture, model_folder};
 use burn::tensor::Device;
-use cli::Place;
-use common::{fixture, model_folder};
 use odyssey::model::parameters::to_host;
 use odyssey::model::weights::WeightFiles;
 use odyssey::model::{Adapter, LanguageModel, LoadedModel, ModelConfig, Precision, token_ids};
