@@ -152,6 +152,11 @@ impl Common {
         self.hub.borrow_mut().model(path, &mut self.monitor())
     }
 
+    /// The same for an adapter.
+    fn adapter(&self, path: &Path) -> Result<PathBuf> {
+        self.hub.borrow_mut().adapter(path, &mut self.monitor())
+    }
+
     /// A model given by its path or name, where it may be an adapter's: then its base is found by what the adapter says.
     fn named(&self, path: &Path) -> Result<Named> {
         let folder = self.model(path)?;
