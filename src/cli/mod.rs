@@ -255,9 +255,9 @@ impl Color {
 }
 
 fn start_logging(common: &Common) {
-    // What hf-hub and cubecl call an error is repeated, or becomes this program's own.
+    // What cubecl calls an error is repeated, or becomes this program's own.
     // The desktop's libraries remark on displays and locales that are none of the user's concern.
-    let others = "hf_hub=off,cubecl_common=off,cubecl_runtime=off,cubecl_wgpu=off,winit=error,egui_wgpu=error,\
+    let others = "cubecl_common=off,cubecl_runtime=off,cubecl_wgpu=off,winit=error,egui_wgpu=error,\
                   egui_system_font_provider=error";
     let level = match (common.quiet, common.verbose) {
         (true, _) => format!("error,{others}"),

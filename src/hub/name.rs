@@ -160,11 +160,6 @@ impl Name {
         }
         Ok(Self { revision: revision.to_owned(), ..self })
     }
-
-    /// The owner (or nothing) and the name.
-    pub(super) fn split(&self) -> (&str, &str) {
-        self.repository.split_once('/').unwrap_or(("", &self.repository))
-    }
 }
 
 /// As people write it.

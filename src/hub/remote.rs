@@ -68,6 +68,9 @@ impl Remote {
     /// As the environment has it; asks nothing yet.
     pub fn new() -> Result<Self> {
         let (endpoint, token) = (Endpoint::from_environment()?, settings::token()?);
+        if (token.is_some() || endpoint.login.is_some()) && !endpoint.is_protected() {
+            tracing::warn!("{endpoint} is not https: whoever is on the way there can read the access token");
+        }
         Ok(Self { http: Http::new(endpoint, token)? })
     }
 
@@ -112,7 +115,7 @@ impl Remote {
             (bytes, entries) = (bytes + told.bytes, entries + told.value.len());
             if asked.len() > MOST_PAGES || bytes > LONGEST_LISTING || entries > MOST_ENTRIES {
                 return Err(Trouble::Strange(format!(
-                    "its listing does not end: {entries} entries on {} pages so far",
+                    "its listing does not end: {entries} entries on {} pages so far; of a data set name a folder or file",
                     asked.len()
                 )));
             }

@@ -133,6 +133,13 @@ impl Endpoint {
         Self::from_environment().map_or_else(|_| ENDPOINT.to_owned(), |endpoint| endpoint.to_string())
     }
 
+    /// Whether nobody between can read what is sent there.
+    pub fn is_protected(&self) -> bool {
+        let host = self.url.host_str().unwrap_or_default();
+        let is_here = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+        self.url.scheme() == "https" || is_here
+    }
+
     /// The address of something at the hub; every part becomes one part of the path, whatever characters it has.
     pub fn at<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {
         let mut url = self.url.clone();

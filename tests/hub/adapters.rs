@@ -63,6 +63,9 @@ fn in_a_models_place_an_adapter_brings_the_base_that_it_names() {
 
     let fetched = place.result("fetch org/lora");
     assert_eq!(states(&fetched), FILES.map(|file| (file, "cached")).into());
+    let fetched = place.result("fetch --adapter org/many/second");
+    assert_eq!(fetched["kind"], "adapter");
+    assert_eq!(states(&fetched).len(), 2);
     // A base that is a folder of somebody else's machine is not here.
     let config = fs::read_to_string(place.path("made/adapter_config.json")).unwrap();
     let mut config: Value = serde_json::from_str(&config).unwrap();
