@@ -39,7 +39,7 @@ fn a_listing_that_is_none_is_refused() {
     let twice = format!("[{0},{0}]", &listed("\"size\":1")[1..listed("\"size\":1").len() - 1]);
     let large = |oid: &str, size: u32| listed(&format!("\"size\":1,\"lfs\":{{\"oid\":\"{oid}\",\"size\":{size}}}"));
     let cases = [
-        ("[".repeat(100_000), "recursion limit"),
+        ("[".repeat(100_000), "invalid type: sequence"),
         (listed("\"size\":-5"), "-5"),
         (listed("\"size\":1e30"), "floating point"),
         (twice, "it lists a file twice"),

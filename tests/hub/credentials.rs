@@ -84,7 +84,7 @@ fn a_listing_goes_on_at_the_same_host_only() {
         place.hub.other.clone(),
         place.hub.endpoint.replace("127.0.0.1", "localhost"),
         place.hub.endpoint.replace("http", "https"),
-        place.hub.endpoint.replace("http://", "http://sub."),
+        place.hub.endpoint.replace("127.0.0.1", "sub.localhost"),
     ];
     for there in there {
         let link = format!("Link: <{there}{tree}?cursor=3>; rel=\"next\"\r\n");
@@ -152,6 +152,7 @@ fn a_user_and_password_in_the_hubs_address_are_used_there_and_not_shown() {
     let err = place.refused_with("fetch org/tyny", &settings, &["no model of this name"]);
     assert!(!err.contains("pass"), "{err}");
     // A token goes before it.
+    place.hub.asked();
     place.run_with("fetch org/tiny", &[settings[0], ("HF_TOKEN", TOKEN)]);
     assert!(place.hub.asked().iter().all(|asked| asked.elsewhere || asked.token.as_deref() == Some(TOKEN)));
     let err = place.refused_with(
