@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use cli::{copy_model, id_documents};
+use odyssey::hub::name::unusable;
 use odyssey::hub::{Kind, Name};
 use odyssey::similarity::encoder::SentenceEncoder;
 use place::{ALWAYS, PIECE, Place, downloads, listing, states};
@@ -285,6 +286,20 @@ fn a_name_is_told_from_a_path() {
         assert_eq!(name(Kind::Dataset, path), None, "{path}");
     }
     assert!(Name::of_path(Kind::Model, Path::new("hub:../secret")).is_err());
+}
+
+#[test]
+fn names_that_a_system_cannot_hold_are_refused_there_and_there_alone() {
+    for name in ["aux.txt", "data/NUL", "com1.jsonl", "a.", "b /c", "who?.txt"] {
+        assert!(unusable(&[name], true, true).is_some(), "{name}");
+        assert!(unusable(&[name], false, false).is_none(), "{name}");
+    }
+    for name in ["auxiliary.txt", "company.txt", "com12.txt", "a.b", "console/x"] {
+        assert!(unusable(&[name], true, true).is_none(), "{name}");
+    }
+    let both = ["a/Read.txt", "a/read.txt"];
+    assert!(unusable(&both, false, true).unwrap().contains("case only"));
+    assert!(unusable(&both, false, false).is_none());
 }
 
 #[test]

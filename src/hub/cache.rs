@@ -220,7 +220,7 @@ impl Cached {
         let above = 2 + path.matches('/').count();
         let target: PathBuf = std::iter::repeat_n("..", above).collect::<PathBuf>().join("blobs").join(hash);
         link(&target, &scratch)
-            .or_else(|_| fs::copy(self.blob(hash), &scratch).map(drop))
+            .or_else(|_| copy_new(&self.blob(hash), &scratch))
             .and_then(|()| fs::rename(&scratch, &pointer))
             .map_err(|e| {
                 let _ = fs::remove_file(&scratch);
@@ -257,6 +257,11 @@ fn cannot_write(path: &Path, source: std::io::Error) -> Error {
         ),
         _ => Error::writing(path, source),
     }
+}
+
+/// Copies a file to a place where nothing is, so that it goes through no link.
+fn copy_new(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::io::copy(&mut File::open(from)?, &mut File::create_new(to)?).map(drop)
 }
 
 #[cfg(unix)]

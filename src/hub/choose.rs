@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::entry::Entry;
-use super::name::{Kind, Name, is_readable, matches};
+use super::name::{Kind, Name, is_readable, matches, unusable};
 use super::remote::Remote;
 use super::trouble::Trouble;
 use crate::error::{Error, Result};
@@ -277,17 +277,24 @@ pub(super) fn of_present(
     }
 }
 
+/// What is there of a text in shards: their numbers, and how their names end.
+#[derive(Default)]
+struct ShardSet<'a> {
+    numbers: BTreeSet<u64>,
+    ends: BTreeSet<&'a str>,
+}
+
 /// The shards that are missing of sets of which some are there, by the number that their names give
 /// ("-00001-of-00004"). Where the others' names end differently, theirs is not known, and `*` stands for it.
 pub(super) fn missing_shards(present: &[String]) -> Vec<String> {
-    let mut sets: BTreeMap<(&str, &str), (BTreeSet<u64>, BTreeSet<&str>)> = BTreeMap::new();
+    let mut sets: BTreeMap<(&str, &str), ShardSet<'_>> = BTreeMap::new();
     for (before, number, of, after) in present.iter().filter_map(|path| shard(path)) {
-        let (numbers, ends) = sets.entry((before, of)).or_default();
-        numbers.extend(number.parse::<u64>());
-        ends.insert(after);
+        let set = sets.entry((before, of)).or_default();
+        set.numbers.extend(number.parse::<u64>());
+        set.ends.insert(after);
     }
     let mut missing = Vec::new();
-    for ((before, of), (numbers, ends)) in sets {
+    for ((before, of), ShardSet { numbers, ends }) in sets {
         let Ok(count) = of.parse::<u64>() else { continue };
         // Most count from 0, some from 1.
         let first = u64::from(numbers.contains(&count) && !numbers.contains(&0));
@@ -316,56 +323,5 @@ pub(super) fn refuse_unusable(name: &Name, entries: &[Entry]) -> Result<()> {
     match unusable(&paths, cfg!(windows), folds_case) {
         None => Ok(()),
         Some(why) => Err(Error::input(name, why, "fetch single files with --file, or fetch it on another system")),
-    }
-}
-
-/// Why files cannot be made: names that Windows keeps for devices, and names that differ in case only.
-fn unusable(paths: &[&str], windows: bool, folds_case: bool) -> Option<String> {
-    let is_device = |part: &str| {
-        let stem = part.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
-        let numbered = ["COM", "LPT"].iter().any(|device| {
-            stem.strip_prefix(device).is_some_and(|rest| rest.len() == 1 && rest.as_bytes()[0].is_ascii_digit())
-        });
-        ["CON", "PRN", "AUX", "NUL"].contains(&stem.as_str()) || numbered
-    };
-    let is_bad =
-        |part: &str| is_device(part) || part.ends_with(['.', ' ']) || part.contains(['<', '>', '"', '|', '?', '*']);
-    if let Some(path) = paths.iter().find(|path| windows && path.split('/').any(is_bad)) {
-        return Some(format!("has the file {path:?}, which Windows cannot hold"));
-    }
-    let mut seen = BTreeMap::new();
-    let twice = paths.iter().find_map(|path| Some((seen.insert(path.to_lowercase(), *path)?, path)));
-    let (one, other) = twice.filter(|_| folds_case)?;
-    Some(format!("has the files {one:?} and {other:?}, whose names differ in case only, which this system cannot hold"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{missing_shards, unusable};
-
-    #[test]
-    fn shards_that_are_missing_are_found_by_the_numbers_of_the_others() {
-        let paths = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert!(missing_shards(&paths(&["a-00000-of-00002.parquet", "a-00001-of-00002.parquet", "b.txt"])).is_empty());
-        assert!(missing_shards(&paths(&["a-00001-of-00002-1f.txt", "a-00002-of-00002-2e.txt"])).is_empty());
-        assert_eq!(
-            missing_shards(&paths(&["d/a-00001-of-00003.txt"])),
-            ["d/a-00000-of-00003.txt", "d/a-00002-of-00003.txt"]
-        );
-        assert_eq!(missing_shards(&paths(&["a-1-of-3-x.txt", "a-3-of-3-y.txt"])), ["a-2-of-3*"]);
-        assert!(missing_shards(&paths(&["best-of-5.txt", "a-of-b.txt", "out-of-office"])).is_empty());
-    }
-
-    #[test]
-    fn names_that_a_system_cannot_hold_are_refused_there_and_there_alone() {
-        for name in ["aux.txt", "data/NUL", "com1.jsonl", "a.", "b /c", "who?.txt"] {
-            assert!(unusable(&[name], true, true).is_some(), "{name}");
-            assert!(unusable(&[name], false, false).is_none(), "{name}");
-        }
-        for name in ["auxiliary.txt", "company.txt", "com12.txt", "a.b", "console/x"] {
-            assert!(unusable(&[name], true, true).is_none(), "{name}");
-        }
-        assert!(unusable(&["a/Read.txt", "a/read.txt"], false, true).unwrap().contains("case only"));
-        assert!(unusable(&["a/Read.txt", "a/read.txt"], false, false).is_none());
     }
 }

@@ -1,5 +1,6 @@
 //! What a name on the hub is, and what is a path.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
@@ -259,4 +260,25 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
         }
     }
     pattern[p..].iter().all(|&c| c == '*')
+}
+
+/// Why a system cannot hold files side by side, if it cannot: Windows keeps some names for devices, and where the case of
+/// names does not count, two may be one.
+pub fn unusable(paths: &[&str], windows: bool, folds_case: bool) -> Option<String> {
+    let is_device = |part: &str| {
+        let stem = part.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
+        let numbered = ["COM", "LPT"].iter().any(|device| {
+            stem.strip_prefix(device).is_some_and(|rest| rest.len() == 1 && rest.as_bytes()[0].is_ascii_digit())
+        });
+        ["CON", "PRN", "AUX", "NUL"].contains(&stem.as_str()) || numbered
+    };
+    let is_bad =
+        |part: &str| is_device(part) || part.ends_with(['.', ' ']) || part.contains(['<', '>', '"', '|', '?', '*']);
+    if let Some(path) = paths.iter().find(|path| windows && path.split('/').any(is_bad)) {
+        return Some(format!("has the file {path:?}, which Windows cannot hold"));
+    }
+    let mut seen = BTreeMap::new();
+    let twice = paths.iter().find_map(|path| Some((seen.insert(path.to_lowercase(), *path)?, path)));
+    let (one, other) = twice.filter(|_| folds_case)?;
+    Some(format!("has the files {one:?} and {other:?}, whose names differ in case only, which this system cannot hold"))
 }

@@ -90,6 +90,17 @@ fn shards_tell_by_their_names_what_is_missing_where_nothing_else_does() {
     let said = place.run_with("fetch --dataset org/shards", &OFFLINE);
     assert_eq!(said.status, Some(0), "{}", said.err);
     assert!(said.err.contains("nothing in the cache says whether this is all of it: 3 files"), "{}", said.err);
+    // Counted from 1, with hashes; and what only looks like a number of shards.
+    let hub = &place.hub;
+    let names = ["a-1-of-3-1f.txt", "a-2-of-3-2e.txt", "a-3-of-3-3d.txt", "best-of-5.txt", "out-of-office.txt"];
+    hub.put("datasets/org/more", &names.map(|name| (name, Stored::small(format!("A text of {name}.")))));
+    let forget = || fs::remove_dir_all(place.path("home/hub/datasets--org--more/trees")).unwrap();
+    place.result("fetch --dataset org/more --file *-of-3-?f.txt *-of-3-?d.txt best* out*");
+    forget();
+    place.refused_with("fetch --dataset org/more", &OFFLINE, &["1 are missing", "a-2-of-3*"]);
+    place.result("fetch --dataset org/more");
+    forget();
+    place.result_with("fetch --dataset org/more", &OFFLINE);
 }
 
 #[test]
