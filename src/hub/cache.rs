@@ -213,12 +213,15 @@ impl Cached {
     pub fn point(&self, commit: &str, path: &str, hash: &str) -> Result<()> {
         let pointer = self.snapshot(commit).join(path);
         self.prepare(&pointer)?;
-        let folder = pointer.parent().unwrap_or(&self.root);
-        // Beside it first, then renamed: another program never sees it missing.
-        let scratch = folder.join(format!(".odyssey-{}-{hash}", std::process::id()));
-        let _ = fs::remove_file(&scratch); // left by a process of this number that was killed
         let above = 2 + path.matches('/').count();
         let target: PathBuf = std::iter::repeat_n("..", above).collect::<PathBuf>().join("blobs").join(hash);
+        if link(&target, &pointer).is_ok() {
+            return Ok(()); // in one step
+        }
+        // Beside it first, then renamed: another program never sees it missing.
+        let folder = pointer.parent().unwrap_or(&self.root);
+        let scratch = folder.join(format!(".odyssey-{}-{hash}", std::process::id()));
+        let _ = fs::remove_file(&scratch); // left by a process of this number that was killed
         link(&target, &scratch)
             .or_else(|_| copy_new(&self.blob(hash), &scratch))
             .and_then(|()| fs::rename(&scratch, &pointer))
