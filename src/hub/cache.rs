@@ -155,13 +155,20 @@ impl Cached {
     }
 
     /// Notes the commit that a revision is.
-    pub fn note_commit(&self, revision: &str, commit: &str) -> Result<()> {
+    pub fn note_commit(&self, revision: &str, commit: &str, monitor: &dyn Monitor) -> Result<()> {
         if revision == commit || self.noted(revision).as_deref() == Some(commit) {
             return Ok(());
         }
         let path = self.root.join("refs").join(revision);
-        self.prepare(&path)?;
-        files::write_whole(&path, |out| std::io::Write::write_all(out, commit.as_bytes()))
+        self.note(&path, monitor, || files::write_whole(&path, |out| std::io::Write::write_all(out, commit.as_bytes())))
+    }
+
+    /// Writes a small file whole, alone, and without what a process that was killed while it did the same left there.
+    fn note(&self, path: &Path, monitor: &dyn Monitor, write: impl FnOnce() -> Result<()>) -> Result<()> {
+        let _lock = self.lock("notes", monitor)?;
+        self.prepare(path)?;
+        files::sweep(path);
+        write()
     }
 
     /// All that a commit has, where that was noted.
@@ -189,7 +196,7 @@ impl Cached {
     }
 
     /// Notes all that a commit has. That helps later and is no reason to fail now.
-    pub fn note_tree(&self, commit: &str, entries: &[Entry]) {
+    pub fn note_tree(&self, commit: &str, entries: &[Entry], monitor: &dyn Monitor) {
         let path = self.root.join("trees").join(format!("{commit}.json"));
         if self.tree(commit).is_some() {
             return;
@@ -202,8 +209,8 @@ impl Cached {
             xet_hash: entry.xet.clone(),
         };
         let files = entries.iter().map(|entry| (entry.path.clone(), file(entry))).collect();
-        let noted =
-            self.prepare(&path).and_then(|()| files::write_json(&path, &Tree { format_version: TREE_FORMAT, files }));
+        let tree = Tree { format_version: TREE_FORMAT, files };
+        let noted = self.note(&path, monitor, || files::write_json(&path, &tree));
         if let Err(error) = noted {
             tracing::debug!("the listing is not noted: {error}");
         }

@@ -238,11 +238,11 @@ impl Hub {
             }
         }
         if listing.whole {
-            cached.note_tree(&commit, &entries);
+            cached.note_tree(&commit, &entries, monitor);
         }
         // What others put there is read too, where a folder is named.
         local::walk(cached, &commit, name)?;
-        cached.note_commit(&name.revision, &commit)?;
+        cached.note_commit(&name.revision, &commit, monitor)?;
         let files = files.into_iter().map(|(entry, blob)| FetchedFile {
             path: entry.path,
             bytes: entry.bytes,
