@@ -1,4 +1,6 @@
-//! The memory of this process, and how sizes are said.
+//! The memory of this process, the room on disks, and how sizes are said.
+
+use std::path::Path;
 
 /// A number of bytes for people: `4.7 GiB`, `160 MiB`.
 pub fn bytes(count: u64) -> String {
@@ -20,4 +22,19 @@ pub fn peak_resident() -> u64 {
     let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kibibytes = mark.and_then(|mark| mark.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     kibibytes.map_or_else(resident, |kibibytes| kibibytes * 1024)
+}
+
+/// Bytes that are free where `path` is or will be; `None` where nobody says.
+#[cfg(target_os = "linux")]
+pub fn free_disk(path: &Path) -> Option<u64> {
+    let there = path.ancestors().find(|at| at.exists())?;
+    let about = rustix::fs::statvfs(there).ok()?;
+    // Some file systems do not tell.
+    (about.f_blocks > 0).then(|| about.f_bavail.saturating_mul(about.f_frsize))
+}
+
+/// Bytes that are free where `path` is or will be; `None` where nobody says.
+#[cfg(not(target_os = "linux"))]
+pub fn free_disk(_path: &Path) -> Option<u64> {
+    None
 }

@@ -70,7 +70,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         (Some(_), Some(_)) => {
             return Err(Error::input("--model", "is an adapter, and --adapter gives another", "name a base"));
         }
-        (None, Some(path)) => Some((Adapter::read(&common.model(path)?)?, path)),
+        (None, Some(path)) => Some((Adapter::read(&common.adapter(path)?)?, path)),
         _ => None,
     };
     let config = ModelConfig::read(folder)?;

@@ -157,6 +157,11 @@ impl Common {
         self.hub.borrow_mut().model(path, &mut self.monitor())
     }
 
+    /// The same for an adapter.
+    fn adapter(&self, path: &Path) -> Result<PathBuf> {
+        self.hub.borrow_mut().adapter(path, &mut self.monitor())
+    }
+
     /// A model given by its path or name, where it may be an adapter's: then its base is found by what the adapter says.
     fn named(&self, path: &Path) -> Result<Named> {
         let folder = self.model(path)?;
@@ -263,9 +268,9 @@ impl Color {
 }
 
 fn start_logging(common: &Common) {
-    // What hf-hub and cubecl call an error is repeated, or becomes this program's own.
+    // What cubecl calls an error is repeated, or becomes this program's own.
     // The desktop's libraries remark on displays and locales that are none of the user's concern.
-    let others = "hf_hub=off,cubecl_common=off,cubecl_runtime=off,cubecl_wgpu=off,winit=error,egui_wgpu=error,\
+    let others = "cubecl_common=off,cubecl_runtime=off,cubecl_wgpu=off,winit=error,egui_wgpu=error,\
                   egui_system_font_provider=error";
     let level = match (common.quiet, common.verbose) {
         (true, _) => format!("error,{others}"),

@@ -18,7 +18,8 @@ use crate::files;
 
 /// The file that makes a folder an adapter's.
 pub const CONFIG: &str = "adapter_config.json";
-pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
+/// The file with an adapter's weights.
+pub const WEIGHTS: &str = "adapter_model.safetensors";
 
 /// What PEFT puts before the names of a causal language model's layers.
 pub(super) const PREFIX: &str = "base_model.model.";

@@ -3,6 +3,7 @@
 use crate::cli;
 use std::time::{Duration, Instant};
 
+use burn::module::Module;
 use burn::tensor::Device;
 use odyssey::adapt::data::{Order, Packing, TrainingBlocks};
 use odyssey::adapt::objective::Objective;

@@ -22,6 +22,7 @@ use crate::gui::queue::give_way;
 use crate::hub::Hub;
 use crate::hub::name::has_prefix;
 use crate::model::{LanguageModel, LoadedModel, ModelConfig};
+use crate::process;
 use crate::progress::{Monitor, Watched};
 use crate::study::StudyConfig;
 use crate::study::config::EvaluationSettings;
@@ -134,7 +135,7 @@ pub(super) fn look_ahead(
         seconds: Some(0.0),
         rates: Vec::new(),
         disk: 0,
-        disk_free: free_disk(&checked.folder),
+        disk_free: process::free_disk(&checked.folder),
     };
     let rule = config.text.document;
     let mut domains = Vec::new();
@@ -392,17 +393,4 @@ fn trained(recipe: &AdaptSettings, longest: usize, tokens: u64) -> u64 {
     let Ok((steps, per_epoch)) = recipe.steps(blocks as usize) else { return 0 };
     let rest = ((steps % per_epoch) * recipe.batch as u64 * context).min(tokens);
     (steps / per_epoch) * tokens + rest
-}
-
-/// Bytes that are free where `folder` is or will be; `None` where nobody says.
-#[cfg(target_os = "linux")]
-fn free_disk(folder: &Path) -> Option<u64> {
-    let there = folder.ancestors().find(|folder| folder.exists())?;
-    let about = rustix::fs::statvfs(there).ok()?;
-    Some(about.f_bavail * about.f_frsize)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn free_disk(_folder: &Path) -> Option<u64> {
-    None
 }
