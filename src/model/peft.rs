@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::loading::check_finite;
 use super::lora::{Lora, attach, fits, layer_names, linear_layers, scale};
 use super::weight_formats::folder_within;
 use super::weight_names::{WeightNames, find_layer, unwrapped};
@@ -370,7 +371,7 @@ fn read_factors(folder: &Path) -> Result<BTreeMap<String, [Values; 2]>> {
             return Err(fault(format!("tensor {name:?} has shape {:?}, expected a matrix", view.shape())));
         };
         let data = weights::convert(&path, name, view.dtype(), view.data(), vec![rows, columns], Precision::F32)?;
-        weights::check_finite(&path, name, &data)?;
+        check_finite(&path, name, &data)?;
         let values = data.try_to_vec().map_err(|e| fault(format!("tensor {name:?}: {e:?}")))?;
         let place = &mut halves.entry(layer.clone()).or_default()[half];
         if place.replace((values, [rows, columns])).is_some() {
