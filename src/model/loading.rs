@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{DType, Device, TensorData};
+use half::{bf16, f16};
 
-use super::numbers::check_finite;
 use super::weight_names::{Misfit, WeightNames, fit};
 use super::weights::{Precision, WeightFiles, WeightSource};
 use super::{LanguageModel, ModelConfig};
@@ -127,4 +128,26 @@ fn refusal(files: &WeightFiles, misfit: Misfit) -> Error {
         }
     };
     Error::file(files.folder(), fault, cure)
+}
+
+/// Refuses numbers of a tensor that are none: a model with them computes nothing.
+///
+/// `path` is the tensor's file.
+pub(super) fn check_finite(path: &Path, name: &str, data: &TensorData) -> Result<()> {
+    let broken = match data.dtype() {
+        DType::F32 => data.as_slice::<f32>().ok().and_then(|values| first_broken(values, |value| *value)),
+        DType::BF16 => data.as_slice::<bf16>().ok().and_then(|values| first_broken(values, |value| value.to_f32())),
+        DType::F16 => data.as_slice::<f16>().ok().and_then(|values| first_broken(values, |value| value.to_f32())),
+        _ => None,
+    };
+    let Some(value) = broken else { return Ok(()) };
+    Err(Error::file(
+        path,
+        format!("tensor {name:?} holds {value}, which is no number to compute with"),
+        "fetch the file again, or take a checkpoint from before the training failed",
+    ))
+}
+
+fn first_broken<T>(values: &[T], number: impl Fn(&T) -> f32) -> Option<f32> {
+    values.iter().map(number).find(|value| !value.is_finite())
 }

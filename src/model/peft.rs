@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::loading::check_finite;
 use super::lora::{Lora, attach, fits, layer_names, linear_layers, scale};
 use super::weight_formats::folder_within;
 use super::weight_names::{WeightNames, find_layer, unwrapped};
@@ -253,26 +254,15 @@ impl Adapter {
         let fault = |fault: String| Err(Error::file(&path, fault, "name the base that the adapter was made for"));
         let layers = linear_layers(&base.config)?;
         let body = WeightNames::of(&base.config.architecture).body;
+        let sizes: BTreeMap<&str, [usize; 2]> = layers.iter().map(|(path, sizes)| (path.as_str(), *sizes)).collect();
         let mut factors: BTreeMap<&str, &[Values; 2]> = BTreeMap::new();
         for (name, pair) in &self.factors {
-            let paths = layers.iter().map(|(path, _)| path.as_str());
-            let Some(layer) = find_layer(name, paths, body) else {
+            let found = find_layer(name, sizes.keys().copied(), body);
+            let Some((layer, [of_input, of_output])) = found.and_then(|layer| Some((layer, sizes.get(layer)?))) else {
                 let own = layer_names(&layers);
                 return fault(format!("adapts {name:?}, which is no linear layer of this base; its own are {own}"));
             };
-            if factors.insert(layer, pair).is_some() {
-                return fault(format!("adapts {layer:?} twice, by different names"));
-            }
-        }
-        for (layer, [of_input, of_output]) in layers.iter().map(|(path, sizes)| (path.as_str(), sizes)) {
-            let Some([(_, [rank, input]), (_, [output, rank_of_b])]) = factors.get(layer) else {
-                if let Some(target) = self.targets.iter().find(|target| fits(layer, target)) {
-                    return fault(format!(
-                        "has nothing for {layer:?}, which `target_modules` in {CONFIG} names ({target})"
-                    ));
-                }
-                continue;
-            };
+            let [(_, [rank, input]), (_, [output, rank_of_b])] = pair;
             if [input, output] != [of_input, of_output] {
                 return fault(format!(
                     "adapts {layer:?} from {input} to {output} channels, but in this base it goes from {of_input} to \
@@ -283,6 +273,13 @@ impl Adapter {
             if [*rank, *rank_of_b] != [expected; 2] {
                 return fault(format!("{layer:?} has rank {rank} and {rank_of_b}, but {CONFIG} says {expected}"));
             }
+            if factors.insert(layer, pair).is_some() {
+                return fault(format!("adapts {layer:?} twice, by different names"));
+            }
+        }
+        let left_out = |path: &str| !factors.contains_key(path) && self.targets.iter().any(|t| fits(path, t));
+        if let Some((layer, _)) = layers.iter().find(|(path, _)| left_out(path)) {
+            return fault(format!("has nothing for {layer:?}, which `target_modules` in {CONFIG} names"));
         }
         let model = attach(base, |path, _| {
             Ok(factors.get(path).map(|&pair| {
@@ -371,7 +368,7 @@ fn read_factors(folder: &Path) -> Result<BTreeMap<String, [Values; 2]>> {
             return Err(fault(format!("tensor {name:?} has shape {:?}, expected a matrix", view.shape())));
         };
         let data = weights::convert(&path, name, view.dtype(), view.data(), vec![rows, columns], Precision::F32)?;
-        super::numbers::check_finite(&path, name, &data)?;
+        check_finite(&path, name, &data)?;
         let values = data.try_to_vec().map_err(|e| fault(format!("tensor {name:?}: {e:?}")))?;
         let place = &mut halves.entry(layer.clone()).or_default()[half];
         if place.replace((values, [rows, columns])).is_some() {
