@@ -20,8 +20,8 @@
 //! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says beforehand what a run
 //! needs, [`hub`] finds what is named as on the Hugging Face hub, [`doctor`] asks whether a device computes right, and
 //! [`kernels`] computes what the framework is too slow for.
-//! [`error`], [`files`], [`spool`] (what is too large for memory), [`process`] and [`progress`] serve them all. Nothing
-//! here prints: the command line and `gui`, the desktop application (with the feature of that name), are thin faces over
+//! [`error`], [`files`] and [`disk`] (paths, locks, what must not be overwritten), [`spool`] (what is too large for
+//! memory), [`process`] and [`progress`] serve them all. Nothing here prints: the command line and `gui`, the desktop application (with the feature of that name), are thin faces over
 //! the same calls.
 //!
 //! `examples/evaluate.rs` and `examples/adapt_and_compare.rs` show the library at work.
@@ -33,6 +33,7 @@ pub mod advise;
 pub mod compare;
 pub mod demo;
 pub mod device;
+pub mod disk;
 pub mod doctor;
 pub mod error;
 pub mod evaluate;

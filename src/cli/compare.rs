@@ -62,6 +62,10 @@ struct Scored {
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
+    let inputs = [&args.before, &args.after, &args.text].into_iter().chain(args.rank.inputs());
+    let mut outputs = common.outputs(inputs);
+    let report = args.report.as_ref().map(|path| outputs.file(path, report::page::is_comparison_page)).transpose()?;
+    let prompts_place = args.rank.prompts_place(&mut outputs)?;
     let chosen = common.open_device()?;
     let before = side(&args.before, args, &chosen, common)?;
     let after = side(&args.after, args, &chosen, common)?;
@@ -85,11 +89,11 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     if let (Some((base, windows)), Some((adapted, _))) = (&before.read, &after.read) {
         let divergence = divergence(base, adapted, &before.stream.ids, windows, &mut common.monitor())?;
         result.divergence = Some(divergence);
-        result.rank = ranks(args, [base, adapted], common)?;
+        result.rank = ranks(args, [base, adapted], prompts_place.as_deref(), common)?;
     } else if args.rank.rank {
         return Err(Error::input("--rank", "asks both models, but a file is given", "name the folders of both models"));
     }
-    if let Some(path) = &args.report {
+    if let Some(path) = &report {
         let page = report::page::comparison_page(&result)?;
         files::write_whole(path, |out| out.write_all(page.as_bytes()))?;
     }
@@ -103,13 +107,18 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
 }
 
 /// The change in prediction rank, where it is asked for.
-fn ranks(args: &Args, models: [&LoadedModel; 2], common: &Common) -> Result<Option<RankChange>> {
+fn ranks(
+    args: &Args,
+    models: [&LoadedModel; 2],
+    prompts_place: Option<&Path>,
+    common: &Common,
+) -> Result<Option<RankChange>> {
     if !args.rank.rank {
         return Ok(None);
     }
     let text = common.corpus(&args.text)?;
     let test = open_corpus(&text, Split::Test, args.reading.document)?;
-    let prompts = args.rank.prompts(&text, &test, &args.reading, common)?;
+    let prompts = args.rank.prompts(&text, &test, &args.reading, prompts_place, common)?;
     let ask = |model: &LoadedModel| {
         rank::ask(prompts.as_ref(), model, model.tokenizer()?.as_ref(), &args.reading, &mut common.monitor())
     };

@@ -63,6 +63,10 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         return Err(Error::input("--per-token", "keeps one text, but several are given", "evaluate them one by one"));
     }
     args.rank.check(args.text.len())?;
+    let inputs = args.adapter.iter().chain([&args.model]).chain(&args.text).chain(args.rank.inputs());
+    let mut outputs = common.outputs(inputs);
+    let per_token = args.per_token.as_ref().map(|path| outputs.file(path, per_token::is_in)).transpose()?;
+    let prompts_place = args.rank.prompts_place(&mut outputs)?;
     let chosen = common.open_device()?;
     let named = common.named(&args.model)?;
     let folder = &named.folder;
@@ -101,7 +105,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         let stream = sides[0].0.stream(&corpus, tokenizer.as_ref(), Watched::by(&recipe.stream(), &mut monitor))?;
         let text = path.display().to_string();
         let prompting = Instant::now();
-        let prompts = args.rank.prompts(found, &corpus, &args.reading, common)?;
+        let prompts = args.rank.prompts(found, &corpus, &args.reading, prompts_place.as_deref(), common)?;
         besides += prompting.elapsed();
         let mut without: Option<ScoredStream> = None;
         for (model, adapter) in &sides {
@@ -126,7 +130,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let name = args.model.display().to_string();
     let mut result = summarise(&name, args.held.dtype, &chosen.name, recipe, rows, started + besides);
     result.adapter_changes = changes;
-    if let (Some(path), Some(scored)) = (&args.per_token, last) {
+    if let (Some(path), Some(scored)) = (&per_token, last) {
         per_token::write(path, &scored, &result)?;
     }
     output::result(common, &result, || table(&result))

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::name::Name;
+use crate::disk::scratch;
 use crate::error::{Error, Result};
 use crate::progress::Monitor;
 
@@ -132,8 +133,8 @@ impl Cached {
         let folder = pointer.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder).map_err(|e| Error::writing(folder, e))?;
         // Beside it first, then renamed: another program never sees it missing.
-        let scratch = folder.join(format!(".odyssey-{}-{hash}", std::process::id()));
-        let _ = fs::remove_file(&scratch); // left by a process of this number that was killed
+        scratch::sweep(&pointer);
+        let scratch = scratch::name_for(&pointer);
         let above = 2 + path.matches('/').count();
         let target: PathBuf = std::iter::repeat_n("..", above).collect::<PathBuf>().join("blobs").join(hash);
         link(&target, &scratch)

@@ -28,7 +28,8 @@ use crate::kernels::matmul::{self, Held};
 
 /// The file that makes a folder an adapter's.
 pub const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
+/// The file of its weights.
+pub const WEIGHTS: &str = "adapter_model.safetensors";
 
 /// What PEFT puts before the names of a causal language model's layers.
 const PREFIX: &str = "base_model.model.";
