@@ -16,7 +16,7 @@ use odyssey::text::{Split, open_corpus};
 use super::diary::DiaryArgs;
 use super::memory::HeldArgs;
 use super::text::TextArgs;
-use super::{Common, memory, output};
+use super::{Common, memory, output, place};
 
 /// Additional pretraining of a model on a text; writes a Hugging Face folder that transformers loads, or with --strategy
 /// lora a folder that peft loads.
@@ -111,15 +111,10 @@ impl Args {
 
 /// Takes the place where the result is to come; `None` where nothing will be written.
 fn take_place(out: &Path, args: &Args, common: &Common) -> Result<Option<RunPlace>> {
-    let form = args.form();
-    if args.dry_run {
-        return RunPlace::check(out, form).map(|_| None);
+    match args.dry_run {
+        true => RunPlace::check(out, args.form()).map(|_| None),
+        false => place::take(out, args.form(), args.resume, "adapt", common).map(Some),
     }
-    let place = RunPlace::take(out, form, args.resume || common.again.get(), "adapt")?;
-    if let Some(checkpoint) = place.lacks_checkpoint().filter(|_| args.resume) {
-        common.say(&format!("there is no {} to go on from: starting anew", checkpoint.display()));
-    }
-    Ok(Some(place))
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
@@ -200,7 +195,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
 
 /// Says the result of a run that is done already.
 fn done_before(result: &AdaptResult, common: &Common) -> Result<()> {
-    common.say(&format!("{} has the whole result of this run already", result.out));
+    place::say_done(result, common);
     output::result(common, result, || table(result))
 }
 

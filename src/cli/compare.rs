@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use odyssey::compare::{Vocabulary, compare};
 use odyssey::device::ChosenDevice;
+use odyssey::disk::outputs::Outputs;
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::divergence::divergence;
 use odyssey::evaluate::{EvalResult, ProtocolResult, ScoredStream, Window, evaluate, per_token};
@@ -63,9 +64,7 @@ struct Scored {
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
     let inputs = [&args.before, &args.after, &args.text].into_iter().chain(args.rank.inputs());
-    let mut outputs = common.outputs(inputs);
-    let report = args.report.as_ref().map(|path| outputs.file(path, report::page::is_comparison_page)).transpose()?;
-    let prompts_place = args.rank.prompts_place(&mut outputs)?;
+    let [report, prompts_place] = places(args, common.outputs(inputs))?;
     let chosen = common.open_device()?;
     let before = side(&args.before, args, &chosen, common)?;
     let after = side(&args.after, args, &chosen, common)?;
@@ -106,6 +105,13 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     })
 }
 
+/// Where the page and the prompts are written, if they are.
+fn places(args: &Args, mut outputs: Outputs) -> Result<[Option<PathBuf>; 2]> {
+    let is_page = report::page::is_comparison_page;
+    let report = args.report.as_ref().map(|path| outputs.file(path, is_page)).transpose()?;
+    Ok([report, args.rank.prompts_place(&mut outputs)?])
+}
+
 /// The change in prediction rank, where it is asked for.
 fn ranks(
     args: &Args,
@@ -135,7 +141,9 @@ fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Res
         let names = tokenizer_of(&result, common);
         return Ok(Scored { stream, recipe: result.protocol, names, read: None });
     }
-    let model = common.named(path)?.open(args.held.dtype, &chosen.device)?;
+    let named = common.named(path)?;
+    places(args, common.outputs([&named.folder]))?; // the base of an adapter, which was not known before
+    let model = named.open(args.held.dtype, &chosen.device)?;
     let tokenizer = model.tokenizer()?;
     let recipe = args.protocol.recipe(&model.config, tokenizer.as_ref(), &args.reading)?;
     let mut monitor = common.monitor();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use odyssey::compare::{Comparison, Vocabulary, compare};
+use odyssey::disk::outputs::Outputs;
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::positions::Bin;
 use odyssey::evaluate::{
@@ -64,12 +65,11 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     }
     args.rank.check(args.text.len())?;
     let inputs = args.adapter.iter().chain([&args.model]).chain(&args.text).chain(args.rank.inputs());
-    let mut outputs = common.outputs(inputs);
-    let per_token = args.per_token.as_ref().map(|path| outputs.file(path, per_token::is_in)).transpose()?;
-    let prompts_place = args.rank.prompts_place(&mut outputs)?;
+    let [per_token, prompts_place] = places(args, common.outputs(inputs))?;
     let chosen = common.open_device()?;
     let named = common.named(&args.model)?;
     let folder = &named.folder;
+    places(args, common.outputs([folder]))?; // the base of an adapter, which was not known before
     let adapter = match (&named.adapter, &args.adapter) {
         (Some(_), Some(_)) => {
             return Err(Error::input("--model", "is an adapter, and --adapter gives another", "name a base"));
@@ -134,6 +134,12 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         per_token::write(path, &scored, &result)?;
     }
     output::result(common, &result, || table(&result))
+}
+
+/// Where the scores of tokens and the prompts are written, if they are.
+fn places(args: &Args, mut outputs: Outputs) -> Result<[Option<PathBuf>; 2]> {
+    let per_token = args.per_token.as_ref().map(|path| outputs.file(path, per_token::is_in)).transpose()?;
+    Ok([per_token, args.rank.prompts_place(&mut outputs)?])
 }
 
 fn table(result: &EvalResult) -> String {

@@ -13,6 +13,7 @@ mod gui;
 mod memory;
 mod monitor;
 mod output;
+mod place;
 mod pretrain;
 mod rank;
 mod similarity;

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use odyssey::adapt::{AdaptResult, Form, Resumable, RunPlace};
+use odyssey::adapt::{AdaptResult, Form, Resumable};
 use odyssey::error::Result;
 use odyssey::hub::name::has_prefix;
 use odyssey::pretrain::{PretrainConfig, Pretraining};
 
 use super::diary::DiaryArgs;
-use super::{Common, output};
+use super::{Common, output, place};
 
 /// Train a small base model from random weights, so that its pretraining corpus is known.
 ///
@@ -39,10 +39,7 @@ pub struct Args {
 pub fn run(args: &Args, common: &Common) -> Result<()> {
     let mut config = PretrainConfig::read(&args.config)?;
     let resume = args.resume || common.again.get();
-    let place = RunPlace::take(&args.out, Form::default(), resume, "pretrain")?;
-    if let Some(checkpoint) = place.lacks_checkpoint().filter(|_| args.resume) {
-        common.say(&format!("there is no {} to go on from: starting anew", checkpoint.display()));
-    }
+    let place = place::take(&args.out, Form::default(), args.resume, "pretrain", common)?;
     let outputs = common.outputs([&args.config, &config.corpus, &config.tokenizer]).beside_new_folder(&place.out);
     let diary = match place.is_filled() {
         true => None,
@@ -58,7 +55,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         drop(monitor);
         let result = ready.done_before(&place)?;
         return result.map_or(Ok(()), |result| {
-            common.say(&format!("{} has the whole result of this run already", result.out));
+            place::say_done(&result, common);
             show(&result, common)
         });
     };
