@@ -140,6 +140,9 @@ pub fn write_safetensors<'a>(
         // Arrays that do not fit together are a fault of this program, not of its input.
         e => Error::Numeric(format!("{}: cannot be laid out: {e}", path.display())),
     })?;
+    // The library keeps the file to its owner; it gets what the umask makes of any new file.
+    let permissions = File::create(scratch.path().join("new")).and_then(|new| Ok(new.metadata()?.permissions()));
+    permissions.and_then(|permissions| fs::set_permissions(&aside, permissions)).map_err(failed)?;
     File::open(&aside).and_then(|file| file.sync_all()).map_err(failed)?;
     fs::rename(&aside, path).map_err(failed)?;
     sync_folder(&folder);

@@ -147,13 +147,13 @@ fn names(folder: &Path) -> Vec<String> {
 fn left_by_dead(path: &Path) -> PathBuf {
     let folder = path.parent().unwrap();
     let mut name = String::new();
+    let pid = format!("-{}-", std::process::id());
     files::write_whole(path, |_| {
-        name = names(folder).into_iter().find(|name| name.starts_with(".odyssey-")).unwrap();
+        name = names(folder).into_iter().find(|name| name.contains(&pid)).unwrap();
         Ok(())
     })
     .unwrap();
     fs::remove_file(path).unwrap();
-    let pid = format!("-{}-", std::process::id());
     let left = folder.join(name.replacen(&pid, "-4294967294-", 1));
     fs::write(&left, "half").unwrap();
     left
