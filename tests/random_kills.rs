@@ -170,6 +170,16 @@ fn timeless(path: &Path, bytes: Vec<u8>) -> Vec<u8> {
             });
             values.collect::<String>().into_bytes()
         }
+        Some("csv") => {
+            let mut reader = csv::Reader::from_reader(bytes.as_slice());
+            let timed: Vec<bool> = reader.headers().unwrap().iter().map(|name| name.contains("second")).collect();
+            let rows = reader.records().map(|row| {
+                let row = row.unwrap();
+                let kept = row.iter().zip(&timed).filter(|(_, timed)| !**timed).map(|(cell, _)| cell);
+                kept.collect::<Vec<_>>().join(",") + "\n"
+            });
+            rows.collect::<String>().into_bytes()
+        }
         // Its header holds the JSON of the evaluation.
         Some("safetensors") if path.ends_with("per_token.safetensors") => {
             let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
