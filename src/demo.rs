@@ -11,9 +11,12 @@ use serde_json::{Map, Value, json};
 use crate::adapt::optimizer::AdamWConfig;
 use crate::adapt::schedule::Decay;
 use crate::adapt::settings::AdaptSettings;
+use crate::adapt::{Form, Resumable, RunPlace};
 use crate::device::DeviceChoice;
+use crate::disk::lock::Lock;
+use crate::disk::scratch;
 use crate::error::Result;
-use crate::pretrain::{Diary, PretrainConfig, pretrain};
+use crate::pretrain::{PretrainConfig, pretrain};
 use crate::progress::Monitor;
 use crate::study::StudyConfig;
 use crate::study::config::{
@@ -44,6 +47,8 @@ pub fn prepare(
     device: &Device,
     monitor: &mut dyn Monitor,
 ) -> Result<StudyConfig> {
+    let _lock = Lock::inside(out, "demo")?;
+    scratch::sweep_folder(out);
     let (corpora, base) = (out.join("corpora"), out.join("base"));
     if !corpora.exists() {
         write_family(&corpora, seed, &LAMBDAS, SIZES)?;
@@ -66,7 +71,9 @@ pub fn prepare(
             },
             tokenizer,
         };
-        pretrain(&config, &base, Diary::default(), device, monitor)?;
+        let place = RunPlace::take(&base, Form::default(), true, "demo")?;
+        let resumable = place.resumable(None, Resumable::LONGEST, "the demo goes on from there when it is run again");
+        pretrain(&config, &place, resumable, device, monitor)?;
     }
     let domain = |lambda: f64| DomainEntry {
         name: format!("lambda-{lambda}"),

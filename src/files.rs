@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use safetensors::tensor::View;
@@ -13,6 +14,10 @@ use safetensors::{Dtype, SafeTensorError};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
+pub(crate) use crate::disk::hashes::hexadecimal;
+pub use crate::disk::hashes::{hash_bytes, hash_file};
+use crate::disk::paths::parent;
+use crate::disk::{mounts, paths, scratch};
 use crate::error::{Error, Result};
 use crate::safetensors_file::SafetensorsFile;
 
@@ -22,38 +27,28 @@ use crate::safetensors_file::SafetensorsFile;
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>) -> Result<()> {
     let folder = parent(path);
     let failed = |source| Error::writing(path, source);
+    refuse_special(path)?;
     fs::create_dir_all(&folder).map_err(failed)?;
-    let scratch = tempfile::Builder::new().prefix(&scratch_prefix(path)).tempfile_in(&folder).map_err(failed)?;
+    scratch::sweep(path);
+    let scratch = scratch::file_for(path).map_err(failed)?;
     let mut writer = BufWriter::new(scratch.as_file());
     write(&mut writer).and_then(|()| writer.flush()).map_err(failed)?;
     drop(writer);
     scratch.as_file().sync_all().map_err(failed)?;
-    allow_reading(scratch.path()).map_err(failed)?;
     scratch.persist(path).map_err(|e| failed(e.error))?;
     sync_folder(&folder);
     Ok(())
 }
 
-/// What scratch files and folders for `path`, beside it, begin with.
-fn scratch_prefix(path: &Path) -> String {
-    let name: String = path.file_name().unwrap_or_default().to_string_lossy().chars().take(60).collect();
-    format!(".odyssey-{name}-")
-}
-
-/// Removes what a process that was killed while it wrote `path` left beside it. Only for a path that no other process
-/// writes.
-pub fn sweep(path: &Path) {
-    let prefix = scratch_prefix(path);
-    let entries = fs::read_dir(parent(path)).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)) {
-        let left = entry.path();
-        let removed = if left.is_dir() { fs::remove_dir_all(&left) } else { fs::remove_file(&left) };
-        match removed {
-            Ok(()) => tracing::info!("removed {}, left by a process that was killed", left.display()),
-            Err(e) => {
-                tracing::warn!("{}: left by a process that was killed, and cannot be removed: {e}", left.display())
-            }
-        }
+/// Refuses to put a file in the place of something that is none: a device, a pipe, a folder.
+pub fn refuse_special(path: &Path) -> Result<()> {
+    // A link is replaced, not what it leads to.
+    let Ok(about) = path.symlink_metadata() else { return Ok(()) };
+    let kind = about.file_type();
+    match kind.is_file() || kind.is_symlink() {
+        true => Ok(()),
+        false if kind.is_dir() => Err(Error::writing(path, std::io::ErrorKind::IsADirectory.into())),
+        false => Err(Error::file(path, "is a device, pipe or socket, expected a file's name", "name a file")),
     }
 }
 
@@ -131,8 +126,10 @@ pub fn write_safetensors<'a>(
     let metadata = HashMap::from([(metadata.0.to_owned(), metadata.1)]);
     let folder = parent(path);
     let failed = |source| Error::writing(path, source);
+    refuse_special(path)?;
     fs::create_dir_all(&folder).map_err(failed)?;
-    let scratch = tempfile::Builder::new().prefix(&scratch_prefix(path)).tempdir_in(&folder).map_err(failed)?;
+    scratch::sweep(path);
+    let scratch = scratch::folder_for(path).map_err(failed)?;
     let aside = scratch.path().join("arrays");
     let written = safetensors::serialize_to_file(views, Some(metadata), &aside);
     if let Some(error) = failure.take() {
@@ -143,8 +140,10 @@ pub fn write_safetensors<'a>(
         // Arrays that do not fit together are a fault of this program, not of its input.
         e => Error::Numeric(format!("{}: cannot be laid out: {e}", path.display())),
     })?;
+    // The library keeps the file to its owner; it gets what the umask makes of any new file.
+    let permissions = File::create(scratch.path().join("new")).and_then(|new| Ok(new.metadata()?.permissions()));
+    permissions.and_then(|permissions| fs::set_permissions(&aside, permissions)).map_err(failed)?;
     File::open(&aside).and_then(|file| file.sync_all()).map_err(failed)?;
-    allow_reading(&aside).map_err(failed)?;
     fs::rename(&aside, path).map_err(failed)?;
     sync_folder(&folder);
     Ok(())
@@ -323,19 +322,25 @@ pub fn read_toml<T: DeserializeOwned>(path: &Path, what: &str, cure: &str) -> Re
 
 /// Fills a new folder whole: `fill` writes into a folder beside it, which then takes the name `path`.
 ///
-/// A folder that exists already is refused, so that nothing is ever overwritten.
+/// A folder with anything in it is refused, so that nothing is ever overwritten. An empty one is filled: the new folder
+/// takes its place and its permissions.
 pub fn folder_whole<T>(path: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    refuse_existing(path)?;
+    refuse_taken(path)?;
     let beside = parent(path);
+    let failed = |e| Error::writing(path, e);
     fs::create_dir_all(&beside).map_err(|e| Error::writing(&beside, e))?;
-    let scratch = tempfile::Builder::new()
-        .prefix(&scratch_prefix(path))
-        .tempdir_in(&beside)
-        .map_err(|e| Error::writing(path, e))?;
+    scratch::sweep(path);
+    let scratch = scratch::folder_for(path).map_err(failed)?;
     let value = fill(scratch.path())?;
+    if let Ok(empty) = path.metadata() {
+        fs::set_permissions(scratch.path(), empty.permissions()).map_err(failed)?;
+        if cfg!(windows) {
+            fs::remove_dir(path).map_err(failed)?; // there a name that is taken is never given anew
+        }
+    }
     sync_folder(scratch.path());
-    allow_reading(scratch.path()).map_err(|e| Error::writing(path, e))?;
-    fs::rename(scratch.path(), path).map_err(|e| Error::writing(path, e))?;
+    refuse_taken(path)?; // who came meanwhile
+    fs::rename(scratch.path(), path).map_err(failed)?;
     let _ = scratch.keep(); // it has its new name; there is nothing left to clean up
     sync_folder(&beside);
     Ok(value)
@@ -349,49 +354,63 @@ pub fn refuse_existing(path: &Path) -> Result<()> {
     }
 }
 
+/// The same for a folder that is to be filled: an empty one is as good as none.
+fn refuse_taken(path: &Path) -> Result<()> {
+    match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
+        Ok(true) if !path.is_symlink() => refuse_fixed(path),
+        _ => refuse_existing(path),
+    }
+}
+
+/// Refuses an empty folder that another cannot take the place of.
+fn refuse_fixed(path: &Path) -> Result<()> {
+    let cure = || format!("name a new folder in it: {}", path.join("new").display());
+    if std::env::current_dir().is_ok_and(|here| paths::is_same(&here, path)) {
+        return Err(Error::file(path, "is the folder where the program runs, and cannot be replaced", cure()));
+    }
+    if mounts::is_mount_point(path) {
+        return Err(Error::file(path, "is where a disk is mounted, and cannot be replaced", cure()));
+    }
+    Ok(())
+}
+
 /// Refuses a new folder that could not be written later: the path is taken, or its place takes no new files. Asked
 /// before work that takes hours.
 pub fn check_new_folder(path: &Path) -> Result<()> {
-    refuse_existing(path)?;
+    refuse_taken(path)?;
     let mut place = parent(path);
     while place.symlink_metadata().is_err() {
         place = parent(&place);
     }
-    // Permissions tell less than trying.
-    tempfile::Builder::new().prefix(&scratch_prefix(path)).tempfile_in(&place).map_err(|e| Error::writing(path, e))?;
+    // Permissions tell less than trying; the file has no name.
+    tempfile::tempfile_in(&place).map_err(|e| Error::writing(path, e))?;
     Ok(())
 }
 
-/// SHA-256 of a file's bytes, in hexadecimal.
-pub fn hash_file(path: &Path) -> Result<String> {
-    let failed = |e| Error::reading(path, e);
-    let mut file = File::open(path).map_err(failed)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(hexadecimal(&hasher.finalize())),
-            n => hasher.update(&buffer[..n]),
+/// Whether both folders hold the same files and folders, byte for byte.
+pub fn is_same_tree(a: &Path, b: &Path) -> std::io::Result<bool> {
+    let names = |folder: &Path| -> std::io::Result<Vec<OsString>> {
+        let mut names =
+            fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    };
+    let all = names(a)?;
+    if all != names(b)? {
+        return Ok(false);
+    }
+    for name in all {
+        let [a, b] = [a, b].map(|folder| folder.join(&name));
+        let same = match (a.is_dir(), b.is_dir()) {
+            (true, true) => is_same_tree(&a, &b)?,
+            (false, false) => a.metadata()?.len() == b.metadata()?.len() && fs::read(&a)? == fs::read(&b)?,
+            _ => false,
+        };
+        if !same {
+            return Ok(false);
         }
     }
-}
-
-/// SHA-256 of some bytes, in hexadecimal.
-pub fn hash_bytes(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
-}
-
-/// Bytes in hexadecimal.
-pub(crate) fn hexadecimal(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The folder a path lies in; "." for a bare name.
-fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    }
+    Ok(true)
 }
 
 /// Makes a rename durable. Some systems cannot sync a folder; they order renames by themselves.
@@ -399,17 +418,4 @@ fn sync_folder(folder: &Path) {
     if let Ok(handle) = File::open(folder) {
         let _ = handle.sync_all();
     }
-}
-
-/// Temporary files are private to their owner; results are for everybody the umask allows, as any new file is.
-#[cfg(unix)]
-fn allow_reading(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = if path.is_dir() { 0o755 } else { 0o644 };
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
-
-#[cfg(not(unix))]
-fn allow_reading(_path: &Path) -> std::io::Result<()> {
-    Ok(())
 }

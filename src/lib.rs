@@ -20,8 +20,8 @@
 //! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says beforehand what a run
 //! needs, [`hub`] finds what is named as on the Hugging Face hub, [`doctor`] asks whether a device computes right, and
 //! [`kernels`] computes what the framework is too slow for.
-//! [`error`], [`last_words`], [`files`], [`safetensors_file`], [`spool`] (what is too large for memory), [`process`],
-//! [`notice`] and [`progress`] serve them all. Nothing
+//! [`error`], [`last_words`], [`files`], [`disk`] (paths, locks, what must not be overwritten), [`safetensors_file`],
+//! [`spool`] (what is too large for memory), [`process`], [`notice`] and [`progress`] serve them all. Nothing
 //! here prints: the command line and `gui`, the desktop application (with the feature of that name), are thin faces over
 //! the same calls.
 //!
@@ -34,6 +34,7 @@ pub mod advise;
 pub mod compare;
 pub mod demo;
 pub mod device;
+pub mod disk;
 pub mod doctor;
 pub mod error;
 pub mod evaluate;

@@ -126,10 +126,7 @@ impl Checkpoint {
         }
         let position: Position =
             serde_json::from_value(position).map_err(|e| broken(format!("not a checkpoint: {e}")))?;
-        let differences: Vec<String> = differences("", &position.determined_by, determined_by)
-            .into_iter()
-            .filter_map(|(key, difference)| (!ROUNDING_ALONE.contains(&key.as_str())).then_some(difference))
-            .collect();
+        let differences = differences_of_runs(&position.determined_by, determined_by);
         if !differences.is_empty() {
             return Err(broken(format!("is of another run: {}", differences.join(", "))));
         }
@@ -181,6 +178,12 @@ impl Checkpoint {
 /// Whether this is the position of a checkpoint of format 1, which had no checksum.
 fn is_of_format_1(position: &str) -> bool {
     serde_json::from_str::<Value>(position).is_ok_and(|position| position.get("format") == Some(&Value::from(1)))
+}
+
+/// In words, what tells one run from another by what determined them; nothing where it is rounding alone.
+pub(super) fn differences_of_runs(was: &Value, is: &Value) -> Vec<String> {
+    let differences = differences("", was, is).into_iter();
+    differences.filter_map(|(key, words)| (!ROUNDING_ALONE.contains(&key.as_str())).then_some(words)).collect()
 }
 
 /// The keys in which two JSON values differ, and both values in words.

@@ -14,6 +14,7 @@ mod folder;
 pub mod micro_batch;
 pub mod objective;
 pub mod optimizer;
+mod place;
 pub mod preset;
 pub mod schedule;
 pub mod settings;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use folder::{Form, write};
+pub use place::RunPlace;
 pub use settings::{AdaptSettings, Strategy};
 pub use state::Resumable;
 pub use step::{Differentiable, StepDone, training_step};
@@ -175,7 +177,7 @@ impl Training<'_> {
             None => base.model.clone(),
         };
         let context = settings.block_length(base.config.context());
-        let determined_by = self.determined_by(context, &train, valid)?;
+        let determined_by = self.determined_by(&train, valid)?;
         let blocks = TrainingBlocks::new(train, context, settings.packing, settings.order, seed)?;
         let (steps, steps_per_epoch) = settings.steps(blocks.len())?;
         let schedule = settings.schedule(steps);
@@ -332,8 +334,12 @@ impl Training<'_> {
     }
 
     /// Everything that determines the run. A checkpoint goes on with the same alone.
-    fn determined_by(&self, context: usize, train: &TokenStream, valid: &TokenStream) -> Result<Value> {
+    ///
+    /// # Errors
+    /// The base cannot be read.
+    pub fn determined_by(&self, train: &TokenStream, valid: &TokenStream) -> Result<Value> {
         let Self { base, settings, seed, .. } = *self;
+        let context = settings.block_length(base.config.context());
         // What a step is refused for decides whether a run goes on, not where to.
         let outlier = AdaptSettings::default().outlier;
         let written = AdaptSettings { lora: settings.adapters(), outlier, ..settings.clone() };

@@ -13,8 +13,8 @@ use super::optimizer::AdamW;
 use super::step::LossScale;
 use super::{Best, Curves};
 use crate::device::faults::guarded;
+use crate::disk::scratch;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::model::parameters::to_host;
 use crate::model::{LanguageModel, Precision};
 
@@ -105,7 +105,7 @@ impl<'a> Saving<'a> {
     /// For a run that goes on from `resumed`, if it does.
     pub fn new(resumable: Option<Resumable<'a>>, determined_by: &'a Value, resumed: Option<&Position>) -> Self {
         if let Some(Resumable { path, .. }) = resumable {
-            files::sweep(path);
+            scratch::sweep_locked(path);
         }
         let now = Instant::now();
         let seconds_before = resumed.map_or(0.0, |position| position.seconds);

@@ -246,6 +246,12 @@ pub fn write_table(cases: &[Case]) -> Result<Vec<u8>> {
     writer.into_inner().map_err(|e| failed(e.into_error().into()))
 }
 
+/// Whether a file is a table that [`write_table`] wrote.
+pub fn is_table(path: &Path) -> bool {
+    let columns: Vec<&str> = NAMES.into_iter().chain(Feature::ALL.map(Feature::key)).chain(OUTCOMES).collect();
+    std::fs::read_to_string(path).is_ok_and(|text| text.lines().next() == Some(columns.join(",").as_str()))
+}
+
 /// Reads a table from a file.
 ///
 /// # Errors

@@ -3,21 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use odyssey::adapt::data::Packing;
-use odyssey::adapt::events::Recorded;
 use odyssey::adapt::find_lr::{RateSweep, Sweep, find_lr};
+use odyssey::adapt::objective::Objective;
 use odyssey::adapt::preset::RecipeArgs;
-use odyssey::adapt::{AdaptResult, Form, Resumable, Strategy, adapt, write};
+use odyssey::adapt::{AdaptResult, Form, Resumable, RunPlace, Strategy, Training};
 use odyssey::error::{Error, Result};
-use odyssey::files::check_new_folder;
 use odyssey::hub::{Kind, Name};
 use odyssey::memory::Work;
 use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::progress::Watched;
 use odyssey::text::{Split, Tokenizer, open_corpus};
 
+use super::diary::DiaryArgs;
 use super::memory::{HeldArgs, Longest};
 use super::text::TextArgs;
-use super::{Common, memory, output};
+use super::{Common, memory, output, place};
 
 /// Additional pretraining of a model on a text; writes a Hugging Face folder that transformers loads, or with --strategy
 /// lora a folder that peft loads.
@@ -58,12 +58,8 @@ pub struct Args {
     /// Only say how much memory it takes, whether that is there, and what else would fit.
     #[arg(long)]
     dry_run: bool,
-    /// Also keep every step and validation in this file, as JSON lines.
-    #[arg(long, value_name = "FILE")]
-    metrics: Option<PathBuf>,
-    /// Also write event files for TensorBoard into this folder.
-    #[arg(long, value_name = "DIR")]
-    tensorboard: Option<PathBuf>,
+    #[command(flatten)]
+    diary: DiaryArgs,
     #[command(flatten)]
     rates: RateArgs,
     /// With --strategy lora: write a whole model with the adapters merged, and these in adapter/.
@@ -108,30 +104,18 @@ impl RateArgs {
     }
 }
 
-/// `DIR.checkpoint`, beside the folder that does not exist yet.
-fn checkpoint_of(out: &Path) -> PathBuf {
-    let mut name = out.as_os_str().to_owned();
-    name.push(".checkpoint");
-    name.into()
+impl Args {
+    fn form(&self) -> Form {
+        if self.merge { Form::Merged } else { Form::Adapter }
+    }
 }
 
-/// Refuses a new folder that cannot be written, and a checkpoint that nobody asked for; returns where that is or will
-/// be.
-fn check_place(out: &Path, args: &Args, common: &Common) -> Result<PathBuf> {
-    check_new_folder(out)?;
-    let checkpoint = checkpoint_of(out);
-    let resume = args.resume || common.again.get();
-    if checkpoint.exists() && !resume {
-        return Err(Error::file(
-            &checkpoint,
-            "is left by an interrupted run",
-            "give --resume to go on from it, or remove it to start again",
-        ));
+/// Takes the place where the result is to come; `None` where nothing will be written.
+fn take_place(out: &Path, args: &Args, common: &Common) -> Result<Option<RunPlace>> {
+    match args.dry_run {
+        true => RunPlace::check(out, args.form()).map(|_| None),
+        false => place::take(out, args.form(), args.resume, "adapt", common).map(Some),
     }
-    if args.resume && !checkpoint.exists() {
-        common.say(&format!("there is no {} to go on from: starting anew", checkpoint.display()));
-    }
-    Ok(checkpoint)
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
@@ -145,7 +129,15 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let settings = &args.settings.0;
     let sweep = args.rates.sweep()?;
     let place = match &args.out {
-        Some(out) if !args.rates.find_lr => Some((out, check_place(out, args, common)?)),
+        Some(out) if !args.rates.find_lr => take_place(out, args, common)?,
+        _ => None,
+    };
+    let resume = args.resume || common.again.get();
+    let diary = match &place {
+        Some(place) if !place.is_filled() => {
+            let outputs = common.outputs([&args.model, &args.train, &args.valid]).beside_new_folder(&place.out);
+            Some(args.diary.check(outputs, resume, common.force)?)
+        }
         _ => None,
     };
     let chosen = common.open_device()?;
@@ -176,7 +168,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     };
     let (train, valid) = (stream(&args.train, Split::Train)?, stream(&args.valid, Split::Valid)?);
 
-    let Some((out, checkpoint)) = place else {
+    let Some(place) = place else {
         let found = find_lr(&base, &train, &valid, settings, &sweep, args.seed, &mut monitor)?;
         drop(monitor);
         output::result(common, &found, || rates_table(&found))?;
@@ -189,23 +181,27 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
             ))),
         };
     };
-    let resumable = Resumable {
-        path: &checkpoint,
-        resume: args.resume || common.again.get(),
-        every: args.checkpoint_every,
-        longest: Resumable::LONGEST,
-        how_to_resume: "give the same command with --resume to go on",
+    let how_to_resume = "give the same command with --resume to go on";
+    let resumable = Some(place.resumable(args.checkpoint_every, Resumable::LONGEST, how_to_resume));
+    let training = Training { base: &base, settings, seed: args.seed, resumable, objective: &Objective };
+    let Some(diary) = diary else {
+        // There is a result: this run's, or none of its business.
+        drop(monitor);
+        let result = place.result_of(&training.determined_by(&train, &valid)?)?;
+        return result.map_or(Ok(()), |result| done_before(&result, common));
     };
-    let (metrics, tensorboard) = (args.metrics.as_deref(), args.tensorboard.as_deref());
-    let mut recorded = Recorded::by(&mut monitor, metrics, tensorboard, resumable.resume)?;
-    let mut adapted = adapt(&base, train, &valid, settings, args.seed, Some(resumable), &mut recorded)?;
+    let mut recorded = diary.open(&mut monitor)?;
+    let mut adapted = training.run(train, &valid, &mut recorded)?;
     drop(monitor);
-    if args.merge {
-        adapted.form = Form::Merged;
-    }
-    write(&mut adapted, &base, out)?;
-    let _ = std::fs::remove_file(&checkpoint); // its result is whole now
+    adapted.form = args.form();
+    place.write(&mut adapted, &base)?;
     output::result(common, &adapted.result, || table(&adapted.result))
+}
+
+/// Says the result of a run that is done already.
+fn done_before(result: &AdaptResult, common: &Common) -> Result<()> {
+    place::say_done(result, common);
+    output::result(common, result, || table(result))
 }
 
 fn rates_table(found: &RateSweep) -> String {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use odyssey::adapt::preset::RecipeArgs;
-use odyssey::advise::features::{shipped, write_table};
+use odyssey::advise::features::{is_table, shipped, write_table};
 use odyssey::advise::learn::cases_in;
 use odyssey::advise::{Advice, Case, Check, Means, Question, RestsOn, TableCheck, advise, check};
 use odyssey::error::{Error, Result};
@@ -85,11 +85,13 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     if args.tokens_per_second.is_some_and(|rate| rate.is_nan() || rate <= 0.0) {
         return Err(Error::input("--tokens-per-second", "is no speed", "use a positive number"));
     }
+    let inputs = args.fit.iter().chain(&args.model).chain(&args.reference).chain(&args.domain);
+    let table = args.write_table.as_ref().map(|path| common.outputs(inputs).file(path, is_table)).transpose()?;
     let mut cases = if args.only_fit { Vec::new() } else { shipped()? };
     for path in &args.fit {
         cases.extend(cases_in(path)?);
     }
-    if let Some(path) = &args.write_table {
+    if let Some(path) = &table {
         let table = write_table(&cases)?;
         write_whole(path, |file| std::io::Write::write_all(file, &table))?;
         common.say(&format!("{} rows written to {}", cases.len(), path.display()));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use odyssey::compare::{Scoring, Vocabulary, check_comparable, compare};
 use odyssey::device::ChosenDevice;
+use odyssey::disk::outputs::Outputs;
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::divergence::divergence;
 use odyssey::evaluate::{EvalResult, ProtocolResult, ScoredStream, Window, evaluate, per_token};
@@ -72,6 +73,8 @@ impl Scored {
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
+    let inputs = [&args.before, &args.after, &args.text].into_iter().chain(args.rank.inputs());
+    let [report, prompts_place] = places(args, common.outputs(inputs))?;
     let chosen = common.open_device()?;
     let before = side(&args.before, args, &chosen, common)?;
     let after = side(&args.after, args, &chosen, common)?;
@@ -83,7 +86,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     };
     let mut result = compare(&before.stream, &after.stream, [&names[0], &names[1]], &vocabulary)?;
     if let (Some((base, windows)), Some((adapted, _))) = (&before.read, &after.read) {
-        result.rank = ranks(args, [base, adapted], other_predictions.as_deref(), common)?;
+        result.rank = ranks(args, [base, adapted], other_predictions.as_deref(), prompts_place.as_deref(), common)?;
         result.divergence = match &other_predictions {
             Some(_) => None,
             None => Some(divergence(base, adapted, &before.stream.ids, windows, &mut common.monitor())?),
@@ -92,7 +95,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     } else if args.rank.rank {
         return Err(Error::input("--rank", "asks both models, but a file is given", "name the folders of both models"));
     }
-    if let Some(path) = &args.report {
+    if let Some(path) = &report {
         let page = report::page::comparison_page(&result)?;
         files::write_whole(path, |out| out.write_all(page.as_bytes()))?;
     }
@@ -105,6 +108,13 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     })
 }
 
+/// Where the page and the prompts are written, if they are.
+fn places(args: &Args, mut outputs: Outputs) -> Result<[Option<PathBuf>; 2]> {
+    let is_page = report::page::is_comparison_page;
+    let report = args.report.as_ref().map(|path| outputs.file(path, is_page)).transpose()?;
+    Ok([report, args.rank.prompts_place(&mut outputs)?])
+}
+
 /// The change in prediction rank, where it is asked for.
 ///
 /// Ranks among different vocabularies are no change: `other_predictions` says then why.
@@ -112,6 +122,7 @@ fn ranks(
     args: &Args,
     models: [&LoadedModel; 2],
     other_predictions: Option<&str>,
+    prompts_place: Option<&Path>,
     common: &Common,
 ) -> Result<Option<RankChange>> {
     if !args.rank.rank {
@@ -119,7 +130,7 @@ fn ranks(
     }
     let text = common.corpus(&args.text)?;
     let test = open_corpus(&text, Split::Test, args.reading.document)?;
-    let prompts = args.rank.prompts(&text, &test, &args.reading, common)?;
+    let prompts = args.rank.prompts(&text, &test, &args.reading, prompts_place, common)?;
     let ask = |model: &LoadedModel| {
         rank::ask(prompts.as_ref(), model, model.tokenizer()?.as_ref(), &args.reading, &mut common.monitor())
     };
@@ -145,6 +156,7 @@ fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Res
         return Ok(Scored { stream, recipe: result.protocol, names, read: None });
     }
     let named = common.named(path)?;
+    places(args, common.outputs([&named.folder]))?; // the base of an adapter, which was not known before
     let config = ModelConfig::read(&named.folder)?;
     let tokenizer = Tokenizer::find(&named.folder)?;
     let recipe = args.protocol.recipe(&config, tokenizer.as_ref(), &args.reading)?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use odyssey::compare::{Comparison, Vocabulary, compare};
+use odyssey::disk::outputs::Outputs;
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::positions::Bin;
 use odyssey::evaluate::{
@@ -63,9 +64,12 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         return Err(Error::input("--per-token", "keeps one text, but several are given", "evaluate them one by one"));
     }
     args.rank.check(args.text.len())?;
+    let inputs = args.adapter.iter().chain([&args.model]).chain(&args.text).chain(args.rank.inputs());
+    let [per_token, prompts_place] = places(args, common.outputs(inputs))?;
     let chosen = common.open_device()?;
     let named = common.named(&args.model)?;
     let folder = &named.folder;
+    places(args, common.outputs([folder]))?; // the base of an adapter, which was not known before
     let adapter = match (&named.adapter, &args.adapter) {
         (Some(_), Some(_)) => {
             return Err(Error::input("--model", "is an adapter, and --adapter gives another", "name a base"));
@@ -105,7 +109,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         let stream = sides[0].0.stream(&corpus, tokenizer.as_ref(), Watched::by(&recipe.stream(), &mut monitor))?;
         let text = path.display().to_string();
         let prompting = Instant::now();
-        let prompts = args.rank.prompts(found, &corpus, &args.reading, common)?;
+        let prompts = args.rank.prompts(found, &corpus, &args.reading, prompts_place.as_deref(), common)?;
         besides += prompting.elapsed();
         let mut without: Option<ScoredStream> = None;
         for (model, adapter) in &sides {
@@ -130,10 +134,16 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let name = args.model.display().to_string();
     let mut result = summarise(&name, args.held.dtype, &chosen.name, recipe, rows, started + besides);
     result.adapter_changes = changes;
-    if let (Some(path), Some(scored)) = (&args.per_token, last) {
+    if let (Some(path), Some(scored)) = (&per_token, last) {
         per_token::write(path, &scored, &result)?;
     }
     output::result(common, &result, || table(&result))
+}
+
+/// Where the scores of tokens and the prompts are written, if they are.
+fn places(args: &Args, mut outputs: Outputs) -> Result<[Option<PathBuf>; 2]> {
+    let per_token = args.per_token.as_ref().map(|path| outputs.file(path, per_token::is_in)).transpose()?;
+    Ok([per_token, args.rank.prompts_place(&mut outputs)?])
 }
 
 fn table(result: &EvalResult) -> String {

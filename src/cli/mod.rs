@@ -5,6 +5,7 @@ mod advise;
 mod compare;
 mod demo;
 mod devices;
+mod diary;
 mod doctor;
 mod eval;
 mod fetch;
@@ -12,6 +13,7 @@ mod gui;
 mod memory;
 mod monitor;
 mod output;
+mod place;
 mod pretrain;
 mod rank;
 mod similarity;
@@ -24,9 +26,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use burn::tensor::Device;
-use clap::{Parser, Subcommand};
+use clap::builder::{PathBufValueParser, TypedValueParser, ValueParser};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use odyssey::device::faults::{is_guarded, once_more, renew};
 use odyssey::device::{ChosenDevice, DeviceChoice};
+use odyssey::disk::outputs::Outputs;
+use odyssey::disk::paths;
 use odyssey::error::{Error, Result};
 use odyssey::hub::Hub;
 use odyssey::model::weights::WeightFiles;
@@ -78,6 +83,9 @@ pub struct Common {
     /// Say more; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Also replace files that this program did not write; never what the command reads, nor a device.
+    #[arg(long, global = true)]
+    force: bool,
     /// Whether to use colours.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     color: Color,
@@ -198,6 +206,12 @@ impl Common {
         self.hub.borrow_mut().corpus(path, &mut self.monitor())
     }
 
+    /// The guard of what the command writes over, which reads these models, corpora and files.
+    fn outputs<'a>(&self, inputs: impl IntoIterator<Item = &'a PathBuf>) -> Outputs {
+        let hub = self.hub.borrow();
+        Outputs::new(self.force, inputs.into_iter().map(|path| hub.model_here(path).unwrap_or_else(|| path.clone())))
+    }
+
     /// A monitor with progress bars where standard error is a terminal.
     fn monitor(&self) -> Terminal {
         Terminal::new(self.quiet)
@@ -207,7 +221,7 @@ impl Common {
 /// Runs the command line and gives its exit status.
 pub fn run() -> ExitCode {
     odyssey::last_words::listen_for_unreadable_maps();
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&with_normal_paths(Cli::command()).get_matches()).unwrap_or_else(|e| e.exit());
     cli.common.color.apply();
     start_logging(&cli.common);
     monitor::listen_for_interrupt();
@@ -226,6 +240,16 @@ pub fn run() -> ExitCode {
         }
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// The command line whose paths, of every option and command, come out in one form however they are written.
+fn with_normal_paths(command: clap::Command) -> clap::Command {
+    let path = ValueParser::path_buf().type_id();
+    let command = command.mut_args(|arg| match arg.get_value_parser().type_id() == path {
+        true => arg.value_parser(PathBufValueParser::new().map(|path| paths::normal(&path))),
+        false => arg,
+    });
+    command.mut_subcommands(with_normal_paths)
 }
 
 /// What becomes an error is said once, as that.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use odyssey::disk::outputs::Outputs;
 use odyssey::error::{Error, Result};
 use odyssey::model::LoadedModel;
 use odyssey::progress::Monitor;
@@ -32,6 +33,19 @@ pub struct RankArgs {
 }
 
 impl RankArgs {
+    /// The files it reads.
+    pub fn inputs(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.rank_terms_from, &self.rank_reference, &self.rank_from].into_iter().flatten()
+    }
+
+    /// Where the prompts are to be written, if they are.
+    ///
+    /// # Errors
+    /// What is there must not be written over.
+    pub fn prompts_place(&self, outputs: &mut Outputs) -> Result<Option<PathBuf>> {
+        self.rank_prompts.as_ref().map(|path| outputs.file(path, PromptSet::is_in)).transpose()
+    }
+
     /// Refuses files that stand for one text where several are given.
     pub fn check(&self, texts: usize) -> Result<()> {
         for (option, given) in [("--rank-prompts", &self.rank_prompts), ("--rank-from", &self.rank_from)] {
@@ -42,7 +56,7 @@ impl RankArgs {
         Ok(())
     }
 
-    /// The prompts for a text, which are written where asked for; `test` is what is evaluated of it. `None` without
+    /// The prompts for a text, which are written to `place` where that is given; `test` is what is evaluated of it. `None` without
     /// `--rank`.
     ///
     /// # Errors
@@ -52,6 +66,7 @@ impl RankArgs {
         text: &Path,
         test: &Corpus,
         reading: &TextArgs,
+        place: Option<&Path>,
         common: &Common,
     ) -> Result<Option<PromptSet>> {
         if !self.rank {
@@ -61,7 +76,7 @@ impl RankArgs {
             Some(file) => PromptSet::read(file)?,
             None => self.found(text, test, reading, common)?,
         };
-        if let Some(file) = &self.rank_prompts {
+        if let Some(file) = place {
             set.write(file)?;
         }
         Ok(Some(set))

@@ -68,6 +68,9 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     match &args.command {
         Command::Run { study, out } => {
             let mut config = StudyConfig::read(study)?;
+            let mut inputs = config.inputs();
+            inputs.push(study.clone());
+            report::check_folder(out, &mut common.outputs(&inputs))?;
             if common.device != "auto" {
                 config.devices = vec![common.device()?];
             }
@@ -76,6 +79,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         }
         Command::Status { dir } => status(dir, common),
         Command::Report { dir } => {
+            report::check_folder(dir, &mut common.outputs(&[]))?;
             let results = study::collect(dir)?;
             report::write(&results, dir)?;
             show(&results, dir, common)

@@ -3,6 +3,8 @@
 //! A safetensors file with `ids` u32, `nll` f32 (NaN where not scored), `document` u32, `byte` u64 and `window` u32,
 //! all `[n]`; its metadata holds the evaluation's JSON under "eval".
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use bytemuck::Pod;
@@ -11,6 +13,9 @@ use safetensors::{Dtype, SafeTensors};
 use super::{EvalResult, ScoredStream};
 use crate::error::{Error, Result};
 use crate::files::{self, Array};
+
+/// The most that safetensors allows.
+const LONGEST_HEADER: u64 = 100_000_000;
 
 /// A text of fewer tokens may have this many documents all the same, since some become no token.
 const MOST_EMPTY: usize = 1 << 16;
@@ -28,6 +33,22 @@ pub fn write(path: &Path, scored: &ScoredStream, result: &EvalResult) -> Result<
     ];
     let json = serde_json::to_string(result).map_err(|e| Error::writing(path, e.into()))?;
     files::write_safetensors(path, arrays, ("eval", json))
+}
+
+/// Whether a file is one that [`write`] wrote.
+pub fn is_in(path: &Path) -> bool {
+    let Ok(map) = File::open(path).and_then(|mut file| header(&mut file)) else { return false };
+    let eval = map.get("__metadata__").and_then(|metadata| metadata.get("eval")).and_then(|text| text.as_str());
+    eval.is_some_and(|eval| eval.contains("odyssey.eval/"))
+}
+
+/// The header of a safetensors file: its length in eight bytes, then JSON.
+fn header(file: &mut File) -> std::io::Result<serde_json::Value> {
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let mut text = Vec::new();
+    file.take(u64::from_le_bytes(length).min(LONGEST_HEADER)).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text)?)
 }
 
 /// Reads a per-token file back.

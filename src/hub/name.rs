@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
+use crate::disk::paths::normal;
 use crate::error::{Error, Result};
 
 /// Says that what follows is a name on the hub, whatever lies on the disk.
@@ -180,7 +181,7 @@ impl fmt::Display for Name {
 /// `path` as it stands in the file of a study, whose other paths are relative to `folder`: a name on the hub only after
 /// `hub:`, so that a folder that is missing never becomes a download.
 pub fn beside(folder: &Path, path: &Path) -> PathBuf {
-    if has_prefix(path) { path.to_owned() } else { folder.join(path) }
+    if has_prefix(path) { path.to_owned() } else { normal(&folder.join(path)) }
 }
 
 /// Whether `path` says by `hub:` that it is a name on the hub.

@@ -128,6 +128,16 @@ impl PromptSet {
         Ok(Self { prompts, similarity: "given".into(), reason: None })
     }
 
+    /// Whether a file holds prompts as [`Self::write`] writes those of [`Self::build`]; such as people make have less in
+    /// them.
+    pub fn is_in(path: &Path) -> bool {
+        let Ok(text) = std::fs::read_to_string(path) else { return false };
+        let is_found = |line| {
+            serde_json::from_str(line).is_ok_and(|prompt: Prompt| prompt.document.and(prompt.similarity).is_some())
+        };
+        !text.trim().is_empty() && text.lines().all(is_found)
+    }
+
     /// Writes the prompts, one JSON object a line.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! runs no script, and its content policy forbids it to.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
@@ -100,6 +101,24 @@ pub fn study_page(results: &StudyResults) -> Result<String> {
         cards => cards.collect::<Vec<_>>(),
         settings => results.settings.lines().map(visible).collect::<Vec<_>>().join("\n"),
     })
+}
+
+/// How every page begins. Pages of earlier versions do, too.
+const HEAD: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+    <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+    <meta name=\"color-scheme\" content=\"light dark\">\n\
+    <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n";
+/// What a study's page alone has.
+const STUDY_NOTE: &str = "<p class=\"note\">odyssey ";
+
+/// Whether a file is a study's page as [`study_page`] gives it.
+pub fn is_study_page(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|page| page.trim_start().starts_with(HEAD) && page.contains(STUDY_NOTE))
+}
+
+/// Whether a file is a page as [`comparison_page`] gives it.
+pub fn is_comparison_page(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|page| page.trim_start().starts_with(HEAD) && !page.contains(STUDY_NOTE))
 }
 
 /// The page of one comparison: what a study's page shows of a domain.

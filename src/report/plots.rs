@@ -13,6 +13,7 @@ use plotters::prelude::*;
 
 use super::draw::{self, Drawn};
 use super::{Outcome, Verdict, coefficient, outcomes, p_phrase, panels, rates, visible};
+use crate::disk::scratch;
 use crate::error::{Error, Result};
 use crate::similarity::{Distances, Measure};
 use crate::study::{Correlation, StudyResults};
@@ -398,7 +399,10 @@ impl Figure {
     /// # Errors
     /// When the system's folder for temporary files cannot be written: the encoder knows only files.
     pub fn png(&self) -> Result<Vec<u8>> {
-        let folder = tempfile::tempdir().map_err(|e| self.failed(e))?;
+        // By a name that the next figure's run knows, should this one be killed.
+        let figure = std::env::temp_dir().join("figure.png");
+        scratch::sweep(&figure);
+        let folder = scratch::folder_for(&figure).map_err(|e| self.failed(e))?;
         let path = folder.path().join("figure.png");
         let root = BitMapBackend::new(&path, (WIDTH, self.height)).into_drawing_area();
         self.draw(&root).map_err(|e| self.failed(e))?;

@@ -284,6 +284,16 @@ impl StudyConfig {
         Ok(config)
     }
 
+    /// The models and texts it reads.
+    pub fn inputs(&self) -> Vec<PathBuf> {
+        let models = self.models.iter().flat_map(|entry| [entry.path.clone(), entry.reference.clone()]);
+        let encoder = match &self.similarity.features {
+            FeatureSpec::Encoder { folder } => Some(folder.clone()),
+            FeatureSpec::Model { .. } | FeatureSpec::Lexical => None,
+        };
+        models.chain(self.domains.iter().map(|entry| entry.path.clone())).chain(encoder).collect()
+    }
+
     /// Fetches what is named on the hub (`hub:gpt2`), and takes the paths in its cache for the names.
     ///
     /// # Errors

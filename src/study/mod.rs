@@ -31,6 +31,8 @@ pub use results::{
 };
 
 use crate::device::ChosenDevice;
+use crate::disk::lock::Lock;
+use crate::disk::scratch;
 use crate::error::{Error, Result};
 use crate::progress::Monitor;
 use run::Runner;
@@ -40,11 +42,17 @@ use run::Runner;
 /// # Errors
 /// The first task's that fails or is interrupted; what was done before stays.
 pub fn run(config: StudyConfig, folder: &Path, monitor: &mut dyn Monitor) -> Result<StudyResults> {
+    // From here on nobody else works here, so that what is left of other runs is dead.
+    let _lock = Lock::inside(folder, "study")?;
+    for place in [folder, &folder.join("tasks"), &folder.join("plots")] {
+        scratch::sweep_folder(place);
+    }
     let devices = config.devices.iter().map(|choice| choice.open()).collect::<Result<Vec<ChosenDevice>>>()?;
     let plan = Plan::new(config, &devices, monitor)?;
     plan.write(folder)?;
     let missing: Vec<&Task> = plan.tasks.iter().filter(|task| !task.is_done(folder)).collect();
     let mut runner = Runner::new(&plan, folder, &devices);
+    runner.remove_old_checkpoints();
     monitor.begin(&plan.config.name, missing.len() as u64);
     for task in missing {
         monitor.begin(&task.label(), 0);

@@ -28,7 +28,7 @@ const RANK_VERSION: u32 = 1;
 const SIMILARITY_VERSION: u32 = 1;
 
 /// The file in a study's folder that lists its tasks.
-const PLAN_FILE: &str = "plan.json";
+pub const PLAN_FILE: &str = "plan.json";
 
 /// What a task computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -14,6 +14,7 @@ use crate::compare::{
     Comparison, LineBreakParts, LossProfile, PairedChanges, PartChanges, Scoring, Vocabulary, check_comparable, compare,
 };
 use crate::device::ChosenDevice;
+use crate::disk::paths::with_ending;
 use crate::error::{Error, Result};
 use crate::evaluate::{
     BOOTSTRAP_SEED, EvalResult, Protocol, ProtocolResult, RESAMPLES, ScoredStream, evaluate, per_token, summarise,
@@ -427,9 +428,14 @@ impl<'a> Runner<'a> {
 
     /// Where an interrupted adaptation waits for the next run.
     fn checkpoint(&self, task: &Task) -> PathBuf {
-        let mut name = self.folder.join(&task.folder).into_os_string();
-        name.push(".checkpoint");
-        name.into()
+        with_ending(&self.folder.join(&task.folder), ".checkpoint")
+    }
+
+    /// Removes the checkpoints of tasks that are done: a run may be killed between the two.
+    pub fn remove_old_checkpoints(&self) {
+        for task in self.plan.tasks.iter().filter(|task| task.is_done(self.folder)) {
+            let _ = std::fs::remove_file(self.checkpoint(task)); // mostly there is none
+        }
     }
 }
 

@@ -21,7 +21,6 @@ use super::alphabet::Alphabet;
 use super::tokenizer::{SPECIAL, word_level};
 use super::{Document, Known, Sizes, Splits, configs, derived, name_of, put, refuse_twice, write_splits};
 use crate::error::{Error, Result};
-use crate::files;
 
 /// Symbols of a line, where the kind does not say otherwise.
 const LINE: RangeInclusive<usize> = 100..=119;
@@ -291,7 +290,7 @@ pub fn write_artificial(
         let why = || format!("there is no closed form of the KL rate to {}", base.kind());
         Known { reason: kl_to_base.is_none().then(why), ..known }.write(folder)
     };
-    files::folder_whole(out, |folder| {
+    super::corpora_whole(out, |folder| {
         let symbols = (0..alphabet.symbols()).map(|symbol| symbol.to_string());
         put(&folder.join("tokenizer.json"), &word_level(symbols))?;
         let mut known = vec![write(&folder.join("base"), base, sizes.base)?];

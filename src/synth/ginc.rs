@@ -22,7 +22,6 @@ use super::{
     Document, Known, Sizes, Splits, StandardErrors, configs, derived, name_of, put, refuse_twice, write_splits,
 };
 use crate::error::{Error, Result};
-use crate::files;
 
 /// Entities, and as many properties of each.
 const SIDE: usize = 10;
@@ -235,7 +234,7 @@ pub fn write_ginc(
         let standard_errors = Some(StandardErrors { entropy_rate: entropy_error, kl_to_base: kl_error });
         Known { lambda: Some(lambda), standard_errors, ..known }.write(folder)
     };
-    files::folder_whole(out, |folder| {
+    super::corpora_whole(out, |folder| {
         put(&folder.join("tokenizer.json"), &ginc.tokenizer_json())?;
         let mut known = vec![write(&folder.join("base"), 0.0, &base, sizes.base)?];
         for (domain, writer) in &writers {

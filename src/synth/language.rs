@@ -19,7 +19,6 @@ use rand_chacha::ChaCha8Rng;
 use super::tokenizer::word_level;
 use super::{Document, Known, Sizes, Splits, derived, put, refuse_twice, write_splits};
 use crate::error::{Error, Result};
-use crate::files;
 
 /// Words of the family that [`write_family`] makes.
 pub const WORDS: usize = 220;
@@ -245,7 +244,7 @@ pub fn write_family(out: &Path, seed: u64, lambdas: &[f64], sizes: Sizes) -> Res
     let base = family.language(0.0)?;
     let languages = lambdas.iter().map(|lambda| family.language(*lambda)).collect::<Result<Vec<_>>>()?;
     refuse_twice("lambda", lambdas)?;
-    files::folder_whole(out, |folder| {
+    super::corpora_whole(out, |folder| {
         put(&folder.join("tokenizer.json"), &family.tokenizer_json())?;
         let mut known = vec![write_domain(&folder.join("base"), &base, &base, sizes.base, derived(seed, "base"))?];
         for language in &languages {

@@ -285,6 +285,7 @@ fn an_output_folder_that_is_taken_or_cannot_be_is_refused_before_any_work() {
     let place = Place::with_model();
     place.write("pretrain.toml", PRETRAIN);
     fs::create_dir(place.path("adapted")).unwrap();
+    place.write("adapted/notes.txt", "mine");
     place.refused(ADAPT, &["adapted: exists already", "choose another folder or remove it"]);
     place.refused("synth languages --out adapted", &["adapted: exists already"]);
     place.refused("pretrain pretrain.toml --out adapted", &["adapted: exists already"]);

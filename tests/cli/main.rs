@@ -6,10 +6,13 @@ mod cli;
 mod command_line;
 #[path = "../common/mod.rs"]
 mod common;
+mod disk;
 mod examples;
 mod faults;
 mod hostile;
 mod hub;
+mod places;
+mod random_kills;
 #[path = "../fuzz/readers.rs"]
 mod readers;
 

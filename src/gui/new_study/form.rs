@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::adapt::AdaptSettings;
 use crate::device::DeviceChoice;
+use crate::disk::paths::normal;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::gui::library::is_study;
@@ -240,7 +241,7 @@ fn absolute(path: &Path) -> PathBuf {
         Some(below_home) => below_home,
         None => path.to_owned(),
     };
-    std::path::absolute(&path).unwrap_or(path)
+    normal(&std::path::absolute(&path).unwrap_or(path))
 }
 
 /// A rate as people write it.
