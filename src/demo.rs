@@ -14,7 +14,7 @@ use crate::adapt::settings::AdaptSettings;
 use crate::device::DeviceChoice;
 use crate::error::Result;
 use crate::pretrain::{Diary, PretrainConfig, pretrain};
-use crate::progress::Monitor;
+use crate::progress::{Monitor, Watched};
 use crate::study::StudyConfig;
 use crate::study::config::{
     DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StatisticsSettings, StrategyEntry, TextSettings,
@@ -46,7 +46,7 @@ pub fn prepare(
 ) -> Result<StudyConfig> {
     let (corpora, base) = (out.join("corpora"), out.join("base"));
     if !corpora.exists() {
-        write_family(&corpora, seed, &LAMBDAS, SIZES)?;
+        write_family(&corpora, seed, &LAMBDAS, Watched::by(SIZES, monitor))?;
     }
     if !base.exists() {
         let tokenizer = corpora.join("tokenizer.json");

@@ -15,11 +15,13 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::process::Unbroken;
 
 /// Writes `path` whole: `write` fills a temporary file beside it, which then takes its name in one step.
 ///
 /// The rename also protects readers that have the old file mapped.
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>) -> Result<()> {
+    let _unbroken = Unbroken::begin();
     let folder = parent(path);
     let failed = |source| Error::writing(path, source);
     fs::create_dir_all(&folder).map_err(failed)?;
@@ -128,6 +130,7 @@ pub fn write_safetensors<'a>(
     let mut size = 0;
     let arrays = arrays.into_iter().inspect(|array| size += array.size());
     let views: Vec<_> = arrays.map(|array| (array.name.clone(), Lazy { array, failure: &failure })).collect();
+    let _unbroken = Unbroken::begin();
     let metadata = HashMap::from([(metadata.0.to_owned(), metadata.1)]);
     let folder = parent(path);
     let failed = |source| Error::writing(path, source);
@@ -310,6 +313,7 @@ pub fn folder_whole<T>(path: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Re
         .tempdir_in(&beside)
         .map_err(|e| Error::writing(path, e))?;
     let value = fill(scratch.path())?;
+    let _unbroken = Unbroken::begin();
     sync_folder(scratch.path());
     allow_reading(scratch.path()).map_err(|e| Error::writing(path, e))?;
     fs::rename(scratch.path(), path).map_err(|e| Error::writing(path, e))?;

@@ -20,9 +20,9 @@
 //! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says beforehand what a run
 //! needs, [`hub`] finds what is named as on the Hugging Face hub, [`doctor`] asks whether a device computes right, and
 //! [`kernels`] computes what the framework is too slow for.
-//! [`error`], [`files`], [`spool`] (what is too large for memory), [`process`] and [`progress`] serve them all. Nothing
-//! here prints: the command line and `gui`, the desktop application (with the feature of that name), are thin faces over
-//! the same calls.
+//! [`error`], [`files`], [`spool`] (what is too large for memory), [`process`], [`threads`] and [`progress`] serve them
+//! all. Nothing here prints: the command line and `gui`, the desktop application (with the feature of that name), are thin
+//! faces over the same calls.
 //!
 //! `examples/evaluate.rs` and `examples/adapt_and_compare.rs` show the library at work.
 
@@ -54,3 +54,4 @@ pub mod stats;
 pub mod study;
 pub mod synth;
 pub mod text;
+pub mod threads;

@@ -142,6 +142,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         ));
     }
     let settings = &args.settings.0;
+    settings.check(usize::MAX)?; // what depends on the model is checked with that
     let sweep = args.rates.sweep()?;
     let place = match &args.out {
         Some(out) if !args.rates.find_lr => Some((out, check_place(out, args, common)?)),

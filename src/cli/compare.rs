@@ -62,6 +62,7 @@ struct Scored {
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
+    args.protocol.check()?;
     let chosen = common.open_device()?;
     let before = side(&args.before, args, &chosen, common)?;
     let after = side(&args.after, args, &chosen, common)?;

@@ -63,6 +63,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         return Err(Error::input("--per-token", "keeps one text, but several are given", "evaluate them one by one"));
     }
     args.rank.check(args.text.len())?;
+    args.protocol.check()?;
     let chosen = common.open_device()?;
     let named = common.named(&args.model)?;
     let folder = &named.folder;

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::progress::Monitor;
 
 /// Most tokens of a split, which is held in memory while it is written.
 pub const MOST_TOKENS: usize = 20_000_000;
@@ -155,6 +156,15 @@ fn write_splits(
     let (train, valid) = (split("train", sizes.train)?.0, split("valid", sizes.valid)?.0);
     let (test, documents) = split("test", sizes.test)?;
     Ok((Splits { train, valid, test }, documents))
+}
+
+/// One more corpus is written; an error where the user wants no more.
+fn one_more(monitor: &mut dyn Monitor) -> Result<()> {
+    monitor.advance(1, "");
+    match monitor.stopped() {
+        true => Err(Error::Interrupted("stopped while making corpora; nothing is left of them".into())),
+        false => Ok(()),
+    }
 }
 
 /// Writes a file whole.
