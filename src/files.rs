@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -268,9 +268,37 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// The largest file of JSON or TOML that is read, bytes: more than the results of any study, and little enough to hold.
 const LARGEST_TEXT: u64 = 1 << 28;
 
-fn read_text(path: &Path) -> Result<String> {
+/// Opens a file of a model or result, which has to be an ordinary one. A folder is refused, a device too, and a named pipe:
+/// to open one waits for somebody who writes into it.
+///
+/// # Errors
+/// What it is instead; the system's.
+pub fn open_ordinary(path: &Path) -> Result<File> {
     let failed = |e| Error::reading(path, e);
-    let file = File::open(path).map_err(failed)?;
+    let kind = fs::metadata(path).map_err(failed)?.file_type();
+    match kind.is_file() || kind.is_dir() {
+        true if kind.is_dir() => Err(failed(ErrorKind::IsADirectory.into())),
+        true => File::open(path).map_err(failed),
+        false => Err(Error::file(
+            path,
+            "is a pipe, a socket or a device, expected an ordinary file",
+            "save what comes from it as a file",
+        )),
+    }
+}
+
+/// Reads a file of a model or result whole.
+///
+/// # Errors
+/// As [`open_ordinary`].
+pub fn read_ordinary(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_ordinary(path)?.read_to_end(&mut bytes).map_err(|e| Error::reading(path, e))?;
+    Ok(bytes)
+}
+
+fn read_text(path: &Path, file: File) -> Result<String> {
+    let failed = |e| Error::reading(path, e);
     let mut text = String::new();
     // Pipes claim no size, so that what is read is counted too.
     if file.metadata().map_err(failed)?.len() <= LARGEST_TEXT {
@@ -284,14 +312,15 @@ fn read_text(path: &Path) -> Result<String> {
 
 /// Reads `path` as JSON of type `T`. What does not fit is the file's fault.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = read_text(path)?;
+    let text = read_text(path, open_ordinary(path)?)?;
     serde_json::from_str(&text)
         .map_err(|e| Error::file(path, format!("not the JSON expected here: {e}"), "restore the file or make it again"))
 }
 
 /// Reads `path` as TOML of type `T`. What does not fit is the file's fault, named by its line.
 pub fn read_toml<T: DeserializeOwned>(path: &Path, what: &str, cure: &str) -> Result<T> {
-    let text = read_text(path)?;
+    // A shell may give a pipe.
+    let text = read_text(path, File::open(path).map_err(|e| Error::reading(path, e))?)?;
     toml::from_str(&text).map_err(|e| {
         let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = 1 + before.matches('\n').count();

@@ -192,7 +192,10 @@ impl Common {
 
 /// Runs the command line and gives its exit status.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => return said_instead(&said),
+    };
     cli.common.color.apply();
     start_logging(&cli.common);
     signals::listen(cli.common.quiet);
@@ -214,6 +217,17 @@ pub fn run() -> ExitCode {
     };
     output::note(&format!("odyssey: {error}"));
     ExitCode::from(error.exit_code())
+}
+
+/// Prints the help or version that was asked for, or what is wrong with the command line.
+fn said_instead(said: &clap::Error) -> ExitCode {
+    match output::printed(|| said.print()) {
+        Err(error) if !said.use_stderr() => {
+            output::note(&format!("odyssey: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+        _ => ExitCode::from(said.exit_code() as u8),
+    }
 }
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> Option<&str> {

@@ -15,7 +15,13 @@ pub fn result(common: &Common, value: &impl Serialize, table: impl FnOnce() -> S
     } else {
         table()
     };
-    match print(format!("{}\n", text.trim_end()).as_bytes()) {
+    printed(|| print(format!("{}\n", text.trim_end()).as_bytes()))
+}
+
+/// What came of printing something on standard output.
+pub fn printed(print: impl FnOnce() -> std::io::Result<()>) -> Result<()> {
+    let closed = || Err(ErrorKind::NotConnected.into());
+    match if standard_output::was_closed() { closed() } else { print() } {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()), // the reader has seen enough
         done => done.map_err(Error::printing),
     }
@@ -24,9 +30,6 @@ pub fn result(common: &Common, value: &impl Serialize, table: impl FnOnce() -> S
 /// Writes to standard output, also to one that takes a part at a time and asks to come again.
 fn print(mut text: &[u8]) -> std::io::Result<()> {
     const PAUSE: Duration = Duration::from_millis(10);
-    if standard_output::was_closed() {
-        return Err(ErrorKind::NotConnected.into());
-    }
     let mut out = std::io::stdout().lock();
     loop {
         let done = if text.is_empty() { out.flush().map(|()| 0) } else { out.write(text) };
