@@ -116,15 +116,15 @@ impl Error {
     /// else (a full disk, say) the system's.
     pub fn writing(path: &Path, source: std::io::Error) -> Self {
         match source.kind() {
-            ErrorKind::NotFound => {
-                Self::file(path, "cannot be made: its folder does not exist", "make the folder, or choose another place")
-            }
+            ErrorKind::NotFound => Self::file(
+                path,
+                "cannot be made: its folder does not exist",
+                "make the folder, or choose another place",
+            ),
             ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
                 Self::file(path, "cannot be made: a file stands where a folder is needed", "choose another place")
             }
-            ErrorKind::DirectoryNotEmpty => {
-                Self::file(path, "exists already and is not empty", "choose another place")
-            }
+            ErrorKind::DirectoryNotEmpty => Self::file(path, "exists already and is not empty", "choose another place"),
             ErrorKind::IsADirectory => Self::file(path, "is a folder, expected a file's name", "name a file"),
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
                 Self::file(path, "cannot be written (permission denied)", "choose a place that you may write to")

@@ -102,5 +102,8 @@ fn none(words: String) -> Error {
 /// The error for a panic with these words, where a library panicked because the system gave it no thread.
 pub fn refused(words: &str) -> Option<Error> {
     let phrases = ["failed to spawn thread", "can't spawn", "kind: WouldBlock", "could not spawn", "cannot spawn"];
-    phrases.iter().any(|phrase| words.contains(phrase)).then(|| none("the system gives this program no more".to_owned()))
+    phrases
+        .iter()
+        .any(|phrase| words.contains(phrase))
+        .then(|| none("the system gives this program no more".to_owned()))
 }

@@ -22,14 +22,18 @@ use odyssey::threads::Wanted;
 const ENDLESS: &str = "adapt --model model --train train.jsonl --valid valid.jsonl --out adapted --batch 4 --steps 1000000 \
                        --lr 1e-4";
 /// One of a moment.
-const SHORT: &str = "adapt --model model --train train.jsonl --valid valid.jsonl --out adapted --batch 4 --steps 3 --lr 1e-4";
+const SHORT: &str =
+    "adapt --model model --train train.jsonl --valid valid.jsonl --out adapted --batch 4 --steps 3 --lr 1e-4";
 const EVAL: &str = "eval --model model --text test.jsonl";
 
 /// A command line as a shell runs it, where `O` stands for the program.
 fn shell(place: &Place, script: &str) -> Command {
     let mut command = Command::new("bash");
     command.args(["-c", &script.replace("O ", "\"$O\" ")]).current_dir(place.path("."));
-    command.env("O", env!("CARGO_BIN_EXE_odyssey")).env("ODYSSEY_DEVICE", "cpu").env("ODYSSEY_CACHE", place.path("cache"));
+    command
+        .env("O", env!("CARGO_BIN_EXE_odyssey"))
+        .env("ODYSSEY_DEVICE", "cpu")
+        .env("ODYSSEY_CACHE", place.path("cache"));
     command.stdin(Stdio::null());
     // Whatever the tests themselves were started with: nohup ignores HUP, a script's background INT.
     // SAFETY: what is called between fork and exec may be.
@@ -229,9 +233,12 @@ fn a_terminal_that_goes_away_ends_nothing_and_its_hangup_saves() {
 
 #[test]
 fn a_terminal_has_bars_unless_nothing_but_text_is_wanted() {
-    for (environment, option, moves) in
-        [("TERM=xterm", "", true), ("TERM=dumb", "", false), ("NO_COLOR=1", "", false), ("TERM=xterm", "--quiet", false)]
-    {
+    for (environment, option, moves) in [
+        ("TERM=xterm", "", true),
+        ("TERM=dumb", "", false),
+        ("NO_COLOR=1", "", false),
+        ("TERM=xterm", "--quiet", false),
+    ] {
         let place = Place::with_model();
         let (given, mut shown) = terminal();
         let script = format!("export TERM=xterm {environment}; exec O {SHORT} --steps 300 {option} > out");
@@ -339,7 +346,10 @@ fn what_the_system_answers_is_a_sentence_with_a_cure() {
         ("eval --model model --text dangling.txt".to_owned(), vec!["dangling.txt: ", "link to nowhere.txt"]),
         (format!("eval --model model --text {long}.txt"), vec!["too long", "choose another"]),
         (format!("{SHORT} --out {long}").replacen("--out adapted", "", 1), vec!["too long"]),
-        ("study run folder.toml --out study".to_owned(), vec!["folder.toml: is a folder, expected a file", "name a file"]),
+        (
+            "study run folder.toml --out study".to_owned(),
+            vec!["folder.toml: is a folder, expected a file", "name a file"],
+        ),
         ("study status plain".to_owned(), vec!["plain"]),
         (format!("{SHORT} --out plain/below").replacen("--out adapted", "", 1), vec!["plain", "a file stands where"]),
         (format!("{SHORT} --out a.txt/below").replacen("--out adapted", "", 1), vec!["link"]),
@@ -403,7 +413,8 @@ fn a_setting_out_of_range_is_refused_by_its_name_before_anything_is_opened() {
         place.refused(&format!("{adapt} {options}"), &[&format!("odyssey: {key}: ")]);
     }
     let eval = "--device nowhere eval --model model --text test.jsonl";
-    for options in ["--context 0", "--context 1", "--stride 0 --protocol strided", "--protocol half-window --context 2"] {
+    for options in ["--context 0", "--context 1", "--stride 0 --protocol strided", "--protocol half-window --context 2"]
+    {
         let key = options.split(' ').find(|word| *word != "--protocol" && word.starts_with("--")).unwrap();
         place.refused(&format!("{eval} {options}"), &[&format!("odyssey: {key}")]);
     }

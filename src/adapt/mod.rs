@@ -378,9 +378,8 @@ impl Training<'_> {
         loop {
             let batches: Vec<MicroBatch> = chosen.chunks(at_once.blocks()).map(|c| blocks.micro_batch(c)).collect();
             let State { model, loss_scale, .. } = &mut *state;
-            let done = guarded(device, || {
-                StepGradient::in_range(&objective, model, step, &batches, by_blocks, loss_scale)
-            });
+            let done =
+                guarded(device, || StepGradient::in_range(&objective, model, step, &batches, by_blocks, loss_scale));
             let Err(Error::Device { device: name, kind: kind @ DeviceFault::OutOfMemory, fault }) = done else {
                 return done;
             };

@@ -201,7 +201,8 @@ impl AdaptSettings {
             ("patience", self.patience, 1, u64::MAX),
         ];
         for (key, value, least, most) in counts {
-            let cure = if most == u64::MAX { format!("use at least {least}") } else { format!("use {least} to {most}") };
+            let cure =
+                if most == u64::MAX { format!("use at least {least}") } else { format!("use {least} to {most}") };
             if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
                 return refuse(key, value.to_string(), &cure);
             }

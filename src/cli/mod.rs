@@ -221,12 +221,16 @@ pub fn run() -> ExitCode {
 
 /// Prints the help or version that was asked for, or what is wrong with the command line.
 fn said_instead(said: &clap::Error) -> ExitCode {
+    if said.use_stderr() {
+        let _ = said.print();
+        return ExitCode::from(said.exit_code() as u8);
+    }
     match output::printed(|| said.print()) {
-        Err(error) if !said.use_stderr() => {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
             output::note(&format!("odyssey: {error}"));
             ExitCode::from(error.exit_code())
         }
-        _ => ExitCode::from(said.exit_code() as u8),
     }
 }
 

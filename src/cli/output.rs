@@ -20,7 +20,7 @@ pub fn result(common: &Common, value: &impl Serialize, table: impl FnOnce() -> S
 
 /// What came of printing something on standard output.
 pub fn printed(print: impl FnOnce() -> std::io::Result<()>) -> Result<()> {
-    let closed = || Err(ErrorKind::NotConnected.into());
+    let closed = || Err(std::io::Error::other("it is closed"));
     match if standard_output::was_closed() { closed() } else { print() } {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()), // the reader has seen enough
         done => done.map_err(Error::printing),

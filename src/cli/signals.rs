@@ -166,12 +166,12 @@ mod system {
         }
     }
 
-    #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
-    use libc::__error as place;
     #[cfg(any(target_os = "android", target_os = "netbsd", target_os = "openbsd"))]
     use libc::__errno as place;
     #[cfg(any(target_os = "linux", target_os = "emscripten", target_os = "dragonfly"))]
     use libc::__errno_location as place;
+    #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
+    use libc::__error as place;
 }
 
 #[cfg(not(unix))]

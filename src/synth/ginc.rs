@@ -19,7 +19,8 @@ use rand_chacha::ChaCha8Rng;
 use super::hmm::{Hmm, Mixture};
 use super::tokenizer::{SPECIAL, word_level};
 use super::{
-    Document, Known, Sizes, Splits, StandardErrors, configs, derived, name_of, one_more, put, refuse_twice, write_splits,
+    Document, Known, Sizes, Splits, StandardErrors, configs, derived, name_of, one_more, put, refuse_twice,
+    write_splits,
 };
 use crate::error::{Error, Result};
 use crate::files;

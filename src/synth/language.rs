@@ -241,7 +241,12 @@ pub fn write_domain(folder: &Path, language: &Language, base: &Language, sizes: 
 /// # Errors
 /// [`Error::Input`] where `out` exists, a λ lies outside 0 to 1 or is given twice, or a split has no tokens;
 /// [`Error::Io`] where writing fails. Nothing is left behind then.
-pub fn write_family<'m>(out: &Path, seed: u64, lambdas: &[f64], sizes: impl Into<Watched<'m, Sizes>>) -> Result<Vec<Known>> {
+pub fn write_family<'m>(
+    out: &Path,
+    seed: u64,
+    lambdas: &[f64],
+    sizes: impl Into<Watched<'m, Sizes>>,
+) -> Result<Vec<Known>> {
     let mut watched = sizes.into();
     let sizes = watched.request;
     let family = Family::new(seed, WORDS)?;
