@@ -84,7 +84,8 @@ impl Monitor for Lines {
         work.done += units;
         note.clone_into(&mut work.note);
         let parts = work.parts_done();
-        if parts > work.parts && work.began.elapsed() >= SHORT && told.last.elapsed() >= SHORT {
+        // The end is told by the result.
+        if parts > work.parts && parts < PARTS && work.began.elapsed() >= SHORT && told.last.elapsed() >= SHORT {
             told.tell();
         } else {
             told.tell_when_long();

@@ -14,7 +14,7 @@ static ASKED: AtomicI64 = AtomicI64::new(0);
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 /// Seconds that work has to hear that it should stop.
-const PATIENCE: u32 = 5;
+const PATIENCE: u32 = 2;
 /// What comes within so many milliseconds is the same wish: a terminal and a shell both tell of one that is closed, and
 /// `timeout` asks the program and then its group.
 const SAME_WISH: i64 = 400;
