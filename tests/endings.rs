@@ -16,6 +16,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use cli::Place;
+use odyssey::error::Error;
 use odyssey::threads::Wanted;
 
 /// A run of some seconds that is only over when it is told to be.
@@ -241,7 +242,8 @@ fn a_terminal_has_bars_unless_nothing_but_text_is_wanted() {
     ] {
         let place = Place::with_model();
         let (given, mut shown) = terminal();
-        let script = format!("export TERM=xterm {environment}; exec O {SHORT} --steps 300 {option} > out");
+        let line = SHORT.replace("--steps 3", "--steps 300");
+        let script = format!("export TERM=xterm {environment}; exec O {line} {option} > out");
         let mut command = shell(&place, &script);
         let mut child = command.env_remove("NO_COLOR").stderr(given).spawn().unwrap();
         drop(command);
@@ -359,12 +361,64 @@ fn what_the_system_answers_is_a_sentence_with_a_cure() {
 #[test]
 fn limits_of_the_system_are_sentences_too() {
     let place = Place::with_model();
-    for (limit, says) in [("ulimit -f 100", "ulimit -f"), ("ulimit -n 4", "ulimit -n")] {
-        let (status, out, err) = said(&place, &format!("{limit}; O {SHORT} --quiet"));
-        assert_eq!((status, out.as_str()), (Some(1), ""), "{limit}: {err}");
-        assert!(err.starts_with("odyssey: ") && err.contains(says), "{limit}: {err}");
-        assert_eq!(err.lines().count(), 1, "{limit}: {err}");
-        assert!(!place.path("adapted").exists());
+    let (status, out, err) = said(&place, &format!("ulimit -f 100; O {SHORT} --quiet"));
+    assert_eq!((status, out.as_str()), (Some(1), ""), "{err}");
+    assert!(err.starts_with("odyssey: ") && err.contains("raise the limit on the size of files (ulimit -f)"), "{err}");
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(!place.path("adapted").exists());
+}
+
+/// Whether the request or the system is at fault, and what helps.
+#[test]
+fn every_answer_of_the_system_has_a_status_and_a_cure() {
+    let path = Path::new("place/file");
+    for (code, reading, writing, cure) in [
+        (libc::EMFILE, 1, 1, "ulimit -n"),
+        (libc::ENFILE, 1, 1, "ulimit -n"),
+        (libc::EIO, 1, 1, "check it"),
+        (libc::ESTALE, 1, 1, "mount the drive again"),
+        (libc::ENOTCONN, 1, 1, "mount the drive again"),
+        (libc::ETIMEDOUT, 1, 1, "check the connection"),
+        (libc::ENOMEM, 1, 1, "ulimit -v"),
+        (libc::EAGAIN, 1, 1, "RAYON_NUM_THREADS=1"),
+        (libc::ENOSPC, 1, 1, "make room"),
+        (libc::EDQUOT, 1, 1, "quota"),
+        (libc::EFBIG, 1, 1, "ulimit -f"),
+        (libc::ETXTBSY, 1, 1, "wait until that has ended"),
+        (libc::EBUSY, 1, 1, "wait until that has ended"),
+        (libc::EXDEV, 1, 1, "ordinary disk"),
+        (libc::EOPNOTSUPP, 1, 1, "ordinary disk"),
+        (libc::EPROTO, 1, 1, "give the same command again"),
+        (libc::ELOOP, 2, 2, "correct the link"),
+        (libc::ENAMETOOLONG, 2, 2, "choose another"),
+        (libc::ENXIO, 2, 2, "ordinary disk"),
+        (libc::ENODEV, 2, 2, "ordinary disk"),
+        (libc::ESPIPE, 2, 2, "save it as a file"),
+        (libc::ENOENT, 2, 2, "path|make the folder"),
+        (libc::ENOTDIR, 2, 2, "path|another place"),
+        (libc::EISDIR, 2, 2, "name a file"),
+        (libc::EACCES, 2, 2, "permissions|may write to"),
+        (libc::EPERM, 2, 2, "permissions|may write to"),
+        (libc::EROFS, 1, 2, "again|may write to"),
+        (libc::ENOTEMPTY, 1, 2, "again|another place"),
+    ] {
+        // As the system gives it, and as a library wraps it.
+        let given = || std::io::Error::from_raw_os_error(code);
+        for source in
+            [|given: std::io::Error| given, |given| std::io::Error::new(given.kind(), format!("at a path: {given}"))]
+        {
+            for (error, status) in
+                [(Error::reading(path, source(given())), reading), (Error::writing(path, source(given())), writing)]
+            {
+                let words = error.to_string();
+                assert_eq!(error.exit_code(), status, "{words}");
+                assert!(words.starts_with("place/file: "), "{words}");
+                assert!(
+                    words.contains("; ") && cure.split('|').any(|cure| words.contains(cure)),
+                    "no {cure:?}: {words}"
+                );
+            }
+        }
     }
 }
 
@@ -411,8 +465,12 @@ fn a_setting_out_of_range_is_refused_by_its_name_before_anything_is_opened() {
         place.refused(&format!("{adapt} {options}"), &[&format!("odyssey: {key}: ")]);
     }
     let eval = "--device nowhere eval --model model --text test.jsonl";
-    for options in ["--context 0", "--context 1", "--stride 0 --protocol strided", "--protocol half-window --context 2"]
-    {
+    for options in [
+        "--context 0",
+        "--context 1",
+        "--stride 0 --protocol strided --context 16",
+        "--protocol half-window --context 2",
+    ] {
         let key = options.split(' ').find(|word| *word != "--protocol" && word.starts_with("--")).unwrap();
         place.refused(&format!("{eval} {options}"), &[&format!("odyssey: {key}")]);
     }

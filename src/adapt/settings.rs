@@ -215,23 +215,25 @@ impl AdaptSettings {
             (_, None) => {}
         }
         let AdamWConfig { beta1, beta2, epsilon, weight_decay, moments: _ } = self.adamw;
+        // What computes is in f32.
+        const LARGEST: f64 = f32::MAX as f64;
         let ranges = [
-            ("lr", self.lr, 0.0, f64::MAX),
+            ("lr", self.lr, 0.0, LARGEST),
             ("warmup_ratio", self.warmup_ratio, 0.0, 1.0),
             ("min_lr_ratio", self.min_lr_ratio, 0.0, 1.0),
             ("decay_share", self.decay_share, 0.0, 1.0),
             ("patience_after", self.patience_after.unwrap_or(0.0), 0.0, 1.0),
-            ("outlier", self.outlier, 0.0, f64::MAX),
-            ("clip", self.clip, 0.0, f64::MAX),
+            ("outlier", self.outlier, 0.0, LARGEST),
+            ("clip", self.clip, 0.0, LARGEST),
             ("beta1", beta1, 0.0, 1.0 - f64::EPSILON),
             ("beta2", beta2, 0.0, 1.0 - f64::EPSILON),
-            ("epsilon", epsilon, 0.0, f64::MAX),
-            ("weight_decay", weight_decay, 0.0, f64::MAX),
+            ("epsilon", epsilon, 0.0, LARGEST),
+            ("weight_decay", weight_decay, 0.0, LARGEST),
         ];
         for (key, value, least, most) in ranges {
             if !(least..=most).contains(&value) {
                 let cure = match most {
-                    f64::MAX => format!("use a number that is not below {least}"),
+                    LARGEST => format!("use a number from {least} to {LARGEST:.1e}"),
                     1.0 => format!("use a number from {least} to 1"),
                     _ => format!("use a number from {least} to below 1"),
                 };

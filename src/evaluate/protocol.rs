@@ -151,6 +151,7 @@ impl Protocol {
     /// # Errors
     /// As [`Protocol::new`].
     pub fn check_sizes(name: ProtocolName, context: Option<usize>, stride: Option<usize>) -> Result<()> {
+        let stride = stride.filter(|_| context.is_some()); // else it is the model that says how long the context is
         Self::with_prefix(name, context, stride, usize::MAX, Some(0)).map(drop)
     }
 

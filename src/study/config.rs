@@ -155,9 +155,10 @@ impl SimilaritySettings {
         if (1..=longest).contains(&chunk) && enough(samples) && enough(reference_samples) {
             return Ok(chunk);
         }
-        let chunks = match longest {
-            usize::MAX => "at least 1 token".to_owned(),
-            _ => format!("1 to {longest} tokens, which the model can read"),
+        let (chunk, chunks) = match longest {
+            usize::MAX if chunk == longest => ("the model's window".to_owned(), "at least 1 token".to_owned()),
+            usize::MAX => (chunk.to_string(), "at least 1 token".to_owned()),
+            _ => (chunk.to_string(), format!("1 to {longest} tokens, which the model can read")),
         };
         Err(Error::input(
             place,
