@@ -99,11 +99,11 @@ fn none(words: String) -> Error {
     Error::Io { path: "a thread".into(), action: "start", source }
 }
 
-/// The error for a panic with these words, where a library panicked because the system gave it no thread.
+/// The error for these words of a library, which failed or panicked because the system gave it no thread.
 pub fn refused(words: &str) -> Option<Error> {
-    let phrases = ["failed to spawn thread", "can't spawn", "kind: WouldBlock", "could not spawn", "cannot spawn"];
-    phrases
-        .iter()
-        .any(|phrase| words.contains(phrase))
-        .then(|| none("the system gives this program no more".to_owned()))
+    const PHRASES: [&str; 5] =
+        ["failed to spawn", "can't spawn", "could not spawn", "cannot spawn", "kind: wouldblock"];
+    let words = words.to_lowercase();
+    let is_meant = PHRASES.iter().any(|phrase| words.contains(phrase));
+    is_meant.then(|| none("the system gives this program no more".to_owned()))
 }

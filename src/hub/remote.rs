@@ -19,6 +19,7 @@ use super::cache::{is_git_hash, setting, token};
 use super::name::{Kind, Name, is_path_inside};
 use crate::error::{Error, Result};
 use crate::progress::Monitor;
+use crate::threads;
 
 /// The hub itself; `HF_ENDPOINT` names a mirror.
 const ENDPOINT: &str = "https://huggingface.co";
@@ -159,11 +160,14 @@ impl Remote {
             builder = builder.token(token);
         }
         let client = builder.build_sync().map_err(|e| {
-            Error::input(
-                format!("HF_ENDPOINT {endpoint}"),
-                format!("the hub cannot be asked: {}", innermost(&e)),
-                "set it to an address such as https://huggingface.co, or unset it",
-            )
+            let words = innermost(&e).to_string();
+            threads::refused(&words).unwrap_or_else(|| {
+                Error::input(
+                    format!("HF_ENDPOINT {endpoint}"),
+                    format!("the hub cannot be asked: {words}"),
+                    "set it to an address such as https://huggingface.co, or unset it",
+                )
+            })
         })?;
         Ok(Self { client, endpoint, has_token })
     }
