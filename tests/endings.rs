@@ -404,9 +404,10 @@ fn every_answer_of_the_system_has_a_status_and_a_cure() {
     ] {
         // As the system gives it, and as a library wraps it.
         let given = || std::io::Error::from_raw_os_error(code);
-        for source in
-            [|given: std::io::Error| given, |given| std::io::Error::new(given.kind(), format!("at a path: {given}"))]
-        {
+        for source in [
+            |given: std::io::Error| given,
+            |given: std::io::Error| std::io::Error::new(given.kind(), format!("at a path: {given}")),
+        ] {
             for (error, status) in
                 [(Error::reading(path, source(given())), reading), (Error::writing(path, source(given())), writing)]
             {
