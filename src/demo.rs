@@ -17,7 +17,7 @@ use crate::disk::lock::Lock;
 use crate::disk::scratch;
 use crate::error::Result;
 use crate::pretrain::{PretrainConfig, pretrain};
-use crate::progress::Monitor;
+use crate::progress::{Monitor, Watched};
 use crate::study::StudyConfig;
 use crate::study::config::{
     DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StatisticsSettings, StrategyEntry, TextSettings,
@@ -51,7 +51,7 @@ pub fn prepare(
     scratch::sweep_folder(out);
     let (corpora, base) = (out.join("corpora"), out.join("base"));
     if !corpora.exists() {
-        write_family(&corpora, seed, &LAMBDAS, SIZES)?;
+        write_family(&corpora, seed, &LAMBDAS, Watched::by(SIZES, monitor))?;
     }
     if !base.exists() {
         let tokenizer = corpora.join("tokenizer.json");

@@ -16,15 +16,18 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use crate::disk::hashes::hexadecimal;
 pub use crate::disk::hashes::{hash_bytes, hash_file};
+pub use crate::disk::ordinary::{open_ordinary, read_ordinary};
 use crate::disk::paths::parent;
 use crate::disk::{mounts, paths, scratch};
 use crate::error::{Error, Result};
+use crate::process::Unbroken;
 use crate::safetensors_file::SafetensorsFile;
 
 /// Writes `path` whole: `write` fills a temporary file beside it, which then takes its name in one step.
 ///
 /// The rename also protects readers that have the old file open.
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>) -> Result<()> {
+    let _unbroken = Unbroken::begin();
     let folder = parent(path);
     let failed = |source| Error::writing(path, source);
     refuse_special(path)?;
@@ -123,6 +126,7 @@ pub fn write_safetensors<'a>(
     let mut size = 0;
     let arrays = arrays.into_iter().inspect(|array| size += array.size());
     let views: Vec<_> = arrays.map(|array| (array.name.clone(), Lazy { array, failure: &failure })).collect();
+    let _unbroken = Unbroken::begin();
     let metadata = HashMap::from([(metadata.0.to_owned(), metadata.1)]);
     let folder = parent(path);
     let failed = |source| Error::writing(path, source);
@@ -287,9 +291,8 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// The largest file of JSON or TOML that is read, bytes: more than the results of any study, and little enough to hold.
 const LARGEST_TEXT: u64 = 1 << 28;
 
-fn read_text(path: &Path) -> Result<String> {
+fn read_text(path: &Path, file: File) -> Result<String> {
     let failed = |e| Error::reading(path, e);
-    let file = File::open(path).map_err(failed)?;
     let mut text = String::new();
     // Pipes claim no size, so that what is read is counted too.
     if file.metadata().map_err(failed)?.len() <= LARGEST_TEXT {
@@ -303,14 +306,15 @@ fn read_text(path: &Path) -> Result<String> {
 
 /// Reads `path` as JSON of type `T`. What does not fit is the file's fault.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = read_text(path)?;
+    let text = read_text(path, open_ordinary(path)?)?;
     serde_json::from_str(&text)
         .map_err(|e| Error::file(path, format!("not the JSON expected here: {e}"), "restore the file or make it again"))
 }
 
 /// Reads `path` as TOML of type `T`. What does not fit is the file's fault, named by its line.
 pub fn read_toml<T: DeserializeOwned>(path: &Path, what: &str, cure: &str) -> Result<T> {
-    let text = read_text(path)?;
+    // A shell may give a pipe.
+    let text = read_text(path, File::open(path).map_err(|e| Error::reading(path, e))?)?;
     toml::from_str(&text).map_err(|e| {
         let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = 1 + before.matches('\n').count();
@@ -338,6 +342,7 @@ pub fn folder_whole<T>(path: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Re
             fs::remove_dir(path).map_err(failed)?; // there a name that is taken is never given anew
         }
     }
+    let _unbroken = Unbroken::begin();
     sync_folder(scratch.path());
     refuse_taken(path)?; // who came meanwhile
     fs::rename(scratch.path(), path).map_err(failed)?;

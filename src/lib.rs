@@ -21,7 +21,7 @@
 //! needs, [`hub`] finds what is named as on the Hugging Face hub, [`doctor`] asks whether a device computes right, and
 //! [`kernels`] computes what the framework is too slow for.
 //! [`error`], [`last_words`], [`files`], [`disk`] (paths, locks, what must not be overwritten), [`safetensors_file`],
-//! [`spool`] (what is too large for memory), [`process`], [`notice`] and [`progress`] serve them all. Nothing
+//! [`spool`] (what is too large for memory), [`process`], [`threads`], [`notice`] and [`progress`] serve them all. Nothing
 //! here prints: the command line and `gui`, the desktop application (with the feature of that name), are thin faces over
 //! the same calls.
 //!
@@ -59,3 +59,4 @@ pub mod stats;
 pub mod study;
 pub mod synth;
 pub mod text;
+pub mod threads;

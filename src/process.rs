@@ -1,6 +1,33 @@
-//! The memory of this process, the room on disks, and how sizes are said.
+//! The memory of this process, the room on disks, how sizes are said, and what of its work must not be cut off.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Work under way that must not be cut off: a run that can be saved, a file that is being written. Who is asked to end
+/// waits until there is none; it lasts as long as this is held.
+#[derive(Debug)]
+pub struct Unbroken(());
+
+static UNBROKEN: AtomicUsize = AtomicUsize::new(0);
+
+impl Unbroken {
+    /// It begins.
+    pub fn begin() -> Self {
+        UNBROKEN.fetch_add(1, Ordering::SeqCst);
+        Self(())
+    }
+
+    /// Whether there is any.
+    pub fn is_any() -> bool {
+        UNBROKEN.load(Ordering::SeqCst) > 0
+    }
+}
+
+impl Drop for Unbroken {
+    fn drop(&mut self) {
+        UNBROKEN.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 /// A number of bytes for people: `4.7 GiB`, `160 MiB`.
 pub fn bytes(count: u64) -> String {

@@ -37,6 +37,15 @@ pub struct Silent;
 
 impl Monitor for Silent {}
 
+/// Watches nothing, but hears of a wish to stop as the monitor does that it stands for: work within work that is not shown.
+pub struct Unseen<'m>(pub &'m dyn Monitor);
+
+impl Monitor for Unseen<'_> {
+    fn stopped(&self) -> bool {
+        self.0.stopped()
+    }
+}
+
 /// What work is asked for, with who watches it. What takes this also takes the request alone and is silent then.
 pub struct Watched<'m, T> {
     /// What is asked for.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{AdaptResult, Adaptation};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::{LanguageModel, LoadedModel, lora, save};
+use crate::model::{LanguageModel, LoadedModel, peft, save};
 
 /// What is written of a model with adapters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(super) fn result_in(folder: &Path, form: Form) -> Option<AdaptResult> {
     let file = folder.join(RESULT);
     let result: AdaptResult = file.is_file().then(|| files::read_json(&file).ok())??;
     let is_whole = |at: &Path| ["config.json", "model.safetensors"].iter().all(|name| at.join(name).is_file());
-    let is_adapter = |at: &Path| [lora::CONFIG, lora::WEIGHTS].iter().all(|name| at.join(name).is_file());
+    let is_adapter = |at: &Path| [peft::CONFIG, peft::WEIGHTS].iter().all(|name| at.join(name).is_file());
     let has_adapters = |at: &Path| is_adapter(at) || is_adapter(&at.join("adapter"));
     let is_complete = |at: &Path| match (has_adapters(at), form) {
         (false, _) => is_whole(at),

@@ -41,7 +41,7 @@ use crate::error::{DeviceFault, Error, Result};
 use crate::files;
 use crate::memory::{MemoryPlan, Work};
 use crate::model::{LanguageModel, LoadedModel, LoraSettings, Precision};
-use crate::process::{bytes, peak_resident, resident};
+use crate::process::{Unbroken, bytes, peak_resident, resident};
 use crate::progress::Monitor;
 use crate::text::TokenStream;
 use checkpoint::Checkpoint;
@@ -51,7 +51,7 @@ use micro_batch::{AtOnce, Smaller};
 use objective::Objective;
 use optimizer::AdamW;
 use state::{Saving, State};
-use step::{Limit, LossScale, StepGradient};
+use step::{Limit, LossScale, StepGradient, Stoppable};
 use stopping::{Patience, Stopped};
 use validation::Validation;
 
@@ -186,6 +186,12 @@ impl Training<'_> {
         if let Some(fault) = patience.and_then(|patience| patience.cannot_act(validation.steps())) {
             tracing::warn!("{fault}");
         }
+        if schedule.warmup > steps {
+            tracing::warn!(
+                "the rate rises over {} steps, more than the {steps} of the run: it never comes to its peak",
+                schedule.warmup
+            );
+        }
         if let Some(doubt) = settings.doubt_rate(base.config.channels()) {
             tracing::warn!("{doubt}");
         }
@@ -206,7 +212,7 @@ impl Training<'_> {
         let mut state = match resumed {
             Some(checkpoint) => State::of(checkpoint, settings.compute),
             None => {
-                let loss = validation.loss(&base.model, base)?;
+                let loss = validation.loss(&base.model, base, monitor)?;
                 let curves = Curves { train_loss: Vec::new(), valid_loss: vec![(0, loss)] };
                 let best = Best { step: 0, loss };
                 let model = start.clone().train().compute_in(settings.compute);
@@ -220,14 +226,16 @@ impl Training<'_> {
             }
         };
 
+        // From here on there is something to save: whoever ends the program waits for that.
+        let _unbroken = Unbroken::begin();
         monitor.begin("training", steps);
         monitor.advance(state.step, "");
         monitor.event(&Event::Begun { step: state.step, resumed: state.step > 0 });
         if state.step == 0 {
             tell(&state, &saving, monitor);
         } else if validation.due(state.step) && !state.is_validated() {
-            // It was saved because the device failed there.
-            self.validate(&validation, &mut state)?;
+            // It was saved because the device failed there, or the user stopped it.
+            self.validate(&validation, &mut state, monitor)?;
             tell(&state, &saving, monitor);
         }
         let tokens_before = trained_tokens(&blocks, settings, state.step, steps_per_epoch);
@@ -244,8 +252,9 @@ impl Training<'_> {
             let chosen = &order.1[from..(from + settings.batch).min(order.1.len())];
 
             let lr = schedule.at(state.step + 1, steps);
-            let gradient = match self.gradient(&mut state, &blocks, chosen, &mut at_once) {
+            let gradient = match self.gradient(&mut state, &blocks, chosen, &mut at_once, monitor) {
                 Ok(gradient) => gradient,
+                Err(Error::Interrupted(_)) => return Err(self.stopped(&mut saving, &state, &at_once, steps)?),
                 Err(error) => return Err(saving.after(error, &state, &at_once, &base.device)),
             };
             let limit = Limit::after(&state.curves.train_loss, settings.outlier);
@@ -279,8 +288,10 @@ impl Training<'_> {
             });
 
             if validation.due(state.step) {
-                if let Err(error) = self.validate(&validation, &mut state) {
-                    return Err(saving.after(error, &state, &at_once, &base.device));
+                match self.validate(&validation, &mut state, monitor) {
+                    Ok(()) => {}
+                    Err(Error::Interrupted(_)) => return Err(self.stopped(&mut saving, &state, &at_once, steps)?),
+                    Err(error) => return Err(saving.after(error, &state, &at_once, &base.device)),
                 }
                 tell(&state, &saving, monitor);
                 enough = patience.and_then(|patience| patience.enough(&state.curves.valid_loss));
@@ -289,17 +300,10 @@ impl Training<'_> {
 
             // The finished state is kept too: what follows, scoring or writing, may still be interrupted or fail.
             let ended = state.step == steps || enough.is_some();
-            let stopped = monitor.stopped() && !ended;
-            saving.save_when_due(&state, &at_once, stopped || ended)?;
-            if stopped {
-                let words = format!("stopped after step {} of {steps}", state.step);
-                return Err(Error::Interrupted(match resumable {
-                    Some(Resumable { path, how_to_resume, .. }) => {
-                        format!("{words}, saved in {}; {how_to_resume}", path.display())
-                    }
-                    None => format!("{words}; nothing was saved"),
-                }));
+            if monitor.stopped() && !ended {
+                return Err(self.stopped(&mut saving, &state, &at_once, steps)?);
             }
+            saving.save_when_due(&state, &at_once, ended)?;
         }
         monitor.end();
 
@@ -321,10 +325,20 @@ impl Training<'_> {
         Ok(Adaptation { last, best: state.best_model, lora, form: Form::default(), result })
     }
 
+    /// Saves `state`, at which the user stops a run of `steps` steps; the error that says so.
+    fn stopped(&self, saving: &mut Saving<'_>, state: &State, at_once: &AtOnce, steps: u64) -> Result<Error> {
+        let words = format!("stopped after step {} of {steps}", state.step);
+        let saved = saving.save(state, at_once)?;
+        Ok(Error::Interrupted(match self.resumable {
+            Some(Resumable { how_to_resume, .. }) => format!("{words}, {saved}; {how_to_resume}"),
+            None => format!("{words}; {saved}"),
+        }))
+    }
+
     /// Measures the loss of `state` on the validation text, and keeps the weights where it is the best one.
-    fn validate(&self, validation: &Validation, state: &mut State) -> Result<()> {
+    fn validate(&self, validation: &Validation, state: &mut State, monitor: &dyn Monitor) -> Result<()> {
         let now = state.for_use();
-        let loss = guarded(&self.base.device, || validation.loss(&now, self.base))?;
+        let loss = guarded(&self.base.device, || validation.loss(&now, self.base, monitor))?;
         state.curves.valid_loss.push((state.step, loss));
         if loss < state.best.loss {
             state.best = Best { step: state.step, loss };
@@ -362,16 +376,17 @@ impl Training<'_> {
         blocks: &TrainingBlocks,
         chosen: &[usize],
         at_once: &mut AtOnce,
+        monitor: &dyn Monitor,
     ) -> Result<StepGradient> {
         let (step, device) = (state.step + 1, &self.base.device);
         let by_blocks = self.settings.gradient_checkpointing;
         let before = at_once.clone();
+        let objective = Stoppable { objective: self.objective, monitor };
         loop {
             let batches: Vec<MicroBatch> = chosen.chunks(at_once.blocks()).map(|c| blocks.micro_batch(c)).collect();
             let State { model, loss_scale, .. } = &mut *state;
-            let done = guarded(device, || {
-                StepGradient::in_range(self.objective, model, step, &batches, by_blocks, loss_scale)
-            });
+            let done =
+                guarded(device, || StepGradient::in_range(&objective, model, step, &batches, by_blocks, loss_scale));
             let Err(Error::Device { device: name, kind: kind @ DeviceFault::OutOfMemory, fault }) = done else {
                 return done;
             };

@@ -22,9 +22,10 @@ use super::{Common, memory, output, place};
 /// Additional pretraining of a model on a text; writes a Hugging Face folder that transformers loads, or with --strategy
 /// lora a folder that peft loads.
 ///
-/// Ctrl-C saves where it is in DIR.checkpoint, and so does every tenth minute; the same command with --resume goes on from
-/// there. Where the device has no memory for a micro-batch, the step is done with a smaller one and the same batch. A
-/// device that is lost is opened once more, and the run goes on from what was saved.
+/// Ctrl-C saves where it is in DIR.checkpoint, and so do a scheduler's signal to end, a terminal that is closed, and every
+/// tenth minute; the same command with --resume goes on from there. Where the device has no memory for a micro-batch, the
+/// step is done with a smaller one and the same batch. A device that is lost is opened once more, and the run goes on from
+/// what was saved.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -127,6 +128,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         ));
     }
     let settings = &args.settings.0;
+    settings.check(usize::MAX)?; // what depends on the model is checked with that
     let sweep = args.rates.sweep()?;
     let place = match &args.out {
         Some(out) if !args.rates.find_lr => take_place(out, args, common)?,

@@ -81,8 +81,17 @@ pub struct Args {
     reading: TextArgs,
 }
 
+impl Args {
+    fn similarity(&self) -> SimilaritySettings {
+        let Self { chunk, samples, reference_samples, .. } = *self;
+        SimilaritySettings { chunk, samples, reference_samples, ..SimilaritySettings::default() }
+    }
+}
+
 pub fn run(args: &Args, common: &Common) -> Result<()> {
-    if args.tokens_per_second.is_some_and(|rate| rate.is_nan() || rate <= 0.0) {
+    args.settings.0.check(usize::MAX)?;
+    args.similarity().check("--chunk, --samples, --reference-samples", usize::MAX)?;
+    if args.tokens_per_second.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
         return Err(Error::input("--tokens-per-second", "is no speed", "use a positive number"));
     }
     let inputs = args.fit.iter().chain(&args.model).chain(&args.reference).chain(&args.domain);
@@ -125,12 +134,7 @@ fn answer(args: &Args, [model, reference, domain]: [&Path; 3], cases: &[Case], c
         recipe: &args.settings.0,
         text: TextSettings { document, join: stream.join, newlines: stream.newlines, bos: stream.bos },
         evaluation: EvaluationSettings::default(),
-        similarity: SimilaritySettings {
-            chunk: args.chunk,
-            samples: args.samples,
-            reference_samples: args.reference_samples,
-            ..SimilaritySettings::default()
-        },
+        similarity: args.similarity(),
         seed: args.seed,
         device: &chosen,
     };

@@ -75,6 +75,7 @@ impl Scored {
 pub fn run(args: &Args, common: &Common) -> Result<()> {
     let inputs = [&args.before, &args.after, &args.text].into_iter().chain(args.rank.inputs());
     let [report, prompts_place] = places(args, common.outputs(inputs))?;
+    args.protocol.check()?;
     let chosen = common.open_device()?;
     let before = side(&args.before, args, &chosen, common)?;
     let after = side(&args.after, args, &chosen, common)?;

@@ -66,6 +66,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     args.rank.check(args.text.len())?;
     let inputs = args.adapter.iter().chain([&args.model]).chain(&args.text).chain(args.rank.inputs());
     let [per_token, prompts_place] = places(args, common.outputs(inputs))?;
+    args.protocol.check()?;
     let chosen = common.open_device()?;
     let named = common.named(&args.model)?;
     let folder = &named.folder;

@@ -10,12 +10,14 @@ mod doctor;
 mod eval;
 mod fetch;
 mod gui;
+mod lines;
 mod memory;
 mod monitor;
 mod output;
 mod place;
 mod pretrain;
 mod rank;
+mod signals;
 mod similarity;
 mod study;
 mod synth;
@@ -37,6 +39,7 @@ use odyssey::hub::Hub;
 use odyssey::model::weights::WeightFiles;
 use odyssey::model::{Adapter, LoadedModel, peft};
 use odyssey::notice::warn_once;
+use odyssey::threads;
 use tracing_subscriber::EnvFilter;
 
 use memory::HeldArgs;
@@ -156,7 +159,7 @@ impl Common {
     /// Says something on standard error, unless asked to be quiet.
     fn say(&self, text: &str) {
         if !self.quiet {
-            anstream::eprintln!("{text}");
+            output::note(text);
         }
     }
 
@@ -212,33 +215,55 @@ impl Common {
         Outputs::new(self.force, inputs.into_iter().map(|path| hub.model_here(path).unwrap_or_else(|| path.clone())))
     }
 
-    /// A monitor with progress bars where standard error is a terminal.
+    /// A monitor that shows progress on standard error.
     fn monitor(&self) -> Terminal {
-        Terminal::new(self.quiet)
+        Terminal::new(self.quiet, is_dumb() || self.color.is_never())
     }
 }
 
 /// Runs the command line and gives its exit status.
 pub fn run() -> ExitCode {
     odyssey::last_words::listen_for_unreadable_maps();
-    let cli = Cli::from_arg_matches(&with_normal_paths(Cli::command()).get_matches()).unwrap_or_else(|e| e.exit());
+    let parsed = with_normal_paths(Cli::command()).try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(said) => return said_instead(&said),
+    };
     cli.common.color.apply();
     start_logging(&cli.common);
-    monitor::listen_for_interrupt();
+    signals::listen(cli.common.quiet);
     keep_guarded_panics_quiet();
-    // A panic is a bug, or the graphics driver's; either way its message is out already and the status is 1.
     let execute = |again| {
         cli.common.again.set(again);
         execute(&cli)
     };
-    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| once_more(execute, renew)));
-    match done {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => {
-            anstream::eprintln!("odyssey: {error}");
+    let all = || threads::start().and_then(|()| once_more(execute, renew));
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(all));
+    let error = match done {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(error)) => error,
+        // A panic is a bug, or the graphics driver's; either way its message is out already and the status is 1.
+        Err(panic) => match words_of(panic.as_ref()).and_then(threads::refused) {
+            Some(error) => error,
+            None => return ExitCode::FAILURE,
+        },
+    };
+    output::note(&format!("odyssey: {error}"));
+    ExitCode::from(error.exit_code())
+}
+
+/// Prints the help or version that was asked for, or what is wrong with the command line.
+fn said_instead(said: &clap::Error) -> ExitCode {
+    if said.use_stderr() {
+        let _ = said.print();
+        return ExitCode::from(said.exit_code() as u8);
+    }
+    match output::printed(|| said.print()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::note(&format!("odyssey: {error}"));
             ExitCode::from(error.exit_code())
         }
-        Err(_) => ExitCode::FAILURE,
     }
 }
 
@@ -252,13 +277,22 @@ fn with_normal_paths(command: clap::Command) -> clap::Command {
     command.mut_subcommands(with_normal_paths)
 }
 
+fn words_of(panic: &(dyn std::any::Any + Send)) -> Option<&str> {
+    panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied())
+}
+
 /// What becomes an error is said once, as that.
 fn keep_guarded_panics_quiet() {
     let loud = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| match is_guarded() {
+    std::panic::set_hook(Box::new(move |panic| match is_guarded() || panic.payload_as_str().is_some_and(is_refused) {
         true => tracing::debug!("{panic}"),
         false => loud(panic),
     }));
+}
+
+/// Whether a panic is about a thread that the system did not give.
+fn is_refused(words: &str) -> bool {
+    threads::refused(words).is_some()
 }
 
 fn execute(cli: &Cli) -> Result<(), Error> {
@@ -281,6 +315,12 @@ fn execute(cli: &Cli) -> Result<(), Error> {
 }
 
 impl Color {
+    /// Whether nothing but text is wanted.
+    fn is_never(self) -> bool {
+        let unwanted = || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        matches!(self, Self::Never) || matches!(self, Self::Auto) && unwanted()
+    }
+
     fn apply(self) {
         let choice = match self {
             Self::Auto => anstream::ColorChoice::Auto, // which heeds NO_COLOR
@@ -291,11 +331,17 @@ impl Color {
     }
 }
 
+/// Whether the terminal knows no commands.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
 fn start_logging(common: &Common) {
     // What cubecl calls an error is repeated, or becomes this program's own.
+    // So is what wgpu says of drivers and of layers that it looks for.
     // The desktop's libraries remark on displays and locales that are none of the user's concern.
-    let others = "cubecl_common=off,cubecl_runtime=off,cubecl_wgpu=off,winit=error,egui_wgpu=error,\
-                  egui_system_font_provider=error";
+    let others = "cubecl_common=off,cubecl_runtime=off,cubecl_wgpu=off,wgpu_hal=off,wgpu_core=off,naga=off,\
+                  winit=error,egui_wgpu=error,egui_system_font_provider=error";
     let level = match (common.quiet, common.verbose) {
         (true, _) => format!("error,{others}"),
         (_, 0) => format!("warn,{others}"),
@@ -305,11 +351,11 @@ fn start_logging(common: &Common) {
     let ansi = match common.color {
         Color::Always => true,
         Color::Never => false,
-        Color::Auto => std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none(),
+        Color::Auto => std::io::IsTerminal::is_terminal(&std::io::stderr()) && !is_dumb() && !common.color.is_never(),
     };
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level))
-        .with_writer(std::io::stderr)
+        .with_writer(|| output::Log)
         .with_ansi(ansi)
         .without_time()
         .init();

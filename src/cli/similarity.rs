@@ -96,6 +96,7 @@ impl Args {
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
     let similarity = args.similarity()?;
+    similarity.check("--chunk, --samples, --reference-samples, --permutations, --resamples", usize::MAX)?;
     let settings = similarity.tests(args.seed);
     let sampled = match similarity.features {
         FeatureSpec::Model { folder: Some(folder), hidden } => by_model(args, common, &folder, hidden)?,

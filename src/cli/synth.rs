@@ -142,14 +142,16 @@ impl SizeArgs {
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
     let (out, known) = match &args.kind {
-        Kind::Languages { out, lambda, seed } => (out, write_family(out, *seed, lambda, Sizes::default())?),
-        Kind::Ginc(args) => (&args.out, ginc(args)?),
+        Kind::Languages { out, lambda, seed } => {
+            (out, write_family(out, *seed, lambda, Watched::by(Sizes::default(), &mut common.monitor()))?)
+        }
+        Kind::Ginc(args) => (&args.out, ginc(args, common)?),
         Kind::Artificial(args) => (&args.out, artificial(args, common)?),
     };
     show(out, &known, common)
 }
 
-fn ginc(args: &GincArgs) -> Result<Vec<Known>> {
+fn ginc(args: &GincArgs, common: &Common) -> Result<Vec<Known>> {
     let mut domains = Vec::new();
     for kind in &args.kind {
         match kind {
@@ -160,7 +162,8 @@ fn ginc(args: &GincArgs) -> Result<Vec<Known>> {
         }
     }
     let ginc = Ginc::new(args.seed, args.vocabulary, args.concepts)?;
-    write_ginc(&args.out, args.seed, &ginc, &domains, args.document, args.sizes.sizes())
+    let sizes = args.sizes.sizes();
+    write_ginc(&args.out, args.seed, &ginc, &domains, args.document, Watched::by(sizes, &mut common.monitor()))
 }
 
 fn artificial(args: &ArtificialArgs, common: &Common) -> Result<Vec<Known>> {
@@ -178,7 +181,8 @@ fn artificial(args: &ArtificialArgs, common: &Common) -> Result<Vec<Known>> {
             Alphabet::count(&corpus, args.alphabet, Watched::by(DocumentRule::default(), &mut monitor))?
         }
     };
-    write_artificial(&args.out, args.seed, &alphabet, &kinds, args.sizes.sizes())
+    let sizes = args.sizes.sizes();
+    write_artificial(&args.out, args.seed, &alphabet, &kinds, Watched::by(sizes, &mut common.monitor()))
 }
 
 fn show(out: &Path, known: &[Known], common: &Common) -> Result<()> {

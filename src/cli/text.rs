@@ -31,6 +31,11 @@ pub struct ProtocolArgs {
 }
 
 impl ProtocolArgs {
+    /// Refuses sizes that no model could follow.
+    pub fn check(&self) -> Result<()> {
+        Protocol::check_sizes(self.protocol, self.context, self.stride)
+    }
+
     /// The recipe for this model and these texts.
     pub fn recipe(
         &self,

@@ -5,6 +5,7 @@
 
 pub mod diagnosis;
 pub mod faults;
+mod hush;
 pub mod limits;
 
 use std::fmt;
@@ -212,7 +213,7 @@ const SOFTWARE: &str = "software";
 pub fn adapters() -> &'static [Adapter] {
     // Asked once: graphics loaders dislike instances that come and go on several threads.
     static ADAPTERS: OnceLock<Vec<Adapter>> = OnceLock::new();
-    ADAPTERS.get_or_init(enumerate)
+    ADAPTERS.get_or_init(|| hush::hushed(enumerate))
 }
 
 fn enumerate() -> Vec<Adapter> {

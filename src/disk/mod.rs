@@ -8,6 +8,7 @@
 pub mod hashes;
 pub mod lock;
 pub(crate) mod mounts;
+pub mod ordinary;
 pub mod outputs;
 pub mod owner;
 pub mod paths;

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
 use super::name::{Name, is_git_hash, is_path_inside, is_sha256};
+use crate::disk::scratch;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::progress::Monitor;
@@ -167,7 +168,7 @@ impl Cached {
     fn note(&self, path: &Path, monitor: &dyn Monitor, write: impl FnOnce() -> Result<()>) -> Result<()> {
         let _lock = self.lock("notes", monitor)?;
         self.prepare(path)?;
-        files::sweep(path);
+        scratch::sweep(path);
         write()
     }
 

@@ -10,7 +10,7 @@ use super::ablation::{Ablation, Training};
 use crate::adapt::AdaptSettings;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::evaluate::ProtocolName;
+use crate::evaluate::{Protocol, ProtocolName};
 use crate::files;
 use crate::hub::Hub;
 use crate::hub::name::{beside, has_prefix};
@@ -141,17 +141,29 @@ impl SimilaritySettings {
     /// where it stands.
     ///
     /// # Errors
-    /// [`Error::Input`] for a chunk that is empty or too long, or fewer than two samples.
+    /// [`Error::Input`] for a chunk that is empty or too long, fewer than two samples, or more than could be held.
     pub fn check(&self, place: impl Display, longest: usize) -> Result<usize> {
-        let Self { chunk, samples, reference_samples, .. } = *self;
+        const MOST: usize = 1_000_000;
+        let Self { chunk, samples, reference_samples, permutations, resamples, .. } = *self;
+        for (what, count) in [("permutations", permutations), ("resamples", resamples)] {
+            if count > MOST {
+                return Err(Error::input(place, format!("{what} is {count}"), format!("use 0 to {MOST}")));
+            }
+        }
         let chunk = chunk.unwrap_or(longest);
-        if (1..=longest).contains(&chunk) && samples >= 2 && reference_samples >= 2 {
+        let enough = |samples| (2..=MOST).contains(&samples);
+        if (1..=longest).contains(&chunk) && enough(samples) && enough(reference_samples) {
             return Ok(chunk);
         }
+        let (chunk, chunks) = match longest {
+            usize::MAX if chunk == longest => ("the model's window".to_owned(), "at least 1 token".to_owned()),
+            usize::MAX => (chunk.to_string(), "at least 1 token".to_owned()),
+            _ => (chunk.to_string(), format!("1 to {longest} tokens, which the model can read")),
+        };
         Err(Error::input(
             place,
             format!("chunk is {chunk}, samples {samples} and {reference_samples} of the reference"),
-            format!("use a chunk of 1 to {longest} tokens, which the model can read, and at least two samples"),
+            format!("use a chunk of {chunks}, and at least two samples, at most {MOST}"),
         ))
     }
 
@@ -359,6 +371,14 @@ impl StudyConfig {
                 return Err(Error::file(path, format!("its list of {what} is empty"), "give one or leave the key out"));
             }
         }
+        let EvaluationSettings { protocol, context, stride, .. } = self.evaluation;
+        Protocol::check_sizes(protocol, context, stride).map_err(|error| match error {
+            Error::Input { place, fault, cure } => {
+                Error::Input { place: format!("{}: [evaluation]: {place}", path.display()), fault, cure }
+            }
+            other => other,
+        })?;
+        self.similarity.check(format!("{}: [similarity]", path.display()), usize::MAX)?;
         let StatisticsSettings { error_rate } = self.statistics;
         if !(error_rate > 0.0 && error_rate < 1.0) {
             let fault = format!("[statistics]: error_rate is {error_rate}");

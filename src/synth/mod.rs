@@ -30,6 +30,7 @@ use crate::disk::lock::Lock;
 use crate::disk::{paths, scratch};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::progress::Monitor;
 
 /// What says what is known of a corpus.
 const KNOWN: &str = "known.json";
@@ -160,6 +161,15 @@ fn write_splits(
     let (train, valid) = (split("train", sizes.train)?.0, split("valid", sizes.valid)?.0);
     let (test, documents) = split("test", sizes.test)?;
     Ok((Splits { train, valid, test }, documents))
+}
+
+/// One more corpus is written; an error where the user wants no more.
+fn one_more(monitor: &mut dyn Monitor) -> Result<()> {
+    monitor.advance(1, "");
+    match monitor.stopped() {
+        true => Err(Error::Interrupted("stopped while making corpora; nothing is left of them".into())),
+        false => Ok(()),
+    }
 }
 
 /// Writes a file whole.

@@ -2,7 +2,6 @@
 //! of GPT-2 that older folders have instead.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -12,7 +11,7 @@ use tokenizers::{Decoder, Encoding, ModelWrapper, PostProcessorWrapper, Token};
 
 use super::guard::without_panic;
 use crate::error::{Error, Result};
-use crate::files::{hash_bytes, read_json};
+use crate::files::{hash_bytes, read_json, read_ordinary};
 
 /// A tokenizer that adds no special tokens, truncates nothing, pads nothing and drops no merges at random, whatever its
 /// file says.
@@ -97,7 +96,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Input`] where the file is missing or is not a tokenizer.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|e| Error::reading(path, e))?;
+        let bytes = read_ordinary(path)?;
         Self::from_json(path, &bytes, hash_bytes(&bytes))
     }
 
@@ -110,7 +109,7 @@ impl Tokenizer {
     pub fn from_pair(vocabulary: &Path, merges: &Path) -> Result<Self> {
         let folder = vocabulary.parent().unwrap_or(Path::new("."));
         check_settings(folder)?;
-        let read = |path: &Path| fs::read(path).map_err(|e| Error::reading(path, e));
+        let read = read_ordinary;
         let added = folder.join("added_tokens.json");
         let files = [read(vocabulary)?, read(merges)?, if added.exists() { read(&added)? } else { Vec::new() }];
         let vocab: Map<String, Value> = parse_vocabulary(vocabulary, &files[0])?;

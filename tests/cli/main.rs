@@ -7,6 +7,7 @@ mod command_line;
 #[path = "../common/mod.rs"]
 mod common;
 mod disk;
+mod endings;
 mod examples;
 mod faults;
 mod hostile;

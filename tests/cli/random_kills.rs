@@ -4,10 +4,6 @@
 //! A few kills of each by default; `ODYSSEY_RANDOM_KILLS=100 cargo test --release --test random_kills -- --nocapture`
 //! shares out a hundred, the demo among them, and prints how many came where.
 
-#[path = "hub/server.rs"]
-#[allow(dead_code)] // its faults
-mod server;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -15,10 +11,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::cli::Place;
+use crate::hub::server::{Server, Stored};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
-use server::{Server, Stored};
 
 /// Something that is killed.
 struct Work {

@@ -1,7 +1,7 @@
 //! Models and data sets by name: against a hub on the loopback interface, with the real binary.
 
 mod place;
-mod server;
+pub mod server;
 
 mod adapters;
 mod bounds;
@@ -589,7 +589,7 @@ fn an_interrupted_download_keeps_what_has_arrived() {
         assert!(started.elapsed() < Duration::from_secs(60));
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{err}");
