@@ -227,9 +227,8 @@ impl Cached {
             return Ok(()); // in one step
         }
         // Beside it first, then renamed: another program never sees it missing.
-        let folder = pointer.parent().unwrap_or(&self.root);
-        let scratch = folder.join(format!(".odyssey-{}-{hash}", std::process::id()));
-        let _ = fs::remove_file(&scratch); // left by a process of this number that was killed
+        scratch::sweep(&pointer);
+        let scratch = scratch::name_for(&pointer);
         link(&target, &scratch)
             .or_else(|_| copy_new(&self.blob(hash), &scratch))
             .and_then(|()| fs::rename(&scratch, &pointer))

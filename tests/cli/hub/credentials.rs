@@ -17,7 +17,7 @@ impl Place {
             None => assert_eq!(said.status, Some(0), "{}", said.err),
         }
         assert!(!said.err.contains(TOKEN) && !said.out.contains(TOKEN), "the token is shown: {}", said.err);
-        for path in crate::place::listing(&self.path("home")) {
+        for path in super::place::listing(&self.path("home")) {
             let bytes = fs::read(self.path("home").join(&path)).unwrap_or_default();
             assert!(!String::from_utf8_lossy(&bytes).contains(TOKEN), "the token is saved in {path}");
         }
