@@ -6,6 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use burn::module::Module;
 use burn::tensor::Device;
 use odyssey::adapt::data::{Order, Packing, TrainingBlocks};
 use odyssey::adapt::objective::Objective;
