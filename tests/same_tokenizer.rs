@@ -35,7 +35,7 @@ fn saved_again(tokenizer: &Value) -> Value {
     let merges: Vec<Vec<&str>> =
         old["merges"].as_array().unwrap().iter().map(|merge| merge.as_str().unwrap().split(' ').collect()).collect();
     let mut vocab: Vec<(&String, &Value)> = old["vocab"].as_object().unwrap().iter().collect();
-    vocab.sort();
+    vocab.sort_by_key(|(token, _)| *token);
     let vocab: Map<String, Value> = vocab.into_iter().map(|(token, id)| (token.clone(), id.clone())).collect();
     json!({
         "model": {"merges": merges, "ignore_merges": false, "byte_fallback": false, "fuse_unk": false,
