@@ -137,8 +137,11 @@ fn a_run_that_a_limit_has_no_room_for_is_refused_with_the_limit() {
     };
     // GPT-2 XL: 6 GiB of weights.
     std::fs::create_dir(place.path("large")).unwrap();
-    let sizes = r#"{"model_type":"gpt2","vocab_size":50257,"n_positions":1024,"n_embd":1600,"n_layer":48,"n_head":25}"#;
-    place.write("large/config.json", sizes);
+    let sizes = serde_json::json!({
+        "model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024, "n_embd": 1600, "n_layer": 48, "n_head": 25,
+        "eos_token_id": 0,
+    });
+    place.write("large/config.json", sizes.to_string());
     let (status, _, said) = limited(2000, "eval --model large --text test.jsonl");
     assert_eq!(status, Some(2), "{said}");
     assert!(said.contains("are free (ulimit -v, 2.0 GiB)") && said.contains("raise that limit"), "{said}");
