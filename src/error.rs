@@ -98,6 +98,12 @@ impl Error {
             ErrorKind::PermissionDenied => {
                 Self::file(path, "cannot be read (permission denied)", "change its permissions")
             }
+            ErrorKind::InvalidFilename => {
+                Self::file(path, "its name or path is longer than the system allows", "move it to a shorter path")
+            }
+            _ if is_loop(&source) => {
+                Self::file(path, "is a link that leads round in circles", "make the link anew, or name what it is for")
+            }
             _ => Self::Io { path: path.to_owned(), action: "read", source },
         }
     }
@@ -150,6 +156,16 @@ impl Error {
             _ => 1,
         }
     }
+}
+
+/// Whether the system met too many links on a path. The standard library has no stable name for it.
+fn is_loop(source: &std::io::Error) -> bool {
+    let number = match () {
+        () if cfg!(target_os = "linux") => 40,
+        () if cfg!(unix) => 62,
+        () => return false,
+    };
+    source.raw_os_error() == Some(number)
 }
 
 fn printable(text: String) -> String {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -222,7 +222,7 @@ impl Sealed {
     /// # Errors
     /// What is wrong with the file, as the inner result; the system's.
     pub fn open(path: &Path, key: &str) -> Result<std::result::Result<Self, Unsealed>> {
-        let file = File::open(path).map_err(|e| Error::reading(path, e))?;
+        let file = open(path)?;
         // SAFETY: the map is read-only, and this program replaces such files by renaming, never in place.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::reading(path, e))?;
         Ok(Self::checked(map, key))
@@ -262,12 +262,79 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     })
 }
 
+/// How the first line of a Git LFS pointer begins: what Git leaves in place of a large file that it has not fetched.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
+/// Bytes of the longest pointer, as Git LFS itself has it.
+const LONGEST_POINTER: u64 = 1024;
+
+/// Whether these bytes, the first of a file, are those of a Git LFS pointer.
+fn is_pointer(start: &[u8]) -> bool {
+    let end = start.iter().position(|&byte| byte == b'\n').map_or(start.len(), |end| end + 1);
+    is_pointer_line(&start[..end], &start[end..])
+}
+
+/// The same of a text's first line and what follows it.
+pub fn is_pointer_line(line: &[u8], after: &[u8]) -> bool {
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+    // Extensions may stand before the object's id.
+    line.starts_with(POINTER) && (after.starts_with(b"oid ") || after.starts_with(b"ext-"))
+}
+
+/// The error for a Git LFS pointer where `place` should hold content.
+pub fn pointer(place: impl std::fmt::Display) -> Error {
+    Error::input(
+        place,
+        "is a Git LFS pointer: three lines that stand for a file which was not fetched",
+        "run `git lfs pull` in its repository (`git lfs install` before, if that is new), or download the file itself",
+    )
+}
+
+/// Opens a file that is to be read. Every reader of this program opens its files here.
+///
+/// # Errors
+/// [`Error::Input`] for what is no regular file (opening a pipe may wait for ever), and for a Git LFS pointer; the
+/// system's.
+pub fn open(path: &Path) -> Result<File> {
+    let failed = |e| Error::reading(path, e);
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(Error::reading(path, std::io::ErrorKind::IsADirectory.into()));
+    }
+    if !metadata.is_file() {
+        return Err(Error::file(path, "is a pipe, a socket or a device, expected a file", "name a file"));
+    }
+    let mut file = File::open(path).map_err(failed)?;
+    if (POINTER.len() as u64..=LONGEST_POINTER).contains(&metadata.len()) {
+        let mut start = Vec::new();
+        (&mut file).take(LONGEST_POINTER).read_to_end(&mut start).map_err(failed)?;
+        if is_pointer(&start) {
+            return Err(pointer(path.display()));
+        }
+        file.rewind().map_err(failed)?;
+    }
+    Ok(file)
+}
+
+/// The bytes of a file; see [`open`].
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes).map_err(|e| Error::reading(path, e))?;
+    Ok(bytes)
+}
+
 /// The largest file of JSON or TOML that is read, bytes: more than the results of any study, and little enough to hold.
 const LARGEST_TEXT: u64 = 1 << 28;
 
-fn read_text(path: &Path) -> Result<String> {
+/// The text of a small file.
+///
+/// # Errors
+/// As [`open`]; [`Error::Input`] for what is larger than 256 MiB, or is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
+    text_of(path, open(path)?)
+}
+
+fn text_of(path: &Path, file: File) -> Result<String> {
     let failed = |e| Error::reading(path, e);
-    let file = File::open(path).map_err(failed)?;
     let mut text = String::new();
     // Pipes claim no size, so that what is read is counted too.
     if file.metadata().map_err(failed)?.len() <= LARGEST_TEXT {
@@ -288,7 +355,10 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 
 /// Reads `path` as TOML of type `T`. What does not fit is the file's fault, named by its line.
 pub fn read_toml<T: DeserializeOwned>(path: &Path, what: &str, cure: &str) -> Result<T> {
-    let text = read_text(path)?;
+    // Its path was given by the user, so that it may be a pipe: `study run <(…)`.
+    let is_pipe = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
+    let file = if is_pipe { File::open(path).map_err(|e| Error::reading(path, e))? } else { open(path)? };
+    let text = text_of(path, file)?;
     toml::from_str(&text).map_err(|e| {
         let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = 1 + before.matches('\n').count();
@@ -342,7 +412,7 @@ pub fn check_new_folder(path: &Path) -> Result<()> {
 /// SHA-256 of a file's bytes, in hexadecimal.
 pub fn hash_file(path: &Path) -> Result<String> {
     let failed = |e| Error::reading(path, e);
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     loop {

@@ -22,6 +22,11 @@ pub trait Monitor {
         let _ = event;
     }
 
+    /// A fact about what was done, in one line: what was read, for instance.
+    fn note(&mut self, line: &str) {
+        let _ = line;
+    }
+
     /// The latest begun work is done.
     fn end(&mut self) {}
 
@@ -49,6 +54,11 @@ impl<'m, T> Watched<'m, T> {
     pub fn by(request: T, monitor: &'m mut dyn Monitor) -> Self {
         Self { request, monitor: Some(monitor) }
     }
+
+    /// The same for another request, made of this one.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Watched<'m, U> {
+        Watched { request: change(self.request), monitor: self.monitor }
+    }
 }
 
 impl<T> From<T> for Watched<'_, T> {
@@ -73,6 +83,12 @@ impl<T> Monitor for Watched<'_, T> {
     fn event(&mut self, event: &Event) {
         if let Some(monitor) = &mut self.monitor {
             monitor.event(event);
+        }
+    }
+
+    fn note(&mut self, line: &str) {
+        if let Some(monitor) = &mut self.monitor {
+            monitor.note(line);
         }
     }
 
@@ -102,6 +118,11 @@ impl<'m> MaybeLong<'m> {
     /// `what` is what is being done, as in "reading books.txt".
     pub fn new(monitor: &'m mut dyn Monitor, what: String, total: u64) -> Self {
         Self { monitor, what, total, pending: 0, since: Instant::now(), begun: false }
+    }
+
+    /// Tells the monitor a fact, in one line.
+    pub fn note(&mut self, line: &str) {
+        self.monitor.note(line);
     }
 
     /// So many more units are done.

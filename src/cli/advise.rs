@@ -105,7 +105,7 @@ fn answer(args: &Args, [model, reference, domain]: [&Path; 3], cases: &[Case], c
     let chosen = common.open_device()?;
     let base = LoadedModel::open_in(&common.model(model)?, args.held.dtype, &chosen.device)?;
     let (reference, domain) = (common.corpus(reference)?, common.corpus(domain)?);
-    let TextArgs { document, stream } = args.reading;
+    let TextArgs { document, text_field, stream } = args.reading.clone();
     let name = name_of(model);
     let question = Question {
         base: &base,
@@ -113,7 +113,7 @@ fn answer(args: &Args, [model, reference, domain]: [&Path; 3], cases: &[Case], c
         reference: &reference,
         domain: &domain,
         recipe: &args.settings.0,
-        text: TextSettings { document, join: stream.join, newlines: stream.newlines, bos: stream.bos },
+        text: TextSettings { document, text_field, join: stream.join, newlines: stream.newlines, bos: stream.bos },
         evaluation: EvaluationSettings::default(),
         similarity: SimilaritySettings {
             chunk: args.chunk,

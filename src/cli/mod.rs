@@ -30,6 +30,7 @@ use odyssey::device::{ChosenDevice, DeviceChoice};
 use odyssey::error::{Error, Result};
 use odyssey::hub::Hub;
 use odyssey::model::{Adapter, LoadedModel, Precision, lora};
+use odyssey::text::is_pipe;
 use tracing_subscriber::EnvFilter;
 
 use monitor::Terminal;
@@ -178,6 +179,9 @@ impl Common {
 
     /// The same for a corpus or domain.
     fn corpus(&self, path: &Path) -> Result<PathBuf> {
+        if is_pipe(path) {
+            return Ok(path.to_owned());
+        }
         self.hub.borrow_mut().corpus(path, &mut self.monitor())
     }
 

@@ -1,6 +1,8 @@
 //! Progress bars on a terminal, and Ctrl-C.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -8,6 +10,8 @@ use odyssey::adapt::events::{Event, sparkline};
 use odyssey::progress::Monitor;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// What was noted already.
+static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// From here on the first Ctrl-C asks work to stop and save; a second one ends the program at once.
 pub fn listen_for_interrupt() {
@@ -33,13 +37,14 @@ pub struct Terminal {
     stack: Vec<ProgressBar>,
     /// Losses of the training that is shown.
     valid_loss: Vec<f64>,
+    quiet: bool,
 }
 
 impl Terminal {
     /// Draws on standard error where that is a terminal, and nothing when quiet.
     pub fn new(quiet: bool) -> Self {
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        Self { bars: MultiProgress::with_draw_target(target), stack: Vec::new(), valid_loss: Vec::new() }
+        Self { bars: MultiProgress::with_draw_target(target), stack: Vec::new(), valid_loss: Vec::new(), quiet }
     }
 }
 
@@ -76,6 +81,14 @@ impl Monitor for Terminal {
             Event::Begun { .. } => self.valid_loss.clear(),
             Event::Validation { loss, .. } => self.valid_loss.push(*loss),
             Event::Step { .. } => {}
+        }
+    }
+
+    /// Says it once, however often it is so: several parts of a command read the same text.
+    fn note(&mut self, line: &str) {
+        let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.quiet && said.insert(line.to_owned()) {
+            self.bars.suspend(|| anstream::eprintln!("{line}"));
         }
     }
 

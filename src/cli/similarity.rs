@@ -197,7 +197,7 @@ fn by_words(
 
 fn open(args: &Args, common: &Common, path: &Path) -> Result<Corpus> {
     let mut monitor = common.monitor();
-    open_corpus(&common.corpus(path)?, Split::Train, Watched::by(args.reading.document, &mut monitor))
+    open_corpus(&common.corpus(path)?, Split::Train, Watched::by(args.reading.read(), &mut monitor))
 }
 
 /// Measures of features, and of words: two tables, since one would be too wide.

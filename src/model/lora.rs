@@ -562,7 +562,7 @@ fn read_factors(folder: &Path) -> Result<BTreeMap<String, [Values; 2]>> {
         let cure = "load it with peft and save it again, which writes safetensors";
         return Err(Error::file(folder, "has adapter_model.bin, which is not read", cure));
     }
-    let bytes = std::fs::read(&path).map_err(|e| Error::reading(&path, e))?;
+    let bytes = crate::files::read(&path)?;
     let tensors = weights::parse(&path, &bytes)?;
     let mut halves: BTreeMap<String, [Option<Values>; 2]> = BTreeMap::new();
     for (name, view) in tensors.iter() {

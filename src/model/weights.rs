@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -257,7 +256,7 @@ impl WeightFiles {
     }
 
     fn add_shard(&mut self, path: PathBuf) -> Result<()> {
-        let file = File::open(&path).map_err(|e| Error::reading(&path, e))?;
+        let file = crate::files::open(&path)?;
         // SAFETY: the map is read-only, and files are replaced by rename, never changed in place, by this program.
         // Another program that shortens the file meanwhile can end this one, as with every mapped file.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::reading(&path, e))?;

@@ -16,7 +16,8 @@ use crate::study::config::{
     DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StatisticsSettings, StrategyEntry, TextSettings,
 };
 use crate::study::plan::check_sizes;
-use crate::text::domain::{has_split_files, name_of};
+use crate::text::domain::name_of;
+use crate::text::has_split_files;
 
 /// What errors call the form.
 const PLACE: &str = "new study";
