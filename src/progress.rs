@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::adapt::events::Event;
 use crate::error::{Error, Result};
 
@@ -22,9 +24,9 @@ pub trait Monitor {
         let _ = event;
     }
 
-    /// A fact about what was done, in one line: what was read, for instance.
-    fn note(&mut self, line: &str) {
-        let _ = line;
+    /// What was read of a text, in one line and as JSON, to stand beside the result.
+    fn note(&mut self, line: &str, facts: &Value) {
+        let _ = (line, facts);
     }
 
     /// The latest begun work is done.
@@ -86,9 +88,9 @@ impl<T> Monitor for Watched<'_, T> {
         }
     }
 
-    fn note(&mut self, line: &str) {
+    fn note(&mut self, line: &str, facts: &Value) {
         if let Some(monitor) = &mut self.monitor {
-            monitor.note(line);
+            monitor.note(line, facts);
         }
     }
 
@@ -120,9 +122,9 @@ impl<'m> MaybeLong<'m> {
         Self { monitor, what, total, pending: 0, since: Instant::now(), begun: false }
     }
 
-    /// Tells the monitor a fact, in one line.
-    pub fn note(&mut self, line: &str) {
-        self.monitor.note(line);
+    /// Who watches.
+    pub fn monitor(&mut self) -> &mut dyn Monitor {
+        self.monitor
     }
 
     /// So many more units are done.

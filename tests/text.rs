@@ -5,12 +5,22 @@ mod common;
 mod corpora;
 #[path = "text/formats.rs"]
 mod formats;
+#[path = "text/guards.rs"]
+mod guards;
+#[path = "text/lines.rs"]
+mod lines;
 #[path = "text/overlap.rs"]
 mod overlap;
 #[path = "text/pieces.rs"]
 mod pieces;
 #[path = "text/references.rs"]
 mod references;
+#[path = "text/settings.rs"]
+mod settings;
+#[path = "text/sources.rs"]
+mod sources;
+#[path = "text/splits.rs"]
+mod splits;
 #[path = "text/spools.rs"]
 mod spools;
 #[path = "text/streams.rs"]
@@ -29,8 +39,8 @@ use odyssey::device::DeviceChoice;
 use odyssey::error::Error;
 use odyssey::model::LoadedModel;
 use odyssey::text::{
-    Bos, Corpus, Document, DocumentRule, Domain, Encoded, Join, Newlines, Split, StreamOptions, TokenStream, Tokenizer,
-    open_corpus,
+    Bos, Corpus, Document, DocumentRule, Domain, Encoded, Join, Newlines, ReadOptions, Split, StreamOptions,
+    TokenStream, Tokenizer, open_corpus,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -1,6 +1,5 @@
 //! Progress bars on a terminal, and Ctrl-C.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,10 +7,16 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use odyssey::adapt::events::{Event, sparkline};
 use odyssey::progress::Monitor;
+use serde_json::Value;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-/// What was noted already.
-static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+/// What was read of texts so far.
+static READ: Mutex<Vec<Value>> = Mutex::new(Vec::new());
+
+/// What was read of texts so far, each once.
+pub fn read() -> Vec<Value> {
+    READ.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
 
 /// From here on the first Ctrl-C asks work to stop and save; a second one ends the program at once.
 pub fn listen_for_interrupt() {
@@ -85,9 +90,13 @@ impl Monitor for Terminal {
     }
 
     /// Says it once, however often it is so: several parts of a command read the same text.
-    fn note(&mut self, line: &str) {
-        let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.quiet && said.insert(line.to_owned()) {
+    fn note(&mut self, line: &str, facts: &Value) {
+        let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.contains(facts) {
+            return;
+        }
+        read.push(facts.clone());
+        if !self.quiet {
             self.bars.suspend(|| anstream::eprintln!("{line}"));
         }
     }

@@ -6,12 +6,12 @@ use std::path::Path;
 use odyssey::error::{Error, Result};
 use serde::Serialize;
 
-use super::Common;
+use super::{Common, monitor};
 
 /// Prints `value` as JSON or `table` as text.
 pub fn result(common: &Common, value: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
     let text = if common.json {
-        serde_json::to_string_pretty(value).map_err(|e| Error::Numeric(format!("the result is no JSON: {e}")))?
+        json(value).map_err(|e| Error::Numeric(format!("the result is no JSON: {e}")))?
     } else {
         table()
     };
@@ -20,6 +20,19 @@ pub fn result(common: &Common, value: &impl Serialize, table: impl FnOnce() -> S
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()), // the reader has seen enough
         done => done.map_err(|e| Error::writing(Path::new("standard output"), e)),
     }
+}
+
+/// The result as JSON, with what was read of each text as `read`.
+fn json(value: &impl Serialize) -> serde_json::Result<String> {
+    let (mut text, read) = (serde_json::to_string_pretty(value)?, monitor::read());
+    // As text, because numbers of 32 bits would look different if they went through a JSON value.
+    if let Some(open) = text.strip_suffix("\n}").filter(|_| !read.is_empty()).map(str::len) {
+        let more = serde_json::to_string_pretty(&serde_json::json!({ "read": read }))?;
+        text.truncate(open);
+        text.push(',');
+        text.push_str(&more[1..]);
+    }
+    Ok(text)
 }
 
 /// A table of rows under headings, numbers to the right.

@@ -186,6 +186,7 @@ fn by_words(
     let mut words = Words::default();
     let mut sample = |path: &Path, samples: usize| -> Result<CorpusSample> {
         let corpus = open(args, common, path)?;
+        corpus.note(&corpus.reading, &mut common.monitor());
         let stream = words.divide(&corpus)?;
         let counts = Counts::of((&stream).into(), 1, |id| words.is_newline(id));
         Ok(CorpusSample { features: features(&corpus, path, samples)?, counts })

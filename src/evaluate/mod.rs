@@ -24,7 +24,7 @@ use crate::progress::Monitor;
 use crate::rank::RankSummary;
 use crate::spool::Spool;
 use crate::stats::Resamples;
-use crate::text::{Bos, DocumentRule, Join, Newlines, Reading, StreamOptions, TokenStream, Tokenizer};
+use crate::text::{Bos, DocumentRule, Join, Newlines, StreamOptions, TokenStream, Tokenizer};
 pub use positions::Positions;
 pub use protocol::{Protocol, ProtocolName, Window};
 
@@ -172,9 +172,6 @@ pub struct TextResult {
     pub bits_per_byte: Option<f64>,
     /// UTF-8 bytes of the text.
     pub bytes: u64,
-    /// What was read: files, documents, bytes, tokens, and what was left out or has no token.
-    #[serde(default)]
-    pub reading: Reading,
     /// Words, as lm-evaluation-harness counts them.
     pub words: u64,
     /// exp of the sum of negative log-likelihoods over words; null where `bits_per_byte` is.
@@ -380,7 +377,6 @@ impl ScoredStream {
             ci_over: ci_over.to_owned(),
             bits_per_byte: (known && whole).then(|| sum / (std::f64::consts::LN_2 * stream.bytes as f64)),
             bytes: stream.bytes,
-            reading: stream.reading.clone(),
             words: stream.words,
             word_ppl: word_ppl.filter(|ppl| ppl.is_finite()),
             positions: None,

@@ -18,7 +18,7 @@ use super::source::{LONGEST, Lines, Watch};
 use super::{columns, json_lines, pipe, source};
 use crate::error::{Error, Result};
 use crate::files::hexadecimal;
-use crate::progress::Watched;
+use crate::progress::{Monitor, Watched};
 use crate::spool::{Spool, SpoolWriter};
 
 /// What counts as one document of a `.txt` file.
@@ -345,6 +345,17 @@ impl Corpus {
             first.push(document, || self.to_string())?;
         }
         first.finish(&self.path, self.split)
+    }
+
+    /// Tells a monitor what was read of it: where it becomes tokens, with what is known of them.
+    pub fn note(&self, reading: &Reading, monitor: &mut dyn Monitor) {
+        let mut facts = serde_json::json!({ "text": self.to_string() });
+        if let (Some(facts), Ok(serde_json::Value::Object(more))) =
+            (facts.as_object_mut(), serde_json::to_value(reading))
+        {
+            facts.extend(more);
+        }
+        monitor.note(&format!("read {self}: {reading}"), &facts);
     }
 
     /// The texts of all documents.

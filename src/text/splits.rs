@@ -4,6 +4,7 @@
 //! depth; the word must stand by itself: at an end of the name or beside one of `-._ ` and digits. Files
 //! `data/NAME-00000-of-00002.parquet` are named exactly: `train_extra` is no `train`. Capitals are no split names.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use super::folder::{Listing, check_shards};
 use super::format::kind_of;
 use super::reading::Reading;
 use crate::error::{Error, Result};
+use crate::files;
 
 impl Split {
     /// What its files and folders may be called.
@@ -63,6 +65,7 @@ impl Divided {
             divided.warn_of_capitals();
             return Ok(None);
         }
+        check_subsets(folder)?;
         Ok(Some(divided))
     }
 
@@ -198,6 +201,36 @@ pub fn has_split_files(path: &Path) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Refuses a data set of several subsets, which its card names: `datasets` asks which one is meant, too.
+fn check_subsets(folder: &Path) -> Result<()> {
+    const LONGEST: u64 = 1 << 20;
+    let card = folder.join("README.md");
+    if !card.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() < LONGEST) {
+        return Ok(());
+    }
+    let bytes = files::read(&card)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let Some(head) = text.strip_prefix("---").and_then(|rest| rest.split_once("\n---")).map(|(head, _)| head) else {
+        return Ok(());
+    };
+    if !head.contains("data_files:") {
+        return Ok(());
+    }
+    let name = |line: &str| {
+        let line = line.trim_start_matches([' ', '-']);
+        let name = line.strip_prefix("config_name:")?.trim().trim_matches(['"', '\'']).to_owned();
+        (!name.is_empty()).then_some(name)
+    };
+    // `dataset_info` names them again.
+    let names: BTreeSet<String> = head.lines().filter_map(name).collect();
+    if names.len() < 2 {
+        return Ok(());
+    }
+    let names: Vec<String> = names.into_iter().take(12).collect();
+    let fault = format!("names the subsets {}, expected one corpus", names.join(", "));
+    Err(Error::file(&card, fault, "name the folder of one subset, or one of its files"))
 }
 
 fn has_corpus(folder: &Path) -> bool {

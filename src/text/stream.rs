@@ -218,7 +218,7 @@ impl<'a> Builder<'a> {
             return Err(Error::input(corpus, fault, "use a longer text"));
         }
         let reading = self.reading();
-        self.progress.note(&format!("read {corpus}: {reading}"));
+        corpus.note(&reading, self.progress.monitor());
         Ok(TokenStream {
             ids: self.ids.finish()?,
             document: self.document.finish()?,
