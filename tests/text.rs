@@ -1,8 +1,12 @@
 //! Corpora, domains, tokenizers, token streams and token classes.
 
+#[path = "common/cli.rs"]
+mod cli;
 mod common;
 #[path = "text/corpora.rs"]
 mod corpora;
+#[path = "text/faces.rs"]
+mod faces;
 #[path = "text/formats.rs"]
 mod formats;
 #[path = "text/guards.rs"]

@@ -8,12 +8,24 @@ use serde::Serialize;
 
 use super::{Common, monitor};
 
-/// Prints `value` as JSON or `table` as text.
+/// Prints `value` as JSON, with what was read of texts beside it, or `table` as text.
 pub fn result(common: &Common, value: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
-    let text = if common.json {
-        json(value).map_err(|e| Error::Numeric(format!("the result is no JSON: {e}")))?
-    } else {
-        table()
+    print(common, || with_read(value), table)
+}
+
+/// The same where the JSON is that of a file which is kept: to the letter.
+pub fn kept(common: &Common, value: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
+    print(common, || serde_json::to_string_pretty(value), table)
+}
+
+fn print(
+    common: &Common,
+    json: impl FnOnce() -> serde_json::Result<String>,
+    table: impl FnOnce() -> String,
+) -> Result<()> {
+    let text = match common.json {
+        true => json().map_err(|e| Error::Numeric(format!("the result is no JSON: {e}")))?,
+        false => table(),
     };
     let mut out = std::io::stdout().lock();
     match out.write_all(text.trim_end().as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
@@ -23,7 +35,7 @@ pub fn result(common: &Common, value: &impl Serialize, table: impl FnOnce() -> S
 }
 
 /// The result as JSON, with what was read of each text as `read`.
-fn json(value: &impl Serialize) -> serde_json::Result<String> {
+fn with_read(value: &impl Serialize) -> serde_json::Result<String> {
     let (mut text, read) = (serde_json::to_string_pretty(value)?, monitor::read());
     // As text, because numbers of 32 bits would look different if they went through a JSON value.
     if let Some(open) = text.strip_suffix("\n}").filter(|_| !read.is_empty()).map(str::len) {

@@ -1,7 +1,7 @@
 //! A domain as M2D2 publishes it: `{config}.tar.gz`, which holds `{config}/train.txt`, `valid.txt` and `test.txt`.
 //!
 //! Splits are read straight from the archive: nothing is ever unpacked to disk. A split is a regular member `S.txt` or
-//! `S.jsonl`, S one of train, valid and test, at the top or in one folder; there may be one of each. Other members are
+//! `S.jsonl`, S one of train, valid and test (or another of their names), at the top or in one folder; there may be one of each. Other members are
 //! passed over, unless their name is absolute or leads upwards (`..`), or a link stands where a split is expected: such an
 //! archive is refused, by the member's name.
 
@@ -188,6 +188,6 @@ fn split_of(parts: &[&str]) -> Option<(Split, Kind)> {
     });
     endings.find_map(|(ending, kind)| {
         let stem = file.strip_suffix(&ending)?;
-        Some((Split::ALL.into_iter().find(|split| split.name() == stem)?, kind))
+        Some((Split::ALL.into_iter().find(|split| split.names().contains(&stem))?, kind))
     })
 }

@@ -390,7 +390,10 @@ fn read_file(
     watch: &Watch<'_>,
     documents: &mut Collector,
 ) -> Result<()> {
-    documents.count_file(fs::metadata(path).map_or(0, |metadata| metadata.len()));
+    documents.count_file(match pipe::is_pipe(path) {
+        true => pipe::content(path, watch)?.len() as u64,
+        false => fs::metadata(path).map_or(0, |metadata| metadata.len()),
+    });
     let (kind, reader) = source::open(path, named, watch)?;
     match kind.format {
         Format::Columns => columns::read(path, kind.compression, reader, options.field(), watch, documents),

@@ -17,7 +17,7 @@ use crate::files;
 
 impl Split {
     /// What its files and folders may be called.
-    fn names(self) -> &'static [&'static str] {
+    pub(super) fn names(self) -> &'static [&'static str] {
         match self {
             Self::Train => &["train", "training"],
             Self::Valid => &["valid", "validation", "dev", "val"],

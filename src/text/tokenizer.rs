@@ -220,15 +220,21 @@ impl Tokenizer {
     /// [`Error::Input`] where the tokenizer has no token for something in a text, where its library panics, and where it
     /// takes a hundred times as long as a slow one would.
     pub fn encode<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<Encoded>> {
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        // A thread of the pool that waits for the pool would wait for itself.
+        let is_in_pool = rayon::current_thread_index().is_some();
         let texts: Vec<String> = texts.iter().map(|text| text.as_ref().to_owned()).collect();
         let limit = patience(texts.iter().map(String::len).sum());
         let inner = Arc::clone(&self.inner);
         // On the threads of the pool, whose memory of words is kept.
         let encode = move || -> Result<Vec<Encoded>, tokenizers::Error> {
-            texts
-                .par_iter()
-                .map(|text| without_panic(|| encode_one(&inner, text)).unwrap_or_else(|| Err(PANIC.into())))
-                .collect()
+            let one = |text: &String| without_panic(|| encode_one(&inner, text)).unwrap_or_else(|| Err(PANIC.into()));
+            match is_in_pool {
+                true => texts.iter().map(one).collect(),
+                false => texts.par_iter().map(one).collect(),
+            }
         };
         within(limit, encode).map_err(|fault| no_answer(&self.path, fault, limit))?.map_err(|e| {
             let said = e.to_string();
