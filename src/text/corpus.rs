@@ -217,7 +217,11 @@ impl Collector {
         let reading = Reading { documents: number, bytes, ..self.reading };
         let corpus = Corpus { path: path.to_owned(), split, documents, hash, reading };
         if let Some(null) = corpus.reading.left_out.get(NULL) {
-            tracing::warn!("{corpus}: {} rows have no text (null) and are left out: {null}", null.count);
+            tracing::warn!("{corpus}: rows without a text (null), which are left out: {} ({null})", null.count);
+        }
+        // A link, a pipe: "a link to a folder".
+        for (kind, found) in corpus.reading.left_out.iter().filter(|(kind, _)| kind.starts_with("a ")) {
+            tracing::warn!("{corpus}: left out, not opened: {} × {kind} ({found})", found.count);
         }
         if !self.any {
             let cure = "name a file or folder with text";

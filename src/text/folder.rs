@@ -104,7 +104,7 @@ impl Listing {
     }
 
     fn refuse(&mut self, path: &Path, what: &str) -> Result<()> {
-        tracing::warn!("{}: {what}", path.display());
+        tracing::debug!("{}: {what}", path.display());
         self.leave_out(what.split(',').next().unwrap_or(what), path);
         Ok(())
     }

@@ -9,11 +9,37 @@ const MOST: f64 = 64.0;
 pub(super) fn growth(bytes: &[u8]) -> tokenizers::Result<()> {
     // What is no JSON is the library's to refuse.
     let Ok(file) = serde_json::from_slice::<Value>(bytes) else { return Ok(()) };
+    if !tables_fit(&file["normalizer"]) {
+        return Err("its `precompiled_charsmap` promises more than it holds".into());
+    }
     let times = of(&file["normalizer"]) * of(&file["pre_tokenizer"]);
     match times <= MOST {
         true => Ok(()),
         false => Err(format!("its normalizer and pre_tokenizer can make a text {times:.0} times as long").into()),
     }
+}
+
+/// Whether each table of characters (`precompiled_charsmap`, in base64) is as long as its first four bytes say: the library
+/// asks for that much memory before it looks.
+fn tables_fit(part: &Value) -> bool {
+    match part {
+        Value::Object(entries) => entries.iter().all(|(key, value)| match value.as_str() {
+            Some(table) if key == "precompiled_charsmap" => table_fits(table),
+            _ => tables_fit(value),
+        }),
+        Value::Array(parts) => parts.iter().all(tables_fit),
+        _ => true,
+    }
+}
+
+fn table_fits(table: &str) -> bool {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = table.bytes().take(6).map(|byte| ALPHABET.iter().position(|&digit| digit == byte));
+    // What is no base64 is the library's to refuse.
+    let Some(digits) = digits.collect::<Option<Vec<usize>>>().filter(|digits| digits.len() == 6) else { return true };
+    let bits = digits.iter().fold(0_u64, |bits, &digit| bits << 6 | digit as u64) >> 4;
+    let length = (bits as u32).swap_bytes();
+    u64::from(length) <= table.len() as u64
 }
 
 /// How many bytes one byte becomes at most, of a part and the parts in it.

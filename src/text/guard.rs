@@ -76,9 +76,9 @@ pub(super) fn within<T: Send + 'static>(
     Err(NoAnswer::Overdue)
 }
 
-/// Ways that one search by a pattern may try: those of a run of 30 million spaces under LLaMA 3's own pattern. It takes
-/// seconds; what needs more has a pattern with which time doubles for each character.
-const MOST_RETRIES: u32 = 1 << 28;
+/// Ways that one search by a pattern may try: more than a run of 30 million spaces needs under LLaMA 3's own pattern. It takes
+/// a second or two; what needs more has a pattern with which time doubles for each character.
+const MOST_RETRIES: u32 = 1 << 26;
 /// Places that one search may keep to come back to; each takes some 40 bytes.
 const MOST_PLACES: u32 = 1 << 25;
 

@@ -87,7 +87,7 @@ fn fault_of(error: &serde_json::Error, field: &str) -> Fault {
     // The line that serde counts is always 1 here.
     let said = message.split(" at line ").next().unwrap_or(&message);
     let cure = match said {
-        _ if said.contains("surrogate") => {
+        _ if said.contains("surrogate") || said.contains("hex escape") => {
             "write the character whole, not half of its pair: in Python, \
              `text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')` before it is saved"
                 .to_owned()

@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 const OVERLAP: usize = 1 << 12;
 /// Bytes over which neighbours must agree.
 const AGREEMENT: usize = 1 << 10;
+/// Pieces of an endless word that are aligned one after the other before several at once are tried again.
+const ALIGNED: usize = 64;
 /// Bytes of the longest piece: more of one word take more memory than a laptop has.
 const LONGEST_PIECE: usize = 1 << 24;
 
@@ -38,8 +40,10 @@ impl Tokenizer {
         let mut at = piece_from(text, 0, piece);
         let mut current = self.encode_range(text, &at)?;
         let mut ahead = VecDeque::new();
+        // Pieces that will have to be aligned, most likely, because the one before had to be.
+        let mut aligned = 0;
         while at.end < text.len() {
-            if ahead.is_empty() {
+            if ahead.is_empty() && aligned == 0 {
                 ahead = self.encode_ahead(text, at.end, piece)?;
             }
             let next_at = next_piece(text, at.end, piece);
@@ -49,12 +53,16 @@ impl Tokenizer {
                 take(&current.ids[..overlap], &current.starts[..overlap])?;
                 (before, current, at) = (tail, joined, next_at);
             } else if let Some(next) = self.encode_aligned(text, &current, &at, piece)? {
+                aligned = if aligned == 0 { ALIGNED } else { aligned - 1 };
                 ahead.clear();
                 take(&current.ids[..next.overlap], &current.starts[..next.overlap])?;
                 (before, current, at) = (next.tail, next.joined, next.at);
             } else {
                 // This piece ends badly: a longer one ends elsewhere.
                 ahead.clear();
+                if std::mem::take(&mut aligned) > 0 {
+                    continue;
+                }
                 if 2 * at.len() > LONGEST_PIECE {
                     return Err(self.no_pieces(at.len()));
                 }

@@ -169,7 +169,10 @@ impl Tokenizer {
         let unknown = unknown_of_unigram(&bytes);
         // The library panics on some malformed files, such as a template with a token that is not in its list.
         let (inner, added) = within(limit, move || growth(&bytes).and_then(|()| prepare(&bytes)))
-            .map_err(|fault| no_answer(path, fault, limit))?
+            .map_err(|fault| match fault {
+                NoAnswer::Panicked => broken("its parts do not fit together".into()),
+                other => no_answer(path, other, limit),
+            })?
             .map_err(broken)?;
         let (inner, changes) = without_panic(|| {
             let mut inner = inner;

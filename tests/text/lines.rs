@@ -68,7 +68,7 @@ fn what_cannot_be_read_is_refused_by_line_with_a_cure_that_fits() {
 
 #[test]
 fn the_field_of_the_text_can_have_any_name() {
-    let content = "{\"content\": \"a\", \"text\": 3, \"ids\": null}\n{\"content\": \"b\"}\n";
+    let content = "{\"content\": \"a\", \"text\": 3}\n{\"content\": \"b\"}\n";
     assert_eq!(texts(&read_field(content, Some("content")).unwrap()), ["a", "b"]);
     assert_input_error(read_field(content, Some("body")), &["line 1", "neither `body` nor `ids`", "`content`, `text`"]);
     // `ids` is a name like others where it is asked for.
