@@ -59,6 +59,7 @@ pub fn prepare(
             corpus: corpora.join("base"),
             seed,
             document: DocumentRule::BlankLine,
+            text_field: None,
             text: StreamOptions::default(),
             model: architecture(&Tokenizer::from_file(&tokenizer)?),
             recipe: AdaptSettings {

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use crate::disk::hashes::hexadecimal;
 pub use crate::disk::hashes::{hash_bytes, hash_file};
-pub use crate::disk::ordinary::{open_ordinary, read_ordinary};
+pub use crate::disk::ordinary::{is_pointer_line, open, pointer, read};
 use crate::disk::paths::parent;
 use crate::disk::{mounts, paths, scratch};
 use crate::error::{Error, Result};
@@ -291,7 +291,15 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// The largest file of JSON or TOML that is read, bytes: more than the results of any study, and little enough to hold.
 const LARGEST_TEXT: u64 = 1 << 28;
 
-fn read_text(path: &Path, file: File) -> Result<String> {
+/// The text of a small file.
+///
+/// # Errors
+/// As [`open`]; [`Error::Input`] for what is larger than 256 MiB, or is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
+    text_of(path, open(path)?)
+}
+
+fn text_of(path: &Path, file: File) -> Result<String> {
     let failed = |e| Error::reading(path, e);
     let mut text = String::new();
     // Pipes claim no size, so that what is read is counted too.
@@ -306,15 +314,17 @@ fn read_text(path: &Path, file: File) -> Result<String> {
 
 /// Reads `path` as JSON of type `T`. What does not fit is the file's fault.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = read_text(path, open_ordinary(path)?)?;
+    let text = read_text(path)?;
     serde_json::from_str(&text)
         .map_err(|e| Error::file(path, format!("not the JSON expected here: {e}"), "restore the file or make it again"))
 }
 
 /// Reads `path` as TOML of type `T`. What does not fit is the file's fault, named by its line.
 pub fn read_toml<T: DeserializeOwned>(path: &Path, what: &str, cure: &str) -> Result<T> {
-    // A shell may give a pipe.
-    let text = read_text(path, File::open(path).map_err(|e| Error::reading(path, e))?)?;
+    // Its path was given by the user, so that it may be a pipe: `study run <(…)`.
+    let is_pipe = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
+    let file = if is_pipe { File::open(path).map_err(|e| Error::reading(path, e))? } else { open(path)? };
+    let text = text_of(path, file)?;
     toml::from_str(&text).map_err(|e| {
         let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = 1 + before.matches('\n').count();

@@ -1,6 +1,5 @@
 //! A small base model from scratch, when the pretraining corpus must be known.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -16,7 +15,7 @@ use crate::files;
 use crate::hub;
 use crate::model::{LoadedModel, ModelConfig};
 use crate::progress::{Monitor, Watched};
-use crate::text::{DocumentRule, Domain, Split, StreamOptions, TokenStream};
+use crate::text::{DocumentRule, Domain, ReadOptions, Split, StreamOptions, TokenStream};
 
 /// `pretrain`'s TOML. Paths are relative to the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +31,9 @@ pub struct PretrainConfig {
     /// What a document is in a `.txt` file.
     #[serde(default)]
     pub document: DocumentRule,
+    /// The field of `.jsonl` and column of `.parquet` that holds the text; `text` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_field: Option<String>,
     /// How texts become tokens.
     #[serde(default)]
     pub text: StreamOptions,
@@ -99,14 +101,15 @@ impl<'a> Pretraining<'a> {
     ) -> Result<Self> {
         // Beside the result, where the next run finds and removes what a killed one leaves.
         let start = scratch::folder_for(&place.out).map_err(|e| Error::writing(&place.out, e))?;
-        let tokenizer = fs::read(&config.tokenizer).map_err(|e| Error::reading(&config.tokenizer, e))?;
+        let tokenizer = files::read(&config.tokenizer)?;
         files::write_whole(&start.path().join("tokenizer.json"), |file| std::io::Write::write_all(file, &tokenizer))?;
         files::write_json(&start.path().join("config.json"), &config.model)?;
 
         let model_config = ModelConfig::from_json(config.tokenizer.with_file_name("[model]"), config.model.clone())?;
         let base = LoadedModel::random(model_config, start.path(), config.seed, device)?;
         let tokenizer = base.tokenizer()?;
-        let domain = Domain::open(&config.corpus, Watched::by(config.document, monitor))?;
+        let options = ReadOptions { document: config.document, text_field: config.text_field.clone() };
+        let domain = Domain::open(&config.corpus, Watched::by(options, monitor))?;
         let mut stream = |split| {
             let corpus = domain.split(Watched::by(split, monitor))?;
             base.stream(&corpus, tokenizer.as_ref(), Watched::by(&config.text, monitor))

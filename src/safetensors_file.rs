@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Metadata as Header, TensorInfo};
 
-use crate::disk::ordinary::open_ordinary;
+use crate::disk::ordinary;
 use crate::error::{Error, Result};
 
 /// Bytes of an array that are read at a time; a multiple of the size of every number.
@@ -54,7 +54,7 @@ impl SafetensorsFile {
     /// # Errors
     /// The system's; as the inner result, what is wrong with the header or with the file's length, in words.
     pub fn open(path: &Path) -> Result<Result<Self, String>> {
-        let file = open_ordinary(path)?;
+        let file = ordinary::open(path)?;
         let found = State::from(file.metadata().map_err(|e| Error::reading(path, e))?);
         match read_header(&file, found.length) {
             Ok((header, start)) => Ok(Ok(Self { path: path.to_owned(), file, found, header, start })),

@@ -165,7 +165,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     }
     let mut monitor = common.monitor();
     let mut stream = |path: &Path, split| {
-        let corpus = open_corpus(&common.corpus(path)?, split, Watched::by(args.reading.document, &mut monitor))?;
+        let corpus = open_corpus(&common.corpus(path)?, split, Watched::by(args.reading.read(), &mut monitor))?;
         base.stream(&corpus, tokenizer.as_ref(), Watched::by(&args.reading.stream, &mut monitor))
     };
     let (train, valid) = (stream(&args.train, Split::Train)?, stream(&args.valid, Split::Valid)?);

@@ -118,7 +118,7 @@ fn answer(args: &Args, [model, reference, domain]: [&Path; 3], cases: &[Case], c
     let chosen = common.open_device()?;
     let folder = common.model(model)?;
     let (reference, domain) = (common.corpus(reference)?, common.corpus(domain)?);
-    let TextArgs { document, stream } = args.reading;
+    let TextArgs { document, text_field, stream } = args.reading.clone();
     let (config, tokenizer) = (ModelConfig::read(&folder)?, Tokenizer::find(&folder)?);
     let work = Work::Evaluate { context: config.context(), precision: args.held.dtype };
     let longest = Longest { config: &config, tokenizer: tokenizer.as_ref(), document, stream, by_document: false };
@@ -132,7 +132,7 @@ fn answer(args: &Args, [model, reference, domain]: [&Path; 3], cases: &[Case], c
         reference: &reference,
         domain: &domain,
         recipe: &args.settings.0,
-        text: TextSettings { document, join: stream.join, newlines: stream.newlines, bos: stream.bos },
+        text: TextSettings { document, text_field, join: stream.join, newlines: stream.newlines, bos: stream.bos },
         evaluation: EvaluationSettings::default(),
         similarity: args.similarity(),
         seed: args.seed,

@@ -130,7 +130,7 @@ fn ranks(
         return Ok(None);
     }
     let text = common.corpus(&args.text)?;
-    let test = open_corpus(&text, Split::Test, args.reading.document)?;
+    let test = open_corpus(&text, Split::Test, args.reading.read())?;
     let prompts = args.rank.prompts(&text, &test, &args.reading, prompts_place, common)?;
     let ask = |model: &LoadedModel| {
         rank::ask(prompts.as_ref(), model, model.tokenizer()?.as_ref(), &args.reading, &mut common.monitor())
@@ -170,8 +170,7 @@ fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Res
     memory::plan(&named.folder, work, false, chosen, common, |most| longest.of(&read, most, common))?;
     let model = named.open(&args.held, &chosen.device)?;
     let mut monitor = common.monitor();
-    let corpus =
-        open_corpus(&common.corpus(&args.text)?, Split::Test, Watched::by(args.reading.document, &mut monitor))?;
+    let corpus = open_corpus(&common.corpus(&args.text)?, Split::Test, Watched::by(args.reading.read(), &mut monitor))?;
     let stream = model.stream(&corpus, tokenizer.as_ref(), Watched::by(&recipe.stream(), &mut monitor))?;
     let windows = recipe.protocol.windows(&stream.document);
     let stream = evaluate(&model.model, &model.device, &stream, &recipe.protocol, &mut monitor)?;
@@ -182,12 +181,14 @@ fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Res
 /// Refuses a per-token file of another text than the one asked for.
 fn check_text(path: &Path, result: &EvalResult, args: &Args, common: &Common) -> Result<()> {
     let text = common.corpus(&args.text)?;
-    let rule = args.reading.document;
+    let rule = args.reading.read();
     let scored = result.texts.first();
     let is_scored = |hash: &str| scored.is_some_and(|text| text.corpus_hash == hash);
     // A study scores the test split also of a domain that is one file.
-    let split = || Domain::open(&text, rule).and_then(|domain| domain.split(Split::Test));
-    if is_scored(&open_corpus(&text, Split::Test, rule)?.hash) || split().is_ok_and(|test| is_scored(&test.hash)) {
+    let split = || Domain::open(&text, rule.clone()).and_then(|domain| domain.split(Split::Test));
+    if is_scored(&open_corpus(&text, Split::Test, rule.clone())?.hash)
+        || split().is_ok_and(|test| is_scored(&test.hash))
+    {
         return Ok(());
     }
     let of = scored.map_or("nothing", |text| &text.text);

@@ -106,7 +106,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let mut last = None;
     let mut besides = Duration::ZERO; // what is not part of the speed that is reported
     for (path, found) in args.text.iter().zip(&texts) {
-        let corpus = open_corpus(found, Split::Test, Watched::by(args.reading.document, &mut monitor))?;
+        let corpus = open_corpus(found, Split::Test, Watched::by(args.reading.read(), &mut monitor))?;
         let stream = sides[0].0.stream(&corpus, tokenizer.as_ref(), Watched::by(&recipe.stream(), &mut monitor))?;
         let text = path.display().to_string();
         let prompting = Instant::now();

@@ -39,6 +39,7 @@ use odyssey::hub::Hub;
 use odyssey::model::weights::WeightFiles;
 use odyssey::model::{Adapter, LoadedModel, peft};
 use odyssey::notice::warn_once;
+use odyssey::text::is_pipe;
 use odyssey::threads;
 use tracing_subscriber::EnvFilter;
 
@@ -206,6 +207,9 @@ impl Common {
 
     /// The same for a corpus or domain.
     fn corpus(&self, path: &Path) -> Result<PathBuf> {
+        if is_pipe(path) {
+            return Ok(path.to_owned());
+        }
         self.hub.borrow_mut().corpus(path, &mut self.monitor())
     }
 

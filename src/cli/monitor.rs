@@ -1,14 +1,24 @@
 //! Progress, as bars on a terminal and as plain lines elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use odyssey::adapt::events::{Event, sparkline};
 use odyssey::progress::Monitor;
+use serde_json::Value;
 
 use super::lines::Lines;
+use super::output;
 use super::signals::is_interrupted;
+/// What was read of texts so far.
+static READ: Mutex<Vec<Value>> = Mutex::new(Vec::new());
+
+/// What was read of texts so far, each once.
+pub fn read() -> Vec<Value> {
+    READ.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
 
 /// Shows work within work: as bars where standard error is a terminal, as plain lines from time to time where it is a file or
 /// nothing but text is wanted, and not at all when quiet.
@@ -55,6 +65,22 @@ impl Monitor for Terminal {
     fn event(&mut self, event: &Event) {
         if let Some(shown) = self.shown() {
             shown.event(event);
+        }
+    }
+
+    /// Says it once, however often it is so: several parts of a command read the same text.
+    fn note(&mut self, line: &str, facts: &Value) {
+        {
+            let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+            if read.contains(facts) {
+                return;
+            }
+            read.push(facts.clone());
+        }
+        match self {
+            Self::Bars(bars) => bars.bars.suspend(|| output::note(line)),
+            Self::Lines(_) => output::note(line),
+            Self::Quiet => {}
         }
     }
 

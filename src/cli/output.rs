@@ -6,14 +6,26 @@ use std::time::Duration;
 use odyssey::error::{Error, Result};
 use serde::Serialize;
 
-use super::Common;
+use super::{Common, monitor};
 
-/// Prints `value` as JSON or `table` as text.
+/// Prints `value` as JSON, with what was read of texts beside it, or `table` as text.
 pub fn result(common: &Common, value: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
-    let text = if common.json {
-        serde_json::to_string_pretty(value).map_err(|e| Error::Numeric(format!("the result is no JSON: {e}")))?
-    } else {
-        table()
+    print(common, || with_read(value), table)
+}
+
+/// The same where the JSON is that of a file which is kept: to the letter.
+pub fn kept(common: &Common, value: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
+    print(common, || serde_json::to_string_pretty(value), table)
+}
+
+fn print(
+    common: &Common,
+    json: impl FnOnce() -> serde_json::Result<String>,
+    table: impl FnOnce() -> String,
+) -> Result<()> {
+    let text = match common.json {
+        true => json().map_err(|e| Error::Numeric(format!("the result is no JSON: {e}")))?,
+        false => table(),
     };
     printed(|| print(format!("{}\n", text.trim_end()).as_bytes()))
 }
@@ -87,6 +99,17 @@ mod standard_output {
     #[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
     #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
     static LOOK: extern "C" fn() = look;
+/// The result as JSON, with what was read of each text as `read`.
+fn with_read(value: &impl Serialize) -> serde_json::Result<String> {
+    let (mut text, read) = (serde_json::to_string_pretty(value)?, monitor::read());
+    // As text, because numbers of 32 bits would look different if they went through a JSON value.
+    if let Some(open) = text.strip_suffix("\n}").filter(|_| !read.is_empty()).map(str::len) {
+        let more = serde_json::to_string_pretty(&serde_json::json!({ "read": read }))?;
+        text.truncate(open);
+        text.push(',');
+        text.push_str(&more[1..]);
+    }
+    Ok(text)
 }
 
 /// A table of rows under headings, numbers to the right.

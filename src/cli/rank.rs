@@ -84,8 +84,8 @@ impl RankArgs {
 
     fn found(&self, text: &Path, test: &Corpus, reading: &TextArgs, common: &Common) -> Result<PromptSet> {
         let train = match &self.rank_terms_from {
-            Some(path) => open_corpus(&common.corpus(path)?, Split::Train, reading.document)?,
-            None => match open_corpus(text, Split::Train, reading.document) {
+            Some(path) => open_corpus(&common.corpus(path)?, Split::Train, reading.read())?,
+            None => match open_corpus(text, Split::Train, reading.read()) {
                 // Of a corpus without splits this is the text that is evaluated.
                 Ok(train) if train.hash != test.hash => train,
                 Ok(_) => {
@@ -99,7 +99,7 @@ impl RankArgs {
             },
         };
         let reference = match &self.rank_reference {
-            Some(path) => Some(open_corpus(&common.corpus(path)?, Split::Train, reading.document)?),
+            Some(path) => Some(open_corpus(&common.corpus(path)?, Split::Train, reading.read())?),
             None => None,
         };
         Ok(PromptSet::build(&train, test, reference.as_ref()))

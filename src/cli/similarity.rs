@@ -196,6 +196,7 @@ fn by_words(
     let mut words = Words::default();
     let mut sample = |path: &Path, samples: usize| -> Result<CorpusSample> {
         let corpus = open(args, common, path)?;
+        corpus.note(&corpus.reading, &mut common.monitor());
         let stream = words.divide(&corpus)?;
         let counts = Counts::of((&stream).into(), 1, |id| words.is_newline(id));
         Ok(CorpusSample { features: features(&corpus, path, samples)?, counts })
@@ -207,7 +208,7 @@ fn by_words(
 
 fn open(args: &Args, common: &Common, path: &Path) -> Result<Corpus> {
     let mut monitor = common.monitor();
-    open_corpus(&common.corpus(path)?, Split::Train, Watched::by(args.reading.document, &mut monitor))
+    open_corpus(&common.corpus(path)?, Split::Train, Watched::by(args.reading.read(), &mut monitor))
 }
 
 /// Measures of features, and of words: two tables, since one would be too wide.

@@ -9,7 +9,7 @@ use odyssey::synth::{
     Alphabet, ArtificialKind, CONCEPTS, Ginc, GincDomain, Known, Sizes, Splits, write_artificial, write_family,
     write_ginc,
 };
-use odyssey::text::DocumentRule;
+use odyssey::text::ReadOptions;
 use serde_json::json;
 
 use super::{Common, output};
@@ -110,6 +110,9 @@ struct ArtificialArgs {
     /// domain folder its train split.
     #[arg(long, value_name = "CORPUS")]
     unigram_from: Option<PathBuf>,
+    /// The field of .jsonl files, and the column of .parquet files, that holds the text of that corpus.
+    #[arg(long, value_name = "NAME", requires = "unigram_from")]
+    text_field: Option<String>,
     /// Different symbols, or as many as the corpus has words.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     alphabet: usize,
@@ -178,7 +181,10 @@ fn artificial(args: &ArtificialArgs, common: &Common) -> Result<Vec<Known>> {
         Some(corpus) => {
             let mut monitor = common.monitor();
             let corpus = common.corpus(corpus)?;
-            Alphabet::count(&corpus, args.alphabet, Watched::by(DocumentRule::default(), &mut monitor))?
+            {
+                let options = ReadOptions { text_field: args.text_field.clone(), ..ReadOptions::default() };
+                Alphabet::count(&corpus, args.alphabet, Watched::by(options, &mut monitor))?
+            }
         }
     };
     let sizes = args.sizes.sizes();

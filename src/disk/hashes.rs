@@ -1,17 +1,17 @@
 //! SHA-256 of files and bytes.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::ordinary;
 use crate::error::{Error, Result};
 
 /// SHA-256 of a file's bytes, in hexadecimal.
 pub fn hash_file(path: &Path) -> Result<String> {
     let failed = |e| Error::reading(path, e);
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = ordinary::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     loop {

@@ -57,7 +57,7 @@ fn header(file: &mut File) -> std::io::Result<serde_json::Value> {
 /// Not such a file, or arrays that do not fit together.
 pub fn read(path: &Path) -> Result<(ScoredStream, EvalResult)> {
     let broken = |fault: String| Error::file(path, fault, "write it again with `odyssey eval --per-token`");
-    let bytes = files::read_ordinary(path)?;
+    let bytes = crate::files::read(path)?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(format!("not a safetensors file: {e}")))?;
     let json = header.metadata().as_ref().and_then(|m| m.get("eval"));
     let json = json.ok_or_else(|| broken("no per-token file of this program: its metadata has no \"eval\"".into()))?;

@@ -351,7 +351,7 @@ fn read_factors(folder: &Path) -> Result<BTreeMap<String, [Values; 2]>> {
             return Err(Error::file(folder, format!("has {other}, which is not read"), cure));
         }
     }
-    let bytes = files::read_ordinary(&path)?;
+    let bytes = files::read(&path)?;
     let tensors = weights::parse(&path, &bytes)?;
     let mut halves: BTreeMap<String, [Option<Values>; 2]> = BTreeMap::new();
     let mut called: Option<Option<String>> = None;

@@ -105,7 +105,7 @@ impl PromptSet {
     /// # Errors
     /// [`Error::Input`] for a file without prompts, and for a line that is none, with its number.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::reading(path, e))?;
+        let text = crate::files::read_text(path)?;
         let mut prompts = Vec::new();
         for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
             if line.trim().is_empty() {

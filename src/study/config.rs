@@ -18,7 +18,7 @@ use crate::model::ModelConfig;
 use crate::progress::Monitor;
 use crate::similarity::{FeatureSpec, KernelKind, TestSettings};
 use crate::text::domain::name_of;
-use crate::text::{Bos, DocumentRule, Join, Newlines, StreamOptions};
+use crate::text::{Bos, DocumentRule, Join, Newlines, ReadOptions, StreamOptions};
 
 /// A study, every default filled in. Paths are relative to the file; `hub:gpt2` or `hub:OWNER/NAME/FILE` is on the hub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,11 +77,14 @@ fn default_strategies() -> Vec<StrategyEntry> {
 }
 
 /// How texts become tokens, for evaluation, distances and, unless a strategy says otherwise, training.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextSettings {
     /// What a document is in a `.txt` file.
     pub document: DocumentRule,
+    /// The field of `.jsonl` and column of `.parquet` that holds the text; `text` where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_field: Option<String>,
     /// What stands between documents.
     pub join: Join,
     /// What becomes of line breaks inside documents.
@@ -91,6 +94,11 @@ pub struct TextSettings {
 }
 
 impl TextSettings {
+    /// How files become documents.
+    pub fn read(&self) -> ReadOptions {
+        ReadOptions { document: self.document, text_field: self.text_field.clone() }
+    }
+
     /// How a corpus becomes a stream.
     pub fn stream(&self) -> StreamOptions {
         StreamOptions { join: self.join, newlines: self.newlines, bos: self.bos }

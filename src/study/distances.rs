@@ -98,7 +98,7 @@ impl Runner<'_> {
         let config = &self.plan.config;
         let (settings, tests) = (&config.similarity, config.similarity.tests(SIMILARITY_SEED));
         let entry = self.model(task)?;
-        let corpus = open_corpus(&entry.reference, Split::Train, Watched::by(config.text.document, monitor))?;
+        let corpus = open_corpus(&entry.reference, Split::Train, Watched::by(config.text.read(), monitor))?;
         let sample = self.sample(task, loaded, &corpus, settings.reference_samples, monitor)?;
 
         let (mut pool, mut tokens) = (Vec::new(), Vec::new());

@@ -16,7 +16,7 @@ use crate::model::weights::hash_folder;
 use crate::model::{Adapter, ModelConfig};
 use crate::progress::{Monitor, Watched};
 use crate::similarity::{FeatureSpec, encoder};
-use crate::text::{Corpus, DocumentRule, Domain, Split, StreamOptions, Tokenizer, open_corpus};
+use crate::text::{Corpus, Domain, ReadOptions, Split, StreamOptions, Tokenizer, open_corpus};
 
 /// Raised when a task's computation changes, so that old results are not taken for new ones.
 const RESULTS_VERSION: u32 = 2;
@@ -157,8 +157,8 @@ impl Plan {
         if let Some(hash) = &encoder {
             similarity["features"] = json!({ "encoder": hash });
         }
-        let rule = config.text.document;
-        let mut hashes = Hashes { rule, texts: encoder.is_some(), known: BTreeMap::new(), monitor };
+        let options = config.text.read();
+        let mut hashes = Hashes { options, texts: encoder.is_some(), known: BTreeMap::new(), monitor };
         for model in &config.models {
             check_sizes(&config, model)?;
         }
@@ -434,7 +434,7 @@ impl Content {
 
 /// What is in corpora, each text read once.
 struct Hashes<'m> {
-    rule: DocumentRule,
+    options: ReadOptions,
     /// Whether corpora must be texts, which an encoder reads, and no token ids.
     texts: bool,
     known: BTreeMap<PathBuf, Content>,
@@ -453,7 +453,7 @@ impl Hashes<'_> {
         if let Some(known) = self.known.get(path) {
             return Ok(known.clone());
         }
-        let corpus = open_corpus(path, Split::Train, Watched::by(self.rule, self.monitor))?;
+        let corpus = open_corpus(path, Split::Train, Watched::by(self.options.clone(), self.monitor))?;
         let content = self.content(corpus, false)?;
         self.known.insert(path.to_owned(), content.clone());
         Ok(content)
@@ -467,7 +467,7 @@ impl Hashes<'_> {
             if !self.known.contains_key(&key) {
                 let domain = match &mut domain {
                     Some(domain) => domain,
-                    none => none.insert(Domain::open(path, Watched::by(self.rule, self.monitor))?),
+                    none => none.insert(Domain::open(path, Watched::by(self.options.clone(), self.monitor))?),
                 };
                 let (corpus, divided) = (domain.split(Watched::by(split, self.monitor))?, domain.is_divided());
                 let content = self.content(corpus, divided)?;

@@ -32,7 +32,7 @@ impl Runner<'_> {
         let domain = self.domain(task, loaded, monitor)?;
         let train = domain.split(Watched::by(Split::Train, monitor))?;
         let test = domain.split(Watched::by(Split::Test, monitor))?;
-        let rule = Watched::by(self.plan.config.text.document, monitor);
+        let rule = Watched::by(self.plan.config.text.read(), monitor);
         let reference = open_corpus(&self.model(task)?.reference, Split::Train, rule)?;
         let prompts = PromptSet::build(&train, &test, Some(&reference));
         let ranks = self.ask(&prompts, loaded, &loaded.base.model, monitor)?;

@@ -146,7 +146,7 @@ impl<'a> Runner<'a> {
             _ => task.is_control() && task.kind != TaskKind::Reference,
         };
         if reads_control && loaded.control.is_none() {
-            let rule = Watched::by(self.plan.config.text.document, monitor);
+            let rule = Watched::by(self.plan.config.text.read(), monitor);
             loaded.control = Some(Domain::open(&self.model(task)?.reference, rule)?);
         }
         let done = match task.kind {
@@ -190,7 +190,7 @@ impl<'a> Runner<'a> {
         }
         let entry: Option<&DomainEntry> = self.plan.config.domains.iter().find(|d| d.name == task.domain);
         let entry = entry.ok_or_else(|| unknown("domain", &task.domain))?;
-        Domain::open(&entry.path, Watched::by(self.plan.config.text.document, monitor))
+        Domain::open(&entry.path, Watched::by(self.plan.config.text.read(), monitor))
     }
 
     fn split(

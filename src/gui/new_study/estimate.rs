@@ -1,6 +1,6 @@
 //! What a study will take before it starts: how many tokens, how long on this device, how much disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,7 @@ use crate::process;
 use crate::progress::{Monitor, Watched};
 use crate::study::StudyConfig;
 use crate::study::config::EvaluationSettings;
-use crate::text::{DocumentRule, Domain, Split, TokenStream, Tokenizer, open_corpus};
+use crate::text::{Domain, ReadOptions, Reading, Split, TokenStream, Tokenizer, open_corpus};
 
 /// How much of a text is tokenised to learn how many tokens a byte makes.
 const SAMPLE: u64 = 1 << 16;
@@ -90,7 +90,7 @@ impl Monitor for Watcher {
 /// What is known of texts from an earlier look: each is read once.
 #[derive(Default)]
 pub(super) struct Texts {
-    sizes: BTreeMap<(PathBuf, bool), Sizes>,
+    sizes: HashMap<(PathBuf, ReadOptions), Sizes>,
     /// Tokens a byte makes, by text and tokenizer.
     tokens: BTreeMap<(PathBuf, PathBuf), f64>,
 }
@@ -137,12 +137,12 @@ pub(super) fn look_ahead(
         disk: 0,
         disk_free: process::free_disk(&checked.folder),
     };
-    let rule = config.text.document;
+    let options = config.text.read();
     let mut domains = Vec::new();
     for domain in &config.domains {
         match has_prefix(&domain.path) {
             true => outlook.rates.push(format!("{} is on the hub, and not counted", domain.name)),
-            false => domains.push((domain.path.as_path(), texts.sizes(&domain.path, rule, &mut watcher)?)),
+            false => domains.push((domain.path.as_path(), texts.sizes(&domain.path, &options, &mut watcher)?)),
         }
     }
     for entry in &config.models {
@@ -153,7 +153,7 @@ pub(super) fn look_ahead(
         };
         let model = Subject { config, model: ModelConfig::read(&folder)?, folder };
         let control = match config.restart_control && !has_prefix(&entry.reference) {
-            true => texts.sizes(&entry.reference, rule, &mut watcher).ok(),
+            true => texts.sizes(&entry.reference, &options, &mut watcher).ok(),
             false => None,
         };
         let mut counted = Vec::new();
@@ -208,13 +208,13 @@ fn as_control(reference: Sizes, domains: &[(&Path, Sizes)]) -> Sizes {
 }
 
 impl Texts {
-    fn sizes(&mut self, path: &Path, rule: DocumentRule, monitor: &mut dyn Monitor) -> Result<Sizes> {
-        let key = (path.to_owned(), rule == DocumentRule::default());
+    fn sizes(&mut self, path: &Path, options: &ReadOptions, monitor: &mut dyn Monitor) -> Result<Sizes> {
+        let key = (path.to_owned(), options.clone());
         if let Some(known) = self.sizes.get(&key) {
             return Ok(*known);
         }
         monitor.begin(&format!("reading {}", path.display()), 0);
-        let domain = Domain::open(path, Watched::by(rule, monitor))?;
+        let domain = Domain::open(path, Watched::by(options.clone(), monitor))?;
         let mut bytes = |split| Ok(domain.split(Watched::by(split, monitor))?.documents.bytes());
         let sizes = Sizes {
             train: bytes(Split::Train)?,
@@ -234,7 +234,7 @@ impl Texts {
         }
         monitor.begin(&format!("tokenising a piece of {}", path.display()), 0);
         let text = &subject.config.text;
-        let corpus = open_corpus(path, Split::Train, Watched::by(text.document, monitor))?.first(SAMPLE)?;
+        let corpus = open_corpus(path, Split::Train, Watched::by(text.read(), monitor))?.first(SAMPLE)?;
         let ModelConfig { eos_token_id, bos_token_id, .. } = subject.model;
         let tokenizer = Tokenizer::find(&subject.folder)?;
         let options = text.stream();
@@ -363,6 +363,7 @@ impl Subject<'_> {
             words: 0,
             documents: 1,
             corpus_hash: String::new(),
+            reading: Reading::default(),
         };
         let mut rate = f64::NAN;
         for _ in 0..2 {
