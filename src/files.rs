@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -209,9 +210,9 @@ pub enum Unsealed {
     Damaged(String),
 }
 
-/// A sealed safetensors file, mapped, whose checksum is right.
-pub struct Sealed {
-    map: Mmap,
+/// A sealed safetensors file, mapped or read, whose checksum is right.
+pub struct Sealed<B = Mmap> {
+    bytes: B,
     /// The text of its metadata.
     pub metadata: String,
 }
@@ -225,14 +226,20 @@ impl Sealed {
         let file = File::open(path).map_err(|e| Error::reading(path, e))?;
         // SAFETY: the map is read-only, and this program replaces such files by renaming, never in place.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::reading(path, e))?;
-        Ok(Self::checked(map, key))
+        Ok(Self::of(map, key))
     }
+}
 
-    fn checked(map: Mmap, key: &str) -> std::result::Result<Self, Unsealed> {
+impl<B: Deref<Target = [u8]>> Sealed<B> {
+    /// Checks the bytes of a file that [`write_sealed`] made with this key of its metadata.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn of(bytes: B, key: &str) -> std::result::Result<Self, Unsealed> {
         let damaged = |e: SafeTensorError| Unsealed::Damaged(format!("not a whole safetensors file ({e})"));
-        let (_, header) = SafeTensors::read_metadata(&map).map_err(damaged)?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
         let metadata = header.metadata().as_ref().and_then(|m| m.get(key)).cloned();
-        let sealed = Self { metadata: metadata.ok_or(Unsealed::OtherKind)?, map };
+        let sealed = Self { metadata: metadata.ok_or(Unsealed::OtherKind)?, bytes };
         let mut tensors = sealed.tensors().map_err(damaged)?;
         tensors.sort_by_key(|(_, view)| view.data().as_ptr() as usize);
         let mut hasher = SealHasher::new(&sealed.metadata);
@@ -250,7 +257,7 @@ impl Sealed {
 
     /// Its arrays and their names, the checksum among them.
     pub fn tensors(&self) -> std::result::Result<Vec<(String, TensorView<'_>)>, SafeTensorError> {
-        Ok(SafeTensors::deserialize(&self.map)?.tensors())
+        Ok(SafeTensors::deserialize(&self.bytes)?.tensors())
     }
 }
 
@@ -265,7 +272,8 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// The largest file of JSON or TOML that is read, bytes: more than the results of any study, and little enough to hold.
 const LARGEST_TEXT: u64 = 1 << 28;
 
-fn read_text(path: &Path) -> Result<String> {
+/// The text of a small file.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
     let failed = |e| Error::reading(path, e);
     let file = File::open(path).map_err(failed)?;
     let mut text = String::new();
@@ -281,8 +289,12 @@ fn read_text(path: &Path) -> Result<String> {
 
 /// Reads `path` as JSON of type `T`. What does not fit is the file's fault.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = read_text(path)?;
-    serde_json::from_str(&text)
+    parse_json(path, &read_text(path)?)
+}
+
+/// The same of `text`, which was read from `path`.
+pub(crate) fn parse_json<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
+    serde_json::from_str(text)
         .map_err(|e| Error::file(path, format!("not the JSON expected here: {e}"), "restore the file or make it again"))
 }
 
@@ -316,6 +328,16 @@ pub fn folder_whole<T>(path: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Re
     let _ = scratch.keep(); // it has its new name; there is nothing left to clean up
     sync_folder(&beside);
     Ok(value)
+}
+
+/// Removes a file, a link, or a folder with all that is in it.
+///
+/// # Errors
+/// The system's.
+pub fn remove(path: &Path) -> Result<()> {
+    let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+    let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(|e| Error::writing(path, e))
 }
 
 /// Refuses a path that is already taken, with the remedy.

@@ -20,7 +20,7 @@
 //! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says beforehand what a run
 //! needs, [`hub`] finds what is named as on the Hugging Face hub, [`doctor`] asks whether a device computes right, and
 //! [`kernels`] computes what the framework is too slow for.
-//! [`error`], [`files`], [`spool`] (what is too large for memory), [`process`] and [`progress`] serve them all. Nothing
+//! [`error`], [`files`], [`seal`] (checksums of what is kept), [`spool`] (what is too large for memory), [`process`], [`progress`] and [`shown`] (text and numbers for people) serve them all. Nothing
 //! here prints: the command line and `gui`, the desktop application (with the feature of that name), are thin faces over
 //! the same calls.
 //!
@@ -48,6 +48,8 @@ pub mod process;
 pub mod progress;
 pub mod rank;
 pub mod report;
+pub mod seal;
+pub mod shown;
 pub mod similarity;
 pub mod spool;
 pub mod stats;

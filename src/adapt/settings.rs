@@ -171,6 +171,9 @@ impl Default for AdaptSettings {
     }
 }
 
+/// The most blocks of a batch: no machine holds as many, and their bytes can be counted.
+const MOST_BLOCKS: usize = 1 << 20;
+
 impl AdaptSettings {
     /// Checks that the settings make sense, naming the one that does not.
     pub fn check(&self, longest: usize) -> Result<()> {
@@ -190,6 +193,11 @@ impl AdaptSettings {
         ] {
             if value < least {
                 return refuse(key, value.to_string(), "use a positive number (a context of at least 2)");
+            }
+        }
+        for (key, value) in [("batch", self.batch), ("micro_batch", self.micro_batch)] {
+            if value > MOST_BLOCKS {
+                return refuse(key, value.to_string(), &format!("use at most {MOST_BLOCKS} blocks"));
             }
         }
         for (key, value) in [

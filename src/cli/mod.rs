@@ -30,7 +30,10 @@ use odyssey::device::{ChosenDevice, DeviceChoice};
 use odyssey::error::{Error, Result};
 use odyssey::hub::Hub;
 use odyssey::model::{Adapter, LoadedModel, Precision, lora};
+use odyssey::shown::visible_lines;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::debug_fn;
 
 use monitor::Terminal;
 
@@ -143,7 +146,7 @@ impl Common {
     /// Says something on standard error, unless asked to be quiet.
     fn say(&self, text: &str) {
         if !self.quiet {
-            anstream::eprintln!("{text}");
+            anstream::eprintln!("{}", visible_lines(text));
         }
     }
 
@@ -203,7 +206,7 @@ pub fn run() -> ExitCode {
     match done {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            anstream::eprintln!("odyssey: {error}");
+            anstream::eprintln!("odyssey: {}", visible_lines(&error.to_string()));
             ExitCode::from(error.exit_code())
         }
         Err(_) => ExitCode::FAILURE,
@@ -270,5 +273,12 @@ fn start_logging(common: &Common) {
         .with_writer(std::io::stderr)
         .with_ansi(ansi)
         .without_time()
+        .fmt_fields(
+            debug_fn(|out, field, value| match field.name() {
+                "message" => write!(out, "{}", visible_lines(&format!("{value:?}"))),
+                name => write!(out, "{name}={}", visible_lines(&format!("{value:?}"))),
+            })
+            .delimited(" "),
+        )
         .init();
 }

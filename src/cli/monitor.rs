@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use odyssey::adapt::events::{Event, sparkline};
 use odyssey::progress::Monitor;
+use odyssey::shown::visible;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -54,7 +55,7 @@ impl Monitor for Terminal {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        bar.set_prefix(what.to_owned());
+        bar.set_prefix(visible(what));
         let bar = self.bars.add(bar);
         bar.enable_steady_tick(Duration::from_millis(200));
         self.stack.push(bar);
@@ -67,7 +68,7 @@ impl Monitor for Terminal {
                 Some(last) if !note.is_empty() => format!(", valid {} {last:.3}", sparkline(&self.valid_loss, 12)),
                 _ => String::new(),
             };
-            bar.set_message(format!("{note}{curve}"));
+            bar.set_message(visible(&format!("{note}{curve}")));
         }
     }
 

@@ -6,15 +6,18 @@ pub mod corpus;
 pub mod domain;
 mod format;
 mod guard;
+pub mod letters;
 pub mod overlap;
 mod pieces;
 mod source;
 pub mod stream;
 mod thrift;
+mod token_bytes;
 pub mod tokenizer;
 
 pub use corpus::{Corpus, Document, DocumentRule, Documents};
 pub use domain::{Domain, Split, open_corpus};
+pub use letters::Letters;
 pub use overlap::Overlap;
 pub use stream::{Bos, Join, Newlines, StreamOptions, TokenStream};
 pub use tokenizer::{Added, Encoded, Tokenizer};

@@ -25,7 +25,7 @@ use crate::model::{LanguageModel, LoadedModel, ModelConfig};
 use crate::progress::{Monitor, Watched};
 use crate::study::StudyConfig;
 use crate::study::config::EvaluationSettings;
-use crate::text::{DocumentRule, Domain, Split, TokenStream, Tokenizer, open_corpus};
+use crate::text::{DocumentRule, Domain, Letters, Split, TokenStream, Tokenizer, open_corpus};
 
 /// How much of a text is tokenised to learn how many tokens a byte makes.
 const SAMPLE: u64 = 1 << 16;
@@ -356,6 +356,7 @@ impl Subject<'_> {
             byte: zeros(),
             bytes: 0,
             words: 0,
+            letters: Letters::default(),
             documents: 1,
             corpus_hash: String::new(),
         };
