@@ -165,7 +165,7 @@ pub struct LoadedModel {
     /// The device it lives on.
     pub device: Device,
     /// Its files when they were read; `None` where it was not read.
-    stamps: Option<Stamps>,
+    pub stamps: Option<Stamps>,
 }
 
 impl LoadedModel {
