@@ -8,6 +8,7 @@ use super::preset::Preset;
 use super::schedule::{Decay, DecayShape, Schedule, WarmupShape, share_of};
 use crate::error::{Error, Result};
 use crate::model::{LoraSettings, Precision};
+use crate::shown::plain;
 
 /// What is trained and against which objective.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -233,7 +234,7 @@ impl AdaptSettings {
         ];
         for (key, value, least, most) in ranges {
             if !(least..=most).contains(&value) {
-                return refuse(key, value.to_string(), &format!("use a number from {least} to {most:.3e}"));
+                return refuse(key, plain(value), &format!("use a number from {least} to {}", plain(most)));
             }
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::hub::Hub;
 use crate::hub::name::{beside, has_prefix};
 use crate::model::ModelConfig;
 use crate::progress::Monitor;
+use crate::shown::plain;
 use crate::similarity::{FeatureSpec, KernelKind, TestSettings};
 use crate::text::domain::name_of;
 use crate::text::{Bos, DocumentRule, Join, Newlines, StreamOptions};
@@ -186,7 +187,10 @@ impl SimilaritySettings {
         Err(Error::input(
             place,
             format!("chunk is {chunk}"),
-            format!("use a chunk of 1 to {longest} tokens, which the model can read"),
+            match longest {
+                usize::MAX => "use a chunk of at least 1 token".to_owned(), // no model is known yet
+                longest => format!("use a chunk of 1 to {longest} tokens, which the model can read"),
+            },
         ))
     }
 
@@ -365,7 +369,7 @@ impl StudyConfig {
         self.check_size(path)?;
         let StatisticsSettings { error_rate } = self.statistics;
         if !(error_rate > 0.0 && error_rate < 1.0) {
-            let fault = format!("[statistics]: error_rate is {error_rate}");
+            let fault = format!("[statistics]: error_rate is {}", plain(error_rate));
             return Err(Error::file(path, fault, "use a share between 0 and 1, such as 0.05"));
         }
         for strategy in &self.strategies {
