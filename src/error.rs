@@ -6,6 +6,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::shown::quoted;
+
 /// Result of everything in this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -24,7 +26,7 @@ pub enum Error {
         cure: String,
     },
     /// The operating system refused to read or write.
-    #[error("{path}: cannot {action}: {source}{cure}", path = .path.display(), cure = cure_of(.source))]
+    #[error("{path}: cannot {action}: {source}{cure}", path = quoted(&.path.display().to_string()), cure = cure_of(.source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -74,10 +76,10 @@ impl std::fmt::Display for DeviceFault {
 }
 
 impl Error {
-    /// An [`Error::Input`] about `place`. What it quotes of a file may hold line breaks or commands to a terminal: control
-    /// characters are escaped.
+    /// An [`Error::Input`] about `place`. What it quotes of a file may hold line breaks or commands to a terminal: what is
+    /// invisible is escaped.
     pub fn input(place: impl std::fmt::Display, fault: impl Into<String>, cure: impl Into<String>) -> Self {
-        let [place, fault, cure] = [place.to_string(), fault.into(), cure.into()].map(printable);
+        let [place, fault, cure] = [place.to_string(), fault.into(), cure.into()].map(|text| quoted(&text));
         Self::Input { place, fault, cure }
     }
 
@@ -284,12 +286,4 @@ fn cure_of(source: &std::io::Error) -> String {
     }
     let usual = "check the disk and the path, then give the same command again";
     format!("; {}", Answer::of(source).map_or(usual, |answer| answer.cure))
-}
-
-fn printable(text: String) -> String {
-    if !text.contains(char::is_control) {
-        return text;
-    }
-    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(shown).collect()
 }

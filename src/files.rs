@@ -314,8 +314,12 @@ fn text_of(path: &Path, file: File) -> Result<String> {
 
 /// Reads `path` as JSON of type `T`. What does not fit is the file's fault.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = read_text(path)?;
-    serde_json::from_str(&text)
+    parse_json(path, &read_text(path)?)
+}
+
+/// The same of `text`, which was read from `path`.
+pub(crate) fn parse_json<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
+    serde_json::from_str(text)
         .map_err(|e| Error::file(path, format!("not the JSON expected here: {e}"), "restore the file or make it again"))
 }
 
@@ -359,6 +363,16 @@ pub fn folder_whole<T>(path: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Re
     let _ = scratch.keep(); // it has its new name; there is nothing left to clean up
     sync_folder(&beside);
     Ok(value)
+}
+
+/// Removes a file, a link, or a folder with all that is in it.
+///
+/// # Errors
+/// The system's.
+pub fn remove(path: &Path) -> Result<()> {
+    let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+    let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(|e| Error::writing(path, e))
 }
 
 /// Refuses a path that is already taken, with the remedy.

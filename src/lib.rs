@@ -20,8 +20,9 @@
 //! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says beforehand what a run
 //! needs, [`hub`] finds what is named as on the Hugging Face hub, [`doctor`] asks whether a device computes right, and
 //! [`kernels`] computes what the framework is too slow for.
-//! [`error`], [`last_words`], [`files`], [`disk`] (paths, locks, what must not be overwritten), [`safetensors_file`],
-//! [`spool`] (what is too large for memory), [`process`], [`threads`], [`notice`] and [`progress`] serve them all. Nothing
+//! [`error`], [`last_words`], [`files`], [`disk`] (paths, locks, what must not be overwritten), [`seal`] (checksums of what
+//! is kept), [`safetensors_file`], [`spool`] (what is too large for memory), [`process`], [`threads`], [`notice`],
+//! [`shown`] (text and numbers for people) and [`progress`] serve them all. Nothing
 //! here prints: the command line and `gui`, the desktop application (with the feature of that name), are thin faces over
 //! the same calls.
 //!
@@ -53,6 +54,8 @@ pub mod progress;
 pub mod rank;
 pub mod report;
 pub mod safetensors_file;
+pub mod seal;
+pub mod shown;
 pub mod similarity;
 pub mod spool;
 pub mod stats;

@@ -29,9 +29,13 @@ impl Drop for Unbroken {
     }
 }
 
-/// A number of bytes for people: `4.7 GiB`, `160 MiB`.
+/// A number of bytes for people: `4.7 GiB`, `160 MiB`, `12 KiB`, `7 bytes`. Never 0 of something larger than it is.
 pub fn bytes(count: u64) -> String {
     match count as f64 / f64::from(1 << 20) {
+        _ if count == 1 => "1 byte".to_owned(),
+        _ if count < 1 << 10 => format!("{count} bytes"),
+        // What would be rounded to 1024 KiB is a mebibyte.
+        mebibytes if mebibytes < 0.9995 => format!("{:.0} KiB", count as f64 / 1024.0),
         mebibytes if mebibytes < 1000.0 => format!("{mebibytes:.0} MiB"),
         mebibytes => format!("{:.1} GiB", mebibytes / 1024.0),
     }

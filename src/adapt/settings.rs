@@ -8,6 +8,7 @@ use super::preset::Preset;
 use super::schedule::{Decay, DecayShape, Schedule, WarmupShape, share_of};
 use crate::error::{Error, Result};
 use crate::model::{LoraSettings, Precision};
+use crate::shown::plain;
 
 /// What is trained and against which objective.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -237,7 +238,7 @@ impl AdaptSettings {
                     1.0 => format!("use a number from {least} to 1"),
                     _ => format!("use a number from {least} to below 1"),
                 };
-                return refuse(key, value.to_string(), &cure);
+                return refuse(key, plain(value), &cure);
             }
         }
         Ok(())

@@ -11,7 +11,9 @@ use odyssey::error::{Error, Result};
 use odyssey::hub::{Kind, Name};
 use odyssey::memory::Work;
 use odyssey::model::{LoadedModel, ModelConfig};
+use odyssey::process::bytes;
 use odyssey::progress::Watched;
+use odyssey::shown::{fixed, signed};
 use odyssey::text::{Split, Tokenizer, open_corpus};
 
 use super::diary::DiaryArgs;
@@ -207,16 +209,16 @@ fn done_before(result: &AdaptResult, common: &Common) -> Result<()> {
 }
 
 fn rates_table(found: &RateSweep) -> String {
-    let number = |number: Option<f64>| number.map_or("—".to_owned(), |number| format!("{number:.4}"));
+    let number = |number: Option<f64>| number.map_or("—".to_owned(), |number| fixed(number, 4));
     let rows = found.rates.iter().map(|rate| {
-        let delta = rate.delta.map_or("—".to_owned(), |delta| format!("{delta:+.4}"));
+        let delta = rate.delta.map_or("—".to_owned(), |delta| signed(delta, 4));
         vec![format!("{:.2e}", rate.lr), number(rate.train_loss), number(rate.valid_loss), delta]
     });
     format!(
-        "{}\n{} steps each; change of the validation loss from {:.4}, nats per token\n{}",
+        "{}\n{} steps each; change of the validation loss from {}, nats per token\n{}",
         output::table(&["rate", "train loss", "validation loss", "change"], rows),
         found.steps,
-        found.base_valid_loss,
+        fixed(found.base_valid_loss, 4),
         found.words,
     )
 }
@@ -224,20 +226,21 @@ fn rates_table(found: &RateSweep) -> String {
 fn table(result: &AdaptResult) -> String {
     let first = result.curves.valid_loss.first().map_or(f64::NAN, |(_, loss)| *loss);
     let last = result.curves.valid_loss.last().map_or(f64::NAN, |(_, loss)| *loss);
+    let [first, last] = [first, last].map(|loss| fixed(loss, 4));
     let stopped = match &result.stopped {
         Some(stopped) => format!("stopped after step {} of {}: {}\n", stopped.step, stopped.of, stopped.words),
         None => String::new(),
     };
     format!(
-        "{} steps, {} tokens, {:.0} s, {:.0} tokens/s, at most {} MiB\n\
-         validation loss {first:.4} before, {last:.4} after, best {:.4} at step {}\n{stopped}\
+        "{} steps, {} tokens, {:.0} s, {:.0} tokens/s, at most {}\n\
+         validation loss {first} before, {last} after, best {} at step {}\n{stopped}\
          written to {}",
         result.steps,
         result.tokens,
         result.seconds,
         result.tokens_per_second,
-        result.peak_memory_bytes >> 20,
-        result.best.loss,
+        bytes(result.peak_memory_bytes),
+        fixed(result.best.loss, 4),
         result.best.step,
         result.out,
     )

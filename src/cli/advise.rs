@@ -11,6 +11,7 @@ use odyssey::files::write_whole;
 use odyssey::memory::Work;
 use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::process::bytes;
+use odyssey::shown::{fixed, signed};
 use odyssey::study::config::{EvaluationSettings, SimilaritySettings, TextSettings};
 use odyssey::text::domain::name_of;
 use odyssey::text::{Split, Tokenizer};
@@ -146,9 +147,10 @@ fn answer(args: &Args, [model, reference, domain]: [&Path; 3], cases: &[Case], c
 }
 
 fn text(advice: &Advice, explain: bool) -> String {
-    let delta = |value: Option<f64>| value.map_or("—".to_owned(), |value| format!("{value:+.3}"));
-    let interval =
-        |ends: Option<[f64; 2]>| ends.map_or("—".to_owned(), |[low, high]| format!("{low:+.3} to {high:+.3}"));
+    let delta = |value: Option<f64>| value.map_or("—".to_owned(), |value| signed(value, 3));
+    let interval = |ends: Option<[f64; 2]>| {
+        ends.map_or("—".to_owned(), |[low, high]| format!("{} to {}", signed(low, 3), signed(high, 3)))
+    };
     let recipes = advice.recipes.iter().map(|recipe| {
         let predicted = recipe.predicted;
         vec![recipe.strategy.clone(), delta(predicted.map(|p| p.delta)), interval(predicted.and_then(|p| p.interval90))]
@@ -216,9 +218,9 @@ fn checks_table(checks: &[(&str, Option<&Check>)]) -> String {
             (*what).to_owned(),
             check.rows.to_string(),
             share(check.sign_accuracy),
-            check.median_absolute_error.map_or("—".to_owned(), |error| format!("{error:.3}")),
+            check.median_absolute_error.map_or("—".to_owned(), |error| fixed(error, 3)),
             share(check.coverage),
-            check.median_width.map_or("—".to_owned(), |width| format!("{width:.3}")),
+            check.median_width.map_or("—".to_owned(), |width| fixed(width, 3)),
             share(check.decided),
             share(check.decided_right),
         ])
@@ -235,7 +237,9 @@ fn table_check(found: &TableCheck) -> String {
             checked.domain.clone(),
             checked.model.clone(),
             format!("{:+.3}", checked.predicted),
-            checked.interval90.map_or("—".to_owned(), |[low, high]| format!("{low:+.3} to {high:+.3}")),
+            checked
+                .interval90
+                .map_or("—".to_owned(), |[low, high]| format!("{} to {}", signed(low, 3), signed(high, 3))),
             format!("{:+.3}", checked.found),
         ]
     });

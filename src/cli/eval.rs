@@ -13,6 +13,7 @@ use odyssey::evaluate::{
 use odyssey::memory::Work;
 use odyssey::model::{Adapter, ModelConfig};
 use odyssey::progress::Watched;
+use odyssey::shown::{fixed, signed, visible};
 use odyssey::text::{Split, Tokenizer, open_corpus};
 
 use super::memory::{self, HeldArgs, Longest};
@@ -148,15 +149,15 @@ fn places(args: &Args, mut outputs: Outputs) -> Result<[Option<PathBuf>; 2]> {
 }
 
 fn table(result: &EvalResult) -> String {
-    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
+    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| fixed(value, 3));
     let rows = result.texts.iter().map(|t| {
         let adapter = if t.adapter.is_some() { " + adapter" } else { "" };
         vec![
             format!("{}{adapter}", t.text),
             t.scored.to_string(),
-            format!("{:.4}", t.nll),
-            format!("{:.3}", t.ppl),
-            format!("{:.3} … {:.3}", t.ppl_ci95[0], t.ppl_ci95[1]),
+            fixed(t.nll, 4),
+            fixed(t.ppl, 3),
+            format!("{} … {}", fixed(t.ppl_ci95[0], 3), fixed(t.ppl_ci95[1], 3)),
             number(t.bits_per_byte),
             number(t.word_ppl),
         ]
@@ -167,15 +168,18 @@ fn table(result: &EvalResult) -> String {
     let positions: String = result.texts.iter().filter_map(by_position).collect();
     let ranks: Vec<_> = result.texts.iter().filter_map(|t| Some((t.text.as_str(), t.rank.as_ref()?))).collect();
     let ranks = if ranks.is_empty() { String::new() } else { format!("{}\n", rank::table(&ranks)) };
+    let reasons: String =
+        result.texts.iter().filter_map(|t| Some(format!("{}: {}\n", visible(&t.text), t.reason.as_ref()?))).collect();
     let change = |c: &AdapterChange| {
         let [low, high] = c.delta_ci95;
-        format!("the adapter changes {} by {:+.4} nats/token ({low:+.4} … {high:+.4})\n", c.text, c.delta)
+        let [delta, low, high] = [c.delta, low, high].map(|value| signed(value, 4));
+        format!("the adapter changes {} by {delta} nats/token ({low} … {high})\n", visible(&c.text))
     };
     let changes: String = result.adapter_changes.iter().map(change).collect();
     format!(
-        "{}\n{positions}{ranks}{changes}macro-average perplexity {:.3} · {}, context {}, stride {} · fingerprint {} · {:.0} tokens/s",
+        "{}\n{reasons}{positions}{ranks}{changes}macro-average perplexity {} · {}, context {}, stride {} · fingerprint {} · {:.0} tokens/s",
         output::table(&headings, rows),
-        result.macro_ppl,
+        fixed(result.macro_ppl, 3),
         protocol.protocol.name,
         protocol.protocol.context,
         protocol.protocol.stride,
@@ -189,7 +193,7 @@ fn by_position(text: &TextResult) -> Option<String> {
     let positions = text.positions.as_ref()?;
     let row = |bin: &Bin| {
         let range = if bin.from == bin.to { bin.from.to_string() } else { format!("{}–{}", bin.from, bin.to) };
-        vec![range, bin.count.to_string(), format!("{:.4}", bin.nll)]
+        vec![range, bin.count.to_string(), fixed(bin.nll, 4)]
     };
     let of = |place: &str, bins: &[Bin]| {
         output::table(
@@ -200,7 +204,7 @@ fn by_position(text: &TextResult) -> Option<String> {
     let adapter = if text.adapter.is_some() { " + adapter" } else { "" };
     Some(format!(
         "\n{}{adapter}\n{}\n{}\n\n",
-        text.text,
+        visible(&text.text),
         of("window", &positions.window),
         of("document", &positions.document)
     ))

@@ -39,9 +39,12 @@ use odyssey::hub::Hub;
 use odyssey::model::weights::WeightFiles;
 use odyssey::model::{Adapter, LoadedModel, peft};
 use odyssey::notice::warn_once;
+use odyssey::shown::visible_lines;
 use odyssey::text::is_pipe;
 use odyssey::threads;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::debug_fn;
 
 use memory::HeldArgs;
 use monitor::Terminal;
@@ -362,5 +365,12 @@ fn start_logging(common: &Common) {
         .with_writer(|| output::Log)
         .with_ansi(ansi)
         .without_time()
+        .fmt_fields(
+            debug_fn(|out, field, value| match field.name() {
+                "message" => write!(out, "{}", visible_lines(&format!("{value:?}"))),
+                name => write!(out, "{name}={}", visible_lines(&format!("{value:?}"))),
+            })
+            .delimited(" "),
+        )
         .init();
 }

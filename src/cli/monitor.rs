@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use odyssey::adapt::events::{Event, sparkline};
 use odyssey::progress::Monitor;
+use odyssey::shown::visible;
 use serde_json::Value;
 
 use super::lines::Lines;
@@ -51,8 +52,7 @@ impl Monitor for Terminal {
     fn begin(&mut self, what: &str, total: u64) {
         if let Some(shown) = self.shown() {
             // Names of files and domains may hold commands to a terminal.
-            let what: String = what.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-            shown.begin(&what, total);
+            shown.begin(&visible(what), total);
         }
     }
 
@@ -137,7 +137,7 @@ impl Monitor for Bars {
                 Some(last) if !note.is_empty() => format!(", valid {} {last:.3}", sparkline(&self.valid_loss, 12)),
                 _ => String::new(),
             };
-            bar.set_message(format!("{note}{curve}"));
+            bar.set_message(visible(&format!("{note}{curve}")));
         }
     }
 

@@ -4,7 +4,9 @@ use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use odyssey::error::{Error, Result};
+use odyssey::shown::{is_invisible, visible, visible_lines};
 use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter};
 
 use super::{Common, monitor};
 
@@ -15,17 +17,13 @@ pub fn result(common: &Common, value: &impl Serialize, table: impl FnOnce() -> S
 
 /// The same where the JSON is that of a file which is kept: to the letter.
 pub fn kept(common: &Common, value: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
-    print(common, || serde_json::to_string_pretty(value), table)
+    print(common, || json(value), table)
 }
 
-fn print(
-    common: &Common,
-    json: impl FnOnce() -> serde_json::Result<String>,
-    table: impl FnOnce() -> String,
-) -> Result<()> {
+fn print(common: &Common, json: impl FnOnce() -> Result<String>, table: impl FnOnce() -> String) -> Result<()> {
     let text = match common.json {
-        true => json().map_err(|e| Error::Numeric(format!("the result is no JSON: {e}")))?,
-        false => table(),
+        true => json()?,
+        false => visible_lines(&table()),
     };
     printed(|| print(format!("{}\n", text.trim_end()).as_bytes()))
 }
@@ -58,7 +56,7 @@ fn print(mut text: &[u8]) -> std::io::Result<()> {
 
 /// Says a line on standard error. Where that is full, closed, or a terminal that is gone, nobody hears it, and work goes on.
 pub fn note(text: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{text}");
+    let _ = writeln!(anstream::stderr().lock(), "{}", visible_lines(text));
 }
 
 /// Standard error for logs, which never fails.
@@ -99,17 +97,82 @@ mod standard_output {
     #[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
     #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
     static LOOK: extern "C" fn() = look;
+}
+
 /// The result as JSON, with what was read of each text as `read`.
-fn with_read(value: &impl Serialize) -> serde_json::Result<String> {
-    let (mut text, read) = (serde_json::to_string_pretty(value)?, monitor::read());
+fn with_read(value: &impl Serialize) -> Result<String> {
+    let (mut text, read) = (json(value)?, monitor::read());
     // As text, because numbers of 32 bits would look different if they went through a JSON value.
     if let Some(open) = text.strip_suffix("\n}").filter(|_| !read.is_empty()).map(str::len) {
-        let more = serde_json::to_string_pretty(&serde_json::json!({ "read": read }))?;
+        let more = json(&serde_json::json!({ "read": read }))?;
         text.truncate(open);
         text.push(',');
         text.push_str(&more[1..]);
     }
     Ok(text)
+}
+
+/// Indented JSON. Invisible characters are written as `\u202e`, which every reader takes for the same: as they are, they
+/// would be commands to the terminal that shows them.
+fn json(value: &impl Serialize) -> Result<String> {
+    let failed = |e: &dyn std::fmt::Display| Error::Numeric(format!("the result is no JSON: {e}"));
+    let mut out = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, Visible(PrettyFormatter::new()));
+    value.serialize(&mut serializer).map_err(|e| failed(&e))?;
+    String::from_utf8(out).map_err(|e| failed(&e))
+}
+
+/// Writes strings without invisible characters.
+struct Visible(PrettyFormatter<'static>);
+
+impl Formatter for Visible {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> std::io::Result<()> {
+        let mut from = 0;
+        for (at, c) in fragment.char_indices().filter(|(_, c)| is_invisible(*c)) {
+            writer.write_all(fragment[from..at].as_bytes())?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            from = at + c.len_utf8();
+        }
+        writer.write_all(fragment[from..].as_bytes())
+    }
+
+    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.begin_array(writer)
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.end_array(writer)
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        self.0.begin_array_value(writer, first)
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.end_array_value(writer)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.begin_object(writer)
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.end_object(writer)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        self.0.begin_object_key(writer, first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.begin_object_value(writer)
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.end_object_value(writer)
+    }
 }
 
 /// A table of rows under headings, numbers to the right.
@@ -118,7 +181,7 @@ pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> 
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(headings.iter().copied());
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| visible(cell)));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

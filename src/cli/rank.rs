@@ -7,6 +7,7 @@ use odyssey::error::{Error, Result};
 use odyssey::model::LoadedModel;
 use odyssey::progress::Monitor;
 use odyssey::rank::{PromptSet, RankChange, RankSummary, Ranks, rank};
+use odyssey::shown::fixed;
 use odyssey::text::{Corpus, Split, Tokenizer, open_corpus};
 
 use super::text::TextArgs;
@@ -122,7 +123,7 @@ pub fn ask(
 
 /// A table of ranks, one row each, with what must be known of them.
 pub fn table(rows: &[(&str, &RankSummary)]) -> String {
-    let number = |value: Option<f64>, decimals: usize| value.map_or("–".to_owned(), |v| format!("{v:.decimals$}"));
+    let number = |value: Option<f64>, decimals: usize| value.map_or("–".to_owned(), |v| fixed(v, decimals));
     let percent = |value: Option<f64>| value.map_or("–".to_owned(), |v| format!("{:.1} %", 100.0 * v));
     let headings = [
         "prediction rank",

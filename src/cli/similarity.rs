@@ -8,6 +8,7 @@ use odyssey::error::{Error, Result};
 use odyssey::memory::Work;
 use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::progress::Watched;
+use odyssey::shown::fixed;
 use odyssey::similarity::embed::Embedder;
 use odyssey::similarity::encoder::SentenceEncoder;
 use odyssey::similarity::extract::Hidden;
@@ -249,18 +250,19 @@ fn one_table(result: &SimilarityResult, keys: &[&str], with_effects: bool) -> St
     }
     let effects = |distances: &Distances| {
         let found = [distances.tests.effect_mmd2, distances.tests.effect_energy];
-        found.map(|effect| effect.map_or("–".into(), |v| format!("{v:.3}"))).into_iter().filter(move |_| with_effects)
+        found.map(|effect| effect.map_or("–".into(), |v| fixed(v, 3))).into_iter().filter(move |_| with_effects)
     };
     let row = |name: &str, distances: &Distances| -> Vec<String> {
         let value = |key: &&str| {
             let mark = if distances.q(key).is_some_and(|q| q < 0.05) { "*" } else { "" };
-            distances.get(key).map_or("–".into(), |v| format!("{v:.4}{mark}"))
+            distances.get(key).map_or("–".into(), |v| format!("{}{mark}", fixed(v, 4)))
         };
         let values = keys.iter().map(value);
         [name.to_owned(), distances.samples.to_string()].into_iter().chain(values).chain(effects(distances)).collect()
     };
-    let band =
-        |key: &&str| result.null.interval(key).map_or("–".into(), |[low, high]| format!("{low:.4} to {high:.4}"));
+    let band = |key: &&str| {
+        result.null.interval(key).map_or("–".into(), |[low, high]| format!("{} to {}", fixed(low, 4), fixed(high, 4)))
+    };
     let mut band: Vec<String> =
         ["95 % of its parts".to_owned(), String::new()].into_iter().chain(keys.iter().map(band)).collect();
     band.resize(headings.len(), String::new());

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use odyssey::error::{Error, Result};
 use odyssey::progress::Watched;
+use odyssey::shown::fixed;
 use odyssey::synth::{
     Alphabet, ArtificialKind, CONCEPTS, Ginc, GincDomain, Known, Sizes, Splits, write_artificial, write_family,
     write_ginc,
@@ -200,7 +201,7 @@ fn show(out: &Path, known: &[Known], common: &Common) -> Result<()> {
                 k.domain.clone(),
                 k.kind.clone(),
                 k.lambda.map_or("–".to_owned(), |lambda| lambda.to_string()),
-                format!("{:.3}", k.floor_perplexity),
+                fixed(k.floor_perplexity, 3),
                 some(k.kl_to_base, 4),
                 some(k.kl_to_base.map(|kl| (k.entropy_rate + kl).exp()), 3),
                 k.tokens.train.to_string(),

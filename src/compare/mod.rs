@@ -37,7 +37,7 @@ impl Vocabulary {
     /// For a model of `size` entries; without a tokenizer tokens are called by their id.
     pub fn new(tokenizer: Option<&Tokenizer>, size: usize) -> Self {
         let known = tokenizer.map(|tokenizer| {
-            let texts = (0..u32::MAX).take(size).map(|id| tokenizer.token_text(id)).collect();
+            let texts = (0..u32::MAX).take(size).map(|id| tokenizer.token_shown(id)).collect();
             (texts, token_class::classes(tokenizer, size))
         });
         Self { size, known }
@@ -53,7 +53,7 @@ impl Vocabulary {
         self.size == 0
     }
 
-    /// The token as printed; empty for an id beyond the vocabulary.
+    /// The token as people read it, see [`Tokenizer::token_shown`]; empty for an id beyond the vocabulary.
     pub fn text(&self, id: u32) -> Cow<'_, str> {
         match &self.known {
             Some((texts, _)) => texts.get(id as usize).map_or("", String::as_str).into(),

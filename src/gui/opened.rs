@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::against::Against;
 use super::theme;
 use crate::error::Result;
-use crate::files;
 use crate::report::sheet::Sheet;
 use crate::report::{
     Outcome, Verdict, ablation, count, delta, interval, outcomes, p_value, page, percent, plots, significant,
 };
+use crate::seal;
 use crate::similarity::{Distances, Measure};
 use crate::study::{self, DomainChange, Row, StudyResults};
 
@@ -86,7 +86,9 @@ impl OpenStudy {
         let results = match study::collect(folder) {
             Ok(results) => results,
             // The tasks may have been thrown away once the results stood.
-            Err(error) => files::read_json(&folder.join("results.json")).map_err(|_| error)?,
+            Err(error) => {
+                seal::read_json(&folder.join("results.json")).map(|(results, _)| results).map_err(|_| error)?
+            }
         };
         Ok(Self::new(folder, results))
     }

@@ -47,7 +47,7 @@ use gpt_neox::GptNeox;
 use gpt2::Gpt2;
 use llama::Llama;
 use olmo::Olmo;
-use weights::{RandomWeights, Shapes, WeightFiles, WeightSource};
+use weights::{RandomWeights, Shapes, Stamps, WeightFiles, WeightSource};
 
 /// A causal language model of any family.
 // One exists at a time, so the families' different sizes on the stack do not matter.
@@ -174,6 +174,8 @@ pub struct LoadedModel {
     pub precision: Precision,
     /// The device it lives on.
     pub device: Device,
+    /// Its files when they were read; `None` where it was not read.
+    pub stamps: Option<Stamps>,
 }
 
 impl LoadedModel {
@@ -207,9 +209,10 @@ impl LoadedModel {
 
     /// The same from a configuration and files that are open already.
     pub fn from_files(mut config: ModelConfig, folder: &Path, files: WeightFiles, device: &Device) -> Result<Self> {
+        let stamps = Some(Stamps::of(folder)?);
         let precision = files.precision();
         let model = loading::load(&mut config, files, device)?;
-        Ok(Self::new(model, config, folder, precision, device))
+        Ok(Self { stamps, ..Self::new(model, config, folder, precision, device) })
     }
 
     /// Its tokenizer; `None` where the folder has none that can be read, which is enough for corpora of token ids.
@@ -233,8 +236,14 @@ impl LoadedModel {
     }
 
     /// What identifies the model: a hash of its configuration and weight files.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Input`] where they were changed since they were read; a file that cannot be read.
     pub fn hash(&self) -> Result<String> {
-        weights::hash_folder(&self.folder)
+        match &self.stamps {
+            Some(stamps) => stamps.hash(&self.folder),
+            None => weights::hash_folder(&self.folder),
+        }
     }
 
     /// A model with random weights, to be trained from scratch.
@@ -248,7 +257,7 @@ impl LoadedModel {
         // Absolute, so that an adapter finds its base from wherever it is read.
         let path = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         let (name, folder, device) = (path.display().to_string(), folder.to_owned(), device.clone());
-        Self { model, config, folder, name, revision: None, precision, device }
+        Self { model, config, folder, name, revision: None, precision, device, stamps: None }
     }
 }
 

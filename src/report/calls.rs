@@ -2,6 +2,7 @@
 
 use super::sheet::{Sheet, SheetCell};
 use super::{delta, interval, p_value, percent, visible};
+use crate::shown::fixed;
 use crate::study::{Call, DomainChange, RestartControl, StudyResults};
 
 const NO_CONTROL: &str = "the study has no restart control for it";
@@ -50,7 +51,7 @@ fn domain(change: &DomainChange) -> Vec<SheetCell> {
         SheetCell::number(change.q, p_value, reason),
         SheetCell::number(change.t_p, p_value, "the changes of documents do not vary"),
         SheetCell::number(change.wilcoxon_p, p_value, "no document changed"),
-        SheetCell::number(Some(change.smallest_effect), |effect| format!("{effect:.4}"), reason),
+        SheetCell::number(Some(change.smallest_effect), |effect| fixed(effect, 4), reason),
         SheetCell::number(change.beyond_restart, delta, NO_CONTROL),
         ends(change.beyond_restart_ci95, NO_CONTROL),
     ]
@@ -111,7 +112,7 @@ pub(super) fn tally(of: &str, changes: &[&DomainChange]) -> Option<String> {
     let none = changes.iter().filter(|change| change.call == Call::NoDifference);
     let blind = none.map(|change| change.smallest_effect).fold(0.0, f64::max);
     if blind > 0.0 {
-        text.push_str(&format!(" (a change below {blind:.4} could not have been shown there)"));
+        text.push_str(&format!(" (a change below {} could not have been shown there)", fixed(blind, 4)));
     }
     Some(text + ".")
 }

@@ -1,9 +1,10 @@
 //! `results.csv`, one line per row of a study, `domains.csv`, one per domain, and `ablation.csv`, one per cell of the grid:
-//! flat columns, numbers in full precision.
+//! flat columns, numbers in full precision, text as [`cell`] makes it.
 
 use super::plots::word;
 use super::{Outcome, change_of};
 use crate::error::{Error, Result};
+use crate::shown::cell;
 use crate::similarity::{Distances, Measure, Tests};
 use crate::study::{AblationRow, DomainChange, PartIntervals, Row, RowRank, StudyResults};
 
@@ -39,11 +40,11 @@ pub fn rows(results: &StudyResults) -> Result<Vec<u8>> {
     let ranked = results.rows.iter().any(|row| row.rank.is_some());
     let [mut names, of_ranks] = [header(), RANK.map(str::to_owned).to_vec()];
     names.extend(of_ranks.into_iter().filter(|_| ranked));
-    writer.write_record(names).map_err(failed)?;
+    writer.write_record(names.iter().map(|name| cell(name))).map_err(failed)?;
     for row in &results.rows {
         let mut fields = fields(results, row);
         fields.extend(rank_fields(row.rank.as_ref()).into_iter().filter(|_| ranked));
-        writer.write_record(fields).map_err(failed)?;
+        writer.write_record(fields.iter().map(|field| cell(field))).map_err(failed)?;
     }
     writer.into_inner().map_err(|e| failed(e.into_error().into()))
 }
@@ -239,9 +240,9 @@ fn lines(file: &'static str, header: &[&str], lines: Vec<Vec<String>>) -> Result
         return Ok(None);
     }
     let mut writer = ::csv::Writer::from_writer(Vec::new());
-    writer.write_record(header).map_err(failed)?;
+    writer.write_record(header.iter().map(|name| cell(name))).map_err(failed)?;
     for line in lines {
-        writer.write_record(line).map_err(failed)?;
+        writer.write_record(line.iter().map(|field| cell(field))).map_err(failed)?;
     }
     writer.into_inner().map(Some).map_err(|e| failed(e.into_error().into()))
 }

@@ -27,6 +27,9 @@ use crate::compare::Handful;
 use crate::disk::outputs::Outputs;
 use crate::error::Result;
 use crate::files;
+use crate::seal;
+use crate::shown::{self, fixed};
+pub use crate::shown::{visible, visible_token};
 use crate::study::plan::{PLAN_FILE, Plan};
 use crate::study::{Call, DomainChange, Row, StudyResults};
 
@@ -66,7 +69,7 @@ pub fn write(results: &StudyResults, folder: &Path) -> Result<ReportPaths> {
         html: folder.join("report.html"),
         plots: Vec::new(),
     };
-    files::write_json(&paths.json, results)?;
+    seal::write_json(&paths.json, results)?;
     write_bytes(&paths.csv, &csv::rows(results)?)?;
     for (name, bytes) in [("domains.csv", csv::domains(results)?), ("ablation.csv", csv::ablation(results)?)] {
         if let Some(bytes) = bytes {
@@ -292,10 +295,7 @@ pub fn coefficient(value: f64) -> String {
 }
 
 fn signed(value: f64, decimals: usize) -> String {
-    if !value.is_finite() {
-        return MISSING.to_owned();
-    }
-    let text = format!("{value:+.decimals$}");
+    let text = shown::signed(value, decimals);
     if text.bytes().all(|b| matches!(b, b'+' | b'-' | b'.' | b'0')) {
         return text.trim_start_matches(['+', '-']).to_owned(); // zero has no sign
     }
@@ -327,7 +327,7 @@ pub fn p_phrase(p: f64) -> String {
 
 /// A share as a percentage, one decimal.
 pub fn percent(share: f64) -> String {
-    if share.is_finite() { format!("{:.1} %", 100.0 * share).replace('-', "−") } else { MISSING.to_owned() }
+    if share.is_finite() { format!("{} %", fixed(100.0 * share, 1)).replace('-', "−") } else { MISSING.to_owned() }
 }
 
 /// A count with thousands apart: `1,234,567`.
@@ -336,43 +336,6 @@ pub fn count(n: u64) -> String {
     let groups: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap_or_default()).collect();
     groups.join(",")
-}
-
-/// Text in which everything invisible can be seen: ⏎ for a line break, ⇥ for a tab, `\u{202e}` and the like for control
-/// characters and those that have no shape or change the order of others. Spaces stay.
-pub fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' => out.push('⏎'),
-            '\t' => out.push('⇥'),
-            c if c.is_control() => out.extend(c.escape_default()),
-            '\u{80}'..='\u{9f}'
-            | '\u{ad}'
-            | '\u{61c}'
-            | '\u{115f}'
-            | '\u{1160}'
-            | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{3164}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{fffe}'
-            | '\u{ffff}'
-            | '\u{e0000}'..='\u{e0fff}' => {
-                out.extend(c.escape_unicode());
-            }
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// A token as text, its spaces as ·.
-pub fn visible_token(text: &str) -> String {
-    if text.is_empty() { "(empty)".to_owned() } else { visible(text).replace(' ', "·") }
 }
 
 /// How concentrated the worsening is, in words.

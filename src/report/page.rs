@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, escape_formatter};
 
 use super::card::card;
 use super::plots::{Figure, Kind, figures};
@@ -19,6 +19,7 @@ use super::{
 use crate::advise::hindsight::hindsight;
 use crate::compare::Comparison;
 use crate::error::{Error, Result};
+use crate::shown::visible_lines;
 use crate::similarity::Distances;
 use crate::study::{Correlation, Row, StudyResults};
 
@@ -150,6 +151,11 @@ fn render(values: Value) -> Result<String> {
     };
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    // Whatever comes to the page: markup that this program made is marked as safe.
+    environment.set_formatter(|out, state, value| match value.as_str().filter(|_| !value.is_safe()) {
+        Some(text) => escape_formatter(out, state, &Value::from(visible_lines(text))),
+        None => escape_formatter(out, state, value),
+    });
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
     environment.set_syntax(syntax);

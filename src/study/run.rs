@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::config::{DomainEntry, EvaluationSettings, ModelEntry, StrategyEntry};
+use super::kept::{ADAPT, EVAL, PER_TOKEN, State};
 use super::memory::training_memory;
 use super::plan::{ControlSize, Plan, Task, TaskKind};
 use super::ranks;
@@ -24,11 +25,12 @@ use crate::memory::{MemoryPlan, Work};
 use crate::model::{LanguageModel, LoadedModel, ModelConfig};
 use crate::progress::{Monitor, Watched};
 use crate::rank::RankChange;
+use crate::seal;
 use crate::similarity::encoder::SentenceEncoder;
 use crate::similarity::encoder::folder::EncoderFolder;
 use crate::similarity::{FeatureSpec, Reference};
 use crate::stats::Resamples;
-use crate::text::{Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer};
+use crate::text::{Corpus, Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer, open_corpus};
 
 /// Token types kept in results, from either end of the list.
 pub(super) const TYPES_KEPT: usize = 50;
@@ -136,8 +138,13 @@ impl<'a> Runner<'a> {
     /// The task's; an interruption keeps an adaptation's checkpoint for the next run.
     pub fn run(&mut self, task: &Task, monitor: &mut dyn Monitor) -> Result<()> {
         let out = self.folder.join(&task.folder);
-        if out.exists() {
-            return Ok(());
+        match self.plan.state(task, self.folder)? {
+            State::Done | State::Unchecked => return Ok(()),
+            State::Missing => {}
+            State::Damaged(damage) => {
+                tracing::warn!("{damage}; {} is computed anew", task.label());
+                files::remove(&out)?;
+            }
         }
         let mut loaded = self.load(task)?;
         self.hold_encoder(task)?;
@@ -176,6 +183,7 @@ impl<'a> Runner<'a> {
         }
         let base = LoadedModel::open(&entry.path, &device.device)?;
         let tokenizer = base.tokenizer()?;
+        self.plan.contents.check_model(entry, tokenizer.as_ref())?;
         let vocabulary = Vocabulary::new(tokenizer.as_ref(), base.config.vocabulary());
         Ok(Loaded { key, base, tokenizer, vocabulary, reference: None, control: None })
     }
@@ -193,6 +201,28 @@ impl<'a> Runner<'a> {
         Domain::open(&entry.path, Watched::by(self.plan.config.text.read(), monitor))
     }
 
+    /// A split of the domain of `task`, or of its reference corpus, as it was planned with.
+    pub(super) fn read_split(
+        &self,
+        task: &Task,
+        loaded: &Loaded,
+        split: Split,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Corpus> {
+        let domain = self.domain(task, loaded, monitor)?;
+        let corpus = domain.split(Watched::by(split, monitor))?;
+        self.plan.contents.check_text(&domain.path, Some(split), &corpus)?;
+        Ok(corpus)
+    }
+
+    /// The reference corpus of the model of `task`, as it was planned with.
+    pub(super) fn read_reference(&self, task: &Task, monitor: &mut dyn Monitor) -> Result<Corpus> {
+        let path = &self.model(task)?.reference;
+        let corpus = open_corpus(path, Split::Train, Watched::by(self.plan.config.text.read(), monitor))?;
+        self.plan.contents.check_text(path, None, &corpus)?;
+        Ok(corpus)
+    }
+
     fn split(
         &self,
         task: &Task,
@@ -201,10 +231,10 @@ impl<'a> Runner<'a> {
         options: &StreamOptions,
         monitor: &mut dyn Monitor,
     ) -> Result<TokenStream> {
-        let domain = self.domain(task, loaded, monitor)?;
-        let corpus = domain.split(Watched::by(split, monitor))?;
+        let corpus = self.read_split(task, loaded, split, monitor)?;
+        let divided = || loaded.control.as_ref().is_some_and(Domain::is_divided);
         let most = self.plan.control.filter(|_| task.is_control()).and_then(|ControlSize { train, held_out }| {
-            if split == Split::Train { Some(train) } else { domain.is_divided().then_some(held_out) }
+            if split == Split::Train { Some(train) } else { divided().then_some(held_out) }
         });
         let Some(most) = most else {
             return loaded.base.stream(&corpus, loaded.tokenizer.as_ref(), Watched::by(options, monitor));
@@ -256,12 +286,12 @@ impl<'a> Runner<'a> {
             true => Some(self.rank_before(task, loaded, monitor)?),
             false => None,
         };
-        files::folder_whole(out, |folder| {
+        seal::folder_whole(out, &self.plan.made_with(task), |folder| {
             if let Some(rank) = &rank {
                 ranks::write(folder, rank)?;
             }
-            per_token::write(&folder.join("per_token.safetensors"), &scored, &result)?;
-            files::write_json(&folder.join("eval.json"), &result)
+            per_token::write(&folder.join(PER_TOKEN), &scored, &result)?;
+            files::write_json(&folder.join(EVAL), &result)
         })
     }
 
@@ -303,7 +333,7 @@ impl<'a> Runner<'a> {
         }
         let rank = match self.plan.sibling(task, TaskKind::ZeroShot) {
             Some(zero_shot) if plain && config.evaluation.rank => {
-                Some(self.rank_change(loaded, &self.folder.join(&zero_shot.folder), &adapted.last, monitor)?)
+                Some(self.rank_change(loaded, &self.plan.result_of(zero_shot, self.folder)?, &adapted.last, monitor)?)
             }
             _ => None,
         };
@@ -323,11 +353,11 @@ impl<'a> Runner<'a> {
             base_size: Some((LanguageModel::weight_count(&loaded.base.config)?, loaded.base.config.vocabulary())),
             forgetting,
         };
-        files::folder_whole(out, |folder| {
+        seal::folder_whole(out, &self.plan.made_with(task), |folder| {
             if plain {
-                per_token::write(&folder.join("per_token.safetensors"), &scored.after, &result.after)?;
+                per_token::write(&folder.join(PER_TOKEN), &scored.after, &result.after)?;
             }
-            files::write_json(&folder.join("adapt.json"), &result)
+            files::write_json(&folder.join(ADAPT), &result)
         })?;
         let _ = std::fs::remove_file(&checkpoint); // its result is whole now
         Ok(())
@@ -345,7 +375,7 @@ impl<'a> Runner<'a> {
         let (after, result) = self.score_test(task, loaded, adapted, options, monitor)?;
         let zero_shot = self.plan.zero_shot(task, options).ok_or_else(|| unknown("zero-shot task of", &task.domain))?;
         let (before, before_result) =
-            per_token::read(&self.folder.join(&zero_shot.folder).join("per_token.safetensors"))?;
+            per_token::read_kept(&self.plan.result_of(zero_shot, self.folder)?.join(PER_TOKEN))?;
         let scoring = |name, stream, recipe| Scoring { name, stream, recipe, tokenizer: None, vocabulary: None };
         check_comparable(
             scoring("the base's scores", &before, &before_result.protocol),

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::corpus::{Corpus, Document};
+use super::letters::Letters;
 use super::missing::Census;
 use super::reading::{Counted, Reading};
 use super::tokenizer::Tokenizer;
@@ -118,6 +119,8 @@ pub struct TokenStream {
     /// Words of the documents as lm-evaluation-harness counts them, `len(re.split(r"\s+", document))` in Python: runs of
     /// white space plus one, so that white space at an end counts an empty word. 0 (unknown) for token ids.
     pub words: u64,
+    /// Characters of the documents, and how many of them belong to scripts that put no space between words.
+    pub letters: Letters,
     /// Documents in the corpus.
     pub documents: usize,
     /// [`Corpus::hash`].
@@ -169,6 +172,7 @@ impl TokenStream {
             byte: SpoolWriter::default(),
             bytes: 0,
             words: 0,
+            letters: Letters::default(),
             bos,
             every_document_begins: options.join == Join::Apart,
             previous: None,
@@ -190,6 +194,7 @@ struct Builder<'a> {
     byte: SpoolWriter<u32>,
     bytes: u64,
     words: u64,
+    letters: Letters,
     /// What the stream begins with or, where they stand apart, every document.
     bos: Option<u32>,
     every_document_begins: bool,
@@ -225,6 +230,7 @@ impl<'a> Builder<'a> {
             byte: self.byte.finish()?,
             bytes: self.bytes,
             words: self.words,
+            letters: self.letters,
             documents: corpus.documents.len(),
             corpus_hash: corpus.hash.clone(),
             reading,
@@ -335,6 +341,7 @@ impl<'a> Builder<'a> {
         let mut texts = scored_texts(self.corpus, options.newlines)?.peekable();
         while let Some((document, text)) = texts.next() {
             self.words += words(&text);
+            self.letters.add(&text);
             bytes += text.len();
             batch.push((document, text));
             if bytes < BATCH && texts.peek().is_some() {
@@ -371,6 +378,7 @@ impl<'a> Builder<'a> {
         let (mut firsts, mut documents) = (SpoolWriter::default(), SpoolWriter::default());
         for (document, text) in scored_texts(self.corpus, newlines)? {
             self.words += words(&text);
+            self.letters.add(&text);
             if !firsts.is_empty() {
                 joined.extend_from_slice(between.as_bytes())?;
             }

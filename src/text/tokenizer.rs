@@ -12,7 +12,9 @@ use serde_json::{Map, Value, json};
 use tokenizers::{Decoder, Encoding, ModelWrapper, PostProcessorWrapper, Token};
 
 use super::growth::growth;
+use super::guard::without_panic;
 use super::guard::{NoAnswer, within, without_panic};
+use super::token_bytes;
 use super::tokenizer_settings::TokenizerSettings;
 use crate::error::{Error, Result};
 use crate::files::{self, hash_bytes, read_json};
@@ -267,6 +269,13 @@ impl Tokenizer {
             Some(Ok(text)) => text.strip_prefix(BEFORE).map_or(token, str::to_owned),
             _ => token,
         }
+    }
+
+    /// The same for people: bytes that are no character by themselves are `<0xE2>` each, so that tokens which are different
+    /// parts of characters are told apart.
+    pub fn token_shown(&self, id: u32) -> String {
+        let name = self.inner.id_to_token(id).unwrap_or_default();
+        token_bytes::shown(&name, self.token_text(id))
     }
 
     /// The begin-of-text id that the tokenizer itself puts in front of a text (its post-processor does), if any.

@@ -399,7 +399,7 @@ fn two_scorings_are_compared_only_if_they_are_of_one_text_by_one_recipe() {
     }
     let whole = place.read("a.safetensors");
     place.write("a.safetensors", &whole[..whole.len() - 1]);
-    place.refused(&compare("a.safetensors", "model"), &["a.safetensors: not a safetensors file"]);
+    place.refused(&compare("a.safetensors", "model"), &["a.safetensors: not a whole safetensors file"]);
 }
 
 #[test]
@@ -481,7 +481,7 @@ fn a_study_that_does_not_fit_is_refused_with_its_line_or_key() {
         ("lr = 1e-4", "context = 65", "model \"m\": strategy \"full\": context: is 65, the model reads 64"),
         ("name = \"s\"", "name = \"s\"\nevaluation = { context = 65 }", "context 65: is longer than the model's 64"),
         ("name = \"s\"", "name = \"s\"\nsimilarity = { chunk = 65 }", "chunk is 65"),
-        ("name = \"s\"", "name = \"s\"\nsimilarity = { samples = 1 }", "samples 1"),
+        ("name = \"s\"", "name = \"s\"\nsimilarity = { samples = 1 }", "samples is 1"),
     ] {
         place.write("study.toml", study.replace(from, to));
         place.refused("study run study.toml --out study --device auto", &[says]);

@@ -16,6 +16,7 @@ mod places;
 mod random_kills;
 #[path = "../fuzz/readers.rs"]
 mod readers;
+mod shown;
 
 /// What the benchmarks' own files return.
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;

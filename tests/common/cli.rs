@@ -84,6 +84,13 @@ impl Place {
         serde_json::from_slice(&self.read(name)).unwrap()
     }
 
+    /// A document that carries its checksum, without it.
+    pub fn kept(&self, name: &str) -> Value {
+        let mut value = self.json(name);
+        assert!(value.as_object_mut().unwrap().shift_remove("sha256").is_some(), "{name} has no checksum");
+        value
+    }
+
     /// Runs a command line, words separated by spaces. One that hangs fails.
     pub fn odyssey(&self, line: &str) -> Said {
         self.run_with(line, |_| {})

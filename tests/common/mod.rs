@@ -45,6 +45,7 @@ pub fn id_stream(documents: &[usize]) -> TokenStream {
         byte,
         bytes: 0,
         words: 0,
+        letters: Default::default(),
         documents: documents.len(),
         corpus_hash: "test".into(),
         reading: Default::default(),

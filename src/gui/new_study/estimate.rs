@@ -26,7 +26,7 @@ use crate::process;
 use crate::progress::{Monitor, Watched};
 use crate::study::StudyConfig;
 use crate::study::config::EvaluationSettings;
-use crate::text::{Domain, ReadOptions, Reading, Split, TokenStream, Tokenizer, open_corpus};
+use crate::text::{Domain, Letters, ReadOptions, Reading, Split, TokenStream, Tokenizer, open_corpus};
 
 /// How much of a text is tokenised to learn how many tokens a byte makes.
 const SAMPLE: u64 = 1 << 16;
@@ -361,6 +361,7 @@ impl Subject<'_> {
             byte: zeros(),
             bytes: 0,
             words: 0,
+            letters: Letters::default(),
             documents: 1,
             corpus_hash: String::new(),
             reading: Reading::default(),
