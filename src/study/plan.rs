@@ -13,7 +13,6 @@ use crate::device::{ChosenDevice, DeviceName};
 use crate::error::{Error, Result};
 use crate::evaluate::Protocol;
 use crate::files;
-use crate::model::weights::hash_folder;
 use crate::model::{Adapter, ModelConfig};
 use crate::progress::{Monitor, Watched};
 use crate::seal;

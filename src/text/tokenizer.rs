@@ -12,7 +12,6 @@ use serde_json::{Map, Value, json};
 use tokenizers::{Decoder, Encoding, ModelWrapper, PostProcessorWrapper, Token};
 
 use super::growth::growth;
-use super::guard::without_panic;
 use super::guard::{NoAnswer, within, without_panic};
 use super::token_bytes;
 use super::tokenizer_settings::TokenizerSettings;

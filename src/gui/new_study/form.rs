@@ -18,7 +18,6 @@ use crate::study::config::{
 use crate::study::plan::check_sizes;
 use crate::study::{StudyConfig, training_memory};
 use crate::text::domain::name_of;
-use crate::text::domain::{has_split_files, name_of};
 use crate::text::has_split_files;
 
 /// What errors call the form.
