@@ -9,6 +9,7 @@ use safetensors::Dtype;
 use serde_json::Value;
 
 use super::Features;
+use crate::disk::scratch;
 use crate::error::Result;
 use crate::files::{self, Array, Sealed};
 
@@ -35,6 +36,7 @@ pub fn features(
     let key = serde_json::json!({ "version": VERSION, "program": env!("CARGO_PKG_VERSION"), "of": determined_by });
     let key = key.to_string();
     let path = folder.join(format!("{}.safetensors", &files::hash_bytes(key.as_bytes())[..32]));
+    scratch::sweep(&path); // a process killed after the file had its name leaves its folder
     if path.exists() {
         match read(&path, &key) {
             Ok(features) => return Ok((Ok(features), true)),
