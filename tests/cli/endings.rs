@@ -239,7 +239,7 @@ fn a_terminal_has_bars_unless_nothing_but_text_is_wanted() {
     ] {
         let place = Place::with_model();
         let (given, mut shown) = terminal();
-        let line = SHORT.replace("--steps 3", "--steps 300");
+        let line = SHORT.replace("--steps 3", "--steps 40");
         let script = format!("export TERM=xterm {environment}; exec O {line} {option} > out");
         let mut command = shell(&place, &script);
         let mut child = command.env_remove("NO_COLOR").stderr(given).spawn().unwrap();
