@@ -151,9 +151,10 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     settings.check(config.context())?;
     let work = Work::training(settings, &config, args.held.dtype)?;
     let tokenizer = Tokenizer::find(&folder)?;
-    let TextArgs { document, stream } = args.reading;
+    let stream = args.reading.stream;
     let by_document = settings.packing == Packing::Document;
-    let longest = Longest { config: &config, tokenizer: tokenizer.as_ref(), document, stream, by_document };
+    let longest =
+        Longest { config: &config, tokenizer: tokenizer.as_ref(), reading: args.reading.read(), stream, by_document };
     let read = [(args.train.as_path(), Split::Train), (args.valid.as_path(), Split::Valid)];
     memory::plan(&folder, work, args.dry_run, &chosen, common, |most| longest.of(&read, most, common))?;
     if args.dry_run {

@@ -122,7 +122,13 @@ fn answer(args: &Args, [model, reference, domain]: [&Path; 3], cases: &[Case], c
     let TextArgs { document, text_field, stream } = args.reading.clone();
     let (config, tokenizer) = (ModelConfig::read(&folder)?, Tokenizer::find(&folder)?);
     let work = Work::Evaluate { context: config.context(), precision: args.held.dtype };
-    let longest = Longest { config: &config, tokenizer: tokenizer.as_ref(), document, stream, by_document: false };
+    let longest = Longest {
+        config: &config,
+        tokenizer: tokenizer.as_ref(),
+        reading: args.reading.read(),
+        stream,
+        by_document: false,
+    };
     let read = [(reference.as_path(), Split::Test), (domain.as_path(), Split::Test)];
     memory::plan(&folder, work, false, &chosen, common, |most| longest.of(&read, most, common))?;
     let base = LoadedModel::open_without(&folder, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;

@@ -164,8 +164,9 @@ fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Res
     // Of the second model, beside the first.
     let work = Work::Evaluate { context: recipe.protocol.context, precision: args.held.dtype };
     let by_document = recipe.protocol.name.by_document();
-    let (document, stream) = (args.reading.document, recipe.stream());
-    let longest = Longest { config: &config, tokenizer: tokenizer.as_ref(), document, stream, by_document };
+    let stream = recipe.stream();
+    let longest =
+        Longest { config: &config, tokenizer: tokenizer.as_ref(), reading: args.reading.read(), stream, by_document };
     let read = [(args.text.as_path(), Split::Test)];
     memory::plan(&named.folder, work, false, chosen, common, |most| longest.of(&read, most, common))?;
     let model = named.open(&args.held, &chosen.device)?;

@@ -84,8 +84,9 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let recipe = args.protocol.recipe(&config, tokenizer.as_ref(), &args.reading)?;
     let work = Work::Evaluate { context: recipe.protocol.context, precision: args.held.dtype };
     let by_document = recipe.protocol.name.by_document();
-    let (document, stream) = (args.reading.document, recipe.stream());
-    let longest = Longest { config: &config, tokenizer: tokenizer.as_ref(), document, stream, by_document };
+    let stream = recipe.stream();
+    let longest =
+        Longest { config: &config, tokenizer: tokenizer.as_ref(), reading: args.reading.read(), stream, by_document };
     let read: Vec<_> = args.text.iter().map(|path| (path.as_path(), Split::Test)).collect();
     memory::plan(folder, work, args.dry_run, &chosen, common, |most| longest.of(&read, most, common))?;
     if args.dry_run {

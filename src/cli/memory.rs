@@ -8,7 +8,7 @@ use odyssey::memory::{MemoryPlan, Work};
 use odyssey::model::{ModelConfig, Precision};
 use odyssey::process::bytes;
 use odyssey::progress::Watched;
-use odyssey::text::{DocumentRule, Split, StreamOptions, Tokenizer, open_corpus};
+use odyssey::text::{ReadOptions, Split, StreamOptions, Tokenizer, open_corpus};
 
 use super::{Common, output};
 
@@ -46,8 +46,8 @@ pub struct Longest<'a> {
     pub config: &'a ModelConfig,
     /// Its tokenizer.
     pub tokenizer: Option<&'a Tokenizer>,
-    /// What a document is in a .txt file.
-    pub document: DocumentRule,
+    /// How files become documents.
+    pub reading: ReadOptions,
     /// How documents become a stream.
     pub stream: StreamOptions,
     /// Whether windows end where documents do.
@@ -64,7 +64,7 @@ impl Longest<'_> {
                 return Ok(most);
             }
             let mut monitor = common.monitor();
-            let corpus = open_corpus(path, *split, Watched::by(self.document, &mut monitor))?;
+            let corpus = open_corpus(path, *split, Watched::by(self.reading.clone(), &mut monitor))?;
             let Self { config, tokenizer, by_document, .. } = *self;
             let options = Watched::by(&self.stream, &mut monitor);
             longest = longest.max(config.longest_reading(&corpus, tokenizer, by_document, most, options)?);

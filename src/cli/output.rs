@@ -12,15 +12,15 @@ use super::{Common, monitor};
 
 /// Prints `value` as JSON, with what was read of texts beside it, or `table` as text.
 pub fn result(common: &Common, value: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
-    print(common, || with_read(value), table)
+    put(common, || with_read(value), table)
 }
 
 /// The same where the JSON is that of a file which is kept: to the letter.
 pub fn kept(common: &Common, value: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
-    print(common, || json(value), table)
+    put(common, || json(value), table)
 }
 
-fn print(common: &Common, json: impl FnOnce() -> Result<String>, table: impl FnOnce() -> String) -> Result<()> {
+fn put(common: &Common, json: impl FnOnce() -> Result<String>, table: impl FnOnce() -> String) -> Result<()> {
     let text = match common.json {
         true => json()?,
         false => visible_lines(&table()),

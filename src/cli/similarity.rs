@@ -144,8 +144,14 @@ fn by_model(args: &Args, common: &Common, folder: &Path, hidden: Hidden) -> Resu
     let tokenizer = Tokenizer::find(&folder)?;
     let chunk = args.similarity()?.check("--chunk, --samples, --reference-samples", config.context())?;
     let work = Work::Evaluate { context: chunk, precision: args.held.dtype };
-    let TextArgs { document, stream } = args.reading;
-    let longest = Longest { config: &config, tokenizer: tokenizer.as_ref(), document, stream, by_document: false };
+    let stream = args.reading.stream;
+    let longest = Longest {
+        config: &config,
+        tokenizer: tokenizer.as_ref(),
+        reading: args.reading.read(),
+        stream,
+        by_document: false,
+    };
     let paths = std::iter::once(&args.reference).chain(&args.domain);
     let read: Vec<_> = paths.map(|path| (path.as_path(), Split::Train)).collect();
     memory::plan(&folder, work, false, &chosen, common, |most| longest.of(&read, most, common))?;
