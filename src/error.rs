@@ -79,7 +79,7 @@ impl Error {
     /// An [`Error::Input`] about `place`. What it quotes of a file may hold line breaks or commands to a terminal: what is
     /// invisible is escaped.
     pub fn input(place: impl std::fmt::Display, fault: impl Into<String>, cure: impl Into<String>) -> Self {
-        let [place, fault, cure] = [place.to_string(), fault.into(), cure.into()].map(|text| quoted(&text));
+        let [place, fault, cure] = [place.to_string(), shortened(fault.into()), cure.into()].map(|text| quoted(&text));
         Self::Input { place, fault, cure }
     }
 
@@ -152,4 +152,18 @@ impl Error {
             _ => 1,
         }
     }
+}
+
+/// The most characters of a fault: what a file holds in the place of a word may be the length of a book.
+const LONGEST_FAULT: usize = 1000;
+
+/// The beginning and the end of a fault that is too long to be read.
+fn shortened(fault: String) -> String {
+    let characters = fault.chars().count();
+    if characters <= LONGEST_FAULT {
+        return fault;
+    }
+    let part = LONGEST_FAULT / 2;
+    let (begin, end) = (fault.chars().take(part), fault.chars().skip(characters - part));
+    begin.chain(" … ".chars()).chain(end).collect()
 }

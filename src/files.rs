@@ -241,7 +241,10 @@ impl<B: Deref<Target = [u8]>> Sealed<B> {
         let metadata = header.metadata().as_ref().and_then(|m| m.get(key)).cloned();
         let sealed = Self { metadata: metadata.ok_or(Unsealed::OtherKind)?, bytes };
         let mut tensors = sealed.tensors().map_err(damaged)?;
-        tensors.sort_by_key(|(_, view)| view.data().as_ptr() as usize);
+        let place = |view: &TensorView<'_>| view.data().as_ptr() as usize;
+        // In the order in which the library writes them; empty arrays stand where the next one begins.
+        tensors
+            .sort_by(|(a, x), (b, y)| place(x).cmp(&place(y)).then(y.dtype().cmp(&x.dtype())).then_with(|| a.cmp(b)));
         let mut hasher = SealHasher::new(&sealed.metadata);
         match tensors.pop() {
             Some((name, seal)) if name == SEAL => {
