@@ -79,7 +79,7 @@ impl Error {
     /// An [`Error::Input`] about `place`. What it quotes of a file may hold line breaks or commands to a terminal: what is
     /// invisible is escaped.
     pub fn input(place: impl std::fmt::Display, fault: impl Into<String>, cure: impl Into<String>) -> Self {
-        let [place, fault, cure] = [place.to_string(), fault.into(), cure.into()].map(|text| quoted(&text));
+        let [place, fault, cure] = [place.to_string(), shortened(fault.into()), cure.into()].map(|text| quoted(&text));
         Self::Input { place, fault, cure }
     }
 
@@ -286,4 +286,18 @@ fn cure_of(source: &std::io::Error) -> String {
     }
     let usual = "check the disk and the path, then give the same command again";
     format!("; {}", Answer::of(source).map_or(usual, |answer| answer.cure))
+}
+
+/// The most characters of a fault: what a file holds in the place of a word may be the length of a book.
+const LONGEST_FAULT: usize = 1000;
+
+/// The beginning and the end of a fault that is too long to be read.
+fn shortened(fault: String) -> String {
+    let characters = fault.chars().count();
+    if characters <= LONGEST_FAULT {
+        return fault;
+    }
+    let part = LONGEST_FAULT / 2;
+    let (begin, end) = (fault.chars().take(part), fault.chars().skip(characters - part));
+    begin.chain(" … ".chars()).chain(end).collect()
 }

@@ -4,6 +4,7 @@
 //! the disk cannot give, while it is in use is then an error and not the end of the program. Only a stretch of them is held
 //! here at a time.
 
+use std::cmp::Reverse;
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -78,7 +79,11 @@ impl SafetensorsFile {
 
     /// The names of its arrays, in the order in which they lie in the file.
     pub fn names(&self) -> Vec<String> {
-        self.header.offset_keys()
+        let mut names = self.header.offset_keys();
+        let place = |name: &String| self.info(name).map(|info| (info.data_offsets.0, Reverse(info.dtype)));
+        // Empty arrays stand where the next one begins; the library writes the widest types first, then by name.
+        names.sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.cmp(b)));
+        names
     }
 
     /// Type, shape and place of an array.

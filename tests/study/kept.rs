@@ -189,7 +189,8 @@ fn a_damaged_result_of_a_study_is_computed_again_alone_and_that_is_said() {
     };
     let other = |path: &str| place.write(path, place.read(&find(&place, "zero-shot-golden-lambda-1", "eval.json")));
     let remove = |path: &str| fs::remove_file(place.path(path)).unwrap();
-    let cases: [(&str, &str, &dyn Fn(&str)); 8] = [
+    type Harm<'a> = &'a dyn Fn(&str);
+    let cases: [(&str, &str, Harm<'_>); 8] = [
         ("zero-shot-golden-lambda-0", "per_token.safetensors", &flip),
         ("reference", "sample.safetensors", &flip),
         ("similarity-golden-lambda-0", "similarity.json", &digit),
