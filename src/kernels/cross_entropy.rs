@@ -1,6 +1,6 @@
 //! −ln p of targets and its gradient, from hidden states and the output head, a chunk of positions at a time.
 //!
-//! Logits of more than a bounded number of positions never exist, forward or backward, so that the memory of the head does
+//! Logits exist only for a limited number of positions at a time, forward and backward. So the memory of the head does
 //! not grow with tokens × vocabulary. With p = softmax(logits), ∂(w·nll)/∂logits = w·(p − onehot(target)).
 
 use burn::tensor::activation::softmax;
@@ -24,7 +24,7 @@ pub fn head_chunk(vocabulary: usize) -> usize {
     (LOGITS_AT_ONCE / vocabulary.max(1)).max(1)
 }
 
-/// A chunk's losses and what they say of its logits.
+/// The losses of a chunk and their gradients with respect to its logits.
 pub struct ChunkGradient {
     /// −ln p of each position's target, nats: `[n]`.
     pub nll: Tensor<1>,
@@ -98,8 +98,8 @@ pub struct ChunkSoftmax {
 impl ChunkSoftmax {
     /// From hidden states `[n, channels]` and the head `[vocab, channels]`.
     ///
-    /// ln Z comes from the likeliest token of a piece, whose probability within it is at least 1/rows: ln Z = max − ln
-    /// p_max. A token's own probability may round to 0, where its logarithm would be lost.
+    /// ln Z is computed from the most likely token of a piece: ln Z = max − ln p_max. Its probability within the piece
+    /// is at least 1/rows, so the logarithm is safe. The probability of another token may round to 0.
     pub fn new(hidden: Tensor<2>, head: &Table) -> Self {
         let logits: Vec<Tensor<2>> =
             head.pieces().map(|piece| product(hidden.clone(), Held::Plain, piece, Held::Transposed)).collect();
@@ -124,15 +124,15 @@ impl ChunkSoftmax {
     pub fn nll(&self, head: &Table, targets: Tensor<2, Int>) -> Tensor<2> {
         let pieces = self.logits.iter().zip(head.starts());
         pieces.fold(self.normaliser.clone(), |nll, (logits, start)| {
-            // A target's logit counts in the piece it lies in, and is 0 in the others.
+            // The logit of a target counts only in the piece that holds the target; elsewhere it is 0.
             let (local, inside) = within(targets.clone(), start, logits.dims()[1]);
             nll - logits.clone().gather(1, local) * inside
         })
     }
 }
 
-/// Probabilities `[n, vocab]`, scaled to add up to 1. The softmax adds its terms one by one in f32, which over tens of
-/// thousands of tokens loses up to 5e-5 of their sum; this sum is taken in parts.
+/// Probabilities `[n, vocab]`, scaled to add up to 1. The framework's softmax adds its terms one by one in f32. Over
+/// tens of thousands of tokens this loses up to 5e-5 of the sum. Here the sum is taken in parts.
 fn normalised(p: Tensor<2>) -> Tensor<2> {
     let total = p.clone().sum_dim(1);
     p / total
@@ -156,7 +156,7 @@ impl OnWgpu {
         for (piece, start) in head.pieces().zip(head.starts()) {
             let [rows, _] = piece.dims();
             let logits = Buffer::of(product(hidden.clone(), Held::Plain, piece, Held::Transposed));
-            // A target of an earlier piece wraps around and lies beyond this one, too.
+            // A target of an earlier piece wraps around, so its index is also beyond this piece.
             let columns: Vec<u32> = targets.iter().map(|target| target.wrapping_sub(start as u32)).collect();
             let columns = logits.with(&columns);
             let of_piece = logits.beside([targets.len(), 4]);
@@ -191,7 +191,7 @@ fn launch(ability: Ability, gradient: bool, rows: usize, positions: usize, buffe
     kernel.launch(wgsl::groups(positions), buffers, &[positions as u32, rows as u32]);
 }
 
-/// Both on the tensors' own memory, a position at a time. The logits become their gradient where they lie.
+/// Both on the tensors' own memory, a position at a time. The gradient overwrites the logits.
 fn on_host(hidden: Tensor<2>, head: &Table, targets: &[u32], weights: Option<&[f32]>) -> ChunkGradient {
     let device = hidden.device();
     let of_piece = |piece: Tensor<2>| {
@@ -219,7 +219,8 @@ fn on_host(hidden: Tensor<2>, head: &Table, targets: &[u32], weights: Option<&[f
 const BLOCK: usize = 1024;
 
 vectorised! {
-    /// −ln p of a position's target; with a weight w its logits become w·(p − onehot(target)), else what is of no use.
+    /// −ln p of a position's target; with a weight w its logits are replaced by w·(p − onehot(target)); without one
+    /// they hold no useful values afterwards.
     fn position(parts: &mut [&mut [f32]], target: usize, weight: Option<f32>) -> f32 {
         let largest = parts.iter().map(|part| largest(part)).fold(f32::NEG_INFINITY, f32::max);
         let mut place = target;

@@ -1,10 +1,10 @@
-//! Loops over f32 numbers that compilers make vectors of, and functions for them: without branches, calls or tables.
+//! Loops over f32 numbers that the compiler vectorises, and functions for them: without branches, calls or tables.
 
 /// Numbers worked on together, as wide as the widest vectors.
 pub(super) const LANES: usize = 16;
 
-/// A function without generics whose body is compiled once for each kind of vectors, and run by the widest that the
-/// processor has. Its results are the same with all of them: no product is fused with a sum.
+/// A function without generics whose body is compiled once for each kind of vectors, and run with the widest vectors of
+/// the processor. Its results are the same with all of them: no product is fused with a sum.
 macro_rules! vectorised {
     ($(#[$attribute:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$attribute])*
@@ -22,7 +22,7 @@ macro_rules! vectorised {
                     any($($argument),*)
                 }
                 if is_x86_feature_detected!("avx512f") {
-                    // SAFETY: the processor has what it is compiled for.
+                    // SAFETY: the processor has the features that the function was compiled for.
                     return unsafe { avx512($($argument),*) };
                 }
                 if is_x86_feature_detected!("avx2") {
@@ -35,7 +35,7 @@ macro_rules! vectorised {
     };
 }
 
-/// Lanes of a sum: more than one vector, since an addition waits for the one before it.
+/// Lanes of a sum: more than one vector, because each addition waits for the one before it.
 pub(super) const SUM_LANES: usize = 2 * LANES;
 
 /// Σ of all lanes, in pairs.
@@ -67,7 +67,7 @@ pub(super) fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
 pub(super) fn exponential(x: f32) -> f32 {
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
-    /// 1.5·2²³: added to a number, it rounds it to an integer, whose bits are the sum's last.
+    /// 1.5·2²³: added to a number, it rounds it to an integer, and the last bits of the sum are this integer.
     const ROUND: f32 = 12_582_912.0;
     let x = if x < -87.0 { -87.0 } else { x };
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
@@ -89,8 +89,8 @@ pub(super) fn sigmoid(x: f32) -> (f32, f32) {
     (if x < 0.0 { e * r } else { r }, e * r * r)
 }
 
-/// The error function, within 1e-7. Two polynomials: erf itself near 0, and the logarithm of what it lacks to 1 beyond
-/// 475/512 (N. Juffa, <https://stackoverflow.com/a/35966928>).
+/// The error function, within 1e-7. Two polynomials: erf itself near 0, and the logarithm of 1 − erf beyond 475/512 (N.
+/// Juffa, <https://stackoverflow.com/a/35966928>).
 #[inline(always)]
 pub(super) fn erf(x: f32) -> f32 {
     // At 4 it is 1 in f32.

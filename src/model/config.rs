@@ -29,7 +29,7 @@ pub enum Architecture {
     GptNeox(GptNeoxConfig),
 }
 
-/// What a model folder's `config.json` says.
+/// The content of `config.json` in a model folder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
     /// The family and its sizes.
@@ -38,7 +38,7 @@ pub struct ModelConfig {
     pub eos_token_id: Option<u32>,
     /// The begin-of-text token.
     pub bos_token_id: Option<u32>,
-    /// The file as it is, carried along when the model is saved.
+    /// The file as it is, which is saved again with the model.
     pub json: Map<String, Value>,
 }
 

@@ -103,7 +103,7 @@ impl Gpt2 {
         })
     }
 
-    /// What the blocks begin with: `ids` `[B, T]` to `[B, T, C]`.
+    /// The input of the first layer: `ids` `[B, T]` to `[B, T, C]`.
     pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [_, time] = ids.dims();
         let positions = Tensor::<1, Int>::arange(0..time as i64, &ids.device()).unsqueeze::<2>();

@@ -111,7 +111,7 @@ impl GptNeox {
         })
     }
 
-    /// What the blocks begin with: `ids` `[B, T]` to `[B, T, C]`.
+    /// The input of the first layer: `ids` `[B, T]` to `[B, T, C]`.
     pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         self.embed_in.forward(ids)
     }

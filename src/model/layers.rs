@@ -14,7 +14,7 @@ pub use crate::kernels::attention::{CausalMask, causal as causal_attention};
 use crate::kernels::matmul::{self, Held};
 use crate::kernels::{activation, norm};
 
-/// A part of a model that turns hidden states `[B, T, C]` into others: a block, or the last norm.
+/// A part of a model that maps hidden states `[B, T, C]` to new ones: a layer, or the last norm.
 pub type Stage<'a> = Box<dyn Fn(Tensor<3>) -> Tensor<3> + 'a>;
 
 /// How a linear layer's weight is stored.
@@ -26,7 +26,7 @@ pub enum Layout {
     OutIn,
 }
 
-/// `y = x W + b`, and what an adapter adds to it.
+/// `y = x W + b`, plus the output of an adapter if there is one.
 #[derive(Module, Debug)]
 pub struct Linear {
     weight: Param<Tensor<2>>,
@@ -34,7 +34,7 @@ pub struct Linear {
     adapter: Option<Lora>,
     #[module(skip)]
     layout: Layout,
-    /// What `x W` is computed in; everything around it is in f32.
+    /// The precision in which `x W` is computed; everything around it is in f32.
     #[module(skip)]
     compute: Precision,
 }
@@ -185,12 +185,12 @@ impl RmsNorm {
     }
 }
 
-/// Rows of a piece of a token table at most. A softmax sums over them, and llvmpipe, the usual software adapter, ends every
-/// loop of a kernel after 65,532 rounds: what lies beyond would be left out silently.
+/// Rows of a piece of a token table at most. A softmax sums over them, and llvmpipe, the usual software adapter, ends
+/// every loop of a kernel after 65,532 rounds: the rest would be left out silently.
 const MOST_ROWS: usize = 65_024;
 
-/// A table of one row per token or position, cut by rows so that no piece exceeds what a kernel can see at once (128
-/// MiB on many adapters). The pieces appear under one name in checkpoints.
+/// A table of one row per token or position, cut by rows so that no piece exceeds the largest binding of a kernel (128
+/// MiB on many cards). The pieces appear under one name in checkpoints.
 #[derive(Module, Debug)]
 pub struct Embedding {
     /// The rows in order, `[rows of the piece, channels]` each.
@@ -250,8 +250,8 @@ impl From<Vec<Tensor<2>>> for Table {
 }
 
 impl Table {
-    /// The pieces in order, in f32: `[rows of the piece, channels]` each. A piece held in 16 bits is converted when its
-    /// turn comes and lives as long as it is used.
+    /// The pieces in order, in f32: `[rows of the piece, channels]` each. A piece held in 16 bits is converted when it
+    /// is reached and dropped after its use.
     pub fn pieces(&self) -> impl ExactSizeIterator<Item = Tensor<2>> + '_ {
         self.held.iter().map(|piece| piece.clone().cast(FloatDType::F32))
     }
@@ -275,7 +275,7 @@ impl Table {
         self.held[0].device()
     }
 
-    /// Whether it is trained; it may be frozen below adapters.
+    /// Whether it is trained; with adapters it may be frozen.
     pub fn is_trained(&self) -> bool {
         self.held.iter().any(Tensor::is_require_grad)
     }

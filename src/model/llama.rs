@@ -1,4 +1,5 @@
-//! LLaMA 1, 2 and 3 (arXiv 2302.13971, 2307.09288, 2407.21783), and the families that are LLaMA with a switch.
+//! LLaMA 1, 2 and 3 (arXiv 2302.13971, 2307.09288, 2407.21783), and the families that differ from LLaMA by a few
+//! switches.
 //!
 //! Follows `modeling_llama.py` of transformers: RMS norm before each part, rotary positions, grouped key/value
 //! heads, SwiGLU, no biases unless the configuration asks for them, head tied or not. Beside it `modeling_mistral.py`
@@ -21,7 +22,7 @@ use crate::kernels::activation::swiglu;
 /// The families that share LLaMA's `config.json`, attention and MLP.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Family {
-    /// LLaMA, and what calls itself so: SmolLM, TinyLlama, Yi, …
+    /// LLaMA, and models with the same `model_type`: SmolLM, TinyLlama, Yi, …
     #[default]
     Llama,
     /// Mistral.
@@ -37,7 +38,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// What transformers takes where the file lacks a key, if not LLaMA's value.
+    /// The defaults of transformers for missing keys, where they differ from those of LLaMA.
     fn defaults(self) -> Vec<(&'static str, Value)> {
         match self {
             Self::Mistral => vec![("num_key_value_heads", 8.into()), ("sliding_window", 4096.into())],
@@ -102,7 +103,7 @@ pub struct LlamaConfig {
     layer_types: Option<Vec<LayerType>>,
 }
 
-/// What a layer's queries see.
+/// The keys that the queries of a layer see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum LayerType {
@@ -255,7 +256,7 @@ impl Llama {
         })
     }
 
-    /// What the blocks begin with: `ids` `[B, T]` to `[B, T, C]`.
+    /// The input of the first layer: `ids` `[B, T]` to `[B, T, C]`.
     pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         self.embed_tokens.forward(ids)
     }

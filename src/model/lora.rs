@@ -68,7 +68,7 @@ impl Lora {
         matmul::linear(matmul::linear(x, a, Held::Transposed, None) * self.scale, b, Held::Transposed, None)
     }
 
-    /// What it adds to the layer's weight, in the layer's layout; without autodiff.
+    /// Its contribution to the layer's weight, in the layout of the layer; without autodiff.
     pub(super) fn update(&self, layout: Layout) -> Tensor<2> {
         let [a, b] = [&self.lora_A, &self.lora_B].map(|factor| factor.weight.val().inner());
         let update = b.matmul(a) * self.scale; // [out, in]
@@ -79,8 +79,8 @@ impl Lora {
     }
 }
 
-/// Which of a layer's inputs its adapter does not see. Every block of a step has a mask of its own, drawn from the
-/// run's seed: the same on every device, however the step is divided into micro-batches, and after a resume.
+/// The dropout mask of an adapter's inputs. Every window of a step has its own mask, drawn from the seed of the run. So
+/// it is the same on every device, for every micro-batch size, and after a resume.
 #[derive(Debug, Clone, Copy)]
 struct Dropout {
     rate: f64,
@@ -115,14 +115,14 @@ pub struct LoraSettings {
     /// LoRA: the rank of every adapter.
     #[arg(long = "lora-rank", value_name = "N", default_value_t = Self::default().rank)]
     pub rank: usize,
-    /// LoRA: what adapters add is multiplied by alpha / rank.
+    /// LoRA: the output of an adapter is multiplied by alpha / rank.
     #[arg(long = "lora-alpha", value_name = "NUMBER", default_value_t = Self::default().alpha)]
     pub alpha: f64,
     /// LoRA: the share of an adapter's inputs that are left out at random in training.
     #[arg(long = "lora-dropout", value_name = "SHARE", default_value_t = Self::default().dropout)]
     pub dropout: f64,
     /// LoRA: the layers that get an adapter: `auto` (PEFT's choice for the family: queries and values), `all` (every
-    /// linear layer of the blocks), or names such as q_proj,v_proj.
+    /// linear layer inside the model's layers), or names such as q_proj,v_proj.
     #[arg(long = "lora-targets", value_name = "auto|all|NAME,…", value_delimiter = ',', default_value = "auto")]
     pub targets: Vec<String>,
     /// LoRA: multiply by alpha / √rank instead (rsLoRA).
@@ -136,7 +136,7 @@ impl Default for LoraSettings {
     }
 }
 
-/// How many weights adapters have, and how wide the layers are that they adapt.
+/// The number of weights of adapters, and the width of the layers that they adapt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdapterSize {
     /// Weights of all of them.
@@ -168,7 +168,7 @@ impl LoraSettings {
     /// The layers that get an adapter: their paths and `[in, out]`.
     ///
     /// # Errors
-    /// A name that fits no layer, with those that there are; a rank beyond that of any of them.
+    /// A name that matches no linear layer (the message lists them); a rank above that of all of them.
     pub fn layers(&self, config: &ModelConfig) -> Result<Vec<(String, [usize; 2])>> {
         self.check()?;
         let all = linear_layers(config)?;
@@ -195,7 +195,7 @@ impl LoraSettings {
         Ok(chosen)
     }
 
-    /// What they take.
+    /// Their size.
     ///
     /// # Errors
     /// As [`Self::layers`].
@@ -206,8 +206,8 @@ impl LoraSettings {
         Ok(AdapterSize { weights: self.rank as u64 * (inputs + outputs), masked })
     }
 
-    /// `base` with new adapters, which change nothing yet: `A` as PEFT draws it (Kaiming-uniform with a = √5: within
-    /// ±1/√in), `B` zero. Only they can be trained.
+    /// `base` with new adapters, which do not change the output yet: `A` as PEFT draws it (Kaiming-uniform with a = √5:
+    /// within ±1/√in), `B` zero. Only they can be trained.
     ///
     /// # Errors
     /// As [`Self::layers`]; a base that has adapters already.
@@ -237,7 +237,7 @@ impl LoraSettings {
     pub fn save(&self, model: &LanguageModel, base: &LoadedModel, into: &Path) -> Result<()> {
         let targets: BTreeSet<String> =
             self.layers(&base.config)?.iter().map(|(path, _)| last_part(path).to_owned()).collect();
-        // A target such as `attn.c_proj` means more than its last part; what was asked for is kept.
+        // A target such as `attn.c_proj` must keep all its parts, so the requested names are written.
         let named = self.targets.iter().any(|target| !["auto", "all"].contains(&target.as_str()));
         let targets = if named { json!(self.targets) } else { json!(targets) };
         // Whole numbers without a point, as PEFT has them.
@@ -301,7 +301,8 @@ pub(super) fn linear_layers(config: &ModelConfig) -> Result<Vec<(String, [usize;
     Ok(layers.collect())
 }
 
-/// `base`, frozen, with what `make` gives for each linear layer, its path and layout. No weight is copied.
+/// `base`, frozen, with the adapter that `make` gives for each linear layer from its path and layout. No weight is
+/// copied.
 pub(super) fn attach(
     base: &LoadedModel,
     mut make: impl FnMut(&str, Layout) -> Result<Option<Lora>>,
@@ -334,8 +335,8 @@ impl LanguageModel {
         self.clone().linears().iter().any(|(_, linear)| linear.adapter().is_some())
     }
 
-    /// Computes the products of its blocks in `precision`: what goes into them is rounded to it, what comes out is f32
-    /// again, as are norms, activations, softmaxes and the head. Weights stay as they are held (mixed precision, arXiv
+    /// Computes the products of its blocks in `precision`: their inputs are rounded to it, their outputs are f32 again,
+    /// as are norms, activations, softmaxes and the head. Weights stay as they are held (mixed precision, arXiv
     /// 1710.03740).
     pub fn compute_in(mut self, precision: Precision) -> Self {
         for (_, linear) in self.linears() {
@@ -349,7 +350,8 @@ impl LanguageModel {
         self.clone().linears().iter().any(|(_, linear)| linear.is_narrow())
     }
 
-    /// Says which blocks of which step, counted from 1, are computed next: dropout depends on it. Step 0 is none.
+    /// Sets the step (counted from 1) and the windows that are computed next; dropout depends on them. Step 0 means no
+    /// training.
     pub fn begin_blocks(&mut self, step: u64, block: u64) {
         for (_, linear) in self.linears() {
             if let Some(dropout) = linear.adapter_mut().and_then(|adapter| adapter.dropout.as_mut()) {

@@ -50,7 +50,7 @@ use olmo::Olmo;
 use weights::{RandomWeights, Shapes, WeightFiles, WeightSource};
 
 /// A causal language model of any family.
-// One exists at a time, so the families' different sizes on the stack do not matter.
+// Only one exists at a time, so the different sizes of the families on the stack do not matter.
 #[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum LanguageModel {
@@ -74,7 +74,7 @@ impl LanguageModel {
         })
     }
 
-    /// Name and shape of every weight that `config` calls for, without any of them.
+    /// Name and shape of every weight that `config` describes, without the weights themselves.
     pub fn shapes(config: &ModelConfig) -> Result<Vec<(String, Vec<usize>)>> {
         let mut shapes = Shapes::default();
         Self::build(config, &mut shapes, &Device::flex())?;
@@ -96,7 +96,7 @@ impl LanguageModel {
         stages.iter().fold(self.embed(ids), |x, stage| stage(x))
     }
 
-    /// What the blocks begin with: `ids` `[batch, time]` to `[batch, time, channels]`.
+    /// The input of the first layer: `ids` `[batch, time]` to `[batch, time, channels]`.
     pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         match self {
             Self::Gpt2(model) => model.embed(ids),
@@ -127,7 +127,7 @@ impl LanguageModel {
     }
 
     /// Logits of every position, `[batch, time, vocab]`. They are large: for scoring and training use
-    /// [`crate::evaluate`] and [`crate::adapt`], which never hold them whole.
+    /// [`crate::evaluate`] and [`crate::adapt`], which compute them in parts.
     pub fn logits(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let hidden = self.hidden_states(ids);
         Tensor::cat(self.head().pieces().map(|piece| hidden.clone().matmul(piece.transpose().unsqueeze())).collect(), 2)
@@ -166,7 +166,7 @@ pub struct LoadedModel {
     pub config: ModelConfig,
     /// The folder it was read from; its other files travel with a saved model.
     pub folder: PathBuf,
-    /// What an adapter upon it calls it: its path, or its name on the hub.
+    /// The base's name in the file of an adapter: its path, or its name on the hub.
     pub name: String,
     /// Its revision, where it is on the hub.
     pub revision: Option<String>,
@@ -180,7 +180,7 @@ impl LoadedModel {
     /// Reads the model in `folder` onto `device`.
     ///
     /// # Errors
-    /// Whatever is missing, unreadable, of another shape or left over, by file and name.
+    /// A file or tensor that is missing, unreadable, of another shape or left over; the message names it.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
         Self::open_in(folder, Precision::F32, device)
     }
@@ -198,7 +198,7 @@ impl LoadedModel {
 
     /// The same where an adapter beside the weights is expected and put on afterwards.
     pub fn open_base(folder: &Path, ignored: &[String], precision: Precision, device: &Device) -> Result<Self> {
-        // The configuration first: its absence says best that this is no model's folder.
+        // The configuration is read first: if it is missing, the folder is not a model.
         let config = ModelConfig::read(folder)?;
         precision.check("--dtype", device)?;
         let files = WeightFiles::open(folder)?.ignoring(ignored);
@@ -224,7 +224,7 @@ impl LoadedModel {
         tokenizer: Option<&Tokenizer>,
         options: impl Into<Watched<'a, &'a StreamOptions>>,
     ) -> Result<TokenStream> {
-        // A tokenizer that is there in another form has its own cure.
+        // A tokenizer in another format has its own message.
         if tokenizer.is_none() && self.folder.join("tokenizer.model").exists() && corpus.documents.are_texts() {
             Tokenizer::load(&self.folder)?;
         }
@@ -245,7 +245,7 @@ impl LoadedModel {
     }
 
     fn new(model: LanguageModel, config: ModelConfig, folder: &Path, precision: Precision, device: &Device) -> Self {
-        // Absolute, so that an adapter finds its base from wherever it is read.
+        // Absolute, so that an adapter finds its base from any folder.
         let path = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         let (name, folder, device) = (path.display().to_string(), folder.to_owned(), device.clone());
         Self { model, config, folder, name, revision: None, precision, device }

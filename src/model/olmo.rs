@@ -2,7 +2,7 @@
 //!
 //! Follows `modeling_olmo.py` and `modeling_olmo2.py` of transformers: LLaMA's attention and MLP, with other norms.
 //! OLMo normalises before each part, by layer norms without weights, and may cut queries, keys and values off
-//! (`clip_qkv`). OLMo 2 normalises what each part adds, and queries and keys before they are rotated, by RMS norms.
+//! (`clip_qkv`). OLMo 2 uses RMS norms on the output of each part, and on queries and keys before their rotation.
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
@@ -48,7 +48,7 @@ impl Olmo {
         })
     }
 
-    /// What the blocks begin with: `ids` `[B, T]` to `[B, T, C]`.
+    /// The input of the first layer: `ids` `[B, T]` to `[B, T, C]`.
     pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         self.embed_tokens.forward(ids)
     }

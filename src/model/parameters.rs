@@ -33,7 +33,7 @@ pub struct PublishedTensor {
     pub shape: Vec<usize>,
     /// Its rows in order, cut as they are held.
     pieces: Vec<Tensor<1>>,
-    /// What is merged into it when its turn comes.
+    /// The adapter that is merged into it when it is written.
     adapter: Option<(Lora, Layout)>,
 }
 
@@ -62,14 +62,14 @@ impl PublishedTensor {
         Ok(values)
     }
 
-    /// It as an array of a file, called `name` there; the values come to the host when they are written.
+    /// The weight as an array of a file with the name `name`. Its values are copied to the host when they are written.
     pub fn array(self, name: String) -> Array<'static> {
         let shape = self.shape.clone();
         Array::computed(name, shape, move || self.values())
     }
 }
 
-/// Stands between a table's published name and the number of a piece of it.
+/// Separates the published name of a table from the number of a piece.
 const PIECE: char = '#';
 
 /// The path of the weight being visited, as published.
@@ -81,7 +81,7 @@ struct Path {
 
 impl Path {
     fn enter(&mut self, name: &str, container: &str) {
-        // The enum of families is no part of a checkpoint's names, nor is what holds an adapter's two weights.
+        // Names in a checkpoint contain neither the enum of families nor the struct of an adapter's two weights.
         let unnamed = container.starts_with("Enum:") || name == "adapter";
         self.parts.push(if unnamed { String::new() } else { name.to_owned() });
     }
@@ -209,7 +209,7 @@ impl LanguageModel {
         whole
     }
 
-    /// The name of each piece of the output head, as [`Self::gradients`] has it.
+    /// The name of each piece of the output head, as in [`Self::gradients`].
     pub fn head_names(&self) -> Vec<String> {
         let names: Vec<String> = self.parameters().into_iter().map(|weight| weight.name).collect();
         let pieces = |table: &str| {
@@ -221,7 +221,7 @@ impl LanguageModel {
         if own.is_empty() { pieces(table) } else { own }
     }
 
-    /// What a run trains and keeps: the adapters' weights where there are adapters, else every weight.
+    /// The weights that a run trains and saves: those of the adapters if there are adapters, otherwise all.
     pub fn trained(&self) -> Vec<NamedTensor> {
         let mut weights = self.parameters();
         if weights.iter().any(|weight| is_adapter_weight(&weight.name)) {
@@ -237,7 +237,7 @@ impl LanguageModel {
         collector.found
     }
 
-    /// The model with each weight replaced by what `replace` makes of its name, shape and values `[n]`.
+    /// The model with each weight replaced by `replace(name, shape, values [n])`.
     pub fn map_parameters(self, replace: impl FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>) -> Self {
         let path = self.path();
         self.map(&mut Replacer { path, replace })
@@ -259,7 +259,7 @@ impl LanguageModel {
 /// Values of `tensor` on the host, in f32.
 ///
 /// # Errors
-/// The device's own failure: errors of earlier launches surface here, at the first read-back.
+/// The device's own failure: errors of earlier launches appear here, at the first read-back.
 pub fn to_host(tensor: Tensor<1>) -> Result<Vec<f32>> {
     let device = tensor.device();
     let data: TensorData = tensor.cast(FloatDType::F32).try_into_data().map_err(|e| failure(&device, e))?;

@@ -25,20 +25,20 @@ pub const WEIGHTS: &str = "adapter_model.safetensors";
 pub(super) const PREFIX: &str = "base_model.model.";
 pub(super) const ENDS: [&str; 2] = [".lora_A.weight", ".lora_B.weight"];
 
-/// Keys of `adapter_config.json` that say nothing about what the adapter computes, or that are implemented here. All
-/// others must be absent or off.
+/// Keys of `adapter_config.json` that do not change the computation, or that are implemented here. All other keys must
+/// be absent or off.
 const UNDERSTOOD: &[&str] = &[
     "auto_mapping",
     "base_model_name_or_path",
-    "bias", // looked at by itself, as the next two
+    "bias", // checked separately, like the next two
     "init_lora_weights",
     "peft_type",
     "ensure_weight_tying", // only of modules_to_save
-    "eva_config",          // how A began
-    "exclude_modules",     // the file has what is not excluded
+    "eva_config",          // how A was initialised
+    "exclude_modules",     // the file holds only layers that are not excluded
     "fan_in_fan_out",
     "inference_mode",
-    "layers_pattern", // the file has what is chosen
+    "layers_pattern", // the file holds only the chosen layers
     "layers_to_transform",
     "lora_dropout", // in training only
     "megatron_core",
@@ -167,7 +167,7 @@ impl AdapterConfig {
         if self.get("bias").is_some_and(|bias| bias != "none") {
             return Err(self.refusal("bias", "only \"none\" is implemented"));
         }
-        // Other ways to begin change the base itself, so that the adapter fits only what they made of it.
+        // Other initialisations change the base itself, so the adapter fits only the changed base.
         match self.get("init_lora_weights") {
             None | Some(Value::Bool(_)) => {}
             Some(Value::String(how)) if ["gaussian", "eva", "orthogonal"].contains(&how.as_str()) => {}
@@ -218,11 +218,12 @@ impl Adapter {
     /// Reads the adapter in `folder`.
     ///
     /// # Errors
-    /// Whatever is missing, broken, or changes the computation in a way that is not implemented, by name.
+    /// A file or key that is missing, broken, or changes the computation in a way that is not implemented; the message
+    /// names it.
     pub fn read(folder: &Path) -> Result<Self> {
         let config = AdapterConfig::read(folder)?;
         config.check()?;
-        // Without a list, a pattern that only PEFT can tell the meaning of, the file's own layers count.
+        // If it is a pattern (a regular expression of PEFT) and not a list, the layers in the file are used.
         let chosen = ["layers_to_transform", "exclude_modules"].iter().any(|key| config.get(key).is_some());
         let targets = match config.get("target_modules") {
             Some(Value::Array(targets)) if !chosen => {
@@ -297,7 +298,7 @@ impl Adapter {
         Ok(LoadedModel { model, ..base.clone() })
     }
 
-    /// The first of `patterns` that means `layer`, or what holds for all others.
+    /// The value of the first of `patterns` that matches `layer`, or the default.
     fn value(&self, patterns: &Map<String, Value>, layer: &str, otherwise: f64) -> f64 {
         let found = patterns.iter().find(|(name, _)| fits(layer, name));
         found.and_then(|(_, value)| value.as_f64()).unwrap_or(otherwise)

@@ -74,8 +74,8 @@ impl ConfigFile {
         Ok((theta, scaling))
     }
 
-    /// The same, and the share of a head's channels that is rotated, `partial_rotary_factor` of `rope_parameters`. Where
-    /// there is no `rope_parameters`, base and share stand under the keys given; `share` applies where neither says it.
+    /// The same, and the share of a head's channels that is rotated, `partial_rotary_factor` of `rope_parameters`.
+    /// Without `rope_parameters`, base and share are read from the given keys; `share` applies if neither has it.
     pub fn partial_rope(&self, theta_key: &str, share_key: &str, share: f64) -> Result<(f64, RopeScaling, f64)> {
         let parameters = self.rope_parameters()?;
         let number = |inner: &str, outer: &str, default: f64| {

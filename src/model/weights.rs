@@ -1,4 +1,4 @@
-//! Where a model's weights come from: safetensors files, or random numbers for a new base.
+//! The sources of a model's weights: safetensors files, or random numbers for a new base.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,11 +21,11 @@ use crate::files;
 use crate::notice::warn_once;
 use crate::safetensors_file::SafetensorsFile;
 
-/// What a kernel can bind at once by WebGPU's default limit, and on software adapters: 128 MiB.
+/// The largest binding of a kernel by WebGPU's default limit and on software cards: 128 MiB.
 pub const LARGEST_PIECE: usize = 1 << 27;
 
-/// What numbers are held or computed in: a model's matrices, the products with them, an optimiser's moments. Vectors
-/// (norms, biases) are always held in f32.
+/// The precision in which numbers are held or computed: a model's matrices, the products with them, an optimiser's
+/// moments. Vectors (norms, biases) are always held in f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -34,7 +34,7 @@ pub enum Precision {
     F32,
     /// 16 bits with the range of f32: exactly what most models are published in
     Bf16,
-    /// 16 bits with a finer grain and a range to ±65,504
+    /// 16 bits with finer spacing and a range to ±65,504
     F16,
 }
 
@@ -57,7 +57,7 @@ impl Precision {
         }
     }
 
-    /// Whether it is f32, where nothing needs saying.
+    /// Whether it is f32, the default, which is not written out.
     pub(crate) fn is_f32(&self) -> bool {
         *self == Self::F32
     }
@@ -65,7 +65,7 @@ impl Precision {
     /// Whether `device` has such numbers, asked for by this `option`.
     ///
     /// # Errors
-    /// It has not; the message says what it has.
+    /// The device lacks them; the message says which it has.
     pub fn check(self, option: &str, device: &Device) -> Result<()> {
         self.check_for(option, device, false)
     }
@@ -160,7 +160,7 @@ pub struct WeightFiles {
     shards: Vec<SafetensorsFile>,
     /// The shard that holds each tensor, by name.
     tensors: BTreeMap<String, usize>,
-    /// Tensors not yet asked for.
+    /// Tensors that were not read yet.
     unread: BTreeSet<String>,
     precision: Precision,
     largest_piece: usize,
@@ -289,13 +289,13 @@ impl WeightFiles {
         self.tensors.get(name).map_or(self.folder.as_path(), |&shard| self.shards[shard].path())
     }
 
-    /// Expects the tensors of these names to be there for another use.
+    /// Marks the tensors with these names as known but not used.
     pub fn pass_over(&mut self, unused: impl Fn(&str) -> bool) {
         self.unread.retain(|name| !unused(name));
     }
 
-    /// Checks that the files did not change while they were read, and that nothing is left over, apart from what is known
-    /// to carry no weights.
+    /// Checks that the files did not change while they were read, and that nothing is left over, except for tensors
+    /// that are known not to be weights.
     pub fn finish(self, tied_head: bool) -> Result<()> {
         self.shards.iter().try_for_each(SafetensorsFile::check_unchanged)?;
         let left: Vec<String> = self
@@ -466,7 +466,7 @@ fn too_large(path: &Path, name: &str, fault: &str) -> Error {
     Error::file(path, format!("tensor {name:?} {fault}"), "hold the weights with --dtype bf16")
 }
 
-/// Only notes which weights a model asks for: what it will need, before anything is read.
+/// Only records which weights a model asks for, before anything is read.
 #[derive(Debug, Default)]
 pub struct Shapes {
     /// Names and shapes, in the order they are asked for.

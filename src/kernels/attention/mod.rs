@@ -1,8 +1,8 @@
-//! Causal attention (arXiv 2205.14135): scores are never held for more than a tile of queries and keys.
+//! Causal attention (arXiv 2205.14135): scores exist only for one tile of queries and keys at a time.
 //!
-//! Kept is ln Z of every query, from which the gradient makes the probabilities again. On the CPU backend all threads work
-//! on the tensors' own memory; software adapters and graphics cards have kernels of `shaders/`; products in 16 bits take the
-//! framework's operations, which do hold the scores.
+//! ln Z of every query is kept; the gradient computes the probabilities again from it. On the CPU backend all threads
+//! work on the tensors' own memory; software adapters and graphics cards have kernels of `shaders/`; products in 16
+//! bits use the operations of the framework, which hold all scores.
 
 mod on_host;
 mod on_wgpu;
@@ -19,8 +19,9 @@ pub use plain::{CausalMask, plain};
 
 /// Causal attention with grouped queries (arXiv 2305.13245): `softmax(q kᵀ / √D) v` over the keys that `mask` allows.
 ///
-/// `q` is `[B, H, T, D]`; `k` and `v` are `[B, K, T, D]` with `H` a multiple of `K`; the result is `[B, T, H·D]`. What is
-/// not computed in f32 is left to [`plain()`], and on wgpu heads whose channels are no multiple of 4, or more than 128.
+/// `q` is `[B, H, T, D]`; `k` and `v` are `[B, K, T, D]` with `H` a multiple of `K`; the result is `[B, T, H·D]`.
+/// [`plain()`] computes everything that is not in f32, and on wgpu also heads with more than 128 channels or with a
+/// number of channels that is not a multiple of 4.
 pub fn causal(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &CausalMask, compute: Precision) -> Tensor<3> {
     let [batch, heads, time, channels] = q.dims();
     let empty = q.shape().num_elements() == 0;
@@ -30,8 +31,8 @@ pub fn causal(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &CausalMask, compu
     attended.reshape([batch, time, heads * channels])
 }
 
-/// [`causal`] of queries, keys and values side by side, `[B, T, 3·H·D]`: of every token those of all heads, one after the
-/// other.
+/// [`causal`] of queries, keys and values side by side, `[B, T, 3·H·D]`: each token has those of all heads, one after
+/// the other.
 pub fn side_by_side(qkv: Tensor<3>, heads: usize, mask: &CausalMask, compute: Precision) -> Tensor<3> {
     let [batch, time, width] = qkv.dims();
     let by_time = qkv.clone().reshape([batch, time, 3 * heads, width / (3 * heads)]);
@@ -51,7 +52,7 @@ fn apart(qkv: Tensor<3>, heads: usize) -> [Tensor<4>; 3] {
     [0, 1, 2].map(|i| all.clone().narrow(2, i * heads, heads).swap_dims(1, 2))
 }
 
-/// Where there is a better form than the framework's.
+/// The places where our own form is used instead of the framework's.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Host,
@@ -72,7 +73,7 @@ impl Place {
 /// Of queries, keys and values, `[B, H, T, D]` and twice `[B, K, T, D]`: `[B, T, H, D]`.
 #[derive(Debug)]
 struct Attention {
-    /// How many of the latest tokens a query sees, itself among them.
+    /// How many of the latest tokens a query sees, including its own.
     window: usize,
     place: Place,
 }

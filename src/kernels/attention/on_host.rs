@@ -1,7 +1,7 @@
 //! Attention on the tensors' own memory: a tile of queries at a time, by all threads.
 //!
-//! Scores lie transposed, a row for each key and a column for each query of the tile, so that maximum and sum of a query
-//! are taken down the rows and every vector is full.
+//! Scores are stored transposed: one row for each key, one column for each query of the tile. Maximum and sum of a
+//! query then run over the rows, and every vector register is full.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
@@ -15,16 +15,17 @@ use crate::kernels::vectors::exponential;
 const QUERIES: usize = 32;
 /// Keys whose scores are held at once.
 const KEYS: usize = 128;
-/// Stands for −∞ where a query may not look: less than any score, but a number, so that differences are numbers too.
+/// Replaces −∞ for keys that a query may not see: smaller than any score but finite, so that differences are finite
+/// too.
 const HIDDEN: f32 = -1e30;
 
-/// What one number is of each query of a tile.
+/// One number for each query of a tile.
 type Lanes = [f32; QUERIES];
 
-/// Queries, keys, values or what is like them, in memory: `[B, H, T, D]` with `D` a multiple of [`COLUMNS`].
+/// Queries, keys, values or gradients of the same shape, in memory: `[B, H, T, D]` with `D` a multiple of [`COLUMNS`].
 struct Heads {
     held: Held,
-    /// From a batch, a head and a token to the next.
+    /// Strides of batch, head and token.
     strides: [usize; 3],
 }
 
@@ -35,7 +36,7 @@ enum Held {
 }
 
 impl Heads {
-    /// Where they lie, unless their channels do not follow one another or are not as many as products need.
+    /// A view of the tensor's memory, if its channels are contiguous and as many as products need.
     fn of(tensor: &Tensor<4>) -> Self {
         let [batch, heads, time, channels] = tensor.dims();
         let read = Read::as_held(tensor.clone());
@@ -90,7 +91,7 @@ impl Sizes {
         (self.channels as f64).powf(-0.5) as f32
     }
 
-    /// The head of keys and values that a head of queries looks at.
+    /// The head of keys and values for a head of queries.
     fn kv_head(&self, head: usize) -> usize {
         head / (self.heads / self.kv_heads)
     }
@@ -110,14 +111,14 @@ struct Tile {
 }
 
 impl Tile {
-    /// The keys that any of the queries may look at, in runs of at most [`KEYS`]: first key and number.
+    /// The keys that at least one of the queries may see, in runs of at most [`KEYS`]: first key and count.
     fn runs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let end = self.start + self.count;
         let first = (self.start + 1).saturating_sub(self.window);
         (first..end).step_by(KEYS).map(move |start| (start, KEYS.min(end - start)))
     }
 
-    /// Hides scores, one row for each key from `first` on, from the queries that may not look there.
+    /// Hides scores, one row for each key from `first` on, from the queries that may not see these keys.
     #[inline(always)]
     fn hide(&self, scores: &mut [Lanes], first: usize) {
         let last = first + scores.len() - 1;
@@ -163,7 +164,7 @@ macro_rules! for_this_processor {
                     $body::<4, 16, true>($($argument),*);
                 }
                 if is_x86_feature_detected!("avx512f") {
-                    // SAFETY: the processor has what it is compiled for.
+                    // SAFETY: the processor has the features that the function was compiled for.
                     return unsafe { avx512($($argument),*) };
                 }
                 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -210,7 +211,7 @@ pub(super) fn forward([q, k, v]: [&Tensor<4>; 3], window: usize) -> (Tensor<4>, 
     )
 }
 
-/// What a thread works in.
+/// The working memory of a thread.
 struct Scratch {
     /// Queries as columns, and the gradient of their results.
     queries: Vec<Lanes>,
@@ -241,7 +242,7 @@ for_this_processor! {
     forward_tile = forward_tile_in(inputs: &[Heads; 3], sizes: Sizes, place: [usize; 3], scratch: &mut Scratch)
 }
 
-/// What a tile of queries attends to, into the scratch's sums.
+/// Adds the attention result of a tile of queries to the sums in the scratch memory.
 #[inline(always)]
 fn forward_tile_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
     [q, k, v]: &[Heads; 3],
@@ -272,7 +273,7 @@ fn forward_tile_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
                 *sum += *x;
             }
         }
-        // What came before was relative to another maximum.
+        // The earlier sums were relative to another maximum.
         let mut shrink: Lanes = [0.0; QUERIES];
         for (((shrink, total), sum), (before, largest)) in
             shrink.iter_mut().zip(&mut total).zip(sum).zip(before.iter().zip(&largest))
@@ -372,7 +373,7 @@ impl Gradients {
     }
 }
 
-/// What the gradient is made of.
+/// The inputs of the gradient.
 struct Inputs {
     q: Heads,
     k: Heads,
@@ -392,7 +393,7 @@ for_this_processor! {
     )
 }
 
-/// What one head of queries adds to the gradients, which are 0 before.
+/// Adds the part of one head of queries to the gradients, which start at 0.
 #[inline(always)]
 fn backward_head_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
     inputs: &Inputs,

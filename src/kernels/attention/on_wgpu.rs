@@ -1,5 +1,5 @@
-//! Attention by the kernels of `shaders/`: on software adapters a query is a lane's, which holds its sums; on graphics cards,
-//! whose registers that would overfill, a tile of queries is a workgroup's.
+//! Attention by the kernels of `shaders/`: on software cards each lane computes one query and holds its sums; on real
+//! cards this would need too many registers, so a workgroup computes a tile of queries.
 
 use burn::tensor::Tensor;
 use minijinja::{Value, context};
@@ -7,7 +7,7 @@ use minijinja::{Value, context};
 use super::Saved;
 use crate::kernels::wgsl::{self, Buffer, Kernel};
 
-/// Channels of a head at most: what an invocation holds for each of them is unrolled in a kernel's text.
+/// Channels of a head at most: the variables of an invocation for each channel are unrolled in the text of the kernel.
 const MOST_CHANNELS: usize = 128;
 /// Workgroups along one axis at most; also the most tokens of a window, as llvmpipe, the usual software adapter, ends every
 /// loop of a kernel after 65,532 rounds, of two tokens each.
@@ -18,15 +18,15 @@ const TILE_WORKGROUP: [u32; 3] = [16, 16, 1];
 /// How the work is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// A token for each of so many invocations, which hand numbers round.
+    /// One token for each of so many invocations, which exchange numbers.
     Lanes(u32),
     /// So many tokens for a workgroup, which shares memory.
     Tiles(u32),
 }
 
 impl Form {
-    /// What suits the device on which these queries `[B, H, T, D]` lie; `None` where it is no wgpu device, heads have another
-    /// number of channels than a multiple of 4 up to 128, or its workgroups are too small.
+    /// The best division for the device of these queries `[B, H, T, D]`. `None` if it is not a wgpu device, if the
+    /// channels of a head are not a multiple of 4 up to 128, or if its workgroups are too small.
     pub(super) fn of(q: &Tensor<4>) -> Option<Self> {
         let [batch, heads, time, channels] = q.dims();
         let fits = channels.is_multiple_of(4) && channels <= MOST_CHANNELS && (batch * heads).max(time) <= MOST_GROUPS;
@@ -34,7 +34,7 @@ impl Form {
         if ability.shuffles() {
             return Some(Self::Lanes(ability.subgroup));
         }
-        // Loops over shared memory are what a software adapter is slowest at.
+        // On a software card loops over shared memory are the slowest.
         if ability.software || ability.workgroup < TILE_WORKGROUP.iter().product() {
             return None;
         }
@@ -50,7 +50,8 @@ impl Form {
     }
 }
 
-/// Memory that a workgroup shares: two tiles of vectors with a spare one in each row, and two of weights with a spare number.
+/// Memory that a workgroup shares: two tiles of vectors with one unused vector in each row, and two tiles of weights
+/// with one unused number in each row.
 fn tile_bytes(tile: usize, channels: usize) -> usize {
     2 * tile * (channels + 4 + tile + 1) * size_of::<f32>()
 }
@@ -74,7 +75,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// Of `[B, T, H, D]`, of which H heads are so many out of `all`, from head `first`.
+    /// For `[B, T, H, D]`, whose H heads are a part of `all` heads, beginning at head `first`.
     fn of_heads([_, time, _, channels]: [usize; 4], all: usize, first: usize) -> Self {
         let [head, first, row] = [channels / 4, first * channels / 4, all * channels / 4].map(|n| n as u32);
         Self { offset: first, batch: time as u32 * row, head, time: row }
@@ -86,7 +87,7 @@ impl Rows {
     }
 }
 
-/// Queries, keys or values, read where they lie.
+/// Queries, keys or values, read without a copy.
 struct Input {
     buffer: Buffer,
     rows: Rows,
@@ -99,7 +100,7 @@ impl Input {
     }
 }
 
-/// A problem as kernels have it.
+/// A problem in the form that kernels need.
 struct Problem {
     form: Form,
     q: Input,

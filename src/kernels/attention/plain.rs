@@ -8,16 +8,16 @@ use burn::tensor::{Bool, Device, FloatDType, Tensor};
 use crate::model::Precision;
 use crate::model::weights::LARGEST_PIECE;
 
-/// Windows up to this length have their mask made once and kept; of longer ones only the rows at hand exist.
+/// Windows up to this length have their mask made once and kept; for longer windows only the rows in use exist.
 const WHOLE_MASK: usize = 4096;
 
-/// Where queries may look: at themselves and all before them, or only at the last so many of these.
+/// Which keys a query may see: its own and all before it, or only the last so many of these.
 #[derive(Debug, Clone)]
 pub struct CausalMask {
     time: usize,
     window: Option<usize>,
     device: Device,
-    /// `[T, T]`, for windows that are not long, from when it is first asked for.
+    /// `[T, T]`, for short windows; made at the first use.
     whole: Arc<OnceLock<Tensor<2, Bool>>>,
 }
 
@@ -28,7 +28,7 @@ impl CausalMask {
         Self { time, window, device: device.clone().inner(), whole: Arc::default() }
     }
 
-    /// How many of the latest tokens a query sees, itself among them; all where there is no limit.
+    /// How many of the latest tokens a query sees, including its own; all if there is no limit.
     pub(super) fn window(&self) -> usize {
         self.window.unwrap_or(self.time)
     }
@@ -55,8 +55,8 @@ impl CausalMask {
 
 /// [`causal`](super::causal) by the framework's operations, the two products in `compute`, the softmax between them in f32.
 ///
-/// The queries of one group are stacked along time, so keys and values are never copied per head. Long windows are worked
-/// on a stretch of queries at a time, so that scores fit into one storage binding.
+/// The queries of one group are stacked along time, so keys and values are never copied per head. Long windows are
+/// computed for a part of the queries at a time, so that the scores fit into one storage binding.
 pub fn plain(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &CausalMask, compute: Precision) -> Tensor<3> {
     let [batch, heads, time, channels] = q.dims();
     let q = q * (channels as f64).powf(-0.5);
@@ -65,7 +65,7 @@ pub fn plain(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &CausalMask, comput
         .step_by(stretch)
         .map(|start| {
             let count = stretch.min(time - start);
-            let end = start + count; // nothing later is looked at
+            let end = start + count; // later keys are not needed
             let mask = mask.rows(start, count, end);
             let [k, v] = [&k, &v].map(|x| x.clone().narrow(2, 0, end));
             attend(q.clone().narrow(2, start, count), k, v, mask, compute)
