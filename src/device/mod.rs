@@ -6,6 +6,8 @@
 pub mod diagnosis;
 pub mod faults;
 pub mod limits;
+pub mod precision;
+pub mod read_back;
 
 use std::fmt;
 use std::str::FromStr;

@@ -9,9 +9,9 @@ use rayon::prelude::*;
 
 use super::host::{Numbers, Read, STRETCH};
 use super::node::{self, Function};
+use super::place::{Place, place};
 use super::vectors::{erf, exponential, sigmoid};
 use super::wgsl::{self, Ability, Buffer, Kernel};
-use super::{Place, place};
 
 /// 2·√(2/π), and 0.044715 times it: the tanh form of GELU is x · σ(x·(CUBIC·x² + LINEAR)).
 const LINEAR: f64 = 1.595_769_121_605_730_8;

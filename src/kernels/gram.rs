@@ -7,9 +7,9 @@ use minijinja::context;
 use rayon::prelude::*;
 
 use super::host::{self, Read};
+use super::place::{Place, place};
 use super::vectors::exponential;
 use super::wgsl::{Ability, Buffer, Kernel};
-use super::{Place, place};
 
 /// A kernel of two vectors' squared distance s.
 #[derive(Debug, Clone, Copy, PartialEq)]

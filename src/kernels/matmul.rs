@@ -9,8 +9,8 @@ use rayon::prelude::*;
 
 use super::host::{self, Numbers, Read, STRETCH};
 use super::node::{self, Function};
+use super::place::{Place, place};
 use super::wgsl::{self, Ability, Buffer, Kernel};
-use super::{Place, place};
 
 /// Rows that a subgroup computes at once: the fastest number, measured; 16 take 1.5 times as long.
 const ROWS: u32 = 32;

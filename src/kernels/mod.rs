@@ -34,30 +34,13 @@ pub mod adamw;
 pub mod attention;
 pub mod cross_entropy;
 pub mod gram;
+pub mod head;
 mod host;
 pub mod matmul;
 mod node;
 pub mod norm;
+mod place;
 pub mod rotary;
 pub mod squares;
+pub mod table;
 pub mod wgsl;
-
-use burn::tensor::{DType, Device, Tensor};
-
-/// Where the functions of a tensor are computed.
-enum Place {
-    /// On the tensor's own memory.
-    Host,
-    /// By kernels of `shaders/`.
-    Wgpu(wgsl::Ability),
-    /// By the framework's operations.
-    Elsewhere,
-}
-
-/// Where the functions of `tensor` are computed, whether it is differentiated or not.
-fn place<const D: usize>(tensor: &Tensor<D>) -> Place {
-    if tensor.dtype() == DType::F32 && tensor.device().inner() == Device::flex() {
-        return Place::Host;
-    }
-    wgsl::ability(tensor).map_or(Place::Elsewhere, Place::Wgpu)
-}

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use super::host::{self, Numbers, Read, STRETCH};
 use super::node::{self, Function};
+use super::place::{Place, place};
 use super::vectors::{SUM_LANES, added, sum};
 use super::wgsl::{self, Ability, Buffer, Kernel};
-use super::{Place, place};
 
 /// Layer normalisation of `x`, `[B, T, C]`, as `torch.nn.functional.layer_norm`: with weight and bias, `[C]` each, or
 /// without both.

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::host::{self, Read, STRETCH};
 use super::node::{self, Function};
+use super::place::{Place, place};
 use super::wgsl::{self, Ability, Buffer, Kernel};
-use super::{Place, place};
 
 /// Rotates `x`, `[B, H, T, D]`, by the angles of positions 0 … T−1, whose cosines and sines are `[positions, R]` each:
 /// element `i` of a head with element `i + R`, for `i` below `R`. Channels beyond `2·R` stay as they are.

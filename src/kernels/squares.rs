@@ -5,11 +5,11 @@ use minijinja::context;
 use rayon::prelude::*;
 
 use super::host::{Read, STRETCH};
+use super::place::{Place, place};
 use super::vectors::LANES;
 use super::wgsl::{self, Ability, Buffer, Kernel};
-use super::{Place, place};
+use crate::device::read_back::to_host;
 use crate::error::Result;
-use crate::model::parameters::to_host;
 
 /// Σ x² of all numbers in `all`, `[n]` each.
 ///

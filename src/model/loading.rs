@@ -5,10 +5,12 @@ use std::ops::Range;
 
 use burn::tensor::{Device, TensorData};
 
+use super::config::ModelConfig;
+use super::families::LanguageModel;
 use super::numbers::check_finite;
-use super::weight_names::{Misfit, WeightNames, fit};
-use super::weights::{Precision, WeightFiles, WeightSource};
-use super::{LanguageModel, ModelConfig};
+use super::weight_names::{Misfit, fit};
+use super::weights::{WeightFiles, WeightSource};
+use crate::device::precision::Precision;
 use crate::error::{Error, Result};
 use crate::notice::warn_once;
 
@@ -23,7 +25,7 @@ const ROWS: usize = 1024;
 /// # Errors
 /// Names that do not fit, with what stands before them; shapes that differ; numbers that are none; tensors left over.
 pub(super) fn load(config: &mut ModelConfig, files: WeightFiles, device: &Device) -> Result<LanguageModel> {
-    let parts = WeightNames::of(&config.architecture);
+    let parts = *config.names();
     let called: Vec<String> = LanguageModel::shapes(config)?.into_iter().map(|(name, _)| name).collect();
     let found = fit(&called, parts, &files.names()).map_err(|misfit| refusal(&files, misfit))?;
     if let Some(prefix) = &found.prefix {
@@ -44,20 +46,21 @@ pub(super) fn load(config: &mut ModelConfig, files: WeightFiles, device: &Device
         }
     }
     let model = LanguageModel::build(config, &mut source, device)?;
+    source.files.pass_over(|name| parts.buffers.iter().any(|end| name.ends_with(end)));
     source.files.finish(config.tied_head())?;
     Ok(model)
 }
 
 /// The files' weights under the names that models ask for, every number checked.
-pub(super) struct Source {
-    pub(super) files: WeightFiles,
+pub(crate) struct Source {
+    pub(crate) files: WeightFiles,
     /// The file's name of each weight that has another one there.
     names: BTreeMap<String, String>,
 }
 
 impl Source {
     /// Weights whose names are the files'.
-    pub(super) fn of(files: WeightFiles) -> Self {
+    pub(crate) fn of(files: WeightFiles) -> Self {
         Self { files, names: BTreeMap::new() }
     }
 

@@ -6,7 +6,7 @@ use burn::tensor::{DType, TensorData};
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-use super::weights::Precision;
+use crate::device::precision::Precision;
 use crate::error::{Error, Result};
 
 /// Numbers of one tensor, put together stretch by stretch.

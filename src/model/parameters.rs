@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{FloatDType, Gradients, Tensor, TensorData};
+use burn::tensor::{FloatDType, Gradients, Tensor};
 
-use super::LanguageModel;
-use super::layers::Layout;
-use super::lora::{Lora, is_adapter_weight};
-use super::weight_names::WeightNames;
-use crate::device::faults::failure;
+use super::families::LanguageModel;
+use super::family::Names;
+use super::lora_layer::{Lora, is_adapter_weight};
+pub use crate::device::read_back::to_host;
 use crate::error::Result;
 use crate::files::Array;
+use crate::kernels::matmul::Held;
 
 /// A weight by name, in the published shape.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ pub struct PublishedTensor {
     /// Its rows in order, cut as they are held.
     pieces: Vec<Tensor<1>>,
     /// The adapter that is merged into it when it is written.
-    adapter: Option<(Lora, Layout)>,
+    adapter: Option<(Lora, Held)>,
 }
 
 impl From<NamedTensor> for PublishedTensor {
@@ -49,8 +49,8 @@ impl PublishedTensor {
     /// # Errors
     /// The device's failure.
     pub fn values(&self) -> Result<Vec<f32>> {
-        if let (Some((adapter, layout)), [weight]) = (&self.adapter, self.pieces.as_slice()) {
-            let update = adapter.update(*layout);
+        if let (Some((adapter, held)), [weight]) = (&self.adapter, self.pieces.as_slice()) {
+            let update = adapter.update(*held);
             let count = update.shape().num_elements();
             return to_host(weight.clone().cast(FloatDType::F32) + update.reshape([count]));
         }
@@ -74,8 +74,7 @@ const PIECE: char = '#';
 
 /// The path of the weight being visited, as published.
 struct Path {
-    /// What transformers puts before the body's weights: `transformer.`, `model.` or `gpt_neox.`.
-    prefix: &'static str,
+    names: &'static Names,
     parts: Vec<String>,
 }
 
@@ -97,8 +96,8 @@ impl Path {
             _ => None,
         };
         let path = piece.map_or_else(|| parts.join("."), |piece| format!("{}{PIECE}{piece}", parts.join(".")));
-        let head = path.starts_with("lm_head.") || path.starts_with("embed_out.");
-        if head { path } else { format!("{}{path}", self.prefix) }
+        let is_head = path.split(PIECE).next() == Some(self.names.head);
+        if is_head { path } else { format!("{}{path}", self.names.body) }
     }
 }
 
@@ -186,10 +185,10 @@ impl LanguageModel {
 
     /// Every weight as a checkpoint holds it, adapters merged.
     pub fn published(&self) -> Vec<PublishedTensor> {
-        let mut adapters: BTreeMap<String, (Lora, Layout)> = BTreeMap::new();
-        for (path, linear) in self.clone().linears() {
+        let mut adapters: BTreeMap<String, (Lora, Held)> = BTreeMap::new();
+        for (path, linear) in self.linears() {
             if let Some(adapter) = linear.adapter() {
-                adapters.insert(format!("{path}.weight"), (adapter.clone(), linear.layout()));
+                adapters.insert(format!("{path}.weight"), (adapter.clone(), linear.held()));
             }
         }
         let mut whole: Vec<PublishedTensor> = Vec::new();
@@ -216,7 +215,7 @@ impl LanguageModel {
             let is_piece = |name: &&String| name.split(PIECE).next() == Some(table);
             names.iter().filter(is_piece).cloned().collect::<Vec<_>>()
         };
-        let WeightNames { table, head, .. } = self.names();
+        let Names { table, head, .. } = self.about().names;
         let own = pieces(head);
         if own.is_empty() { pieces(table) } else { own }
     }
@@ -243,25 +242,7 @@ impl LanguageModel {
         self.map(&mut Replacer { path, replace })
     }
 
-    fn names(&self) -> WeightNames {
-        match self {
-            Self::Gpt2(_) => WeightNames::GPT2,
-            Self::Llama(_) | Self::Olmo(_) => WeightNames::LLAMA,
-            Self::GptNeox(_) => WeightNames::GPT_NEOX,
-        }
-    }
-
     fn path(&self) -> Path {
-        Path { prefix: self.names().body, parts: Vec::new() }
+        Path { names: &self.about().names, parts: Vec::new() }
     }
-}
-
-/// Values of `tensor` on the host, in f32.
-///
-/// # Errors
-/// The device's own failure: errors of earlier launches appear here, at the first read-back.
-pub fn to_host(tensor: Tensor<1>) -> Result<Vec<f32>> {
-    let device = tensor.device();
-    let data: TensorData = tensor.cast(FloatDType::F32).try_into_data().map_err(|e| failure(&device, e))?;
-    data.try_to_vec::<f32>().map_err(|e| failure(&device, e))
 }

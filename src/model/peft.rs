@@ -8,22 +8,18 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::lora::{Lora, attach, fits, layer_names, linear_layers, scale};
+use super::adapter_folder::{self, PREFIX};
+pub use super::adapter_folder::{CONFIG, WEIGHTS};
+use super::adapters::{attach, fits, layer_names, linear_layers, scale};
+use super::loaded::LoadedModel;
+use super::lora_layer::{ENDS, Lora};
+use super::numbers::check_finite;
 use super::weight_formats::folder_within;
-use super::weight_names::{WeightNames, find_layer, unwrapped};
+use super::weight_names::{find_layer, unwrapped};
 use super::weights;
-use super::{LoadedModel, Precision};
+use crate::device::precision::Precision;
 use crate::error::{Error, Result};
 use crate::files;
-
-/// The file that makes a folder an adapter's.
-pub const CONFIG: &str = "adapter_config.json";
-/// The file with an adapter's weights.
-pub const WEIGHTS: &str = "adapter_model.safetensors";
-
-/// What PEFT puts before the names of a causal language model's layers.
-pub(super) const PREFIX: &str = "base_model.model.";
-pub(super) const ENDS: [&str; 2] = [".lora_A.weight", ".lora_B.weight"];
 
 /// Keys of `adapter_config.json` that do not change the computation, or that are implemented here. All other keys must
 /// be absent or off.
@@ -194,25 +190,12 @@ impl AdapterConfig {
 impl Adapter {
     /// Whether `folder` holds an adapter.
     pub fn is_in(folder: &Path) -> bool {
-        folder.join(CONFIG).is_file()
+        adapter_folder::is_in(folder)
     }
 
     /// Refuses a `folder` that holds an adapter, for uses that need a model without one.
     pub fn refuse_in(folder: &Path) -> Result<()> {
-        if !Self::is_in(folder) {
-            return Ok(());
-        }
-        if weights::WeightFiles::are_in(folder) {
-            let fault =
-                format!("holds an adapter ({CONFIG}) beside the model's weights, and only eval and compare put it on");
-            let cure = "merge it with peft's merge_and_unload, or move the adapter's files to a folder of their own";
-            return Err(Error::file(folder, fault, cure));
-        }
-        Err(Error::file(
-            folder,
-            "holds an adapter, no whole model",
-            "name its base, or a folder that `adapt --merge` or peft's merge_and_unload made",
-        ))
+        adapter_folder::refuse_in(folder)
     }
 
     /// Reads the adapter in `folder`.
@@ -253,7 +236,7 @@ impl Adapter {
         let path = self.folder.join(WEIGHTS);
         let fault = |fault: String| Err(Error::file(&path, fault, "name the base that the adapter was made for"));
         let layers = linear_layers(&base.config)?;
-        let body = WeightNames::of(&base.config.architecture).body;
+        let body = base.config.names().body;
         let mut factors: BTreeMap<&str, &[Values; 2]> = BTreeMap::new();
         for (name, pair) in &self.factors {
             let paths = layers.iter().map(|(path, _)| path.as_str());
@@ -285,7 +268,7 @@ impl Adapter {
                 return fault(format!("{layer:?} has rank {rank} and {rank_of_b}, but {CONFIG} says {expected}"));
             }
         }
-        let model = attach(base, |path, _| {
+        let model = attach(base, |path| {
             Ok(factors.get(path).map(|&pair| {
                 let [(_, [rank, _]), _] = pair;
                 Lora::new(
@@ -372,7 +355,7 @@ fn read_factors(folder: &Path) -> Result<BTreeMap<String, [Values; 2]>> {
             return Err(fault(format!("tensor {name:?} has shape {:?}, expected a matrix", view.shape())));
         };
         let data = weights::convert(&path, name, view.dtype(), view.data(), vec![rows, columns], Precision::F32)?;
-        super::numbers::check_finite(&path, name, &data)?;
+        check_finite(&path, name, &data)?;
         let values = data.try_to_vec().map_err(|e| fault(format!("tensor {name:?}: {e:?}")))?;
         let place = &mut halves.entry(layer.clone()).or_default()[half];
         if place.replace((values, [rows, columns])).is_some() {

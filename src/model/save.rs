@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{LanguageModel, LoadedModel};
+use super::families::LanguageModel;
+use super::loaded::LoadedModel;
 use crate::error::{Error, Result};
 use crate::files;
 

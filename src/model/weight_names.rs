@@ -7,36 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Architecture;
-
-/// What a family calls its parts in a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WeightNames {
-    /// What transformers puts before the weights of all but the head.
-    pub body: &'static str,
-    /// The token table.
-    pub table: &'static str,
-    /// The output head, where it is no part of the body.
-    pub head: &'static str,
-}
-
-impl WeightNames {
-    /// GPT-2.
-    pub const GPT2: Self = Self { body: "transformer.", table: "transformer.wte.weight", head: "lm_head.weight" };
-    /// LLaMA and what is made like it, OLMo too.
-    pub const LLAMA: Self = Self { body: "model.", table: "model.embed_tokens.weight", head: "lm_head.weight" };
-    /// GPT-NeoX.
-    pub const GPT_NEOX: Self = Self { body: "gpt_neox.", table: "gpt_neox.embed_in.weight", head: "embed_out.weight" };
-
-    /// Those of a family.
-    pub fn of(architecture: &Architecture) -> Self {
-        match architecture {
-            Architecture::Gpt2(_) => Self::GPT2,
-            Architecture::Llama(_) | Architecture::Olmo(_) => Self::LLAMA,
-            Architecture::GptNeox(_) => Self::GPT_NEOX,
-        }
-    }
-}
+use super::family::Names;
 
 /// What the head is called inside transformers, whatever a family calls it in files.
 const USUAL_HEAD: &str = "lm_head.weight";
@@ -96,7 +67,7 @@ pub enum Misfit {
 }
 
 /// Finds the weights of the names `called`, those of a family's `parts`, among the names `stored`.
-pub fn fit(called: &[String], parts: WeightNames, stored: &[&str]) -> Result<Fitted, Misfit> {
+pub fn fit(called: &[String], parts: Names, stored: &[&str]) -> Result<Fitted, Misfit> {
     let file = Stored::new(stored);
     let bodies: Vec<&str> = called.iter().filter_map(|name| name.strip_prefix(parts.body)).collect();
     let tied = !called.iter().any(|name| name == parts.head);
@@ -158,7 +129,7 @@ impl<'a> Stored<'a> {
     }
 
     /// The weights with this `prefix` instead of the usual, and those that are missing then.
-    fn fit_with(&self, prefix: &str, called: &[String], parts: WeightNames, tied: bool) -> (Fitted, Vec<String>) {
+    fn fit_with(&self, prefix: &str, called: &[String], parts: Names, tied: bool) -> (Fitted, Vec<String>) {
         let outer = prefix.strip_suffix(parts.body).unwrap_or(prefix);
         let heads = [parts.head, USUAL_HEAD].map(|head| [outer, prefix, ""].map(|before| format!("{before}{head}")));
         let head = heads.iter().flatten().find_map(|name| self.get(name));

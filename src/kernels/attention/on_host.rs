@@ -6,10 +6,11 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::Saved;
 use super::product::{COLUMNS, Rows, Strided, product};
+use super::saved::Saved;
+use super::settings::Scores;
 use crate::kernels::host::Read;
-use crate::kernels::vectors::exponential;
+use crate::kernels::vectors::{exponential, tanh};
 
 /// Queries of a tile.
 const QUERIES: usize = 32;
@@ -76,19 +77,14 @@ struct Sizes {
     channels: usize,
     /// The channels filled up to a multiple of [`COLUMNS`].
     padded: usize,
-    /// How many of the latest tokens a query sees.
-    window: usize,
+    scores: Scores,
 }
 
 impl Sizes {
-    fn of(q: &Tensor<4>, k: &Tensor<4>, window: usize) -> Self {
+    fn of(q: &Tensor<4>, k: &Tensor<4>, scores: Scores) -> Self {
         let [batch, heads, time, channels] = q.dims();
         let padded = channels.next_multiple_of(COLUMNS);
-        Self { batch, heads, kv_heads: k.dims()[1], time, channels, padded, window }
-    }
-
-    fn scale(&self) -> f32 {
-        (self.channels as f64).powf(-0.5) as f32
+        Self { batch, heads, kv_heads: k.dims()[1], time, channels, padded, scores }
     }
 
     /// The head of keys and values for a head of queries.
@@ -98,7 +94,7 @@ impl Sizes {
 
     /// The tile of queries that begins at this token.
     fn tile(&self, start: usize) -> Tile {
-        Tile { start, count: QUERIES.min(self.time - start), window: self.window }
+        Tile { start, count: QUERIES.min(self.time - start), window: self.scores.window }
     }
 }
 
@@ -148,38 +144,22 @@ fn transposed(to: &mut [Lanes], rows: Rows<'_>, count: usize, scale: f32) {
     }
 }
 
-/// Defines a function that runs `$body` compiled for the widest vectors that the processor has. Its first two numbers are
-/// the rows and columns of a product's tile, and it says whether products are fused with sums.
-macro_rules! for_this_processor {
-    ($name:ident = $body:ident($($argument:ident: $type:ty),* $(,)?)) => {
-        fn $name($($argument: $type),*) {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f")]
-                fn avx512($($argument: $type),*) {
-                    $body::<8, 32, true>($($argument),*);
-                }
-                #[target_feature(enable = "avx2,fma")]
-                fn avx2($($argument: $type),*) {
-                    $body::<4, 16, true>($($argument),*);
-                }
-                if is_x86_feature_detected!("avx512f") {
-                    // SAFETY: the processor has the features that the function was compiled for.
-                    return unsafe { avx512($($argument),*) };
-                }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    // SAFETY: as above.
-                    return unsafe { avx2($($argument),*) };
-                }
-            }
-            $body::<4, 16, { cfg!(target_arch = "aarch64") }>($($argument),*);
-        }
-    };
+/// Scores held within ± the cap.
+#[inline(always)]
+fn bend(scores: &mut [Lanes], cap: f32) {
+    scores.as_flattened_mut().iter_mut().for_each(|score| *score = cap * tanh(*score / cap));
+}
+
+/// How steeply a capped score rises with what it was before; 0 where it is hidden.
+#[inline(always)]
+fn steepness(score: f32, cap: f32) -> f32 {
+    let share = score / cap;
+    if score <= HIDDEN { 0.0 } else { 1.0 - share * share }
 }
 
 /// The result `[B, T, H, D]`, and ln Z of each query, `[B, T, H]`.
-pub(super) fn forward([q, k, v]: [&Tensor<4>; 3], window: usize) -> (Tensor<4>, Tensor<3>) {
-    let sizes = Sizes::of(q, k, window);
+pub(super) fn forward([q, k, v]: [&Tensor<4>; 3], scores: Scores) -> (Tensor<4>, Tensor<3>) {
+    let sizes = Sizes::of(q, k, scores);
     let Sizes { batch, heads, time, channels, .. } = sizes;
     let inputs = [q, k, v].map(Heads::of);
     let mut attended = vec![0.0; batch * time * heads * channels];
@@ -238,8 +218,8 @@ impl Scratch {
     }
 }
 
-for_this_processor! {
-    forward_tile = forward_tile_in(inputs: &[Heads; 3], sizes: Sizes, place: [usize; 3], scratch: &mut Scratch)
+vectorised! {
+    fn forward_tile(inputs: &[Heads; 3], sizes: Sizes, place: [usize; 3], scratch: &mut Scratch) by forward_tile_in
 }
 
 /// Adds the attention result of a tile of queries to the sums in the scratch memory.
@@ -252,7 +232,7 @@ fn forward_tile_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
 ) {
     let (tile, kv_head, channels) = (sizes.tile(start), sizes.kv_head(head), sizes.padded);
     let Scratch { queries, scores, sums, normaliser, .. } = scratch;
-    transposed(queries, q.rows(batch, head, start), tile.count, sizes.scale());
+    transposed(queries, q.rows(batch, head, start), tile.count, sizes.scores.scale);
     let queries = Rows { numbers: queries.as_flattened(), stride: QUERIES };
     let (mut largest, mut total): (Lanes, Lanes) = ([HIDDEN; QUERIES], [0.0; QUERIES]);
     for (i, (first, count)) in tile.runs().enumerate() {
@@ -261,6 +241,9 @@ fn forward_tile_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
         let keys = Strided { numbers: keys.numbers, row: keys.stride, column: 1 };
         let to = (scores.as_flattened_mut(), QUERIES);
         product::<TALL, WIDE, FUSED>(to, [count, QUERIES, channels], keys, queries, false);
+        if let Some(cap) = sizes.scores.soft_cap {
+            bend(scores, cap);
+        }
         tile.hide(scores, first);
         let before = largest;
         for row in scores.iter() {
@@ -310,9 +293,9 @@ pub(super) struct Gradients {
 
 impl Gradients {
     /// From ∂L/∂result, `[B, T, H, D]`.
-    pub(super) fn of(saved: Saved, gradient: Tensor<4>, window: usize) -> Self {
+    pub(super) fn of(saved: Saved, gradient: Tensor<4>, scores: Scores) -> Self {
         let Saved { q, k, v, attended, normalisers } = saved;
-        let sizes = Sizes::of(&q, &k, window);
+        let sizes = Sizes::of(&q, &k, scores);
         let Sizes { batch, heads, time, padded, .. } = sizes;
         let inputs = Inputs {
             q: Heads::of(&q),
@@ -383,14 +366,14 @@ struct Inputs {
     normalisers: Read,
 }
 
-for_this_processor! {
-    backward_head = backward_head_in(
+vectorised! {
+    fn backward_head(
         inputs: &Inputs,
         sizes: Sizes,
         place: [usize; 2],
         gradients: [&mut [f32]; 3],
         scratch: &mut Scratch,
-    )
+    ) by backward_head_in
 }
 
 /// Adds the part of one head of queries to the gradients, which start at 0.
@@ -403,7 +386,8 @@ fn backward_head_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
     scratch: &mut Scratch,
 ) {
     let Inputs { q, k, v, attended, gradient, normalisers } = inputs;
-    let (kv_head, channels, scale) = (sizes.kv_head(head), sizes.padded, sizes.scale());
+    let (kv_head, channels) = (sizes.kv_head(head), sizes.padded);
+    let Scores { scale, soft_cap, .. } = sizes.scores;
     let Scratch { queries, gradients, scores, of_scores, .. } = scratch;
     for start in (0..sizes.time).step_by(QUERIES) {
         let tile = sizes.tile(start);
@@ -427,7 +411,18 @@ fn backward_head_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
                 let to = (to.as_flattened_mut(), QUERIES);
                 product::<TALL, WIDE, FUSED>(to, [count, QUERIES, channels], rows, columns, false);
             }
+            if let Some(cap) = soft_cap {
+                bend(scores, cap);
+            }
             tile.hide(scores, first);
+            if let Some(cap) = soft_cap {
+                // ∂L/∂p − its mean, by how steeply the score rises: the rest follows for all scores.
+                for (row, of_row) in scores.iter().zip(of_scores.iter_mut()) {
+                    for ((x, of_x), mean) in row.iter().zip(of_row).zip(&mean) {
+                        *of_x = (*of_x - mean) * steepness(*x, cap) + mean;
+                    }
+                }
+            }
             for (row, of_row) in scores.iter_mut().zip(of_scores.iter_mut()) {
                 for (((x, of_x), normaliser), mean) in row.iter_mut().zip(of_row).zip(&normaliser).zip(&mean) {
                     *x = if *x <= HIDDEN { 0.0 } else { exponential(*x - normaliser) };

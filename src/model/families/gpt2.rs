@@ -7,12 +7,20 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::config::ConfigFile;
-use super::layers::{CausalMask, Embedding, Gelu, LayerNorm, Layout, Linear, Stage, Table};
-use super::weights::WeightSource;
+use super::super::config_file::ConfigFile;
+use super::super::family::{About, Decoder, Family, Names, Sizes, linears};
+use super::super::layers::{Embedding, Gelu, LayerNorm, Linear, Stage};
+use super::super::weights::WeightSource;
 use crate::error::Result;
-use crate::kernels::attention;
+use crate::kernels::attention::{self, CausalAttention};
+use crate::kernels::head::Head;
+use crate::kernels::matmul::Held;
+
+/// The family.
+#[derive(Debug)]
+pub struct Gpt2Family;
 
 /// `config.json` of the family, under its published names.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -23,7 +31,7 @@ pub struct Gpt2Config {
     pub n_positions: usize,
     /// Channels.
     pub n_embd: usize,
-    /// Blocks.
+    /// Layers.
     pub n_layer: usize,
     /// Attention heads.
     pub n_head: usize,
@@ -56,20 +64,83 @@ fn default_true() -> bool {
     true
 }
 
-impl Gpt2Config {
-    /// Reads and checks the family's keys.
-    pub fn read(file: &ConfigFile) -> Result<Self> {
+const KEYS: &[&str] = &[
+    "vocab_size",
+    "n_positions",
+    "n_embd",
+    "n_layer",
+    "n_head",
+    "n_inner",
+    "activation_function",
+    "layer_norm_epsilon",
+    "tie_word_embeddings",
+    // Its names in all other families, which transformers understands here too.
+    "hidden_size",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+];
+
+impl Family for Gpt2Family {
+    const ABOUT: About = About {
+        model_type: "gpt2",
+        models: "GPT-2, all sizes",
+        reads: "learned positions; `gelu_new`, `gelu_pytorch_tanh`, `gelu`",
+        names: Names {
+            body: "transformer.",
+            table: "transformer.wte.weight",
+            head: "lm_head.weight",
+            residual: &["c_proj.weight"],
+            // Causal masks in old files.
+            buffers: &[".attn.bias", ".attn.masked_bias"],
+            adapted: &["c_attn"],
+            conv1d: true,
+        },
+        keys: &[KEYS],
+        special: &["scale_attn_weights", "scale_attn_by_inverse_layer_idx"],
+        positions: &["absolute", "learned"],
+        token_ids: [Some(50256); 2],
+    };
+    type Config = Gpt2Config;
+    type Model = Gpt2;
+
+    fn config(file: &ConfigFile) -> Result<(Gpt2Config, Sizes)> {
         file.refuse_unless("scale_attn_weights", true)?;
         file.refuse_unless("scale_attn_by_inverse_layer_idx", false)?;
         file.refuse_unless("add_cross_attention", false)?;
-        let config: Self = file.with_aliases(ALIASES).parse()?;
+        let config: Gpt2Config = file.with_aliases(ALIASES).parse()?;
         file.require_multiple("n_embd", config.n_embd, "n_head", config.n_head)?;
-        Ok(config)
+        let sizes = Sizes {
+            vocabulary: config.vocab_size,
+            context: config.n_positions,
+            width: config.n_embd,
+            layers: config.n_layer,
+            heads: config.n_head,
+            kv_heads: config.n_head,
+            head_dim: config.n_embd / config.n_head,
+            rotated: 0,
+            inner: config.n_inner.unwrap_or(4 * config.n_embd),
+            gated: false,
+            tied: config.tie_word_embeddings,
+        };
+        Ok((config, sizes))
     }
 
-    /// Channels inside the MLP.
-    pub fn inner(&self) -> usize {
-        self.n_inner.unwrap_or(4 * self.n_embd)
+    fn load(config: &Gpt2Config, sizes: &Sizes, source: &mut dyn WeightSource, device: &Device) -> Result<Gpt2> {
+        let Sizes { vocabulary, context, width, .. } = *sizes;
+        Ok(Gpt2 {
+            wte: Embedding::load(source, "transformer.wte", [vocabulary, width], device)?,
+            wpe: Embedding::load(source, "transformer.wpe", [context, width], device)?,
+            h: (0..sizes.layers)
+                .map(|i| Layer::load(config, sizes, source, &format!("transformer.h.{i}"), device))
+                .collect::<Result<_>>()?,
+            ln_f: LayerNorm::load(source, "transformer.ln_f", width, config.layer_norm_epsilon, device)?,
+            lm_head: Embedding::untied(source, "lm_head", [vocabulary, width], sizes.tied, device)?,
+        })
+    }
+
+    fn tiny() -> Value {
+        json!({ "n_positions": 32, "n_embd": 48, "n_layer": 2, "n_head": 4, "layer_norm_epsilon": 1e-5 })
     }
 }
 
@@ -78,92 +149,64 @@ impl Gpt2Config {
 pub struct Gpt2 {
     wte: Embedding,
     wpe: Embedding,
-    h: Vec<Block>,
+    h: Vec<Layer>,
     ln_f: LayerNorm,
     /// Only where the head is not tied.
     lm_head: Option<Embedding>,
 }
 
-impl Gpt2 {
-    /// Builds the model from its weights.
-    pub fn load(config: &Gpt2Config, source: &mut dyn WeightSource, device: &Device) -> Result<Self> {
-        let Gpt2Config { vocab_size, n_positions, n_embd, .. } = *config;
-        Ok(Self {
-            wte: Embedding::load(source, "transformer.wte", [vocab_size, n_embd], device)?,
-            wpe: Embedding::load(source, "transformer.wpe", [n_positions, n_embd], device)?,
-            h: (0..config.n_layer)
-                .map(|i| Block::load(config, source, &format!("transformer.h.{i}"), device))
-                .collect::<Result<_>>()?,
-            ln_f: LayerNorm::load(source, "transformer.ln_f", n_embd, config.layer_norm_epsilon, device)?,
-            lm_head: if config.tie_word_embeddings {
-                None
-            } else {
-                Some(Embedding::load(source, "lm_head", [vocab_size, n_embd], device)?)
-            },
-        })
-    }
-
-    /// The input of the first layer: `ids` `[B, T]` to `[B, T, C]`.
-    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+impl Decoder for Gpt2 {
+    fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [_, time] = ids.dims();
         let positions = Tensor::<1, Int>::arange(0..time as i64, &ids.device()).unsqueeze::<2>();
         self.wte.forward(ids) + self.wpe.forward(positions) // [B, T, C] + [1, T, C]
     }
 
-    /// The blocks for windows of `time` tokens, and the last norm.
-    pub fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
-        let mask = CausalMask::new(time, None, device);
+    fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
+        let attention = CausalAttention::new(time, None, device);
         let mut stages: Vec<Stage<'_>> = Vec::new();
-        for block in &self.h {
-            let mask = mask.clone();
-            stages.push(Box::new(move |x| block.forward(x, &mask)));
+        for layer in &self.h {
+            let attention = attention.clone();
+            stages.push(Box::new(move |x| layer.forward(x, &attention)));
         }
         stages.push(Box::new(|x| self.ln_f.forward(x)));
         stages
     }
 
-    /// The output head, `[vocab, C]`: logits are `hidden · headᵀ`.
-    pub fn head(&self) -> Table {
-        self.lm_head.as_ref().unwrap_or(&self.wte).table()
+    fn head(&self) -> Head {
+        self.lm_head.as_ref().unwrap_or(&self.wte).table().into()
     }
 
-    /// The linear layers of the blocks by their paths.
-    pub(super) fn linears(&mut self) -> Vec<(String, &mut Linear)> {
-        let blocks = self.h.iter_mut().enumerate();
-        let linears = blocks.flat_map(|(i, Block { attn, mlp, .. })| {
-            [
-                ("attn.c_attn", &mut attn.c_attn),
-                ("attn.c_proj", &mut attn.c_proj),
-                ("mlp.c_fc", &mut mlp.c_fc),
-                ("mlp.c_proj", &mut mlp.c_proj),
-            ]
-            .map(|(name, linear)| (format!("transformer.h.{i}.{name}"), linear))
-        });
-        linears.collect()
-    }
+    linears!(h at "transformer.h": attn.c_attn, attn.c_proj, mlp.c_fc, mlp.c_proj);
 }
 
 #[derive(Module, Debug)]
-struct Block {
+struct Layer {
     ln_1: LayerNorm,
     attn: Attention,
     ln_2: LayerNorm,
     mlp: Mlp,
 }
 
-impl Block {
-    fn load(config: &Gpt2Config, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
+impl Layer {
+    fn load(
+        config: &Gpt2Config,
+        sizes: &Sizes,
+        source: &mut dyn WeightSource,
+        path: &str,
+        device: &Device,
+    ) -> Result<Self> {
         let (channels, epsilon) = (config.n_embd, config.layer_norm_epsilon);
         Ok(Self {
             ln_1: LayerNorm::load(source, &format!("{path}.ln_1"), channels, epsilon, device)?,
-            attn: Attention::load(config, source, &format!("{path}.attn"), device)?,
+            attn: Attention::load(sizes, source, &format!("{path}.attn"), device)?,
             ln_2: LayerNorm::load(source, &format!("{path}.ln_2"), channels, epsilon, device)?,
-            mlp: Mlp::load(config, source, &format!("{path}.mlp"), device)?,
+            mlp: Mlp::load(config, sizes, source, &format!("{path}.mlp"), device)?,
         })
     }
 
-    fn forward(&self, x: Tensor<3>, mask: &CausalMask) -> Tensor<3> {
-        let x = x.clone() + self.attn.forward(self.ln_1.forward(x), mask);
+    fn forward(&self, x: Tensor<3>, attention: &CausalAttention) -> Tensor<3> {
+        let x = x.clone() + self.attn.forward(self.ln_1.forward(x), attention);
         x.clone() + self.mlp.forward(self.ln_2.forward(x))
     }
 }
@@ -177,20 +220,20 @@ struct Attention {
 }
 
 impl Attention {
-    fn load(config: &Gpt2Config, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
-        let channels = config.n_embd;
+    fn load(sizes: &Sizes, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
+        let channels = sizes.width;
         let mut linear =
-            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, true, Layout::InOut, device);
+            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, true, Held::Plain, device);
         Ok(Self {
             c_attn: linear("c_attn", [channels, 3 * channels])?,
             c_proj: linear("c_proj", [channels, channels])?,
-            heads: config.n_head,
+            heads: sizes.heads,
         })
     }
 
-    fn forward(&self, x: Tensor<3>, mask: &CausalMask) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, attention: &CausalAttention) -> Tensor<3> {
         let qkv = self.c_attn.forward(x); // [B, T, 3C]
-        self.c_proj.forward(attention::side_by_side(qkv, self.heads, mask, self.c_attn.compute()))
+        self.c_proj.forward(attention::side_by_side(qkv, self.heads, attention, self.c_attn.compute()))
     }
 }
 
@@ -203,10 +246,16 @@ struct Mlp {
 }
 
 impl Mlp {
-    fn load(config: &Gpt2Config, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
-        let (channels, inner) = (config.n_embd, config.inner());
+    fn load(
+        config: &Gpt2Config,
+        sizes: &Sizes,
+        source: &mut dyn WeightSource,
+        path: &str,
+        device: &Device,
+    ) -> Result<Self> {
+        let (channels, inner) = (sizes.width, sizes.inner);
         let mut linear =
-            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, true, Layout::InOut, device);
+            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, true, Held::Plain, device);
         Ok(Self {
             c_fc: linear("c_fc", [channels, inner])?,
             c_proj: linear("c_proj", [inner, channels])?,

@@ -7,14 +7,21 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::config::ConfigFile;
-use super::layers::{
-    CausalMask, Embedding, Gelu, LayerNorm, Layout, Linear, Stage, Table, causal_attention, split_heads,
-};
-use super::rotary::Rotary;
-use super::weights::WeightSource;
+use super::super::config_file::ConfigFile;
+use super::super::family::{About, Decoder, Family, Names, ROTARY, Sizes, linears};
+use super::super::layers::{Embedding, Gelu, LayerNorm, Linear, Stage, causal_attention, split_heads};
+use super::super::rotary::Rotary;
+use super::super::weights::WeightSource;
 use crate::error::Result;
+use crate::kernels::attention::CausalAttention;
+use crate::kernels::head::Head;
+use crate::kernels::matmul::Held;
+
+/// The family.
+#[derive(Debug)]
+pub struct GptNeoxFamily;
 
 /// `config.json` of the family, under its published names.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -25,7 +32,7 @@ pub struct GptNeoxConfig {
     pub hidden_size: usize,
     /// Channels inside the MLP.
     pub intermediate_size: usize,
-    /// Blocks.
+    /// Layers.
     pub num_hidden_layers: usize,
     /// Attention heads.
     pub num_attention_heads: usize,
@@ -63,12 +70,49 @@ fn default_true() -> bool {
     true
 }
 
-impl GptNeoxConfig {
-    /// Reads and checks the family's keys, in the spelling of transformers 4 or 5.
-    pub fn read(file: &ConfigFile) -> Result<Self> {
-        let mut config: Self = file.parse()?;
+const KEYS: &[&str] = &[
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "hidden_act",
+    "layer_norm_eps",
+    "rotary_emb_base",
+    "original_max_position_embeddings",
+    "tie_word_embeddings",
+    "attention_bias",
+];
+
+impl Family for GptNeoxFamily {
+    const ABOUT: About = About {
+        model_type: "gpt_neox",
+        models: "Pythia, GPT-NeoX",
+        reads: "parallel residual or not; partial rotation",
+        names: Names {
+            body: "gpt_neox.",
+            table: "gpt_neox.embed_in.weight",
+            head: "embed_out.weight",
+            residual: &["attention.dense.weight", "dense_4h_to_h.weight"],
+            // Causal masks in old files.
+            buffers: &[".attention.bias", ".attention.masked_bias"],
+            adapted: &["query_key_value"],
+            conv1d: false,
+        },
+        keys: &[KEYS],
+        special: &["rope_scaling", "rope_parameters", "partial_rotary_factor", "rotary_pct", "use_parallel_residual"],
+        positions: ROTARY,
+        token_ids: [Some(0), Some(2)],
+    };
+    type Config = GptNeoxConfig;
+    type Model = GptNeox;
+
+    /// In the spelling of transformers 4 or 5.
+    fn config(file: &ConfigFile) -> Result<(GptNeoxConfig, Sizes)> {
+        let mut config: GptNeoxConfig = file.parse()?;
         file.require_multiple("hidden_size", config.hidden_size, "num_attention_heads", config.num_attention_heads)?;
-        let (theta, scaling, share) = file.partial_rope("rotary_emb_base", "rotary_pct", 0.25)?;
+        let (theta, scaling, share) = file.partial_rope(("rotary_emb_base", 10_000.0), ("rotary_pct", 0.25))?;
         let head = config.hidden_size / config.num_attention_heads;
         let rotated = (share * head as f64) as usize;
         if rotated > head {
@@ -76,7 +120,42 @@ impl GptNeoxConfig {
         }
         file.require_multiple("rotated channels of a head", rotated, "the two halves of a rotation", 2)?;
         config.frequencies = scaling.frequencies(theta, rotated);
-        Ok(config)
+        let sizes = Sizes {
+            vocabulary: config.vocab_size,
+            context: config.max_position_embeddings,
+            width: config.hidden_size,
+            layers: config.num_hidden_layers,
+            heads: config.num_attention_heads,
+            kv_heads: config.num_attention_heads,
+            head_dim: head,
+            rotated: 2 * config.frequencies.len(),
+            inner: config.intermediate_size,
+            gated: false,
+            tied: config.tie_word_embeddings,
+        };
+        Ok((config, sizes))
+    }
+
+    fn load(config: &GptNeoxConfig, sizes: &Sizes, source: &mut dyn WeightSource, device: &Device) -> Result<GptNeox> {
+        let Sizes { vocabulary, width, .. } = *sizes;
+        let last_norm = "gpt_neox.final_layer_norm";
+        Ok(GptNeox {
+            embed_in: Embedding::load(source, "gpt_neox.embed_in", [vocabulary, width], device)?,
+            layers: (0..sizes.layers)
+                .map(|i| Layer::load(config, sizes, source, &format!("gpt_neox.layers.{i}"), device))
+                .collect::<Result<_>>()?,
+            final_layer_norm: LayerNorm::load(source, last_norm, width, config.layer_norm_eps, device)?,
+            embed_out: Embedding::untied(source, "embed_out", [vocabulary, width], sizes.tied, device)?,
+            rotary: Rotary::new(config.frequencies.clone()),
+        })
+    }
+
+    fn tiny() -> Value {
+        json!({
+            "max_position_embeddings": 32, "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "intermediate_size": 100, "hidden_act": "gelu", "layer_norm_eps": 1e-5, "rotary_pct": 0.5,
+            "rotary_emb_base": 10_000, "use_parallel_residual": true,
+        })
     }
 }
 
@@ -84,73 +163,41 @@ impl GptNeoxConfig {
 #[derive(Module, Debug)]
 pub struct GptNeox {
     embed_in: Embedding,
-    layers: Vec<Block>,
+    layers: Vec<Layer>,
     final_layer_norm: LayerNorm,
     /// Only where the head is not tied.
     embed_out: Option<Embedding>,
     rotary: Rotary,
 }
 
-impl GptNeox {
-    /// Builds the model from its weights.
-    pub fn load(config: &GptNeoxConfig, source: &mut dyn WeightSource, device: &Device) -> Result<Self> {
-        let GptNeoxConfig { vocab_size, hidden_size, layer_norm_eps, .. } = *config;
-        let last_norm = "gpt_neox.final_layer_norm";
-        Ok(Self {
-            embed_in: Embedding::load(source, "gpt_neox.embed_in", [vocab_size, hidden_size], device)?,
-            layers: (0..config.num_hidden_layers)
-                .map(|i| Block::load(config, source, &format!("gpt_neox.layers.{i}"), device))
-                .collect::<Result<_>>()?,
-            final_layer_norm: LayerNorm::load(source, last_norm, hidden_size, layer_norm_eps, device)?,
-            embed_out: if config.tie_word_embeddings {
-                None
-            } else {
-                Some(Embedding::load(source, "embed_out", [vocab_size, hidden_size], device)?)
-            },
-            rotary: Rotary::new(config.frequencies.clone()),
-        })
-    }
-
-    /// The input of the first layer: `ids` `[B, T]` to `[B, T, C]`.
-    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+impl Decoder for GptNeox {
+    fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         self.embed_in.forward(ids)
     }
 
-    /// The blocks for windows of `time` tokens, and the last norm.
-    pub fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
-        let mask = CausalMask::new(time, None, device);
+    fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
+        let attention = CausalAttention::new(time, None, device);
         let mut stages: Vec<Stage<'_>> = Vec::new();
-        for block in &self.layers {
-            let mask = mask.clone();
-            stages.push(Box::new(move |x| block.forward(x, &self.rotary, &mask)));
+        for layer in &self.layers {
+            let attention = attention.clone();
+            stages.push(Box::new(move |x| layer.forward(x, &self.rotary, &attention)));
         }
         stages.push(Box::new(|x| self.final_layer_norm.forward(x)));
         stages
     }
 
-    /// The output head, `[vocab, C]`: logits are `hidden · headᵀ`.
-    pub fn head(&self) -> Table {
-        self.embed_out.as_ref().unwrap_or(&self.embed_in).table()
+    fn head(&self) -> Head {
+        self.embed_out.as_ref().unwrap_or(&self.embed_in).table().into()
     }
 
-    /// The linear layers of the blocks by their paths.
-    pub(super) fn linears(&mut self) -> Vec<(String, &mut Linear)> {
-        let blocks = self.layers.iter_mut().enumerate();
-        let linears = blocks.flat_map(|(i, Block { attention, mlp, .. })| {
-            [
-                ("attention.query_key_value", &mut attention.query_key_value),
-                ("attention.dense", &mut attention.dense),
-                ("mlp.dense_h_to_4h", &mut mlp.dense_h_to_4h),
-                ("mlp.dense_4h_to_h", &mut mlp.dense_4h_to_h),
-            ]
-            .map(|(name, linear)| (format!("gpt_neox.layers.{i}.{name}"), linear))
-        });
-        linears.collect()
-    }
+    linears!(
+        layers at "gpt_neox.layers":
+        attention.query_key_value, attention.dense, mlp.dense_h_to_4h, mlp.dense_4h_to_h,
+    );
 }
 
 #[derive(Module, Debug)]
-struct Block {
+struct Layer {
     input_layernorm: LayerNorm,
     attention: Attention,
     post_attention_layernorm: LayerNorm,
@@ -159,21 +206,27 @@ struct Block {
     parallel: bool,
 }
 
-impl Block {
-    fn load(config: &GptNeoxConfig, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
-        let (channels, epsilon) = (config.hidden_size, config.layer_norm_eps);
+impl Layer {
+    fn load(
+        config: &GptNeoxConfig,
+        sizes: &Sizes,
+        source: &mut dyn WeightSource,
+        path: &str,
+        device: &Device,
+    ) -> Result<Self> {
+        let (channels, epsilon) = (sizes.width, config.layer_norm_eps);
         let post = format!("{path}.post_attention_layernorm");
         Ok(Self {
             input_layernorm: LayerNorm::load(source, &format!("{path}.input_layernorm"), channels, epsilon, device)?,
-            attention: Attention::load(config, source, &format!("{path}.attention"), device)?,
+            attention: Attention::load(config, sizes, source, &format!("{path}.attention"), device)?,
             post_attention_layernorm: LayerNorm::load(source, &post, channels, epsilon, device)?,
-            mlp: Mlp::load(config, source, &format!("{path}.mlp"), device)?,
+            mlp: Mlp::load(config, sizes, source, &format!("{path}.mlp"), device)?,
             parallel: config.use_parallel_residual,
         })
     }
 
-    fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &CausalMask) -> Tensor<3> {
-        let attended = x.clone() + self.attention.forward(self.input_layernorm.forward(x.clone()), rotary, mask);
+    fn forward(&self, x: Tensor<3>, rotary: &Rotary, attention: &CausalAttention) -> Tensor<3> {
+        let attended = x.clone() + self.attention.forward(self.input_layernorm.forward(x.clone()), rotary, attention);
         let read = if self.parallel { x } else { attended.clone() };
         attended + self.mlp.forward(self.post_attention_layernorm.forward(read))
     }
@@ -188,23 +241,29 @@ struct Attention {
 }
 
 impl Attention {
-    fn load(config: &GptNeoxConfig, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
-        let (channels, bias) = (config.hidden_size, config.attention_bias);
+    fn load(
+        config: &GptNeoxConfig,
+        sizes: &Sizes,
+        source: &mut dyn WeightSource,
+        path: &str,
+        device: &Device,
+    ) -> Result<Self> {
+        let (channels, bias) = (sizes.width, config.attention_bias);
         let mut linear =
-            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, bias, Layout::OutIn, device);
+            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, bias, Held::Transposed, device);
         Ok(Self {
             query_key_value: linear("query_key_value", [channels, 3 * channels])?,
             dense: linear("dense", [channels, channels])?,
-            heads: config.num_attention_heads,
+            heads: sizes.heads,
         })
     }
 
-    fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &CausalMask) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, rotary: &Rotary, attention: &CausalAttention) -> Tensor<3> {
         let qkv = split_heads(self.query_key_value.forward(x), self.heads); // [B, H, T, 3D]
         let channels = qkv.dims()[3] / 3;
         let part = |i| qkv.clone().narrow(3, i * channels, channels);
         let (q, k) = (rotary.forward(part(0)), rotary.forward(part(1)));
-        self.dense.forward(causal_attention(q, k, part(2), mask, self.dense.compute()))
+        self.dense.forward(causal_attention(q, k, part(2), attention, self.dense.compute()))
     }
 }
 
@@ -217,10 +276,16 @@ struct Mlp {
 }
 
 impl Mlp {
-    fn load(config: &GptNeoxConfig, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
-        let (channels, inner) = (config.hidden_size, config.intermediate_size);
+    fn load(
+        config: &GptNeoxConfig,
+        sizes: &Sizes,
+        source: &mut dyn WeightSource,
+        path: &str,
+        device: &Device,
+    ) -> Result<Self> {
+        let (channels, inner) = (sizes.width, sizes.inner);
         let mut linear =
-            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, true, Layout::OutIn, device);
+            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, true, Held::Transposed, device);
         Ok(Self {
             dense_h_to_4h: linear("dense_h_to_4h", [channels, inner])?,
             dense_4h_to_h: linear("dense_4h_to_h", [inner, channels])?,

@@ -1,224 +1,197 @@
-//! LLaMA 1, 2 and 3 (arXiv 2302.13971, 2307.09288, 2407.21783), and the families that differ from LLaMA by a few
-//! switches.
+//! LLaMA 1, 2 and 3 (arXiv 2302.13971, 2307.09288, 2407.21783), and the layers of the families that differ from it by a
+//! few switches.
 //!
 //! Follows `modeling_llama.py` of transformers: RMS norm before each part, rotary positions, grouped key/value
-//! heads, SwiGLU, no biases unless the configuration asks for them, head tied or not. Beside it `modeling_mistral.py`
-//! (arXiv 2310.06825: a sliding window), `modeling_qwen2.py` (arXiv 2407.10671: biases on queries, keys and values)
-//! and `modeling_qwen3.py` (arXiv 2505.09388: a norm of every query and key head).
+//! heads, SwiGLU, no biases unless the configuration asks for them, head tied or not. A cousin has a file of its own, which
+//! says what its `config.json` means as a [`LlamaConfig`].
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::config::ConfigFile;
-use super::layers::{CausalMask, Embedding, Layout, Linear, RmsNorm, Stage, Table, causal_attention, split_heads};
-use super::rope_scaling::RopeScaling;
-use super::rotary::Rotary;
-use super::weights::WeightSource;
+use super::super::config_file::ConfigFile;
+use super::super::family::{About, Decoder, Family, Names, ROTARY, Sizes, linears};
+use super::super::layers::{Embedding, Linear, RmsNorm, Stage, causal_attention, split_heads};
+use super::super::rotary::Rotary;
+use super::super::weights::WeightSource;
+use super::windows::Windows;
 use crate::error::Result;
 use crate::kernels::activation::swiglu;
+use crate::kernels::attention::{Attention as Attending, CausalAttention};
+use crate::kernels::head::Head;
+use crate::kernels::matmul::Held;
 
-/// The families that share LLaMA's `config.json`, attention and MLP.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Family {
-    /// LLaMA, and models with the same `model_type`: SmolLM, TinyLlama, Yi, …
-    #[default]
-    Llama,
-    /// Mistral.
-    Mistral,
-    /// Qwen 1.5, 2 and 2.5.
-    Qwen2,
-    /// Qwen 3.
-    Qwen3,
-    /// OLMo, which [`super::olmo`] builds.
-    Olmo,
-    /// OLMo 2, which [`super::olmo`] builds.
-    Olmo2,
-}
+/// LLaMA, and models with the same `model_type`.
+#[derive(Debug)]
+pub struct LlamaFamily;
 
-impl Family {
-    /// The defaults of transformers for missing keys, where they differ from those of LLaMA.
-    fn defaults(self) -> Vec<(&'static str, Value)> {
-        match self {
-            Self::Mistral => vec![("num_key_value_heads", 8.into()), ("sliding_window", 4096.into())],
-            Self::Qwen2 => vec![("num_key_value_heads", 32.into()), ("sliding_window", 4096.into())],
-            Self::Qwen3 => {
-                vec![("num_key_value_heads", 32.into()), ("sliding_window", 4096.into()), ("head_dim", 128.into())]
-            }
-            Self::Olmo2 => vec![("rms_norm_eps", 1e-5.into())],
-            Self::Llama | Self::Olmo => vec![],
-        }
+/// Names in checkpoints of LLaMA and its cousins.
+pub const NAMES: Names = Names {
+    body: "model.",
+    table: "model.embed_tokens.weight",
+    head: "lm_head.weight",
+    residual: &["o_proj.weight", "down_proj.weight"],
+    buffers: &[],
+    adapted: &["q_proj", "v_proj"],
+    conv1d: false,
+};
+
+/// The keys that LLaMA and its cousins read.
+pub const KEYS: &[&str] = &[
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+    "hidden_act",
+    "rms_norm_eps",
+    "rope_theta",
+    "original_max_position_embeddings",
+    "tie_word_embeddings",
+    "attention_bias",
+    "mlp_bias",
+];
+
+/// What is special in LLaMA: scaled rotations, and a list of layers that are all alike.
+pub const SPECIAL: &[&str] = &["rope_scaling", "rope_parameters", "partial_rotary_factor", "layer_types"];
+
+impl Family for LlamaFamily {
+    const ABOUT: About = About {
+        model_type: "llama",
+        models: "LLaMA 1, 2, 3, SmolLM, TinyLlama, Yi, …",
+        reads: "grouped key/value heads; biases where the configuration has them",
+        names: NAMES,
+        keys: &[KEYS],
+        special: SPECIAL,
+        positions: ROTARY,
+        token_ids: [Some(1), Some(2)],
+    };
+    type Config = LlamaConfig;
+    type Model = Llama;
+
+    fn config(file: &ConfigFile) -> Result<(LlamaConfig, Sizes)> {
+        let config = LlamaConfig::read(file, vec![])?;
+        Windows::none(file)?;
+        Ok(config)
+    }
+
+    fn load(config: &LlamaConfig, sizes: &Sizes, source: &mut dyn WeightSource, device: &Device) -> Result<Llama> {
+        Llama::load(config, sizes, source, device)
+    }
+
+    fn tiny() -> Value {
+        tiny()
     }
 }
 
-/// `config.json` of the families, under its published names.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct LlamaConfig {
-    /// Not part of the JSON under this name.
-    #[serde(skip)]
-    pub family: Family,
-    /// Entries of the token table.
-    pub vocab_size: usize,
-    /// Channels.
-    pub hidden_size: usize,
-    /// Channels inside the MLP.
-    pub intermediate_size: usize,
-    /// Blocks.
-    pub num_hidden_layers: usize,
-    /// Query heads.
-    pub num_attention_heads: usize,
+/// The tiny model that checks make of LLaMA and its cousins.
+pub fn tiny() -> Value {
+    json!({
+        "max_position_embeddings": 32, "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 12, "intermediate_size": 100, "hidden_act": "silu",
+        "rms_norm_eps": 1e-5, "rope_theta": 10_000.0, "tie_word_embeddings": false,
+    })
+}
+
+/// The keys of `config.json`, under their published names.
+#[derive(Deserialize)]
+struct Keys {
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
     num_key_value_heads: Option<usize>,
     head_dim: Option<usize>,
-    /// Longest window.
-    pub max_position_embeddings: usize,
-    /// Added to the mean square in every norm.
+    max_position_embeddings: usize,
     #[serde(default = "default_epsilon")]
-    pub rms_norm_eps: f64,
-    /// Base of the rotation frequencies, and their scaling; not part of the JSON under these names.
-    #[serde(skip, default = "default_theta")]
-    pub rope_theta: f64,
-    #[serde(skip, default = "default_scaling")]
-    /// How the frequencies are stretched.
-    pub rope_scaling: RopeScaling,
-    /// Whether the token table is the output head.
+    rms_norm_eps: f64,
     #[serde(default)]
-    pub tie_word_embeddings: bool,
-    /// Whether the attention projections have biases.
+    tie_word_embeddings: bool,
     #[serde(default)]
-    pub attention_bias: bool,
-    /// Whether the MLP's projections have biases.
+    attention_bias: bool,
     #[serde(default)]
-    pub mlp_bias: bool,
-    /// OLMo: queries, keys and values are cut off at ± this.
-    pub clip_qkv: Option<f64>,
-    /// Mistral and Qwen: how many of the latest tokens a layer with a window sees.
-    sliding_window: Option<usize>,
-    /// Qwen: whether any layer has a window.
-    #[serde(default)]
-    use_sliding_window: bool,
-    /// Qwen: the first layer with a window, where `layer_types` does not say it.
-    #[serde(default = "default_max_window_layers")]
-    max_window_layers: usize,
-    layer_types: Option<Vec<LayerType>>,
-}
-
-/// The keys that the queries of a layer see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum LayerType {
-    FullAttention,
-    SlidingAttention,
-}
-
-fn default_max_window_layers() -> usize {
-    28
+    mlp_bias: bool,
+    clip_qkv: Option<f64>,
 }
 
 fn default_epsilon() -> f64 {
     1e-6
 }
 
-fn default_theta() -> f64 {
-    10_000.0
-}
-
-fn default_scaling() -> RopeScaling {
-    RopeScaling::Default
+/// What LLaMA and its cousins differ by, beside the sizes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LlamaConfig {
+    /// Added to the mean square in every norm.
+    pub epsilon: f64,
+    /// Whether the projections of queries, keys and values have biases, and whether the output projection has one.
+    pub biases: [bool; 2],
+    /// Whether the MLP's projections have biases.
+    pub mlp_bias: bool,
+    /// The channels that the norms of queries and of keys run over, where there are such norms.
+    pub qk_norms: Option<[usize; 2]>,
+    /// Queries, keys and values are cut off at ± this.
+    pub clip: Option<f64>,
+    /// Rotation frequencies, radians per position.
+    pub frequencies: Vec<f64>,
+    /// How many of the latest tokens each layer sees, where it has a window.
+    pub windows: Vec<Option<usize>>,
+    /// Whether each layer rotates queries and keys by their positions.
+    pub rotates: Vec<bool>,
 }
 
 impl LlamaConfig {
-    /// Reads and checks the family's keys, in the spelling of transformers 4 or 5.
-    pub fn read(file: &ConfigFile, family: Family) -> Result<Self> {
+    /// Reads and checks the keys, in the spelling of transformers 4 or 5, with these values for those that the file
+    /// lacks. All layers see all tokens and rotate.
+    pub fn read(file: &ConfigFile, defaults: Vec<(&str, Value)>) -> Result<(Self, Sizes)> {
         // Two names of one function.
         if file.get("hidden_act").is_none_or(|name| name != "swish") {
             file.refuse_unless("hidden_act", "silu")?;
         }
-        if family == Family::Mistral {
-            file.refuse_unless("attention_bias", false)?;
+        let theta = defaults.iter().find(|(key, _)| *key == "rope_theta").and_then(|(_, theta)| theta.as_f64());
+        let keys: Keys = file.parse_with(defaults)?;
+        let (theta, scaling) = file.rope(theta.unwrap_or(10_000.0))?;
+        let heads = keys.num_attention_heads;
+        let kv_heads = keys.num_key_value_heads.unwrap_or(heads);
+        file.require_multiple("num_attention_heads", heads, "num_key_value_heads", kv_heads)?;
+        if keys.head_dim.is_none() {
+            file.require_multiple("hidden_size", keys.hidden_size, "num_attention_heads", heads)?;
         }
-        if family != Family::Llama {
-            file.refuse_unless("mlp_bias", false)?;
-        }
-        let mut config: Self = file.parse_with(family.defaults())?;
-        config.family = family;
-        config.check_windows(file)?;
-        (config.rope_theta, config.rope_scaling) = file.rope()?;
-        file.require_multiple(
-            "num_attention_heads",
-            config.num_attention_heads,
-            "num_key_value_heads",
-            config.kv_heads(),
-        )?;
-        if config.head_dim.is_none() {
-            file.require_multiple(
-                "hidden_size",
-                config.hidden_size,
-                "num_attention_heads",
-                config.num_attention_heads,
-            )?;
-        }
-        file.require_multiple("head_dim", config.head_dim(), "the two halves of a rotation", 2)?;
-        Ok(config)
-    }
-
-    fn check_windows(&self, file: &ConfigFile) -> Result<()> {
-        let qwen = matches!(self.family, Family::Qwen2 | Family::Qwen3);
-        if let Some(types) = &self.layer_types {
-            if types.len() != self.num_hidden_layers {
-                return Err(file.refusal("layer_types", "as many as `num_hidden_layers` are needed"));
-            }
-            if types.contains(&LayerType::SlidingAttention) && !(qwen && self.use_sliding_window) {
-                return Err(file.refusal("layer_types", "only \"full_attention\" is implemented here"));
-            }
-        }
-        let has_window = (0..self.num_hidden_layers).any(|layer| self.has_window(layer));
-        if has_window && self.sliding_window.unwrap_or(0) == 0 {
-            return Err(file.refusal("sliding_window", "layers with a window need its length"));
-        }
-        Ok(())
-    }
-
-    /// Whether the queries of `layer` see only the latest tokens.
-    fn has_window(&self, layer: usize) -> bool {
-        match (self.family, &self.layer_types) {
-            (Family::Mistral, _) => self.sliding_window.is_some(),
-            (Family::Qwen2 | Family::Qwen3, Some(types)) => types[layer] == LayerType::SlidingAttention,
-            (Family::Qwen2 | Family::Qwen3, None) => self.use_sliding_window && layer >= self.max_window_layers,
-            _ => false,
-        }
-    }
-
-    /// Whether the projections of queries, keys and values have biases, and whether the output projection has one.
-    fn biases(&self) -> [bool; 2] {
-        match self.family {
-            Family::Qwen2 => [true, false],
-            _ => [self.attention_bias; 2],
-        }
-    }
-
-    /// The channels that the norms of queries and of keys run over, where the family has such norms.
-    fn qk_norms(&self) -> Option<[usize; 2]> {
-        match self.family {
-            Family::Qwen3 => Some([self.head_dim(); 2]),
-            Family::Olmo2 => Some([self.num_attention_heads, self.kv_heads()].map(|heads| heads * self.head_dim())),
-            _ => None,
-        }
+        let head_dim = keys.head_dim.unwrap_or(keys.hidden_size / heads.max(1));
+        file.require_multiple("head_dim", head_dim, "the two halves of a rotation", 2)?;
+        let sizes = Sizes {
+            vocabulary: keys.vocab_size,
+            context: keys.max_position_embeddings,
+            width: keys.hidden_size,
+            layers: keys.num_hidden_layers,
+            heads,
+            kv_heads,
+            head_dim,
+            rotated: head_dim,
+            inner: keys.intermediate_size,
+            gated: true,
+            tied: keys.tie_word_embeddings,
+        };
+        let config = Self {
+            epsilon: keys.rms_norm_eps,
+            biases: [keys.attention_bias; 2],
+            mlp_bias: keys.mlp_bias,
+            qk_norms: None,
+            clip: keys.clip_qkv,
+            frequencies: scaling.frequencies(theta, head_dim),
+            windows: vec![None; sizes.layers],
+            rotates: vec![true; sizes.layers],
+        };
+        Ok((config, sizes))
     }
 
     /// The rotations of queries and keys.
     pub fn rotary(&self) -> Rotary {
-        Rotary::new(self.rope_scaling.frequencies(self.rope_theta, self.head_dim()))
-    }
-
-    /// Key/value heads; as many as query heads when absent.
-    pub fn kv_heads(&self) -> usize {
-        self.num_key_value_heads.unwrap_or(self.num_attention_heads)
-    }
-
-    /// Channels of a head; `hidden_size / num_attention_heads` when absent.
-    pub fn head_dim(&self) -> usize {
-        self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads.max(1))
+        Rotary::new(self.frequencies.clone())
     }
 }
 
@@ -226,113 +199,98 @@ impl LlamaConfig {
 #[derive(Module, Debug)]
 pub struct Llama {
     embed_tokens: Embedding,
-    layers: Vec<Block>,
+    layers: Vec<Layer>,
     norm: RmsNorm,
     /// Only where the head is not tied.
     lm_head: Option<Embedding>,
     rotary: Rotary,
-    /// How many of the latest tokens the layers with a window see.
-    #[module(skip)]
-    window: Option<usize>,
 }
 
 impl Llama {
     /// Builds the model from its weights.
-    pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, device: &Device) -> Result<Self> {
-        let LlamaConfig { vocab_size, hidden_size, .. } = *config;
+    pub fn load(config: &LlamaConfig, sizes: &Sizes, source: &mut dyn WeightSource, device: &Device) -> Result<Self> {
+        let Sizes { vocabulary, width, .. } = *sizes;
         Ok(Self {
-            embed_tokens: Embedding::load(source, "model.embed_tokens", [vocab_size, hidden_size], device)?,
-            layers: (0..config.num_hidden_layers)
-                .map(|i| Block::load(config, i, source, &format!("model.layers.{i}"), device))
+            embed_tokens: Embedding::load(source, "model.embed_tokens", [vocabulary, width], device)?,
+            layers: (0..sizes.layers)
+                .map(|i| Layer::load(config, sizes, i, source, &format!("model.layers.{i}"), device))
                 .collect::<Result<_>>()?,
-            norm: RmsNorm::load(source, "model.norm", hidden_size, config.rms_norm_eps, device)?,
-            lm_head: if config.tie_word_embeddings {
-                None
-            } else {
-                Some(Embedding::load(source, "lm_head", [vocab_size, hidden_size], device)?)
-            },
+            norm: RmsNorm::load(source, "model.norm", width, config.epsilon, device)?,
+            lm_head: Embedding::untied(source, "lm_head", [vocabulary, width], sizes.tied, device)?,
             rotary: config.rotary(),
-            window: config.sliding_window,
         })
     }
+}
 
-    /// The input of the first layer: `ids` `[B, T]` to `[B, T, C]`.
-    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+impl Decoder for Llama {
+    fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         self.embed_tokens.forward(ids)
     }
 
-    /// The blocks for windows of `time` tokens, and the last norm.
-    pub fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
-        let mask = CausalMask::new(time, None, device);
-        let windowed = CausalMask::new(time, self.window, device);
+    fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
+        // One mask for all layers with the same window.
+        let mut made: Vec<(Option<usize>, CausalAttention)> = Vec::new();
         let mut stages: Vec<Stage<'_>> = Vec::new();
-        for block in &self.layers {
-            let mask = if block.has_window { windowed.clone() } else { mask.clone() };
-            stages.push(Box::new(move |x| block.forward(x, &self.rotary, &mask)));
+        for layer in &self.layers {
+            let known = made.iter().find(|(window, _)| *window == layer.window).map(|(_, attention)| attention.clone());
+            let attention = known.unwrap_or_else(|| {
+                let settings = Attending { window: layer.window, ..Attending::default() };
+                let attention = CausalAttention::with(settings, time, device);
+                made.push((layer.window, attention.clone()));
+                attention
+            });
+            let rotary = layer.rotates.then_some(&self.rotary);
+            stages.push(Box::new(move |x| layer.forward(x, rotary, &attention)));
         }
         stages.push(Box::new(|x| self.norm.forward(x)));
         stages
     }
 
-    /// The output head, `[vocab, C]`: logits are `hidden · headᵀ`.
-    pub fn head(&self) -> Table {
-        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).table()
+    fn head(&self) -> Head {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).table().into()
     }
 
-    /// The linear layers of the blocks by their paths.
-    pub(super) fn linears(&mut self) -> Vec<(String, &mut Linear)> {
-        let blocks = self.layers.iter_mut().enumerate();
-        blocks.flat_map(|(i, block)| linears(i, &mut block.self_attn, &mut block.mlp)).collect()
-    }
-}
-
-/// The linear layers of block `i` by their paths.
-pub(super) fn linears<'a>(i: usize, attention: &'a mut Attention, mlp: &'a mut Mlp) -> [(String, &'a mut Linear); 7] {
-    let Attention { q_proj, k_proj, v_proj, o_proj, .. } = attention;
-    let Mlp { gate_proj, up_proj, down_proj } = mlp;
-    [
-        ("self_attn.q_proj", q_proj),
-        ("self_attn.k_proj", k_proj),
-        ("self_attn.v_proj", v_proj),
-        ("self_attn.o_proj", o_proj),
-        ("mlp.gate_proj", gate_proj),
-        ("mlp.up_proj", up_proj),
-        ("mlp.down_proj", down_proj),
-    ]
-    .map(|(name, linear)| (format!("model.layers.{i}.{name}"), linear))
+    linears!(
+        layers at "model.layers":
+        self_attn.q_proj, self_attn.k_proj, self_attn.v_proj, self_attn.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj,
+    );
 }
 
 #[derive(Module, Debug)]
-struct Block {
+struct Layer {
     input_layernorm: RmsNorm,
     self_attn: Attention,
     post_attention_layernorm: RmsNorm,
     mlp: Mlp,
     #[module(skip)]
-    has_window: bool,
+    window: Option<usize>,
+    #[module(skip)]
+    rotates: bool,
 }
 
-impl Block {
+impl Layer {
     fn load(
         config: &LlamaConfig,
+        sizes: &Sizes,
         layer: usize,
         source: &mut dyn WeightSource,
         path: &str,
         device: &Device,
     ) -> Result<Self> {
-        let (channels, epsilon) = (config.hidden_size, config.rms_norm_eps);
         let post = format!("{path}.post_attention_layernorm");
+        let input = format!("{path}.input_layernorm");
         Ok(Self {
-            input_layernorm: RmsNorm::load(source, &format!("{path}.input_layernorm"), channels, epsilon, device)?,
-            self_attn: Attention::load(config, source, &format!("{path}.self_attn"), device)?,
-            post_attention_layernorm: RmsNorm::load(source, &post, channels, epsilon, device)?,
-            mlp: Mlp::load(config, source, &format!("{path}.mlp"), device)?,
-            has_window: config.has_window(layer),
+            input_layernorm: RmsNorm::load(source, &input, sizes.width, config.epsilon, device)?,
+            self_attn: Attention::load(config, sizes, source, &format!("{path}.self_attn"), device)?,
+            post_attention_layernorm: RmsNorm::load(source, &post, sizes.width, config.epsilon, device)?,
+            mlp: Mlp::load(config, sizes, source, &format!("{path}.mlp"), device)?,
+            window: config.windows[layer],
+            rotates: config.rotates[layer],
         })
     }
 
-    fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &CausalMask) -> Tensor<3> {
-        let x = x.clone() + self.self_attn.forward(self.input_layernorm.forward(x), rotary, mask);
+    fn forward(&self, x: Tensor<3>, rotary: Option<&Rotary>, attention: &CausalAttention) -> Tensor<3> {
+        let x = x.clone() + self.self_attn.forward(self.input_layernorm.forward(x), rotary, attention);
         x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x))
     }
 }
@@ -340,10 +298,10 @@ impl Block {
 /// Attention with rotary positions and grouped key/value heads.
 #[derive(Module, Debug)]
 pub struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    o_proj: Linear,
+    pub(super) q_proj: Linear,
+    pub(super) k_proj: Linear,
+    pub(super) v_proj: Linear,
+    pub(super) o_proj: Linear,
     /// Norms of queries and keys: Qwen 3 of each head, OLMo 2 of all heads together.
     q_norm: Option<RmsNorm>,
     k_norm: Option<RmsNorm>,
@@ -357,28 +315,34 @@ pub struct Attention {
 
 impl Attention {
     /// Reads the weights below `path`.
-    pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
-        let (channels, [qkv_bias, o_bias]) = (config.hidden_size, config.biases());
-        let (heads, kv_heads) = (config.num_attention_heads, config.kv_heads());
-        let (q, kv) = (heads * config.head_dim(), kv_heads * config.head_dim());
+    pub fn load(
+        config: &LlamaConfig,
+        sizes: &Sizes,
+        source: &mut dyn WeightSource,
+        path: &str,
+        device: &Device,
+    ) -> Result<Self> {
+        let Sizes { width: channels, heads, kv_heads, head_dim, .. } = *sizes;
+        let [qkv_bias, o_bias] = config.biases;
+        let (q, kv) = (heads * head_dim, kv_heads * head_dim);
         let mut linear = |name: &str, shape, bias| {
-            Linear::load(source, &format!("{path}.{name}"), shape, bias, Layout::OutIn, device)
+            Linear::load(source, &format!("{path}.{name}"), shape, bias, Held::Transposed, device)
         };
         let q_proj = linear("q_proj", [channels, q], qkv_bias)?;
         let k_proj = linear("k_proj", [channels, kv], qkv_bias)?;
         let v_proj = linear("v_proj", [channels, kv], qkv_bias)?;
         let o_proj = linear("o_proj", [q, channels], o_bias)?;
         let mut norm =
-            |name: &str, width| RmsNorm::load(source, &format!("{path}.{name}"), width, config.rms_norm_eps, device);
-        let (q_norm, k_norm) = match config.qk_norms() {
+            |name: &str, width| RmsNorm::load(source, &format!("{path}.{name}"), width, config.epsilon, device);
+        let (q_norm, k_norm) = match config.qk_norms {
             Some([q, k]) => (Some(norm("q_norm", q)?), Some(norm("k_norm", k)?)),
             None => (None, None),
         };
-        Ok(Self { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm, clip: config.clip_qkv, heads, kv_heads })
+        Ok(Self { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm, clip: config.clip, heads, kv_heads })
     }
 
-    /// `x` is `[B, T, C]`, and so is the result; `mask` says where queries may look.
-    pub fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &CausalMask) -> Tensor<3> {
+    /// `x` is `[B, T, C]`, and so is the result; without `rotary` positions do not count.
+    pub fn forward(&self, x: Tensor<3>, rotary: Option<&Rotary>, attention: &CausalAttention) -> Tensor<3> {
         let q = self.clipped(self.q_proj.forward(x.clone()));
         let k = self.clipped(self.k_proj.forward(x.clone()));
         let v = self.clipped(self.v_proj.forward(x));
@@ -389,8 +353,11 @@ impl Attention {
         let q = split_heads(normed(q, &self.q_norm), self.heads); // [B, H, T, D]
         let k = split_heads(normed(k, &self.k_norm), self.kv_heads); // [B, K, T, D]
         let v = split_heads(v, self.kv_heads);
-        let (q, k) = (rotary.forward(q), rotary.forward(k));
-        self.o_proj.forward(causal_attention(q, k, v, mask, self.o_proj.compute()))
+        let (q, k) = match rotary {
+            Some(rotary) => (rotary.forward(q), rotary.forward(k)),
+            None => (q, k),
+        };
+        self.o_proj.forward(causal_attention(q, k, v, attention, self.o_proj.compute()))
     }
 
     fn clipped(&self, x: Tensor<3>) -> Tensor<3> {
@@ -404,17 +371,23 @@ impl Attention {
 /// SwiGLU (arXiv 2002.05202): `down(silu(gate(x)) · up(x))`.
 #[derive(Module, Debug)]
 pub struct Mlp {
-    gate_proj: Linear,
-    up_proj: Linear,
-    down_proj: Linear,
+    pub(super) gate_proj: Linear,
+    pub(super) up_proj: Linear,
+    pub(super) down_proj: Linear,
 }
 
 impl Mlp {
     /// Reads the weights below `path`.
-    pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
-        let (channels, inner, bias) = (config.hidden_size, config.intermediate_size, config.mlp_bias);
+    pub fn load(
+        config: &LlamaConfig,
+        sizes: &Sizes,
+        source: &mut dyn WeightSource,
+        path: &str,
+        device: &Device,
+    ) -> Result<Self> {
+        let (channels, inner, bias) = (sizes.width, sizes.inner, config.mlp_bias);
         let mut linear =
-            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, bias, Layout::OutIn, device);
+            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, bias, Held::Transposed, device);
         Ok(Self {
             gate_proj: linear("gate_proj", [channels, inner])?,
             up_proj: linear("up_proj", [channels, inner])?,

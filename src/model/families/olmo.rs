@@ -6,22 +6,94 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
+use serde_json::Value;
 
-use super::layers::{CausalMask, Embedding, Linear, RmsNorm, Stage, Table};
-use super::llama::{Attention, Family, LlamaConfig, Mlp, linears};
-use super::rotary::Rotary;
-use super::weights::WeightSource;
+use super::super::config_file::ConfigFile;
+use super::super::family::{About, Decoder, Family, ROTARY, Sizes, linears};
+use super::super::layers::{Embedding, Linear, RmsNorm, Stage};
+use super::super::rotary::Rotary;
+use super::super::weights::WeightSource;
+use super::llama::{self, Attention, LlamaConfig, Mlp, NAMES};
+use super::windows::Windows;
 use crate::error::Result;
+use crate::kernels::attention::CausalAttention;
+use crate::kernels::head::Head;
 use crate::kernels::norm::layer_norm;
 
 /// Added to the variance in OLMo's layer norms; no key of the configuration.
 const EPSILON: f64 = 1e-5;
 
+/// OLMo.
+#[derive(Debug)]
+pub struct OlmoFamily;
+
+impl Family for OlmoFamily {
+    const ABOUT: About = About {
+        model_type: "olmo",
+        models: "OLMo 1",
+        reads: "norms without weights; `clip_qkv`",
+        names: NAMES,
+        keys: &[llama::KEYS],
+        special: &["rope_scaling", "rope_parameters", "partial_rotary_factor", "layer_types", "clip_qkv"],
+        positions: ROTARY,
+        token_ids: [None, Some(50279)],
+    };
+    type Config = LlamaConfig;
+    type Model = Olmo;
+
+    fn config(file: &ConfigFile) -> Result<(LlamaConfig, Sizes)> {
+        file.refuse_unless("mlp_bias", false)?;
+        let config = LlamaConfig::read(file, vec![])?;
+        Windows::none(file)?;
+        Ok(config)
+    }
+
+    fn load(config: &LlamaConfig, sizes: &Sizes, source: &mut dyn WeightSource, device: &Device) -> Result<Olmo> {
+        Olmo::load(config, sizes, false, source, device)
+    }
+
+    fn tiny() -> Value {
+        llama::tiny()
+    }
+}
+
+/// OLMo 2.
+#[derive(Debug)]
+pub struct Olmo2Family;
+
+impl Family for Olmo2Family {
+    const ABOUT: About = About {
+        model_type: "olmo2",
+        models: "OLMo 2",
+        reads: "norms after each part; norms of queries and keys",
+        special: llama::SPECIAL,
+        ..OlmoFamily::ABOUT
+    };
+    type Config = LlamaConfig;
+    type Model = Olmo;
+
+    fn config(file: &ConfigFile) -> Result<(LlamaConfig, Sizes)> {
+        file.refuse_unless("mlp_bias", false)?;
+        let (config, sizes) = LlamaConfig::read(file, vec![("rms_norm_eps", 1e-5.into())])?;
+        Windows::none(file)?;
+        let qk_norms = Some([sizes.heads, sizes.kv_heads].map(|heads| heads * sizes.head_dim));
+        Ok((LlamaConfig { qk_norms, ..config }, sizes))
+    }
+
+    fn load(config: &LlamaConfig, sizes: &Sizes, source: &mut dyn WeightSource, device: &Device) -> Result<Olmo> {
+        Olmo::load(config, sizes, true, source, device)
+    }
+
+    fn tiny() -> Value {
+        llama::tiny()
+    }
+}
+
 /// The model, `model.*` of the checkpoint.
 #[derive(Module, Debug)]
 pub struct Olmo {
     embed_tokens: Embedding,
-    layers: Vec<Block>,
+    layers: Vec<Layer>,
     /// OLMo 2 only; OLMo's last norm has no weights.
     norm: Option<RmsNorm>,
     /// Only where the head is not tied.
@@ -30,36 +102,52 @@ pub struct Olmo {
 }
 
 impl Olmo {
-    /// Builds the model from its weights.
-    pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, device: &Device) -> Result<Self> {
-        let LlamaConfig { vocab_size, hidden_size, .. } = *config;
+    /// Builds the model from its weights, OLMo 2 `with_norms` that have weights.
+    fn load(
+        config: &LlamaConfig,
+        sizes: &Sizes,
+        with_norms: bool,
+        source: &mut dyn WeightSource,
+        device: &Device,
+    ) -> Result<Self> {
+        let Sizes { vocabulary, width, .. } = *sizes;
+        // A norm that OLMo 2 has weights for, and OLMo has not.
+        let norm = |source: &mut dyn WeightSource, path: &str| match with_norms {
+            true => RmsNorm::load(source, path, width, config.epsilon, device).map(Some),
+            false => Ok(None),
+        };
+        let mut layers = Vec::new();
+        let embed_tokens = Embedding::load(source, "model.embed_tokens", [vocabulary, width], device)?;
+        for i in 0..sizes.layers {
+            let path = format!("model.layers.{i}");
+            layers.push(Layer {
+                self_attn: Attention::load(config, sizes, source, &format!("{path}.self_attn"), device)?,
+                post_attention_layernorm: norm(source, &format!("{path}.post_attention_layernorm"))?,
+                mlp: Mlp::load(config, sizes, source, &format!("{path}.mlp"), device)?,
+                post_feedforward_layernorm: norm(source, &format!("{path}.post_feedforward_layernorm"))?,
+            });
+        }
         Ok(Self {
-            embed_tokens: Embedding::load(source, "model.embed_tokens", [vocab_size, hidden_size], device)?,
-            layers: (0..config.num_hidden_layers)
-                .map(|i| Block::load(config, source, &format!("model.layers.{i}"), device))
-                .collect::<Result<_>>()?,
-            norm: olmo2_norm(config, source, "model.norm", device)?,
-            lm_head: if config.tie_word_embeddings {
-                None
-            } else {
-                Some(Embedding::load(source, "lm_head", [vocab_size, hidden_size], device)?)
-            },
+            embed_tokens,
+            layers,
+            norm: norm(source, "model.norm")?,
+            lm_head: Embedding::untied(source, "lm_head", [vocabulary, width], sizes.tied, device)?,
             rotary: config.rotary(),
         })
     }
+}
 
-    /// The input of the first layer: `ids` `[B, T]` to `[B, T, C]`.
-    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+impl Decoder for Olmo {
+    fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         self.embed_tokens.forward(ids)
     }
 
-    /// The blocks for windows of `time` tokens, and the last norm.
-    pub fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
-        let mask = CausalMask::new(time, None, device);
+    fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
+        let attention = CausalAttention::new(time, None, device);
         let mut stages: Vec<Stage<'_>> = Vec::new();
-        for block in &self.layers {
-            let mask = mask.clone();
-            stages.push(Box::new(move |x| block.forward(x, &self.rotary, &mask)));
+        for layer in &self.layers {
+            let attention = attention.clone();
+            stages.push(Box::new(move |x| layer.forward(x, &self.rotary, &attention)));
         }
         stages.push(Box::new(|x| match &self.norm {
             Some(norm) => norm.forward(x),
@@ -68,33 +156,18 @@ impl Olmo {
         stages
     }
 
-    /// The output head, `[vocab, C]`: logits are `hidden · headᵀ`.
-    pub fn head(&self) -> Table {
-        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).table()
+    fn head(&self) -> Head {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).table().into()
     }
 
-    /// The linear layers of the blocks by their paths.
-    pub(super) fn linears(&mut self) -> Vec<(String, &mut Linear)> {
-        let blocks = self.layers.iter_mut().enumerate();
-        blocks.flat_map(|(i, block)| linears(i, &mut block.self_attn, &mut block.mlp)).collect()
-    }
-}
-
-/// A norm that OLMo 2 has weights for, and OLMo has not.
-fn olmo2_norm(
-    config: &LlamaConfig,
-    source: &mut dyn WeightSource,
-    path: &str,
-    device: &Device,
-) -> Result<Option<RmsNorm>> {
-    match config.family {
-        Family::Olmo2 => RmsNorm::load(source, path, config.hidden_size, config.rms_norm_eps, device).map(Some),
-        _ => Ok(None),
-    }
+    linears!(
+        layers at "model.layers":
+        self_attn.q_proj, self_attn.k_proj, self_attn.v_proj, self_attn.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj,
+    );
 }
 
 #[derive(Module, Debug)]
-struct Block {
+struct Layer {
     self_attn: Attention,
     /// OLMo 2 only, as the other norm.
     post_attention_layernorm: Option<RmsNorm>,
@@ -102,26 +175,15 @@ struct Block {
     post_feedforward_layernorm: Option<RmsNorm>,
 }
 
-impl Block {
-    fn load(config: &LlamaConfig, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
-        let post_attention = format!("{path}.post_attention_layernorm");
-        let post_feedforward = format!("{path}.post_feedforward_layernorm");
-        Ok(Self {
-            self_attn: Attention::load(config, source, &format!("{path}.self_attn"), device)?,
-            post_attention_layernorm: olmo2_norm(config, source, &post_attention, device)?,
-            mlp: Mlp::load(config, source, &format!("{path}.mlp"), device)?,
-            post_feedforward_layernorm: olmo2_norm(config, source, &post_feedforward, device)?,
-        })
-    }
-
-    fn forward(&self, x: Tensor<3>, rotary: &Rotary, mask: &CausalMask) -> Tensor<3> {
+impl Layer {
+    fn forward(&self, x: Tensor<3>, rotary: &Rotary, attention: &CausalAttention) -> Tensor<3> {
         match (&self.post_attention_layernorm, &self.post_feedforward_layernorm) {
             (Some(post_attention), Some(post_feedforward)) => {
-                let x = x.clone() + post_attention.forward(self.self_attn.forward(x, rotary, mask));
+                let x = x.clone() + post_attention.forward(self.self_attn.forward(x, Some(rotary), attention));
                 x.clone() + post_feedforward.forward(self.mlp.forward(x))
             }
             _ => {
-                let x = x.clone() + self.self_attn.forward(layer_norm(x, None, EPSILON), rotary, mask);
+                let x = x.clone() + self.self_attn.forward(layer_norm(x, None, EPSILON), Some(rotary), attention);
                 x.clone() + self.mlp.forward(layer_norm(x, None, EPSILON))
             }
         }

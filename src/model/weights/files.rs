@@ -1,156 +1,24 @@
-//! The sources of a model's weights: safetensors files, or random numbers for a new base.
+//! The safetensors files of a model folder.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use burn::module::Param;
-use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use burn::tensor::TensorData;
 use safetensors::{Dtype, SafeTensors};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::numbers::Numbers;
-use super::weight_formats::no_weights;
-use super::weight_names::matches;
-use crate::device::diagnosis::f16_fault;
+use super::super::numbers::Numbers;
+use super::super::weight_formats::no_weights;
+use super::super::weight_names::matches;
+use super::leftovers::{cure_of_unused, is_buffer};
+use super::source::{WeightSource, with_rows};
+use crate::device::precision::Precision;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::kernels::table::LARGEST_PIECE;
 use crate::notice::warn_once;
 use crate::safetensors_file::SafetensorsFile;
-
-/// The largest binding of a kernel by WebGPU's default limit and on software cards: 128 MiB.
-pub const LARGEST_PIECE: usize = 1 << 27;
-
-/// The precision in which numbers are held or computed: a model's matrices, the products with them, an optimiser's
-/// moments. Vectors (norms, biases) are always held in f32.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32 bits: 4 bytes a weight
-    #[default]
-    F32,
-    /// 16 bits with the range of f32: exactly what most models are published in
-    Bf16,
-    /// 16 bits with finer spacing and a range to ±65,504
-    F16,
-}
-
-impl Precision {
-    /// Bytes of a weight.
-    pub fn bytes(self) -> usize {
-        self.dtype().size()
-    }
-
-    fn dtype(self) -> DType {
-        self.float().into()
-    }
-
-    /// The type of tensors of such numbers.
-    pub(crate) fn float(self) -> FloatDType {
-        match self {
-            Self::F32 => FloatDType::F32,
-            Self::Bf16 => FloatDType::BF16,
-            Self::F16 => FloatDType::F16,
-        }
-    }
-
-    /// Whether it is f32, the default, which is not written out.
-    pub(crate) fn is_f32(&self) -> bool {
-        *self == Self::F32
-    }
-
-    /// Whether `device` has such numbers, asked for by this `option`.
-    ///
-    /// # Errors
-    /// The device lacks them; the message says which it has.
-    pub fn check(self, option: &str, device: &Device) -> Result<()> {
-        self.check_for(option, device, false)
-    }
-
-    /// The same for numbers that are computed with, and not only held.
-    pub fn check_computed(self, option: &str, device: &Device) -> Result<()> {
-        self.check_for(option, device, true)
-    }
-
-    fn check_for(self, option: &str, device: &Device, computed: bool) -> Result<()> {
-        if self == Self::F32 {
-            return Ok(());
-        }
-        if device.supports_dtype(self.dtype()) {
-            let fault = if self == Self::F16 { f16_fault(device, computed) } else { None };
-            return fault.map_or(Ok(()), |fault| {
-                let fault = format!("odyssey doctor found the f16 of this device's driver wrong: {fault}");
-                Err(Error::input(format!("{option} f16"), fault, format!("use {option} f32")))
-            });
-        }
-        let others = [Self::Bf16, Self::F16].into_iter().filter(|other| device.supports_dtype(other.dtype()));
-        let cure = others.fold(format!("use {option} f32"), |cure, other| format!("{cure} or {other}"));
-        Err(Error::input(format!("{option} {self}"), "this device has no numbers of that kind", cure))
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-        })
-    }
-}
-
-/// Gives weights by their published name.
-pub trait WeightSource {
-    /// Whether there is a weight of this name.
-    fn has(&self, name: &str) -> bool;
-
-    /// Some rows of a weight, row-major, in `precision`. The whole weight must have this shape; of a vector the rows are
-    /// its elements.
-    fn read(&mut self, name: &str, shape: &[usize], rows: Range<usize>, precision: Precision) -> Result<TensorData>;
-
-    /// What matrices are held in.
-    fn precision(&self) -> Precision {
-        Precision::F32
-    }
-
-    /// Bytes of the largest piece that a token table may be cut into, in f32, as it is computed with.
-    fn largest_piece(&self) -> usize {
-        LARGEST_PIECE
-    }
-}
-
-impl dyn WeightSource + '_ {
-    /// The weight as a parameter on `device`.
-    pub fn parameter<const D: usize>(
-        &mut self,
-        name: &str,
-        shape: [usize; D],
-        device: &Device,
-    ) -> Result<Param<Tensor<D>>> {
-        self.rows(name, shape, 0..shape.first().copied().unwrap_or(0), device)
-    }
-
-    /// The same of some rows only.
-    pub fn rows<const D: usize>(
-        &mut self,
-        name: &str,
-        shape: [usize; D],
-        rows: Range<usize>,
-        device: &Device,
-    ) -> Result<Param<Tensor<D>>> {
-        let precision = if D > 1 { self.precision() } else { Precision::F32 };
-        let data = self.read(name, &shape, rows, precision)?;
-        Ok(Param::from_tensor(Tensor::from_data(data, (device, precision.dtype()))))
-    }
-}
-
-/// `shape` with this many rows.
-fn with_rows(shape: &[usize], rows: usize) -> Vec<usize> {
-    std::iter::once(rows).chain(shape.iter().skip(1).copied()).collect()
-}
 
 /// The safetensors files of a model folder: `model.safetensors`, or shards with `model.safetensors.index.json`.
 ///
@@ -280,12 +148,12 @@ impl WeightFiles {
     }
 
     /// The folder that they are in.
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// The file that holds the tensor `name`.
-    pub(super) fn file_of(&self, name: &str) -> &Path {
+    pub(crate) fn file_of(&self, name: &str) -> &Path {
         self.tensors.get(name).map_or(self.folder.as_path(), |&shard| self.shards[shard].path())
     }
 
@@ -319,70 +187,7 @@ impl WeightFiles {
     }
 }
 
-/// What is no weight, though files hold it: causal masks in old GPT-2 and GPT-NeoX files, rotation tables in old LLaMA and
-/// GPT-NeoX files, numbers of positions, what a kernel library keeps of itself.
-fn is_buffer(name: &str) -> bool {
-    let ends = [
-        ".attn.bias",
-        ".attn.masked_bias",
-        ".attention.bias",
-        ".attention.masked_bias",
-        "rotary_emb.inv_freq",
-        "rotary_emb.original_inv_freq",
-        "rotary_emb.cos_cached",
-        "rotary_emb.sin_cached",
-        "position_ids",
-        "._extra_state",
-    ];
-    ends.iter().any(|end| name.ends_with(end))
-}
-
-/// What can be done about tensors that the model does not use.
-fn cure_of_unused(left: &[String]) -> String {
-    if left.iter().any(|name| name.contains(".lora_") || name.contains(".base_layer.")) {
-        return "merge the adapter among them into the base with peft's merge_and_unload, and save that".to_owned();
-    }
-    if left.iter().any(|name| [".qweight", ".scales", ".absmax", ".weight_scale"].iter().any(|end| name.contains(end)))
-    {
-        return "take the weights as they were before they were quantized".to_owned();
-    }
-    let saved_with = "use the config.json these weights were saved with";
-    match left.first().and_then(|name| part_of(name)) {
-        Some(part) => {
-            format!("{saved_with}; where they are for another use, leave them out: --ignore-tensors '{part}.*'")
-        }
-        None => saved_with.to_owned(),
-    }
-}
-
-/// The part of a larger whole that a tensor of this `name` belongs to; `None` where it looks like a layer of the model.
-fn part_of(name: &str) -> Option<String> {
-    let parts: Vec<&str> = name.split('.').collect();
-    let outer = parts.iter().take_while(|part| ["model", "transformer", "gpt_neox", "module"].contains(part)).count();
-    let own = parts.get(outer).filter(|part| !["layers", "h"].contains(part))?;
-    let before = parts[..outer].iter().map(|part| format!("{part}."));
-    (parts.len() > outer + 1).then(|| format!("{}{own}", before.collect::<String>()))
-}
-
-/// A hash of the configuration and weight files of a model folder, by their names and contents.
-pub fn hash_folder(folder: &Path) -> Result<String> {
-    let mut names: Vec<PathBuf> = std::fs::read_dir(folder)
-        .map_err(|e| Error::reading(folder, e))?
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| {
-            path.file_name().is_some_and(|name| name == "config.json")
-                || path.extension().is_some_and(|e| e == "safetensors")
-        })
-        .collect();
-    names.sort();
-    let hashes = names
-        .iter()
-        .map(|path| Ok(format!("{:?} {}", path.file_name(), files::hash_file(path)?)))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(files::hash_bytes(hashes.join("\n").as_bytes()))
-}
-
-pub(super) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
+pub(crate) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
     SafeTensors::deserialize(bytes).map_err(|e| not_whole(path, e.to_string()))
 }
 
@@ -436,7 +241,7 @@ impl WeightSource for WeightFiles {
 }
 
 /// Numbers of a file in the precision they are held in. 16-bit ones are exact in f32.
-pub(super) fn convert(
+pub(crate) fn convert(
     path: &Path,
     name: &str,
     dtype: Dtype,
@@ -464,86 +269,4 @@ fn check_type(path: &Path, name: &str, dtype: Dtype) -> Result<()> {
 
 fn too_large(path: &Path, name: &str, fault: &str) -> Error {
     Error::file(path, format!("tensor {name:?} {fault}"), "hold the weights with --dtype bf16")
-}
-
-/// Only records which weights a model asks for, before anything is read.
-#[derive(Debug, Default)]
-pub struct Shapes {
-    /// Names and shapes, in the order they are asked for.
-    pub found: Vec<(String, Vec<usize>)>,
-}
-
-impl WeightSource for Shapes {
-    fn has(&self, _name: &str) -> bool {
-        false
-    }
-
-    fn read(&mut self, name: &str, shape: &[usize], _rows: Range<usize>, precision: Precision) -> Result<TensorData> {
-        // A table in pieces asks once for each.
-        if self.found.last().is_none_or(|(last, _)| last != name) {
-            self.found.push((name.to_owned(), shape.to_vec()));
-        }
-        Numbers::new(precision, 0).finish(vec![0; shape.len()]).map_err(Error::Numeric)
-    }
-}
-
-/// Random weights for a base trained from scratch: GPT-2's scheme, N(0, 0.02²), the projections that write into the
-/// residual stream scaled by 1/√(2·layers), norms 1 and biases 0.
-pub struct RandomWeights {
-    rng: ChaCha8Rng,
-    residual_scale: f32,
-    precision: Precision,
-}
-
-impl RandomWeights {
-    /// Weights drawn from `seed` for a model of `layers` blocks.
-    pub fn new(seed: u64, layers: usize) -> Self {
-        Self {
-            rng: ChaCha8Rng::seed_from_u64(seed),
-            residual_scale: (2.0 * layers as f32).powf(-0.5),
-            precision: Precision::F32,
-        }
-    }
-
-    /// Holds matrices in `precision`.
-    pub fn held_in(mut self, precision: Precision) -> Self {
-        self.precision = precision;
-        self
-    }
-
-    /// A standard normal number (Box–Muller).
-    fn normal(&mut self) -> f32 {
-        let unit = |bits: u64| ((bits >> 11) as f64 + 0.5) * 2f64.powi(-53);
-        let (u, v) = (unit(self.rng.next_u64()), unit(self.rng.next_u64()));
-        ((-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()) as f32
-    }
-}
-
-impl WeightSource for RandomWeights {
-    fn has(&self, _name: &str) -> bool {
-        false
-    }
-
-    fn precision(&self) -> Precision {
-        self.precision
-    }
-
-    fn read(&mut self, name: &str, shape: &[usize], rows: Range<usize>, precision: Precision) -> Result<TensorData> {
-        let shape = with_rows(shape, rows.len());
-        let count = shape.iter().product();
-        let writes_residual =
-            ["c_proj.weight", "o_proj.weight", "down_proj.weight", "attention.dense.weight", "dense_4h_to_h.weight"]
-                .iter()
-                .any(|end| name.ends_with(end));
-        let deviation = if writes_residual { 0.02 * self.residual_scale } else { 0.02 };
-        let is_norm = shape.len() == 1;
-        let value = |_| match name {
-            _ if name.ends_with(".bias") => 0.0,
-            _ if is_norm => 1.0,
-            _ => deviation * self.normal(),
-        };
-        let mut numbers = Numbers::new(precision, count);
-        numbers.push((0..count).map(value));
-        numbers.finish(shape).map_err(Error::Numeric)
-    }
 }

@@ -1,8 +1,8 @@
 //! BERT (Devlin et al. 2018, arXiv 1810.04805): the body of sentence encoders such as all-MiniLM-L6-v2.
 //!
 //! Follows `modeling_bert.py` of transformers: learned positions and token types, layer norm after each part, every
-//! token looks at every other one. It has no output head here and is not a [`super::LanguageModel`]: it gives vectors
-//! for text, not probabilities ([`crate::similarity::encoder`]).
+//! token looks at every other one. It has no output head here and is not a [`crate::model::LanguageModel`]: it gives vectors
+//! for text, not probabilities ([`super::SentenceEncoder`]).
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor};
 use serde::Deserialize;
 
-use super::config::ConfigFile;
-use super::layers::{Embedding, Gelu, LayerNorm, Layout, Linear, split_heads};
-use super::loading::Source;
-use super::weights::{WeightFiles, WeightSource};
 use crate::error::{Error, Result};
+use crate::kernels::matmul::Held;
+use crate::model::layers::{Embedding, Gelu, LayerNorm, Linear, split_heads};
+use crate::model::weights::{WeightFiles, WeightSource};
+use crate::model::{ConfigFile, Source};
 
 /// `config.json` of the family, under its published names.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -200,7 +200,7 @@ impl Block {
     fn load(config: &BertConfig, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
         let (channels, inner, epsilon) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
         let mut linear =
-            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, true, Layout::OutIn, device);
+            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, true, Held::Transposed, device);
         let (query, key, value, attention_output, intermediate, output) = (
             linear("attention.self.query", [channels, channels])?,
             linear("attention.self.key", [channels, channels])?,
