@@ -122,7 +122,7 @@ impl<const N: usize> Function<N> for Linear {
     fn forward(&self, inputs: [Tensor<3>; N]) -> (Tensor<3>, Self::Saved) {
         let mut inputs = inputs.into_iter();
         let (Some(x), Some(weight), bias) = (inputs.next(), inputs.next(), inputs.next()) else {
-            unreachable!("a linear layer is one of something by something")
+            unreachable!("a linear layer has an input and a weight")
         };
         let (x, weight, bias) = (x.squeeze_dim(0), weight.squeeze_dim(0), bias.map(|bias| bias.flatten(0, 2)));
         let [both, held] = [[x.clone(), weight.clone()], [x, weight]];

@@ -74,7 +74,7 @@ impl<const N: usize> Function<N> for Norm {
     fn forward(&self, inputs: [Tensor<3>; N]) -> (Tensor<3>, Saved) {
         let mut inputs = inputs.into_iter();
         let (Some(x), weight, bias) = (inputs.next(), inputs.next(), inputs.next()) else {
-            unreachable!("a norm is a norm of something")
+            unreachable!("a norm has an input")
         };
         let (y, moments) = match place(&x) {
             Place::Wgpu(ability) => self.forward_on_wgpu(ability, x.clone(), weight.clone(), bias),

@@ -105,7 +105,7 @@ const SPECIAL: &[Special] = &[
     ("use_mrope", Off),
     ("use_dynamic_ntk", Off),
     ("use_logn_attn", Off),
-    // The order and kind of the blocks' parts.
+    // The order and kind of the layers' parts.
     ("parallel_attn", Off),
     ("parallel_attention", Off),
     ("parallel_residual", Off),

@@ -19,6 +19,21 @@ use crate::kernels::{activation, norm};
 /// A part of a model that maps hidden states `[B, T, C]` to new ones: a layer, or the last norm.
 pub type Stage<'a> = Box<dyn Fn(Tensor<3>) -> Tensor<3> + 'a>;
 
+/// The stages of a model whose `layers` are alike, with its `last` norm.
+pub fn stages_of<'a, L>(
+    layers: &'a [L],
+    forward: impl Fn(&L, Tensor<3>) -> Tensor<3> + Clone + 'a,
+    last: impl Fn(Tensor<3>) -> Tensor<3> + 'a,
+) -> Vec<Stage<'a>> {
+    let mut stages: Vec<Stage<'a>> = Vec::with_capacity(layers.len() + 1);
+    for layer in layers {
+        let forward = forward.clone();
+        stages.push(Box::new(move |x| forward(layer, x)));
+    }
+    stages.push(Box::new(last));
+    stages
+}
+
 /// `y = x W + b`, plus the output of an adapter if there is one.
 #[derive(Module, Debug)]
 pub struct Linear {

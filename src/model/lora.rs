@@ -96,7 +96,7 @@ impl LoraSettings {
         if let (false, Some(unknown)) =
             (is("all"), wanted.iter().find(|target| !all.iter().any(|(path, _)| fits(path, target))))
         {
-            let fault = format!("{unknown:?} is no linear layer of this model; its own are {}", layer_names(&all));
+            let fault = format!("{unknown:?} is not a linear layer of this model, which has {}", layer_names(&all));
             return Err(Error::input("lora targets", fault, "name some of these, or auto or all"));
         }
         let chosen: Vec<_> =

@@ -242,7 +242,7 @@ impl Adapter {
             let paths = layers.iter().map(|(path, _)| path.as_str());
             let Some(layer) = find_layer(name, paths, body) else {
                 let own = layer_names(&layers);
-                return fault(format!("adapts {name:?}, which is no linear layer of this base; its own are {own}"));
+                return fault(format!("adapts {name:?}, which is not a linear layer of this base; it has {own}"));
             };
             if factors.insert(layer, pair).is_some() {
                 return fault(format!("adapts {layer:?} twice, by different names"));
@@ -335,7 +335,7 @@ fn read_factors(folder: &Path) -> Result<BTreeMap<String, [Values; 2]>> {
         ("adapters.safetensors", "fuse it into its base with mlx_lm.fuse, and name the model that comes out"),
     ] {
         if !path.exists() && folder.join(other).exists() {
-            return Err(Error::file(folder, format!("has {other}, which is not read"), cure));
+            return Err(Error::file(folder, format!("has {other}, a format that this program does not read"), cure));
         }
     }
     let bytes = std::fs::read(&path).map_err(|e| Error::reading(&path, e))?;

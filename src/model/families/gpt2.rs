@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::super::config_file::ConfigFile;
 use super::super::family::{About, Decoder, Family, Names, Sizes, linears};
-use super::super::layers::{Embedding, Gelu, LayerNorm, Linear, Stage};
+use super::super::layers::{Embedding, Gelu, LayerNorm, Linear, Stage, stages_of};
 use super::super::weights::WeightSource;
 use crate::error::Result;
 use crate::kernels::attention::{self, CausalAttention};
@@ -164,13 +164,7 @@ impl Decoder for Gpt2 {
 
     fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
         let attention = CausalAttention::new(time, None, device);
-        let mut stages: Vec<Stage<'_>> = Vec::new();
-        for layer in &self.h {
-            let attention = attention.clone();
-            stages.push(Box::new(move |x| layer.forward(x, &attention)));
-        }
-        stages.push(Box::new(|x| self.ln_f.forward(x)));
-        stages
+        stages_of(&self.h, move |layer, x| layer.forward(x, &attention), |x| self.ln_f.forward(x))
     }
 
     fn head(&self) -> Head {

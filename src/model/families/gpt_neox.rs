@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::super::config_file::ConfigFile;
 use super::super::family::{About, Decoder, Family, Names, ROTARY, Sizes, linears};
-use super::super::layers::{Embedding, Gelu, LayerNorm, Linear, Stage, causal_attention, split_heads};
+use super::super::layers::{Embedding, Gelu, LayerNorm, Linear, Stage, causal_attention, split_heads, stages_of};
 use super::super::rotary::Rotary;
 use super::super::weights::WeightSource;
 use crate::error::Result;
@@ -177,13 +177,8 @@ impl Decoder for GptNeox {
 
     fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
         let attention = CausalAttention::new(time, None, device);
-        let mut stages: Vec<Stage<'_>> = Vec::new();
-        for layer in &self.layers {
-            let attention = attention.clone();
-            stages.push(Box::new(move |x| layer.forward(x, &self.rotary, &attention)));
-        }
-        stages.push(Box::new(|x| self.final_layer_norm.forward(x)));
-        stages
+        let forward = move |layer: &Layer, x| layer.forward(x, &self.rotary, &attention);
+        stages_of(&self.layers, forward, |x| self.final_layer_norm.forward(x))
     }
 
     fn head(&self) -> Head {

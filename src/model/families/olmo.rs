@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::super::config_file::ConfigFile;
 use super::super::family::{About, Decoder, Family, ROTARY, Sizes, linears};
-use super::super::layers::{Embedding, Linear, RmsNorm, Stage};
+use super::super::layers::{Embedding, Linear, RmsNorm, Stage, stages_of};
 use super::super::rotary::Rotary;
 use super::super::weights::WeightSource;
 use super::llama::{self, Attention, LlamaConfig, Mlp, NAMES};
@@ -144,16 +144,11 @@ impl Decoder for Olmo {
 
     fn stages(&self, time: usize, device: &Device) -> Vec<Stage<'_>> {
         let attention = CausalAttention::new(time, None, device);
-        let mut stages: Vec<Stage<'_>> = Vec::new();
-        for layer in &self.layers {
-            let attention = attention.clone();
-            stages.push(Box::new(move |x| layer.forward(x, &self.rotary, &attention)));
-        }
-        stages.push(Box::new(|x| match &self.norm {
+        let forward = move |layer: &Layer, x| layer.forward(x, &self.rotary, &attention);
+        stages_of(&self.layers, forward, |x| match &self.norm {
             Some(norm) => norm.forward(x),
             None => layer_norm(x, None, EPSILON),
-        }));
-        stages
+        })
     }
 
     fn head(&self) -> Head {
