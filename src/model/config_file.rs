@@ -28,6 +28,8 @@ const SIZES: &[(&str, u64)] = &[
     ("num_hidden_layers", 1 << 16),
 ];
 const LARGEST_WIDTH: u64 = 1 << 24;
+/// Bytes of a broken file at most in which its fault is searched for.
+const LONGEST_SEARCHED: u64 = 1 << 20;
 /// Characters of a value that a message quotes.
 const QUOTED: usize = 200;
 
@@ -209,7 +211,8 @@ impl ConfigFile {
 /// The error where the file at `path` has one of the words that Python writes for what is no number, which JSON does not
 /// know.
 fn no_number(path: &Path) -> Option<Error> {
-    let text = std::fs::read_to_string(path).ok()?;
+    let short = std::fs::metadata(path).is_ok_and(|about| about.is_file() && about.len() <= LONGEST_SEARCHED);
+    let text = short.then(|| std::fs::read_to_string(path).ok()).flatten()?;
     let (line, said) = (1..).zip(text.lines()).find_map(|(line, said)| {
         let value = said.rsplit_once("\": ").map_or(said, |(_, value)| value).trim().trim_end_matches(',');
         ["NaN", "Infinity", "-Infinity"].contains(&value).then_some((line, said))

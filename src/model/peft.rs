@@ -237,26 +237,15 @@ impl Adapter {
         let fault = |fault: String| Err(Error::file(&path, fault, "name the base that the adapter was made for"));
         let layers = linear_layers(&base.config)?;
         let body = base.config.names().body;
+        let sizes: BTreeMap<&str, [usize; 2]> = layers.iter().map(|(path, sizes)| (path.as_str(), *sizes)).collect();
         let mut factors: BTreeMap<&str, &[Values; 2]> = BTreeMap::new();
         for (name, pair) in &self.factors {
-            let paths = layers.iter().map(|(path, _)| path.as_str());
-            let Some(layer) = find_layer(name, paths, body) else {
+            let found = find_layer(name, sizes.keys().copied(), body);
+            let Some((layer, [of_input, of_output])) = found.and_then(|layer| Some((layer, sizes.get(layer)?))) else {
                 let own = layer_names(&layers);
                 return fault(format!("adapts {name:?}, which is not a linear layer of this base; it has {own}"));
             };
-            if factors.insert(layer, pair).is_some() {
-                return fault(format!("adapts {layer:?} twice, by different names"));
-            }
-        }
-        for (layer, [of_input, of_output]) in layers.iter().map(|(path, sizes)| (path.as_str(), sizes)) {
-            let Some([(_, [rank, input]), (_, [output, rank_of_b])]) = factors.get(layer) else {
-                if let Some(target) = self.targets.iter().find(|target| fits(layer, target)) {
-                    return fault(format!(
-                        "has nothing for {layer:?}, which `target_modules` in {CONFIG} names ({target})"
-                    ));
-                }
-                continue;
-            };
+            let [(_, [rank, input]), (_, [output, rank_of_b])] = pair;
             if [input, output] != [of_input, of_output] {
                 return fault(format!(
                     "adapts {layer:?} from {input} to {output} channels, but in this base it goes from {of_input} to \
@@ -267,6 +256,13 @@ impl Adapter {
             if [*rank, *rank_of_b] != [expected; 2] {
                 return fault(format!("{layer:?} has rank {rank} and {rank_of_b}, but {CONFIG} says {expected}"));
             }
+            if factors.insert(layer, pair).is_some() {
+                return fault(format!("adapts {layer:?} twice, by different names"));
+            }
+        }
+        let left_out = |path: &str| !factors.contains_key(path) && self.targets.iter().any(|t| fits(path, t));
+        if let Some((layer, _)) = layers.iter().find(|(path, _)| left_out(path)) {
+            return fault(format!("has nothing for {layer:?}, which `target_modules` in {CONFIG} names"));
         }
         let model = attach(base, |path| {
             Ok(factors.get(path).map(|&pair| {

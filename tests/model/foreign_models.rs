@@ -136,7 +136,7 @@ fn assert_close(ours: &[f64], expected: &[f64], what: &str) {
 }
 
 fn spellings() -> Value {
-    serde_json::from_slice(&fs::read(fixture("models/spellings.json")).unwrap()).unwrap()
+    serde_json::from_slice(&fs::read(fixture("spellings.json")).unwrap()).unwrap()
 }
 
 #[test]

@@ -1,11 +1,11 @@
 """Asks transformers what it computes for the ways in which a config.json can say a thing.
 
-    make_spellings.py FIXTURES/models
+    make_spellings.py FIXTURES
 
 For each line of CASES: the configuration of a golden model with some keys changed (null takes a key out, "null" in
 quotes writes a null), and what transformers makes of the golden input with it: every token's negative log-likelihood, or
 that it refuses. Then the same for a head of its own in a file whose configuration calls the head tied. All of it goes to
-FIXTURES/models/spellings.json.
+FIXTURES/spellings.json.
 
 Written for torch 2.15 and transformers 5.24.
 """
@@ -101,7 +101,8 @@ def own_head(weights: dict, table: str) -> torch.Tensor:
     return ((i * 37 + j * 101) % 97).float() / 97 - 0.5
 
 
-def main(models: Path) -> None:
+def main(fixtures: Path) -> None:
+    models = fixtures / "models"
     found = []
     scratch = Path(tempfile.mkdtemp())
     for case, changes in CASES:
@@ -132,7 +133,7 @@ def main(models: Path) -> None:
     shutil.rmtree(scratch)
     text = ",\n".join(json.dumps(entry) for entry in found)
     ends = ",\n".join(json.dumps(entry) for entry in heads)
-    (models / "spellings.json").write_text(f'{{"spellings": [\n{text}\n],\n"own_heads": [\n{ends}\n]}}\n')
+    (fixtures / "spellings.json").write_text(f'{{"spellings": [\n{text}\n],\n"own_heads": [\n{ends}\n]}}\n')
 
 
 main(Path(sys.argv[1]))
