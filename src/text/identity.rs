@@ -40,7 +40,7 @@ impl Tokenizer {
         for (key, name) in PARTS {
             let [ours, theirs] = [&ours, &theirs].map(|parts| plain(parts.get(key).unwrap_or(&Value::Null)));
             if ours != theirs {
-                return Some(format!("their {name} differ: {} and {}", shown(&ours), shown(&theirs)));
+                return Some(format!("as {name} one has {} and the other {}", shown(&ours), shown(&theirs)));
             }
         }
         None

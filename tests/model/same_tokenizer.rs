@@ -162,7 +162,7 @@ fn a_padded_token_table_is_compared_without_the_divergence() {
         assert!((result["delta"].as_f64().unwrap() - (sides[1] - sides[0])).abs() < 1e-12);
         // 64 logits of 0 take a share of what the 512 tokens had.
         let more = sides[usize::from(after == "after")] - sides[usize::from(after != "after")];
-        assert!((0.05..0.2).contains(&more), "{sides:?}");
+        assert!((0.01..0.2).contains(&more), "{sides:?}");
         assert_eq!(result.get("divergence"), None);
         let reason = result["divergence_reason"].as_str().unwrap();
         assert!(reason.contains("512") && reason.contains("576"), "{reason}");
