@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 {% endfor %}{% endfor %}
 {% for j in range(2) %}
         let seen{{ j }} = key + {{ j }}u <= query && key + {{ j }}u + window > query;
-        let x{{ j }} = select(-1e30, dot(score{{ j }}, vec4<f32>(1.0)), seen{{ j }});
+        let x{{ j }} = select(-1e30, bent(dot(score{{ j }}, vec4<f32>(1.0))), seen{{ j }});
 {% endfor %}
         let most = max(largest, max(x0, x1));
         let shrink = exp(largest - most);

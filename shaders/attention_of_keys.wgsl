@@ -63,10 +63,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 {% endfor %}{% endfor %}
 {% for j in range(2) %}
         let seen{{ j }} = key <= query + {{ j }}u && key + window > query + {{ j }}u && query + {{ j }}u < time;
-        let exponent{{ j }} = dot(score{{ j }}, vec4<f32>(1.0)) - subgroupShuffle(ln_z, {{ j }}u);
+        let bent{{ j }} = bent(dot(score{{ j }}, vec4<f32>(1.0)));
+        let exponent{{ j }} = bent{{ j }} - subgroupShuffle(ln_z, {{ j }}u);
         let p{{ j }} = select(0.0, exp(select(-1e30, exponent{{ j }}, seen{{ j }})), seen{{ j }});
         let of_score{{ j }} = dot(of_p{{ j }}, vec4<f32>(1.0)) - subgroupShuffle(mean, {{ j }}u);
-        let slope{{ j }} = select(0.0, p{{ j }} * of_score{{ j }} * {{ scale }}, seen{{ j }});
+        let slope{{ j }} = select(0.0, p{{ j }} * of_score{{ j }} * {{ scale }} * steepness(bent{{ j }}), seen{{ j }});
 {% endfor %}
 {% for d in range(vectors) %}{% for j in range(2) %}
         of_k{{ d }} = fma(vec4<f32>(slope{{ j }}), subgroupShuffle(q{{ j }}_{{ d // lanes }}, {{ d % lanes }}u), of_k{{ d }});

@@ -61,8 +61,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 {% endfor %}{% endfor %}
 {% for j in range(2) %}
         let seen{{ j }} = key + {{ j }}u <= query && key + {{ j }}u + window > query;
-        let p{{ j }} = exp(select(-1e30, dot(score{{ j }}, vec4<f32>(1.0)) - ln_z, seen{{ j }}));
-        let slope{{ j }} = select(0.0, p{{ j }} * (dot(of_p{{ j }}, vec4<f32>(1.0)) - mean) * {{ scale }}, seen{{ j }});
+        let bent{{ j }} = bent(dot(score{{ j }}, vec4<f32>(1.0)));
+        let p{{ j }} = exp(select(-1e30, bent{{ j }} - ln_z, seen{{ j }}));
+        let slope{{ j }} = select(0.0, p{{ j }} * (dot(of_p{{ j }}, vec4<f32>(1.0)) - mean) * {{ scale }} * steepness(bent{{ j }}), seen{{ j }});
 {% endfor %}
 {% for d in range(vectors) %}{% for j in range(2) %}
         sum{{ d }} = fma(vec4<f32>(slope{{ j }}), subgroupShuffle(k{{ j }}_{{ d // lanes }}, {{ d % lanes }}u), sum{{ d }});

@@ -169,18 +169,19 @@ fn main(
 {% for i in range(each) %}{% for j in range(each) %}
 {% set at = "(local.y + " ~ 16 * i ~ "u) * " ~ (tile + 1) ~ "u + local.x + " ~ 16 * j ~ "u" %}
 {% set ij = i ~ "_" ~ j %}
+        let bent{{ ij }} = bent(score{{ ij }}{{ "" if pass == "forward" else " * " ~ scale }});
 {% if pass == "keys" %}
         let seen{{ ij }} = mine{{ i }} <= theirs{{ j }} && mine{{ i }} + window > theirs{{ j }} && theirs{{ j }} < time;
-        let p{{ ij }} = select(0.0, exp(select(-1e30, score{{ ij }} * {{ scale }} - ln_z{{ j }}, seen{{ ij }})), seen{{ ij }});
+        let p{{ ij }} = select(0.0, exp(select(-1e30, bent{{ ij }} - ln_z{{ j }}, seen{{ ij }})), seen{{ ij }});
         weights[{{ at }}] = p{{ ij }};
-        slopes[{{ at }}] = select(0.0, p{{ ij }} * (of_p{{ ij }} - mean{{ j }}) * {{ scale }}, seen{{ ij }});
+        slopes[{{ at }}] = select(0.0, p{{ ij }} * (of_p{{ ij }} - mean{{ j }}) * {{ scale }} * steepness(bent{{ ij }}), seen{{ ij }});
 {% else %}
         let seen{{ ij }} = theirs{{ j }} <= mine{{ i }} && theirs{{ j }} + window > mine{{ i }};
 {% if pass == "forward" %}
-        weights[{{ at }}] = select(-1e30, score{{ ij }}, seen{{ ij }});
+        weights[{{ at }}] = select(-1e30, bent{{ ij }}, seen{{ ij }});
 {% else %}
-        let p{{ ij }} = exp(select(-1e30, score{{ ij }} * {{ scale }} - ln_z{{ i }}, seen{{ ij }}));
-        slopes[{{ at }}] = select(0.0, p{{ ij }} * (of_p{{ ij }} - mean{{ i }}) * {{ scale }}, seen{{ ij }});
+        let p{{ ij }} = exp(select(-1e30, bent{{ ij }} - ln_z{{ i }}, seen{{ ij }}));
+        slopes[{{ at }}] = select(0.0, p{{ ij }} * (of_p{{ ij }} - mean{{ i }}) * {{ scale }} * steepness(bent{{ ij }}), seen{{ ij }});
 {% endif %}
 {% endif %}
 {% endfor %}{% endfor %}
@@ -196,7 +197,7 @@ fn main(
         workgroupBarrier();
 {% for i in range(each) %}
 {% for j in range(each) %}
-        weights[(local.y + {{ 16 * i }}u) * {{ tile + 1 }}u + local.x + {{ 16 * j }}u] = select(0.0, exp(score{{ i }}_{{ j }} - most{{ i }}), seen{{ i }}_{{ j }});
+        weights[(local.y + {{ 16 * i }}u) * {{ tile + 1 }}u + local.x + {{ 16 * j }}u] = select(0.0, exp(bent{{ i }}_{{ j }} - most{{ i }}), seen{{ i }}_{{ j }});
 {% endfor %}
         let shrink{{ i }} = exp(largest{{ i }} - most{{ i }});
         largest{{ i }} = most{{ i }};

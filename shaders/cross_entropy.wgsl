@@ -1,7 +1,8 @@
 // From the logits of positions, one row each: what the softmax is normalised with, or (in place) the loss's gradient.
 //
 // A workgroup takes a row. Filled in: lanes (of the workgroup), aligned (whether rows are multiples of four numbers),
-//   gradient (whether the logits become their gradient, else the row is summed up).
+//   gradient (whether the logits become the gradient, else the row is summed up), steepness (what the gradient by a
+//   logit is multiplied by, to be that by the product it is made from: nothing, or a text such as ` * (…)`).
 
 @group(0) @binding(0) var<storage, read_write> logits: array<{{ "vec4<f32>" if aligned else "f32" }}>;
 // Each row's target as a column of these logits; beyond them where it lies in another piece of the head.
@@ -36,13 +37,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     let normal = normaliser[row];
     let weight = weights[row];
     for (var i = lane; i < columns; i += {{ lanes }}u) {
-        var p = exp(logits[start + i] - normal);
+        let logit = logits[start + i];
+        var p = exp(logit - normal);
 {% if aligned %}
         p -= select(vec4<f32>(0.0), vec4<f32>(1.0), vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u) == vec4<u32>(column));
 {% else %}
         p -= select(0.0, 1.0, i == column);
 {% endif %}
-        logits[start + i] = weight * p;
+        logits[start + i] = weight * p{{ steepness }};
     }
 {% else %}
     var most = {{ number }}(-3.4e38);

@@ -15,8 +15,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::data::MicroBatch;
 use crate::error::Result;
-use crate::kernels::cross_entropy::{ChunkGradient, chunk_gradient, head_chunk};
-use crate::kernels::matmul::{Held, product};
+use crate::kernels::cross_entropy::HeadGradient;
 use crate::model::{LanguageModel, token_ids};
 
 /// What is minimised.
@@ -100,37 +99,11 @@ struct HeadBackward {
 impl HeadBackward {
     /// From hidden states `[B, T, C]` without autodiff.
     fn new(model: &LanguageModel, hidden: Tensor<3>, batch: &MicroBatch, step_weight: f64) -> Self {
-        let table = model.head();
-        let head = table.inner();
-        let [batch_size, time, channels] = hidden.dims();
-        let positions = batch_size * time;
-        let hidden = hidden.reshape([positions, channels]);
+        let shape @ [batch_size, time, channels] = hidden.dims();
         let weights: Vec<f32> = batch.weights.iter().map(|&w| (f64::from(w) / step_weight) as f32).collect();
-
-        let chunk = head_chunk(head.rows());
-        let mut losses = Vec::new();
-        let mut hidden_gradients = Vec::new();
-        let mut pieces: Vec<Option<Tensor<2>>> = vec![None; head.pieces().len()];
-        for start in (0..positions).step_by(chunk) {
-            let range = start..(start + chunk).min(positions);
-            let hidden = hidden.clone().narrow(0, start, range.len()); // [n, C]
-            let weights = &weights[range.clone()];
-            let ChunkGradient { nll, logits } = chunk_gradient(hidden.clone(), &head, &batch.targets[range], weights);
-            losses.push((nll * Tensor::<1>::from_floats(weights, &head.device())).sum());
-            let mut hidden_gradient: Option<Tensor<2>> = None;
-            for ((gradient, piece), sum) in logits.into_iter().zip(head.pieces()).zip(&mut pieces) {
-                accumulate(&mut hidden_gradient, product(gradient.clone(), Held::Plain, piece, Held::Plain));
-                if table.is_trained() {
-                    accumulate(sum, product(gradient, Held::Transposed, hidden.clone(), Held::Plain));
-                }
-            }
-            hidden_gradients.extend(hidden_gradient);
-        }
-        Self {
-            loss: Tensor::cat(losses, 0).sum(),
-            hidden: Tensor::cat(hidden_gradients, 0).reshape([batch_size, time, channels]),
-            pieces: pieces.into_iter().flatten().collect(),
-        }
+        let hidden = hidden.reshape([batch_size * time, channels]);
+        let HeadGradient { loss, hidden, pieces } = model.head().backward(hidden, &batch.targets, &weights);
+        Self { loss, hidden: hidden.reshape(shape), pieces }
     }
 
     /// Adds the head's gradient to what autodiff found of the weights below; of a tied table that is the rest of it.

@@ -1,5 +1,5 @@
-//! What is known of devices: the diagnoses of `odyssey doctor`, kept one for each adapter. They hold for its driver and this
-//! version of the program.
+//! The diagnoses of `odyssey doctor`, one file for each card. A diagnosis is valid for one driver and one version of
+//! the program.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::spool::cache_folder;
 /// The schema of a diagnosis.
 pub const SCHEMA: &str = "odyssey.doctor/1";
 
-/// `doctor --json`, and what is kept of it.
+/// The result of `doctor --json`; it is also stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Diagnosis {
     /// "odyssey.doctor/1".
@@ -26,9 +26,9 @@ pub struct Diagnosis {
     pub driver: String,
     /// The version of this program.
     pub version: String,
-    /// What to think of the device.
+    /// The health of the device.
     pub verdict: Verdict,
-    /// The same in words: what is off, by how much, and what this program does instead.
+    /// The same in words: what is wrong, by how much, and what this program does instead.
     pub words: String,
     /// What was checked.
     pub checks: Vec<Check>,
@@ -38,31 +38,31 @@ pub struct Diagnosis {
     pub seconds: f64,
 }
 
-/// What to think of a device.
+/// The health of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Every check is within its bound.
     Fine,
-    /// What a run in f32 needs is; something else is not.
+    /// Everything that a run in f32 needs is within its bound; something else is not.
     Limited,
     /// Its results cannot be trusted.
     Wrong,
 }
 
-/// What a check is about, and so what it means where it fails.
+/// What a check is about. It decides what a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Aspect {
     /// Computing in f32: everything.
     F32,
-    /// Kernels that see as much memory at once as this program ever lets them.
+    /// Kernels with the largest binding that this program uses.
     Large,
     /// Sums over rows longer than any model here has: llvmpipe ends loops after 65,532 rounds.
     LongRows,
     /// Holding weights in f16.
     F16Held,
-    /// Computing in f16, which this program does not do.
+    /// Computing in f16, as with `--compute f16`.
     F16Computed,
 }
 
@@ -72,7 +72,7 @@ pub struct Check {
     /// What was checked.
     #[serde(flatten)]
     pub about: About,
-    /// The case that comes nearest to its bound, or farthest beyond it.
+    /// The case with the largest error relative to its bound.
     #[serde(flatten)]
     pub tightest: Case,
     /// Whether every case is within its bound.
@@ -84,13 +84,13 @@ pub struct Check {
 /// One case of a check.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Case {
-    /// Its sizes, or what was looked at.
+    /// Its sizes, or what was checked.
     pub at: String,
-    /// The largest error; absent where it is no number.
+    /// The largest error; absent if it is not a number.
     pub worst: Option<f64>,
     /// The largest error allowed.
     pub allowed: Option<f64>,
-    /// The largest error of the CPU backend; absent where that is what was checked.
+    /// The largest error of the CPU backend; absent if the CPU backend itself was checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<f64>,
     /// Why there is no number.
@@ -98,23 +98,23 @@ pub struct Case {
     pub reason: Option<String>,
 }
 
-/// What a check is called and about.
+/// The name and the subject of a check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct About {
     /// Its name.
     pub name: String,
-    /// What it means where it fails.
+    /// The aspect that a failure concerns.
     pub aspect: Aspect,
-    /// What its errors are measured in, and why so much is allowed.
+    /// The unit of its errors, and the reason for the allowed error.
     pub bound: String,
 }
 
 /// How fast one thing is done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
-    /// What is done.
+    /// The name of the work.
     pub name: String,
-    /// On how much.
+    /// The size of the work.
     pub size: String,
     /// Units per second.
     pub value: Option<f64>,
@@ -139,7 +139,7 @@ impl Case {
 }
 
 impl Check {
-    /// What is off, and by how much: `softmax: off by 3e-2 (allowed 1e-6) at 7×257`.
+    /// The fault in words: `softmax: off by 3e-2 (allowed 1e-6) at 7×257`.
     pub(crate) fn fault(&self) -> String {
         let (name, at) = (&self.about.name, &self.tightest.at);
         match &self.tightest {
@@ -153,7 +153,7 @@ impl Check {
 }
 
 impl Diagnosis {
-    /// What is wrong with numbers held in f16, or computed in it, if anything is.
+    /// The fault of numbers held in f16 (or computed in f16), if there is one.
     pub fn f16_fault(&self, computed: bool) -> Option<String> {
         let wrong = |aspect| aspect == Aspect::F16Held || computed && aspect == Aspect::F16Computed;
         self.checks.iter().find(|check| !check.ok && wrong(check.about.aspect)).map(Check::fault)
@@ -170,7 +170,7 @@ pub fn path(folder: &Path, name: &DeviceName) -> PathBuf {
     folder.join(format!("{}.json", &files::hash_bytes(name.to_string().as_bytes())[..16]))
 }
 
-/// Keeps a diagnosis in `folder` in the place of an older one of the same adapter.
+/// Stores a diagnosis in `folder`. It replaces an older one of the same card.
 ///
 /// # Errors
 /// The folder cannot be written.
@@ -179,7 +179,7 @@ pub fn keep(folder: &Path, diagnosis: &Diagnosis) -> Result<()> {
 }
 
 /// The diagnosis in `folder` of the device `name` with this `driver`, made by this version of the program. A file that
-/// is no diagnosis is passed over with a warning.
+/// is not a diagnosis is ignored with a warning.
 pub fn known(folder: &Path, name: &DeviceName, driver: &str) -> Option<Diagnosis> {
     let path = path(folder, name);
     if !path.exists() {

@@ -1,8 +1,8 @@
 //! What goes wrong with a device while it computes, and what is done about it.
 //!
-//! Work for a GPU runs in a thread of burn's own. What fails there comes back at the next read, as text, and a device
-//! without memory for a buffer says so to nobody but a callback of wgpu's (`open` installs it). [`failure`] is the one
-//! place that makes an [`Error::Device`] of all this, [`guarded`] the one that makes one of a panic.
+//! Work for a GPU runs in a thread of burn's own. A failure there comes back as text at the next read. If a device has
+//! no memory for a buffer, only a callback of wgpu is told (`open` installs it). [`failure`] is the one place that
+//! makes an [`Error::Device`] of all this, [`guarded`] the one that makes one of a panic.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -19,14 +19,14 @@ use super::{Adapter, adapter_of, adapters};
 use crate::error::{DeviceFault, Error, Result};
 use crate::threads;
 
-/// What a device's own thread last said of memory that it did not get.
+/// The last out-of-memory message from the thread of a device.
 static OUT_OF_MEMORY: Mutex<Option<String>> = Mutex::new(None);
 
 fn out_of_memory_said() -> Option<String> {
     OUT_OF_MEMORY.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// A new connection to the adapter of this kind, through `api`. One is possible through each API, `Auto` among them.
+/// A new connection to the adapter of this kind, through `api`. Each API, including `Auto`, allows one connection.
 pub(super) fn open(kind: DeviceKind, api: WgpuBackend) -> Result<Device, WgpuInitError> {
     let options = Device::wgpu_options().device_kind(kind).graphics_api(api);
     let (device, setup) = hushed(|| options.init_with_setup())?;
@@ -34,8 +34,8 @@ pub(super) fn open(kind: DeviceKind, api: WgpuBackend) -> Result<Device, WgpuIni
         if let wgpu::Error::OutOfMemory { .. } = &error {
             *OUT_OF_MEMORY.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
         }
-        // As burn's own callback, which this one replaces, but without a panic's message: the work at hand is given up,
-        // the thread catches that, and whoever reads the result hears of it.
+        // As burn's own callback, which this one replaces, but without a panic's message: the current work is given up,
+        // the thread catches the panic, and the next read reports it.
         resume_unwind(Box::new(format!("wgpu error: {error}")));
     }));
     Ok(device)
@@ -59,10 +59,10 @@ pub fn failure(device: &Device, words: impl Display) -> Error {
     Error::Device { device: name_of(device), kind, fault }
 }
 
-/// Whether nothing at all can be computed on `device`, because it is gone. What was under way when it went may have failed
-/// with other words.
+/// Whether nothing at all can be computed on `device`, because it is gone. Work that was running at that moment may
+/// have failed with another message.
 fn is_lost(device: &Device) -> bool {
-    const TRIES: usize = 3; // whoever tells of the loss may come a moment late
+    const TRIES: usize = 3; // the report of the loss may arrive a moment late
     let number = || {
         Tensor::<1>::zeros([1], device)
             .try_into_data()
@@ -80,12 +80,12 @@ fn is_lost(device: &Device) -> bool {
     false
 }
 
-/// What cubecl says of a device that is gone (`DevicePoison`).
+/// The words of cubecl for a device that is lost (`DevicePoison`).
 fn says_lost(words: &str) -> bool {
     words.to_lowercase().contains("poisoned")
 }
 
-/// What cubecl, Vulkan and wgpu say of memory that is not there, or of one buffer that is larger than the device has any.
+/// The words of cubecl, Vulkan and wgpu for missing memory, or for a buffer that is larger than the device allows.
 fn says_out_of_memory(words: &str) -> bool {
     let words = words.to_lowercase();
     let phrases = [
@@ -113,7 +113,7 @@ fn one_line(words: &str) -> String {
     }
 }
 
-/// What errors call a device.
+/// The name of a device in errors.
 fn name_of(device: &Device) -> String {
     adapter_of(device).map_or_else(|| "cpu".to_owned(), Adapter::label)
 }
@@ -122,17 +122,17 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a panic of this thread becomes an error, so that nothing need be said of it.
+/// Whether a panic of this thread becomes an error; then its message is not printed.
 pub fn is_guarded() -> bool {
     GUARDED.get()
 }
 
-/// Does `work` on `device`; a panic below becomes an error.
+/// Runs `work` on `device`. A panic inside becomes an error.
 ///
 /// # Errors
-/// Those of `work`; [`Error::Device`].
+/// Errors of `work`; [`Error::Device`].
 pub fn guarded<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    out_of_memory_said(); // what is there is of earlier work
+    out_of_memory_said(); // an existing message belongs to earlier work
     let outer = GUARDED.replace(true);
     let done = catch_unwind(AssertUnwindSafe(work));
     GUARDED.set(outer);
@@ -142,8 +142,8 @@ pub fn guarded<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<T
     })
 }
 
-/// Does `work` on each group in order. One that `device` has no memory for is halved, and from then on none is larger
-/// than what fitted.
+/// Runs `work` on each group in order. A group that does not fit into the memory of `device` is halved, and later
+/// groups are not larger than the one that fitted.
 ///
 /// # Errors
 /// Those of `work`, where halving does not help.
@@ -172,11 +172,11 @@ pub fn halving<T: Clone>(
     Ok(())
 }
 
-/// Takes a fresh connection to the device that errors call `device`, for all that is opened from now on. What is on the
-/// old one stays lost.
+/// Opens a new connection to the device with the name `device`; everything opened from now on uses it. Data on the old
+/// connection stays lost.
 ///
 /// # Errors
-/// There is none to be had; it was renewed before.
+/// No new connection is possible, or it was renewed before.
 pub fn renew(device: &str) -> Result<()> {
     let refused = |fault: String| Error::Device { device: device.to_owned(), kind: DeviceFault::Lost, fault };
     let adapter = adapters().iter().find(|adapter| adapter.label() == device);
@@ -197,10 +197,11 @@ pub fn renew(device: &str) -> Result<()> {
     Ok(())
 }
 
-/// Does `work`; where it loses its device, `renew`s that and does it once more. `work` is told which time it is.
+/// Runs `work`. If it loses its device, renews the device and runs it once more. `work` gets whether this is the second
+/// try.
 ///
 /// # Errors
-/// Those of `work`; the first loss, where there is no fresh device.
+/// Errors of `work`; the first loss if there is no new connection.
 pub fn once_more<T>(mut work: impl FnMut(bool) -> Result<T>, renew: impl FnOnce(&str) -> Result<()>) -> Result<T> {
     let error = match work(false) {
         Err(error) if error.is_device_lost() => error,

@@ -1,12 +1,14 @@
 //! Where to compute: the CPU backend, a GPU, or a software adapter.
 //!
-//! The choice is made here from wgpu's own list of adapters, never by a default deeper down: `auto` takes a real GPU
-//! if there is one and otherwise the CPU backend, because a software adapter is several times slower than it.
+//! The choice is made here from wgpu's own list of adapters, never by a default of a library below: `auto` takes a real
+//! GPU if there is one and otherwise the CPU backend, because a software adapter is several times slower than it.
 
 pub mod diagnosis;
 pub mod faults;
 mod hush;
 pub mod limits;
+pub mod precision;
+pub mod read_back;
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{DeviceFault, Error, Result};
 use limits::{Bound, FreeMemory};
 
-/// What `--device` asks for.
+/// The device that `--device` names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
@@ -106,7 +108,7 @@ impl fmt::Display for DeviceName {
 pub struct ChosenDevice {
     /// The device, without autodiff.
     pub device: Device,
-    /// What it is called in results.
+    /// Its name in results.
     pub name: DeviceName,
     /// Its driver and the driver's version; empty for the CPU backend.
     pub driver: String,
@@ -115,14 +117,14 @@ pub struct ChosenDevice {
     memory: Memory,
 }
 
-/// Whose memory a device computes in.
+/// Which memory a device uses.
 #[derive(Debug, Clone, Copy)]
 enum Memory {
     /// The system's.
     System,
     /// Its own, so many bytes.
     Own(u64),
-    /// Its own, and it does not say how much.
+    /// Its own, of unknown size.
     Unknown,
 }
 
@@ -141,7 +143,7 @@ impl ChosenDevice {
 /// A graphics adapter that wgpu found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Adapter {
-    /// What `--device` calls it: `gpu:0`, `software`.
+    /// Its name for `--device`: `gpu:0`, `software`.
     pub choice: String,
     /// Its name.
     pub name: String,
@@ -164,28 +166,28 @@ pub struct Adapter {
     pub subgroups: bool,
     #[serde(skip)]
     device_kind: DeviceKind,
-    /// The connection to it, from its first use on.
+    /// The connection, opened at the first use.
     #[serde(skip)]
     opened: OnceLock<Device>,
-    /// The one that took its place when it was lost.
+    /// The connection that replaced it after it was lost.
     #[serde(skip)]
     fresh: OnceLock<Device>,
 }
 
 impl Adapter {
-    /// What errors call it.
+    /// Its name in errors.
     fn label(&self) -> String {
         format!("{} ({})", self.choice, self.name)
     }
 
-    /// The device upon it.
+    /// The device of this card.
     fn open(&self) -> Result<Device> {
         if let Some(device) = self.fresh.get().or(self.opened.get()) {
             return Ok(device.clone());
         }
         let device = match faults::open(self.device_kind.clone(), WgpuBackend::Auto) {
             Ok(device) => device,
-            // Somebody made it meanwhile.
+            // Another thread opened it meanwhile.
             Err(WgpuInitError::Registration { .. }) => Device::wgpu(self.device_kind.clone()),
             Err(error) => {
                 let fault = format!("cannot be opened: {error}");
@@ -200,7 +202,7 @@ impl Adapter {
         self.kind != SOFTWARE
     }
 
-    /// What it is called in results.
+    /// Its name in results.
     pub fn device_name(&self) -> DeviceName {
         DeviceName { backend: format!("wgpu ({})", self.api), adapter: self.name.clone() }
     }
@@ -211,7 +213,7 @@ const SOFTWARE: &str = "software";
 
 /// The adapters of this machine, real GPUs first. Empty without a graphics driver; never an error.
 pub fn adapters() -> &'static [Adapter] {
-    // Asked once: graphics loaders dislike instances that come and go on several threads.
+    // Asked once: graphics loaders fail if instances are created and dropped on several threads.
     static ADAPTERS: OnceLock<Vec<Adapter>> = OnceLock::new();
     ADAPTERS.get_or_init(|| hush::hushed(enumerate))
 }
@@ -293,8 +295,8 @@ fn own_memory(adapter: &wgpu::Adapter) -> Option<u64> {
     None
 }
 
-/// The adapter that `auto` takes: the first real GPU that `found_wrong` has no fault of. The faults of those passed over
-/// are warned of.
+/// The adapter that `auto` takes: the first real GPU without a fault by `found_wrong`. A warning names the fault of
+/// each one that is passed over.
 pub fn automatic(adapters: &[Adapter], found_wrong: impl Fn(&Adapter) -> Option<String>) -> Option<&Adapter> {
     adapters.iter().filter(|adapter| adapter.is_real()).find(|adapter| {
         let fault = found_wrong(adapter);
@@ -317,10 +319,10 @@ pub(crate) fn adapter_of(device: &Device) -> Option<&'static Adapter> {
         .find(|adapter| Device::wgpu(adapter.device_kind.clone()) == device || adapter.fresh.get() == Some(&device))
 }
 
-/// Tokens that a kernel of `device` can sum over; `None` where there is no limit to mind.
+/// Tokens that a kernel of `device` can sum over; `None` if there is no limit.
 ///
-/// llvmpipe, the usual software adapter, ends every loop of a kernel after 65,532 rounds and leaves out the rest without
-/// a word. The gradients of biases and norms are sums over a micro-batch's tokens.
+/// llvmpipe, the usual software adapter, ends every loop of a kernel after 65,532 rounds and silently leaves out the
+/// rest. The gradients of biases and norms are sums over a micro-batch's tokens.
 pub(crate) fn most_tokens(device: &Device) -> Option<usize> {
     const ROUNDS: usize = 65_532;
     let of_llvmpipe = |adapter: &&Adapter| adapter.driver.contains("llvmpipe") || adapter.name.contains("llvmpipe");
@@ -328,11 +330,11 @@ pub(crate) fn most_tokens(device: &Device) -> Option<usize> {
 }
 
 impl DeviceChoice {
-    /// Finds the device to compute on. `auto` passes over adapters that `odyssey doctor` found wrong; one that is asked
-    /// for is taken with a warning.
+    /// Finds the device to compute on. `auto` passes over adapters that `odyssey doctor` found wrong; if it is named
+    /// explicitly, it is used with a warning.
     ///
     /// # Errors
-    /// There is no such adapter, the message lists what there is; it cannot be opened.
+    /// There is no such card (the message lists the cards), or it cannot be opened.
     pub fn open(&self) -> Result<ChosenDevice> {
         if *self == Self::Auto {
             let found_wrong = |adapter: &Adapter| diagnosis::found_wrong(&adapter.device_name(), &adapter.driver);
@@ -345,7 +347,7 @@ impl DeviceChoice {
         Ok(chosen)
     }
 
-    /// Finds the device, whatever is known of it.
+    /// Finds the device, without regard to its diagnosis.
     ///
     /// # Errors
     /// As [`DeviceChoice::open`].

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use statrs::function::erf::erf;
 
 use crate::error::Result;
+use crate::model::family::Names;
 use crate::model::{LanguageModel, ModelConfig};
 
 /// Numbers in rows, `[T][C]`.
@@ -110,6 +111,7 @@ pub fn attention(q: &Rows, k: &Rows, v: &Rows, heads: usize, kv_heads: usize, wi
 pub struct ExactModel {
     config: Map<String, Value>,
     weights: BTreeMap<String, Weight>,
+    names: Names,
 }
 
 #[derive(Debug, Clone)]
@@ -129,7 +131,7 @@ impl ExactModel {
             let columns = weight.shape.last().copied().unwrap_or(1);
             Ok((weight.name, Weight { columns, values }))
         });
-        Ok(Self { config: config.json.clone(), weights: weights.collect::<Result<_>>()? })
+        Ok(Self { config: config.json.clone(), weights: weights.collect::<Result<_>>()?, names: config.about().names })
     }
 
     /// The model moved along `direction` by `distance`.
@@ -150,9 +152,9 @@ impl ExactModel {
 
     /// −ln p of each token's successor in a window of `targets.len()` tokens, nats.
     pub fn nll(&self, inputs: &[u32], targets: &[u32]) -> Vec<f64> {
-        let (hidden, table) = self.hidden(inputs);
-        let head = ["lm_head.weight", "embed_out.weight"].into_iter().find(|name| self.weights.contains_key(*name));
-        let head = &self.weights[head.unwrap_or(table)];
+        let hidden = self.hidden(inputs);
+        let Names { table, head, .. } = self.names;
+        let head = self.weights.get(head).unwrap_or(&self.weights[table]);
         let logits = |h: &Vec<f64>| -> Vec<f64> { head.values.chunks(head.columns).map(|row| dot(row, h)).collect() };
         hidden.iter().zip(targets).map(|(h, &target)| nll(&logits(h), target as usize)).collect()
     }
@@ -164,12 +166,12 @@ impl ExactModel {
         nll.iter().sum::<f64>() / nll.len() as f64
     }
 
-    /// Hidden states after the last norm, and the name of the token table.
-    fn hidden(&self, ids: &[u32]) -> (Rows, &'static str) {
-        match self.config["model_type"].as_str() {
-            Some("gpt2") => (self.gpt2(ids), "transformer.wte.weight"),
-            Some("gpt_neox") => (self.gpt_neox(ids), "gpt_neox.embed_in.weight"),
-            _ => (self.llama(ids), "model.embed_tokens.weight"),
+    /// Hidden states after the last norm. There are three kinds of models here, told apart by what they call their body.
+    fn hidden(&self, ids: &[u32]) -> Rows {
+        match self.names.body {
+            "transformer." => self.gpt2(ids),
+            "gpt_neox." => self.gpt_neox(ids),
+            _ => self.llama(ids),
         }
     }
 
@@ -212,12 +214,14 @@ impl ExactModel {
         self.norm(&x, "gpt_neox.final_layer_norm")
     }
 
-    /// LLaMA, Mistral, Qwen 2 and 3, OLMo and OLMo 2.
+    /// LLaMA and its cousins: with norms of queries and keys and with norms after each part where there are weights for them,
+    /// with a window where the configuration has one, without rotations where it says so.
     fn llama(&self, ids: &[u32]) -> Rows {
         let (heads, kv_heads) = (self.size("num_attention_heads"), self.size("num_key_value_heads"));
         let channels = self.size("head_dim");
-        let window = if self.config["model_type"] == "mistral" { self.size("sliding_window") } else { usize::MAX };
-        let norms_after = self.config["model_type"] == "olmo2";
+        let window = self.config.get("sliding_window").and_then(Value::as_u64).map_or(usize::MAX, |n| n as usize);
+        let norms_after = self.weights.contains_key("model.layers.0.post_feedforward_layernorm.weight");
+        let rotates = |layer: usize| self.config.get("no_rope_layers").is_none_or(|layers| layers[layer] == 1);
         let before = |x: &Rows, path: &str| if norms_after { x.clone() } else { self.norm(x, path) };
         let after = |x: Rows, path: &str| if norms_after { self.norm(&x, path) } else { x };
         let mut x = self.rows("model.embed_tokens.weight", ids);
@@ -229,7 +233,7 @@ impl ExactModel {
                 let norm = format!("{path}.self_attn.{name}_norm");
                 let x = projected(name);
                 let x = if self.weights.contains_key(&format!("{norm}.weight")) { self.norm(&x, &norm) } else { x };
-                self.rotated(&x, channels, channels)
+                if rotates(i) { self.rotated(&x, channels, channels) } else { x }
             };
             let (attended, _) = attention(&turned("q"), &turned("k"), &projected("v"), heads, kv_heads, window);
             let attended = self.linear(&attended, &format!("{path}.self_attn.o_proj"));

@@ -13,14 +13,17 @@ use statrs::function::erf::erf;
 
 use super::exact::{self, NORM_EPSILON, Rows, dot, number};
 use super::{Aspect, Cases, EPSILON, Expected, Plan};
+use crate::device::precision::Precision;
 use crate::error::Result;
 use crate::kernels::cross_entropy::ChunkSoftmax;
+use crate::kernels::head::Head;
 use crate::kernels::matmul::{self, Held};
-use crate::model::layers::{CausalMask, Embedding, Gelu, LayerNorm, RmsNorm, causal_attention, within};
+use crate::kernels::table::{LARGEST_PIECE, within};
+use crate::model::layers::{CausalAttention, Embedding, Gelu, LayerNorm, RmsNorm, causal_attention};
 use crate::model::parameters::to_host;
 use crate::model::rope_scaling::RopeScaling;
 use crate::model::rotary::Rotary;
-use crate::model::weights::{LARGEST_PIECE, Precision, WeightSource};
+use crate::model::weights::WeightSource;
 
 const SUM: &str = "of the root of the summed squares of a result's terms; 4·ε·(√k + 1) for k terms, four times what \
                    independent roundings do";
@@ -394,7 +397,7 @@ fn attention(device: &Device, cases: &mut Cases) -> Result<()> {
             window.unwrap_or(usize::MAX),
         );
         let on_device = |x: &[f32], heads| tensor(x, [1, time, heads, channels], device).swap_dims(1, 2);
-        let mask = CausalMask::new(time, window, device);
+        let mask = CausalAttention::new(time, window, device);
         let found = causal_attention(
             on_device(&q, heads),
             on_device(&k, kv_heads),
@@ -542,7 +545,7 @@ fn edges(device: &Device, cases: &mut Cases) -> Result<()> {
 
     // Logits 150, 0, −150: the last token's probability is 0 in f32, its loss is not infinite.
     let weight = |_: &str, i: usize| [150.0, 0.0, -150.0][i];
-    let head = Embedding::load(&mut Given(weight), "head", [3, 1], device)?.table();
+    let head = Head::from(Embedding::load(&mut Given(weight), "head", [3, 1], device)?.table());
     let loss = ChunkSoftmax::new(tensor(&[1.0; 3], [3, 1], device), &head).nll(&head, ids(&[0, 1, 2], [3, 1], device));
     let exact = (0..3).map(|target| exact::nll(&[150.0, 0.0, -150.0], target)).collect();
     cases.judge_tensor("loss of impossible tokens", loss, Expected::within(4.0 * EPSILON, exact, vec![150.0; 3]))
@@ -574,7 +577,7 @@ fn large_table(device: &Device, cases: &mut Cases) -> Result<()> {
 
     let hidden = numbers(30, WIDTH, -1.0..1.0);
     let on_device = tensor(&hidden, [1, WIDTH], device);
-    let logits = table.table().pieces().map(|piece| on_device.clone().matmul(piece.transpose())).collect();
+    let logits = Head::from(table.table()).logits(&on_device);
     let expected = product(&rows(&hidden, WIDTH), &(0..ROWS).map(row).collect(), sum_of(WIDTH));
-    cases.judge_tensor("logits", Tensor::cat(logits, 1), expected)
+    cases.judge_tensor("logits", logits, expected)
 }

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::exact::{ExactModel, NORM_EPSILON, number};
+use super::exact::{ExactModel, number};
 use super::{Aspect, Cases, EPSILON, Expected, Plan};
 use crate::adapt::data::MicroBatch;
 use crate::adapt::objective::Objective;
@@ -19,11 +19,11 @@ use crate::adapt::optimizer::{AdamW, AdamWConfig, clip, gradient_norm};
 use crate::error::Result;
 use crate::evaluate::Window;
 use crate::evaluate::score::score;
+use crate::model::family::Entry;
 use crate::model::parameters::to_host;
-use crate::model::{LanguageModel, LoadedModel, ModelConfig, Precision};
+use crate::model::{FAMILIES, LanguageModel, LoadedModel, ModelConfig, Precision};
 use crate::progress::Silent;
 
-const FAMILIES: [&str; 8] = ["gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "olmo", "olmo2"];
 /// Odd sizes: nothing is a multiple of a workgroup.
 const VOCABULARY: usize = 307;
 const WINDOWS: usize = 3;
@@ -41,37 +41,19 @@ const BOUND: &str = "loss: nats, a tenth of the last digit shown; gradient norm:
                      mean square, 3e-4; weights: of |w| + rate, 8·ε; evaluation: nats per token, 1e-4";
 
 pub(super) fn plans() -> Vec<Plan> {
-    let of_family = |family: &'static str| {
-        Plan::new(format!("training step: {family}"), Aspect::F32, BOUND, move |device, cases| {
+    let of_family = |family: &'static Entry| {
+        Plan::new(format!("training step: {}", family.about.model_type), Aspect::F32, BOUND, move |device, cases| {
             step(family, device, cases)
         })
     };
-    FAMILIES.into_iter().map(of_family).collect()
+    FAMILIES.iter().map(of_family).collect()
 }
 
 /// The configuration of a tiny model.
-fn config(family: &str) -> Result<ModelConfig> {
-    let json = match family {
-        "gpt2" => json!({
-            "n_positions": 32, "n_embd": 48, "n_layer": 2, "n_head": 4, "layer_norm_epsilon": NORM_EPSILON,
-        }),
-        "gpt_neox" => json!({
-            "max_position_embeddings": 32, "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-            "intermediate_size": 100, "hidden_act": "gelu", "layer_norm_eps": NORM_EPSILON, "rotary_pct": 0.5,
-            "rotary_emb_base": 10_000, "use_parallel_residual": true,
-        }),
-        _ => json!({
-            "max_position_embeddings": 32, "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-            "num_key_value_heads": 2, "head_dim": 12, "intermediate_size": 100, "hidden_act": "silu",
-            "rms_norm_eps": NORM_EPSILON, "rope_theta": 10_000.0, "tie_word_embeddings": family == "qwen2",
-        }),
-    };
-    let mut json: Map<String, Value> = json.as_object().cloned().unwrap_or_default();
-    json.insert("model_type".into(), family.into());
+fn config(family: &Entry) -> Result<ModelConfig> {
+    let mut json: Map<String, Value> = (family.tiny)().as_object().cloned().unwrap_or_default();
+    json.insert("model_type".into(), family.about.model_type.into());
     json.insert("vocab_size".into(), VOCABULARY.into());
-    if family == "mistral" {
-        json.insert("sliding_window".into(), 7.into());
-    }
     ModelConfig::from_json("a tiny model", json)
 }
 
@@ -109,7 +91,7 @@ struct Backward {
     gradients: BTreeMap<String, Tensor<1>>,
 }
 
-fn backward(family: &str, batch: &MicroBatch, device: &Device) -> Result<Backward> {
+fn backward(family: &Entry, batch: &MicroBatch, device: &Device) -> Result<Backward> {
     let mut loaded = tiny_model(config(family)?, device)?;
     loaded.model = loaded.model.train();
     let backward = Objective.backward(&loaded.model, batch, batch.weight())?;
@@ -120,7 +102,7 @@ fn on_host(gradients: &BTreeMap<String, Tensor<1>>) -> Result<BTreeMap<String, V
     gradients.iter().map(|(name, gradient)| Ok((name.clone(), to_host(gradient.clone())?))).collect()
 }
 
-fn step(family: &str, device: &Device, cases: &mut Cases) -> Result<()> {
+fn step(family: &Entry, device: &Device, cases: &mut Cases) -> Result<()> {
     let batch = batch(WINDOWS, TIME, VOCABULARY);
     let Backward { loaded, loss, gradients } = backward(family, &batch, device)?;
     let (config, model) = (loaded.config, loaded.model);

@@ -8,8 +8,9 @@ use super::protocol::Window;
 use super::score::{groups, read};
 use crate::error::{Error, Result};
 use crate::kernels::cross_entropy::{ChunkSoftmax, head_chunk};
+use crate::kernels::head::Head;
+use crate::model::LoadedModel;
 use crate::model::parameters::to_host;
-use crate::model::{LoadedModel, Table};
 use crate::progress::Monitor;
 
 /// The divergence of two models on the scored tokens of a text.
@@ -85,7 +86,7 @@ pub fn divergence(
 }
 
 /// KL and agreement (1 or 0) at every position, from the hidden states `[n, channels]` of both models: `[n]` each.
-fn chunked(hidden: [Tensor<2>; 2], heads: &[Table; 2]) -> Result<(Vec<f32>, Vec<f32>)> {
+fn chunked(hidden: [Tensor<2>; 2], heads: &[Head; 2]) -> Result<(Vec<f32>, Vec<f32>)> {
     let [positions, _] = hidden[0].dims();
     let chunk = head_chunk(heads[0].rows());
     let (mut divergences, mut agreements) = (Vec::new(), Vec::new());
@@ -102,7 +103,7 @@ fn chunked(hidden: [Tensor<2>; 2], heads: &[Table; 2]) -> Result<(Vec<f32>, Vec<
 }
 
 /// p and ln p of the whole vocabulary at every position, `[n, vocab]` each, from hidden states `[n, channels]`.
-fn predictions(hidden: Tensor<2>, head: &Table) -> (Tensor<2>, Tensor<2>) {
+fn predictions(hidden: Tensor<2>, head: &Head) -> (Tensor<2>, Tensor<2>) {
     let ChunkSoftmax { logits, pieces, normaliser } = ChunkSoftmax::new(hidden, head);
     (Tensor::cat(pieces, 1), Tensor::cat(logits, 1) - normaliser)
 }

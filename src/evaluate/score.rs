@@ -7,7 +7,6 @@ use burn::tensor::{Device, Int, Tensor};
 use super::protocol::Window;
 use crate::device::faults::halving;
 use crate::error::{Error, Result};
-use crate::kernels::cross_entropy::nll as head_nll;
 use crate::model::parameters::to_host;
 use crate::model::{LanguageModel, token_ids};
 use crate::progress::Monitor;
@@ -33,7 +32,7 @@ pub fn score(
         let hidden = model.hidden_states(read(ids, group, device));
         let [batch, time, channels] = hidden.dims();
         let targets: Vec<u32> = group.iter().flat_map(|w| ids[w.end - time..w.end].iter().copied()).collect();
-        let values = to_host(head_nll(hidden.reshape([batch * time, channels]), &head, &targets))?;
+        let values = to_host(head.nll(hidden.reshape([batch * time, channels]), &targets))?;
 
         let mut scored = 0u64;
         for (window, values) in group.iter().zip(values.chunks_exact(time)) {

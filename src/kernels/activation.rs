@@ -1,4 +1,4 @@
-//! The nonlinearities of the models' MLPs: of every element, one pass forward and one back.
+//! The nonlinearities of the models' MLPs: computed for every element in one forward and one backward pass.
 
 use std::f64::consts::FRAC_1_SQRT_2;
 
@@ -9,9 +9,9 @@ use rayon::prelude::*;
 
 use super::host::{Numbers, Read, STRETCH};
 use super::node::{self, Function};
+use super::place::{Place, place};
 use super::vectors::{erf, exponential, sigmoid};
 use super::wgsl::{self, Ability, Buffer, Kernel};
-use super::{Place, place};
 
 /// 2·√(2/π), and 0.044715 times it: the tanh form of GELU is x · σ(x·(CUBIC·x² + LINEAR)).
 const LINEAR: f64 = 1.595_769_121_605_730_8;
@@ -25,8 +25,8 @@ pub fn gelu_by_erf(x: Tensor<3>) -> Tensor<3> {
     }
 }
 
-/// [`gelu_by_erf`] by the framework's operations, on any device. Not the framework's own: on GPUs the gradient it gives is
-/// that of the approximation.
+/// [`gelu_by_erf`] by the framework's operations, on any device. The framework's own GELU is not used, because on GPUs
+/// its gradient is that of the approximation.
 pub fn plain_gelu_by_erf(x: Tensor<3>) -> Tensor<3> {
     x.clone() * ((x * FRAC_1_SQRT_2).erf() + 1.0) * 0.5
 }
@@ -66,7 +66,7 @@ enum Gelu {
 }
 
 impl Gelu {
-    /// What `shaders/activation.wgsl` calls it.
+    /// Its name in `shaders/activation.wgsl`.
     fn name(self) -> &'static str {
         match self {
             Self::ByErf => "gelu_by_erf",
@@ -123,7 +123,8 @@ impl Function<2> for SwiGlu {
     }
 }
 
-/// A pass over elements of `N` tensors that writes those of `M`, the first of which may hold the gradient until then.
+/// A pass over elements of `N` tensors that writes those of `M`, the first of them may hold the gradient before it is
+/// overwritten.
 type Pass<const N: usize, const M: usize> = fn([&[f32]; N], [&mut [f32]; M]);
 
 /// A pass by all threads over tensors of one shape.

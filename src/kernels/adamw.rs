@@ -12,7 +12,7 @@ use super::wgsl::{self, Ability, Buffer, Kernel};
 /// The constants of one step, as `torch.optim.AdamW` names them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Constants {
-    /// What the gradient is multiplied with before anything else, so that it is clipped.
+    /// The factor that clips the gradient, applied first.
     pub factor: f64,
     /// Decay of the first moment.
     pub beta1: f64,
@@ -24,7 +24,7 @@ pub struct Constants {
     pub rate: f64,
     /// The second moment's bias correction, 1 − β₂ᵗ.
     pub correction: f64,
-    /// What a weight is multiplied with, 1 − rate · decay.
+    /// The factor of a weight, 1 − rate · decay.
     pub keep: f64,
 }
 
@@ -67,7 +67,7 @@ impl State {
 
     /// The same numbers from one pass of a kernel.
     fn on_wgpu(self, gradient: Tensor<1>, constants: Constants, ability: Ability) -> Self {
-        /// Numbers or vectors of four that an invocation takes: to begin a workgroup costs, too.
+        /// Numbers or vectors of four that an invocation takes: starting a workgroup also costs time.
         const EACH: u32 = 16;
         let [count] = gradient.dims();
         let aligned = count.is_multiple_of(4);

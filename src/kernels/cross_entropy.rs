@@ -1,6 +1,6 @@
 //! −ln p of targets and its gradient, from hidden states and the output head, a chunk of positions at a time.
 //!
-//! Logits of more than a bounded number of positions never exist, forward or backward, so that the memory of the head does
+//! Logits exist only for a limited number of positions at a time, forward and backward. So the memory of the head does
 //! not grow with tokens × vocabulary. With p = softmax(logits), ∂(w·nll)/∂logits = w·(p − onehot(target)).
 
 use burn::tensor::activation::softmax;
@@ -8,13 +8,13 @@ use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use minijinja::context;
 use rayon::prelude::*;
 
+use super::head::Head;
 use super::host::Numbers;
 use super::matmul::{Held, product};
+use super::place::{Place, place};
+use super::table::within;
 use super::vectors::{LANES, exponential};
 use super::wgsl::{self, Ability, Buffer, Kernel};
-use super::{Place, place};
-use crate::model::Table;
-use crate::model::layers::within;
 
 /// Logits held at once, at most: 32 MiB of f32. Memory does not grow with vocabulary × tokens.
 pub const LOGITS_AT_ONCE: usize = 1 << 23;
@@ -24,16 +24,16 @@ pub fn head_chunk(vocabulary: usize) -> usize {
     (LOGITS_AT_ONCE / vocabulary.max(1)).max(1)
 }
 
-/// A chunk's losses and what they say of its logits.
+/// The losses of a chunk and their gradients with respect to the products that its logits are made from.
 pub struct ChunkGradient {
     /// −ln p of each position's target, nats: `[n]`.
     pub nll: Tensor<1>,
-    /// ∂(Σ w·nll)/∂logits of the tokens of each piece of the head, `[n, rows of the piece]`.
-    pub logits: Vec<Tensor<2>>,
+    /// ∂(Σ w·nll)/∂products of hidden states and the rows of each piece of the head, `[n, rows of the piece]`.
+    pub products: Vec<Tensor<2>>,
 }
 
-/// −ln p of `targets` `[n]` given `hidden` `[n, channels]` and `head` `[vocab, channels]`: `[n]`, nats. Without autodiff.
-pub fn nll(hidden: Tensor<2>, head: &Table, targets: &[u32]) -> Tensor<1> {
+/// −ln p of `targets` `[n]` given `hidden` `[n, channels]` and `head`: `[n]`, nats. Without autodiff.
+pub fn nll(hidden: Tensor<2>, head: &Head, targets: &[u32]) -> Tensor<1> {
     let [positions, _] = hidden.dims();
     let chunk = head_chunk(head.rows());
     let parts = (0..positions)
@@ -55,29 +55,87 @@ pub fn nll(hidden: Tensor<2>, head: &Table, targets: &[u32]) -> Tensor<1> {
     Tensor::cat(parts, 0)
 }
 
+/// The loss of positions, and its gradient by what the head is given and made of. Without autodiff.
+pub struct HeadGradient {
+    /// Σ w·nll: `[1]`.
+    pub loss: Tensor<1>,
+    /// ∂loss/∂hidden, `[n, channels]`.
+    pub hidden: Tensor<2>,
+    /// ∂loss/∂piece of each piece of the table; none where the table is frozen.
+    pub pieces: Vec<Tensor<2>>,
+}
+
+impl Head {
+    /// As [`nll`].
+    pub fn nll(&self, hidden: Tensor<2>, targets: &[u32]) -> Tensor<1> {
+        nll(hidden, self, targets)
+    }
+
+    /// Σ w·nll of `targets` `[n]` with `weights` `[n]` and its gradient, from `hidden` `[n, channels]` without autodiff.
+    pub fn backward(&self, hidden: Tensor<2>, targets: &[u32], weights: &[f32]) -> HeadGradient {
+        let head = self.inner();
+        let [positions, _] = hidden.dims();
+        let chunk = head_chunk(head.rows());
+        let (mut losses, mut of_hidden) = (Vec::new(), Vec::new());
+        let mut pieces: Vec<Option<Tensor<2>>> = vec![None; head.table().starts().len()];
+        for start in (0..positions).step_by(chunk) {
+            let range = start..(start + chunk).min(positions);
+            let hidden = hidden.clone().narrow(0, start, range.len()); // [n, C]
+            let weights = &weights[range.clone()];
+            let ChunkGradient { nll, products } = chunk_gradient(hidden.clone(), &head, &targets[range], weights);
+            losses.push((nll * Tensor::<1>::from_floats(weights, &head.device())).sum());
+            let mut of_chunk: Option<Tensor<2>> = None;
+            for ((gradient, piece), sum) in products.into_iter().zip(head.table().pieces()).zip(&mut pieces) {
+                accumulate(&mut of_chunk, product(gradient.clone(), Held::Plain, piece, Held::Plain));
+                if self.is_trained() {
+                    accumulate(sum, product(gradient, Held::Transposed, hidden.clone(), Held::Plain));
+                }
+            }
+            of_hidden.extend(of_chunk);
+        }
+        HeadGradient {
+            loss: Tensor::cat(losses, 0).sum(),
+            hidden: Tensor::cat(of_hidden, 0),
+            pieces: pieces.into_iter().flatten().collect(),
+        }
+    }
+}
+
+fn accumulate(sum: &mut Option<Tensor<2>>, part: Tensor<2>) {
+    *sum = Some(match sum.take() {
+        Some(sum) => sum + part,
+        None => part,
+    });
+}
+
 /// Loss and gradient of one chunk: as [`nll`], with `weights` `[n]`.
-pub fn chunk_gradient(hidden: Tensor<2>, head: &Table, targets: &[u32], weights: &[f32]) -> ChunkGradient {
+pub fn chunk_gradient(hidden: Tensor<2>, head: &Head, targets: &[u32], weights: &[f32]) -> ChunkGradient {
     match place(&hidden) {
         Place::Host => on_host(hidden, head, targets, Some(weights)),
-        Place::Wgpu(ability) => OnWgpu::new(hidden, head, targets, ability).gradient(weights),
+        Place::Wgpu(ability) => OnWgpu::new(hidden, head, targets, ability).gradient(head, weights),
         Place::Elsewhere => plain(hidden, head, targets, weights),
     }
 }
 
 /// [`chunk_gradient`] by the framework's operations, on any device.
-pub fn plain(hidden: Tensor<2>, head: &Table, targets: &[u32], weights: &[f32]) -> ChunkGradient {
+pub fn plain(hidden: Tensor<2>, head: &Head, targets: &[u32], weights: &[f32]) -> ChunkGradient {
     let device = hidden.device();
     let [positions, _] = hidden.dims();
     let targets = column(targets.iter().map(|&id| id as i32).collect(), &device);
     let weights: Tensor<2> = Tensor::from_data(TensorData::new(weights.to_vec(), [positions, 1]), &device);
     let softmax = ChunkSoftmax::new(hidden, head);
     let nll = softmax.nll(head, targets.clone()).flatten(0, 1);
-    let pieces = softmax.pieces.into_iter().zip(head.starts());
-    let logits = pieces.map(|(p, start)| {
+    let pieces = softmax.pieces.into_iter().zip(head.table().starts());
+    let products = pieces.zip(softmax.logits).map(|((p, start), logits)| {
         let (local, inside) = within(targets.clone(), start, p.dims()[1]);
-        (p * weights.clone()).scatter(1, local, inside * weights.clone().neg(), IndexingUpdateOp::Add)
+        let gradient = (p * weights.clone()).scatter(1, local, inside * weights.clone().neg(), IndexingUpdateOp::Add);
+        if !head.bends() {
+            return gradient;
+        }
+        let [a, b] = head.steepness();
+        gradient * ((logits.clone() * logits) * -b + a)
     });
-    ChunkGradient { nll, logits: logits.collect() }
+    ChunkGradient { nll, products: products.collect() }
 }
 
 fn column(ids: Vec<i32>, device: &Device) -> Tensor<2, Int> {
@@ -98,11 +156,10 @@ pub struct ChunkSoftmax {
 impl ChunkSoftmax {
     /// From hidden states `[n, channels]` and the head `[vocab, channels]`.
     ///
-    /// ln Z comes from the likeliest token of a piece, whose probability within it is at least 1/rows: ln Z = max − ln
-    /// p_max. A token's own probability may round to 0, where its logarithm would be lost.
-    pub fn new(hidden: Tensor<2>, head: &Table) -> Self {
-        let logits: Vec<Tensor<2>> =
-            head.pieces().map(|piece| product(hidden.clone(), Held::Plain, piece, Held::Transposed)).collect();
+    /// ln Z is computed from the most likely token of a piece: ln Z = max − ln p_max. Its probability within the piece
+    /// is at least 1/rows, so the logarithm is safe. The probability of another token may round to 0.
+    pub fn new(hidden: Tensor<2>, head: &Head) -> Self {
+        let logits: Vec<Tensor<2>> = head.pieces(&hidden).collect();
         let pieces: Vec<Tensor<2>> = logits.iter().map(|logits| normalised(softmax(logits.clone(), 1))).collect();
         let normalisers: Vec<Tensor<2>> = logits
             .iter()
@@ -121,18 +178,18 @@ impl ChunkSoftmax {
     }
 
     /// −ln p of each position's target, nats: `[n, 1]`; targets are `[n, 1]`.
-    pub fn nll(&self, head: &Table, targets: Tensor<2, Int>) -> Tensor<2> {
-        let pieces = self.logits.iter().zip(head.starts());
+    pub fn nll(&self, head: &Head, targets: Tensor<2, Int>) -> Tensor<2> {
+        let pieces = self.logits.iter().zip(head.table().starts());
         pieces.fold(self.normaliser.clone(), |nll, (logits, start)| {
-            // A target's logit counts in the piece it lies in, and is 0 in the others.
+            // The logit of a target counts only in the piece that holds the target; elsewhere it is 0.
             let (local, inside) = within(targets.clone(), start, logits.dims()[1]);
             nll - logits.clone().gather(1, local) * inside
         })
     }
 }
 
-/// Probabilities `[n, vocab]`, scaled to add up to 1. The softmax adds its terms one by one in f32, which over tens of
-/// thousands of tokens loses up to 5e-5 of their sum; this sum is taken in parts.
+/// Probabilities `[n, vocab]`, scaled to add up to 1. The framework's softmax adds its terms one by one in f32. Over
+/// tens of thousands of tokens this loses up to 5e-5 of the sum. Here the sum is taken in parts.
 fn normalised(p: Tensor<2>) -> Tensor<2> {
     let total = p.clone().sum_dim(1);
     p / total
@@ -150,17 +207,17 @@ struct OnWgpu {
 }
 
 impl OnWgpu {
-    fn new(hidden: Tensor<2>, head: &Table, targets: &[u32], ability: Ability) -> Self {
+    fn new(hidden: Tensor<2>, head: &Head, targets: &[u32], ability: Ability) -> Self {
         let mut pieces = Vec::new();
         let mut found = Vec::new();
-        for (piece, start) in head.pieces().zip(head.starts()) {
-            let [rows, _] = piece.dims();
-            let logits = Buffer::of(product(hidden.clone(), Held::Plain, piece, Held::Transposed));
-            // A target of an earlier piece wraps around and lies beyond this one, too.
+        for (logits, start) in head.pieces(&hidden).zip(head.table().starts()) {
+            let [_, rows] = logits.dims();
+            let logits = Buffer::of(logits);
+            // A target of an earlier piece wraps around, so its index is also beyond this piece.
             let columns: Vec<u32> = targets.iter().map(|target| target.wrapping_sub(start as u32)).collect();
             let columns = logits.with(&columns);
             let of_piece = logits.beside([targets.len(), 4]);
-            launch(ability, false, rows, targets.len(), &[&logits, &columns, &of_piece]);
+            launch(ability, None, rows, targets.len(), &[&logits, &columns, &of_piece]);
             pieces.push((rows, logits, columns));
             found.push(of_piece.into_tensor::<2>());
         }
@@ -172,32 +229,38 @@ impl OnWgpu {
         Self { ability, nll: nll.flatten(0, 1), normaliser: normaliser.flatten(0, 1), pieces }
     }
 
-    fn gradient(self, weights: &[f32]) -> ChunkGradient {
+    fn gradient(self, head: &Head, weights: &[f32]) -> ChunkGradient {
+        let [a, b] = head.steepness();
+        let steepness = if head.bends() { format!(" * ({a:?} - {b:?} * logit * logit)") } else { String::new() };
         let normaliser = Buffer::of(self.normaliser);
         let weights = normaliser.with(bytemuck::cast_slice(weights));
         let [positions] = self.nll.dims();
-        let logits = self.pieces.into_iter().map(|(rows, logits, columns)| {
-            launch(self.ability, true, rows, positions, &[&logits, &columns, &normaliser, &weights]);
+        let products = self.pieces.into_iter().map(|(rows, logits, columns)| {
+            launch(self.ability, Some(&steepness), rows, positions, &[&logits, &columns, &normaliser, &weights]);
             logits.into_tensor()
         });
-        ChunkGradient { nll: self.nll, logits: logits.collect() }
+        ChunkGradient { nll: self.nll, products: products.collect() }
     }
 }
 
-fn launch(ability: Ability, gradient: bool, rows: usize, positions: usize, buffers: &[&Buffer]) {
+/// With a `steepness`, which gradients by logits are multiplied by, logits become gradients by products.
+fn launch(ability: Ability, steepness: Option<&str>, rows: usize, positions: usize, buffers: &[&Buffer]) {
     let lanes = ability.lanes();
-    let values = context! { lanes, gradient, aligned => rows.is_multiple_of(4) };
+    let values = context! {
+        lanes,
+        gradient => steepness.is_some(),
+        steepness => steepness.unwrap_or_default(),
+        aligned => rows.is_multiple_of(4),
+    };
     let kernel = Kernel::new("cross_entropy", values, [lanes, 1, 1]);
     kernel.launch(wgsl::groups(positions), buffers, &[positions as u32, rows as u32]);
 }
 
-/// Both on the tensors' own memory, a position at a time. The logits become their gradient where they lie.
-fn on_host(hidden: Tensor<2>, head: &Table, targets: &[u32], weights: Option<&[f32]>) -> ChunkGradient {
+/// Both on the tensors' own memory, a position at a time. The gradient overwrites the logits.
+fn on_host(hidden: Tensor<2>, head: &Head, targets: &[u32], weights: Option<&[f32]>) -> ChunkGradient {
     let device = hidden.device();
-    let of_piece = |piece: Tensor<2>| {
-        (piece.dims()[0], Numbers::of(product(hidden.clone(), Held::Plain, piece, Held::Transposed)))
-    };
-    let mut logits: Vec<(usize, Numbers)> = head.pieces().map(of_piece).collect();
+    let of_piece = |logits: Tensor<2>| (logits.dims()[1], Numbers::of(logits));
+    let mut logits: Vec<(usize, Numbers)> = head.pieces(&hidden).map(of_piece).collect();
     // A position's logits, in as many parts as the head has pieces.
     let mut positions: Vec<Vec<&mut [f32]>> = targets.iter().map(|_| Vec::with_capacity(logits.len())).collect();
     for (rows, logits) in &mut logits {
@@ -205,13 +268,17 @@ fn on_host(hidden: Tensor<2>, head: &Table, targets: &[u32], weights: Option<&[f
         positions.iter_mut().zip(parts).for_each(|(position, part)| position.push(part));
     }
     let of_position = |(i, (mut parts, &target)): (usize, (Vec<&mut [f32]>, &u32))| {
-        position(&mut parts, target as usize, weights.map(|weights| weights[i]))
+        let weight = weights.map(|weights| weights[i]);
+        match weight {
+            Some(weight) if head.bends() => bent_position(&mut parts, target as usize, weight, head.steepness()),
+            _ => position(&mut parts, target as usize, weight),
+        }
     };
     let nll: Vec<f32> = positions.into_par_iter().zip(targets).enumerate().map(of_position).collect();
     let count = nll.len();
     ChunkGradient {
         nll: Tensor::from_data(TensorData::new(nll, [count]), &device),
-        logits: logits.into_iter().map(|(_, logits)| logits.into_tensor()).collect(),
+        products: logits.into_iter().map(|(_, logits)| logits.into_tensor()).collect(),
     }
 }
 
@@ -219,19 +286,11 @@ fn on_host(hidden: Tensor<2>, head: &Table, targets: &[u32], weights: Option<&[f
 const BLOCK: usize = 1024;
 
 vectorised! {
-    /// −ln p of a position's target; with a weight w its logits become w·(p − onehot(target)), else what is of no use.
+    /// −ln p of a position's target; with a weight w its logits are replaced by w·(p − onehot(target)); without one
+    /// they hold no useful values afterwards.
     fn position(parts: &mut [&mut [f32]], target: usize, weight: Option<f32>) -> f32 {
         let largest = parts.iter().map(|part| largest(part)).fold(f32::NEG_INFINITY, f32::max);
-        let mut place = target;
-        let mut of_target = None;
-        for (i, part) in parts.iter().enumerate() {
-            if let Some(&logit) = part.get(place) {
-                of_target = Some((i, place, logit));
-                break;
-            }
-            place -= part.len();
-        }
-        let Some((part, place, logit)) = of_target else { return f32::NAN };
+        let Some((part, place, logit)) = find(parts, target) else { return f32::NAN };
         let sum: f64 = parts.iter_mut().map(|part| exponentials(part, largest)).sum();
         if let Some(weight) = weight {
             let share = (f64::from(weight) / sum) as f32;
@@ -240,6 +299,36 @@ vectorised! {
         }
         (sum.ln() + f64::from(largest) - f64::from(logit)) as f32
     }
+}
+
+vectorised! {
+    /// −ln p of a position's target, whose logits are not the products themselves: they are replaced by
+    /// w·(p − onehot(target))·(a − b·logit²).
+    fn bent_position(parts: &mut [&mut [f32]], target: usize, weight: f32, steepness: [f32; 2]) -> f32 {
+        let largest = parts.iter().map(|part| largest(part)).fold(f32::NEG_INFINITY, f32::max);
+        let Some((part, place, logit)) = find(parts, target) else { return f32::NAN };
+        let block = |block: &[f32]| f64::from(block.iter().map(|x| exponential(*x - largest)).sum::<f32>());
+        let sum: f64 = parts.iter().flat_map(|part| part.chunks(BLOCK)).map(block).sum();
+        let (share, [a, b]) = ((f64::from(weight) / sum) as f32, steepness);
+        for x in parts.iter_mut().flat_map(|part| part.iter_mut()) {
+            *x = exponential(*x - largest) * share * (a - b * *x * *x);
+        }
+        parts[part][place] -= weight * (a - b * logit * logit);
+        (sum.ln() + f64::from(largest) - f64::from(logit)) as f32
+    }
+}
+
+/// The part that holds the target, its place there, and its logit.
+#[inline(always)]
+fn find(parts: &[&mut [f32]], target: usize) -> Option<(usize, usize, f32)> {
+    let mut place = target;
+    for (i, part) in parts.iter().enumerate() {
+        if let Some(&logit) = part.get(place) {
+            return Some((i, place, logit));
+        }
+        place -= part.len();
+    }
+    None
 }
 
 #[inline(always)]

@@ -7,9 +7,9 @@ use minijinja::context;
 use rayon::prelude::*;
 
 use super::host::{self, Read};
+use super::place::{Place, place};
 use super::vectors::exponential;
 use super::wgsl::{Ability, Buffer, Kernel};
-use super::{Place, place};
 
 /// A kernel of two vectors' squared distance s.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,14 +22,14 @@ pub enum OfDistance {
     Distance(f64),
 }
 
-/// What a tile's values are.
+/// How the values of a tile are computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Values {
     /// The kernel.
     pub of_distance: OfDistance,
-    /// What every value is less.
+    /// A number that is subtracted from every value.
     pub middle: f32,
-    /// Whether row i and column i are one vector: it is not paired with itself, and the value is 0.
+    /// Whether row i and column i are one vector: a vector is not paired with itself, so the value is 0.
     pub diagonal: bool,
 }
 
@@ -66,11 +66,11 @@ pub fn without_diagonal(values: Tensor<2>) -> Tensor<2> {
     values * (Tensor::<2>::ones([count, count], &device) - Tensor::eye(count, &device))
 }
 
-/// What draws find in a tile K of a kernel matrix: sums over its rows, `[3, draws]`, of `columns ∘ K U`, of
-/// `columns ∘ K 1` and of `K U`.
+/// The contribution of a tile K of a kernel matrix to the draws: sums over its rows, `[3, draws]`, of `columns ∘ K U`,
+/// of `columns ∘ K 1` and of `K U`.
 ///
-/// `columns` `[rows, draws]` says how often each draw takes a row's vector, and `of_tile` `[rows, draws]` is K U, in which
-/// the draw `ones` takes every vector once.
+/// `columns` `[rows, draws]` says how many times each draw takes the vector of a row. `of_tile` `[rows, draws]` is K U;
+/// in it the draw `ones` takes every vector once.
 pub fn found(columns: Tensor<2>, of_tile: Tensor<2>, ones: usize) -> Tensor<2> {
     let [rows, draws] = of_tile.dims();
     if !host::holds(&of_tile) || rows == 0 || draws == 0 {
@@ -110,7 +110,7 @@ vectorised! {
 }
 
 impl OfDistance {
-    /// How many exponentials there are, and what the squared distance is multiplied with in each.
+    /// The number of exponentials, and the factor of the squared distance in each.
     fn terms(self) -> (usize, [f32; 4]) {
         match self {
             Self::Exponentials(factors) => (4, factors.map(|factor| factor as f32)),

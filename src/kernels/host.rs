@@ -1,4 +1,4 @@
-//! Tensors as slices, where they lie in this process's memory.
+//! Tensors as slices of this process's memory.
 
 use std::ops::Range;
 
@@ -10,8 +10,8 @@ use rayon::prelude::*;
 /// Numbers that one thread takes at a time.
 pub(super) const STRETCH: usize = 1 << 14;
 
-/// Sums over so many rows, `[width]`, each taken by `add`, which adds a range of rows to the sums it is given. Rows go together
-/// in fixed numbers and their sums are added in order: the same for any number of threads.
+/// Sums over so many rows, `[width]`, each taken by `add`, which adds a range of rows to the sums it is given. Rows are
+/// grouped in fixed numbers and the sums are added in order, so the result is the same for any number of threads.
 pub(super) fn sums_over_rows(rows: usize, width: usize, add: impl Fn(&mut [f32], Range<usize>) + Sync) -> Vec<f32> {
     const TOGETHER: usize = 64;
     let of_part = |part: usize| {
@@ -30,14 +30,14 @@ pub(super) fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
     tensor.dtype() == DType::F32 && tensor.device() == Device::flex()
 }
 
-/// The numbers of a tensor that [`holds`] is true of: taken out of it and put back, without a copy where nobody else holds
-/// them.
+/// The numbers of a tensor that [`holds`] is true of: taken out of the tensor and put back; they are copied only if
+/// another tensor shares them.
 pub(super) struct Numbers(TensorData);
 
 impl Numbers {
     /// Row-major.
     pub(super) fn of<const D: usize>(tensor: Tensor<D>) -> Self {
-        // What lies in this memory can be read.
+        // A tensor in this memory can be read.
         Self(tensor.into_data())
     }
 
@@ -60,7 +60,7 @@ impl Numbers {
     }
 }
 
-/// The numbers of a tensor that [`holds`] is true of, to be read where they lie.
+/// The numbers of a tensor that [`holds`] is true of, to be read without a copy.
 pub(super) struct Read(FlexTensor);
 
 impl Read {
@@ -73,7 +73,7 @@ impl Read {
         }
     }
 
-    /// As they lie, which a view's [`Read::strides`] tell. Never copied.
+    /// With the strides of the view, [`Read::strides`]. Never copied.
     pub(super) fn as_held<const D: usize>(tensor: Tensor<D>) -> Self {
         Self(tensor.try_into_primitive::<Flex>().expect("it lies in this process's memory"))
     }
@@ -88,7 +88,7 @@ impl Read {
         &self.0.storage()[self.0.layout().start_offset()..]
     }
 
-    /// From each dimension's index to the next: so many numbers.
+    /// The stride of each dimension, in numbers.
     pub(super) fn strides(&self) -> &[isize] {
         self.0.layout().strides()
     }

@@ -1,5 +1,5 @@
 //! The product of two matrices, and linear layers: on software adapters, where the framework's product is several times
-//! slower than it need be, and on the CPU backend, where its product is good and what surrounds it runs on one thread.
+//! slower than necessary, and on the CPU backend, where its product is good but the work around it runs on one thread.
 
 use std::ops::Range;
 
@@ -9,15 +9,15 @@ use rayon::prelude::*;
 
 use super::host::{self, Numbers, Read, STRETCH};
 use super::node::{self, Function};
+use super::place::{Place, place};
 use super::wgsl::{self, Ability, Buffer, Kernel};
-use super::{Place, place};
 
-/// Rows that a subgroup computes at once: as many as pay, measured; 16 take half as long again.
+/// Rows that a subgroup computes at once: the fastest number, measured; 16 take 1.5 times as long.
 const ROWS: u32 = 32;
 /// Vectors of four columns that an invocation computes at once.
 const VECTORS: u32 = 2;
 
-/// How a matrix is held.
+/// How a matrix is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held {
     /// As it is used.
@@ -122,7 +122,7 @@ impl<const N: usize> Function<N> for Linear {
     fn forward(&self, inputs: [Tensor<3>; N]) -> (Tensor<3>, Self::Saved) {
         let mut inputs = inputs.into_iter();
         let (Some(x), Some(weight), bias) = (inputs.next(), inputs.next(), inputs.next()) else {
-            unreachable!("a linear layer is one of something by something")
+            unreachable!("a linear layer has an input and a weight")
         };
         let (x, weight, bias) = (x.squeeze_dim(0), weight.squeeze_dim(0), bias.map(|bias| bias.flatten(0, 2)));
         let [both, held] = [[x.clone(), weight.clone()], [x, weight]];
@@ -156,7 +156,7 @@ impl<const N: usize> Function<N> for Linear {
     }
 }
 
-/// `y` `[n, out]` plus a bias `[out]`, where `y` lies.
+/// `y` `[n, out]` plus a bias `[out]`, in place.
 fn add_on_host(y: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     let [_, columns] = y.dims();
     let (mut y, bias) = (Numbers::of(y), Read::of(bias));

@@ -10,18 +10,18 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::{Backend, Cube, DispatchKindConversion, DispatchTensor, Flex};
 use burn::tensor::{Device, Tensor};
 
-/// A function of `N` tensors whose gradient is known. Nothing in it is differentiated by the framework.
+/// A function of `N` tensors whose gradient is known. The framework does not differentiate its inside.
 ///
-/// Tensors here have `D` dimensions, three where nothing else is said; what has another number of them is reshaped on its
-/// way in and out, which copies nothing where its numbers follow one another.
+/// Tensors here have `D` dimensions, by default three. Others are reshaped before and after; this copies nothing if the
+/// tensor is contiguous.
 pub(super) trait Function<const N: usize, const D: usize = 3>: Debug + Send + 'static {
-    /// What the gradient needs of the inputs and of the result.
+    /// The values of the inputs and the result that the gradient needs.
     type Saved: Clone + Debug + Send + 'static;
 
     /// The result, and what is kept for the gradient.
     fn forward(&self, inputs: [Tensor<D>; N]) -> (Tensor<D>, Self::Saved);
 
-    /// ∂L/∂input of each input from ∂L/∂result; of an input that is not `wanted` it may be left out.
+    /// ∂L/∂input of each input from ∂L/∂result; it may be left out for an input that is not `wanted`.
     fn backward(&self, saved: Self::Saved, gradient: Tensor<D>, wanted: [bool; N]) -> [Option<Tensor<D>>; N];
 }
 

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use super::host::{self, Numbers, Read, STRETCH};
 use super::node::{self, Function};
+use super::place::{Place, place};
 use super::vectors::{SUM_LANES, added, sum};
 use super::wgsl::{self, Ability, Buffer, Kernel};
-use super::{Place, place};
 
 /// Layer normalisation of `x`, `[B, T, C]`, as `torch.nn.functional.layer_norm`: with weight and bias, `[C]` each, or
 /// without both.
@@ -53,7 +53,7 @@ pub fn plain_rms_norm(x: Tensor<3>, weight: Tensor<1>, epsilon: f64) -> Tensor<3
 /// x̂ = (x − mean) / deviation, times a weight and plus a bias where these are the second and third input.
 #[derive(Debug, Clone, Copy)]
 struct Norm {
-    /// Whether the mean is taken off; of an RMS norm it counts as 0.
+    /// Whether the mean is subtracted; an RMS norm uses a mean of 0.
     centred: bool,
     /// Added to the variance.
     epsilon: f64,
@@ -74,7 +74,7 @@ impl<const N: usize> Function<N> for Norm {
     fn forward(&self, inputs: [Tensor<3>; N]) -> (Tensor<3>, Saved) {
         let mut inputs = inputs.into_iter();
         let (Some(x), weight, bias) = (inputs.next(), inputs.next(), inputs.next()) else {
-            unreachable!("a norm is a norm of something")
+            unreachable!("a norm has an input")
         };
         let (y, moments) = match place(&x) {
             Place::Wgpu(ability) => self.forward_on_wgpu(ability, x.clone(), weight.clone(), bias),
@@ -118,7 +118,7 @@ impl Norm {
         (host::tensor(y, [batch, time, channels]), host::tensor(moments, [1, rows, 2]))
     }
 
-    /// Sums over rows are taken in parts that only depend on their number.
+    /// Sums over rows are taken in parts that depend only on the number of rows.
     fn backward_on_host(self, saved: Saved, gradient: Tensor<3>, wanted: [bool; 2]) -> [Option<Tensor<3>>; 3] {
         let [batch, time, channels] = saved.x.dims();
         let rows = batch * time;
@@ -159,7 +159,7 @@ impl Affine {
         Self { weight, bias: bias.map(Read::of) }
     }
 
-    /// Ones where there is none.
+    /// Ones if there is no weight.
     fn weight(&self) -> &[f32] {
         match &self.weight {
             Ok(weight) => weight.as_slice(),
@@ -193,8 +193,9 @@ vectorised! {
 }
 
 vectorised! {
-    /// With g = ∂L/∂y and h = g·weight: ∂L/∂x = (h − mean(h) − x̂·mean(h·x̂)) / deviation, without mean(h) where none is
-    /// taken off x; it takes the place of g. To `of_weight` is added Σ g·x̂, to `of_bias` Σ g; what is empty is not wanted.
+    /// With g = ∂L/∂y and h = g·weight: ∂L/∂x = (h − mean(h) − x̂·mean(h·x̂)) / deviation, without mean(h) if no mean
+    /// is subtracted from x; it overwrites g. Σ g·x̂ is added to `of_weight`, Σ g to `of_bias`; an empty one is not
+    /// needed.
     fn backward(
         x: &[f32],
         moments: &[f32],
@@ -284,7 +285,7 @@ impl Norm {
         let parts = (batch * time).div_ceil(ROWS_AT_ONCE);
         let [of_weight, of_bias] = wanted.map(|wanted| wanted.then(|| x.beside([1, parts, channels])));
         if of_weight.is_some() || of_bias.is_some() {
-            // A bias alone needs no more than the gradient.
+            // The gradient of the bias alone needs only ∂L/∂y.
             let read = if of_weight.is_some() {
                 [Some(&gradient), Some(&x), Some(&moments)]
             } else {

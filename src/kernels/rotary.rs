@@ -1,4 +1,5 @@
-//! The rotation of queries and keys by their positions, and back, while heads change places with time.
+//! The rotation of queries and keys by their positions, and its inverse, combined with the transposition of heads and
+//! time.
 
 use burn::tensor::Tensor;
 use minijinja::context;
@@ -6,8 +7,8 @@ use rayon::prelude::*;
 
 use super::host::{self, Read, STRETCH};
 use super::node::{self, Function};
+use super::place::{Place, place};
 use super::wgsl::{self, Ability, Buffer, Kernel};
-use super::{Place, place};
 
 /// Rotates `x`, `[B, H, T, D]`, by the angles of positions 0 … T−1, whose cosines and sines are `[positions, R]` each:
 /// element `i` of a head with element `i + R`, for `i` below `R`. Channels beyond `2·R` stay as they are.
@@ -17,7 +18,7 @@ pub fn rotate(x: Tensor<4>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<4> {
     }
     let [batch, heads, time, channels] = x.dims();
     let [cos, sin] = [cos, sin].map(|table| if table.is_autodiff() { table.inner() } else { table });
-    // Heads are split off channels, so that this is how they lie in memory.
+    // Heads are split from channels, so the tensor has this layout in memory.
     let x = x.swap_dims(1, 2).reshape([batch * time, heads, channels]);
     node::apply(Rotation { cos, sin, time }, [x]).reshape([batch, heads, time, channels])
 }

@@ -1,20 +1,20 @@
-//! Sums of squares, of which the norm of a gradient is made.
+//! Sums of squares, for the norm of a gradient.
 
 use burn::tensor::Tensor;
 use minijinja::context;
 use rayon::prelude::*;
 
 use super::host::{Read, STRETCH};
+use super::place::{Place, place};
 use super::vectors::LANES;
 use super::wgsl::{self, Ability, Buffer, Kernel};
-use super::{Place, place};
+use crate::device::read_back::to_host;
 use crate::error::Result;
-use crate::model::parameters::to_host;
 
 /// Σ x² of all numbers in `all`, `[n]` each.
 ///
 /// # Errors
-/// The device's failure, which surfaces at this read-back.
+/// The device's failure, which appears at this read-back.
 pub fn sum_of_squares<'a>(all: impl IntoIterator<Item = &'a Tensor<1>>) -> Result<f64> {
     let mut sum = 0.0;
     let mut on_wgpu = Vec::new();
@@ -65,7 +65,7 @@ fn sum_on_wgpu(all: Vec<(Tensor<1>, Ability)>) -> Result<f64> {
 }
 
 vectorised! {
-    /// Taken in f64: the square of a gradient may lie beyond what f32 reaches, and the gradient not.
+    /// Taken in f64: the square of a gradient may be beyond f32 although the gradient is not.
     fn squares(x: &[f32]) -> f64 {
         let (blocks, rest) = x.as_chunks::<LANES>();
         let mut lanes = [0.0_f64; LANES];

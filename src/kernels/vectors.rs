@@ -1,10 +1,15 @@
-//! Loops over f32 numbers that compilers make vectors of, and functions for them: without branches, calls or tables.
+//! Loops over f32 numbers that the compiler vectorises, and functions for them: without branches, calls or tables.
 
 /// Numbers worked on together, as wide as the widest vectors.
 pub(super) const LANES: usize = 16;
 
-/// A function without generics whose body is compiled once for each kind of vectors, and run by the widest that the
-/// processor has. Its results are the same with all of them: no product is fused with a sum.
+/// A function without generics that is compiled once for each kind of vectors, and run with the widest vectors of the
+/// processor. There are two forms:
+///
+/// * `fn name(…) { … }`: the body is compiled as it is. No product is fused with a sum, so the results are the same with
+///   all kinds of vectors.
+/// * `fn name(…) by function`: `function::<TALL, WIDE, FUSED>` with the rows and columns of a product's tile that suit the
+///   vectors, and whether products are fused with sums.
 macro_rules! vectorised {
     ($(#[$attribute:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$attribute])*
@@ -13,29 +18,36 @@ macro_rules! vectorised {
             fn any($($argument: $type),*) $(-> $result)? $body
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx512f")]
-                fn avx512($($argument: $type),*) $(-> $result)? {
-                    any($($argument),*)
-                }
-                #[target_feature(enable = "avx2")]
-                fn avx2($($argument: $type),*) $(-> $result)? {
-                    any($($argument),*)
-                }
-                if is_x86_feature_detected!("avx512f") {
-                    // SAFETY: the processor has what it is compiled for.
-                    return unsafe { avx512($($argument),*) };
-                }
-                if is_x86_feature_detected!("avx2") {
-                    // SAFETY: as above.
-                    return unsafe { avx2($($argument),*) };
-                }
+                vectorised!(@with "avx512f"; ($($argument: $type),*) ($($result)?) any);
+                vectorised!(@with "avx2"; ($($argument: $type),*) ($($result)?) any);
             }
             any($($argument),*)
         }
     };
+    ($(#[$attribute:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) by $function:ident) => {
+        $(#[$attribute])*
+        fn $name($($argument: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                vectorised!(@with "avx512f"; ($($argument: $type),*) () $function::<8, 32, true>);
+                vectorised!(@with "avx2", "fma"; ($($argument: $type),*) () $function::<4, 16, true>);
+            }
+            $function::<4, 16, { cfg!(target_arch = "aarch64") }>($($argument),*);
+        }
+    };
+    (@with $($feature:tt),+; ($($argument:ident: $type:ty),*) ($($result:ty)?) $function:expr) => {{
+        #[target_feature($(enable = $feature),+)]
+        fn with($($argument: $type),*) $(-> $result)? {
+            $function($($argument),*)
+        }
+        if $(is_x86_feature_detected!($feature))&&+ {
+            // SAFETY: the processor has the features that the function was compiled for.
+            return unsafe { with($($argument),*) };
+        }
+    }};
 }
 
-/// Lanes of a sum: more than one vector, since an addition waits for the one before it.
+/// Lanes of a sum: more than one vector, because each addition waits for the one before it.
 pub(super) const SUM_LANES: usize = 2 * LANES;
 
 /// Σ of all lanes, in pairs.
@@ -67,7 +79,7 @@ pub(super) fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
 pub(super) fn exponential(x: f32) -> f32 {
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
-    /// 1.5·2²³: added to a number, it rounds it to an integer, whose bits are the sum's last.
+    /// 1.5·2²³: added to a number, it rounds it to an integer, and the last bits of the sum are this integer.
     const ROUND: f32 = 12_582_912.0;
     let x = if x < -87.0 { -87.0 } else { x };
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
@@ -89,8 +101,21 @@ pub(super) fn sigmoid(x: f32) -> (f32, f32) {
     (if x < 0.0 { e * r } else { r }, e * r * r)
 }
 
-/// The error function, within 1e-7. Two polynomials: erf itself near 0, and the logarithm of what it lacks to 1 beyond
-/// 475/512 (N. Juffa, <https://stackoverflow.com/a/35966928>).
+/// tanh x, within a few units in the last place (Moshier's tanhf, Cephes).
+#[inline(always)]
+pub(super) fn tanh(x: f32) -> f32 {
+    let (t, s) = (x.abs(), x * x);
+    let mut near = -5.704_988_7e-3;
+    for coefficient in [2.063_908_8e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1] {
+        near = near * s + coefficient;
+    }
+    let e = exponential(-2.0 * t);
+    let far = ((1.0 - e) / (1.0 + e)).copysign(x);
+    if t < 0.625 { near * s * x + x } else { far }
+}
+
+/// The error function, within 1e-7. Two polynomials: erf itself near 0, and the logarithm of 1 − erf beyond 475/512 (N.
+/// Juffa, <https://stackoverflow.com/a/35966928>).
 #[inline(always)]
 pub(super) fn erf(x: f32) -> f32 {
     // At 4 it is 1 in f32.

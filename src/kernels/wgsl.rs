@@ -1,7 +1,7 @@
 //! Kernels in WGSL among burn's own: templates of `shaders/`, filled in for a device and launched on burn's buffers.
 //!
-//! A kernel goes through the same queue as burn's (cubecl takes the text of a kernel in place of what it would have
-//! compiled), so that nothing has to be flushed between the two. See [`super`] for why this way and not another.
+//! A kernel goes through the same queue as burn's (cubecl accepts the text of a kernel instead of compiling one
+//! itself), so nothing has to be flushed between the two. [`super`] gives the reasons for this choice.
 
 use std::sync::{Mutex, PoisonError};
 use std::{env, fmt};
@@ -38,11 +38,11 @@ const SHADERS: &[(&str, &str)] = &[
     ("subgroup", include_str!("../../shaders/subgroup.wgsl")),
 ];
 
-/// What a device can do that kernels are specialised by.
+/// The abilities of a device that kernels are specialised for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ability {
-    /// Whether it is a processor that plays a graphics card: there a "subgroup" is one vector of the processor, and
-    /// loads, not arithmetic, are what costs.
+    /// Whether it is a software card: there a "subgroup" is one vector of the processor, and loads cost more than
+    /// arithmetic.
     pub software: bool,
     /// Invocations of a software adapter that can exchange values among themselves; 1 where they cannot.
     pub subgroup: u32,
@@ -52,8 +52,8 @@ pub struct Ability {
     pub workgroup_memory: u32,
 }
 
-/// With this variable in the environment a software adapter gets the kernels of a graphics card, which otherwise no test
-/// on a machine without one would run.
+/// With this variable in the environment a software adapter gets the kernels of a graphics card, so that tests run them
+/// on a machine without one.
 const AS_GRAPHICS_CARD: &str = "ODYSSEY_AS_GRAPHICS_CARD";
 
 impl Ability {
@@ -99,7 +99,7 @@ impl Buffer {
         Self(CubeTensor::new_contiguous(client.clone(), device.clone(), shape, handle, DType::F32))
     }
 
-    /// A new one beside it with these words, whatever kernels take them for.
+    /// A new tensor on the same device with these words; kernels decide their meaning.
     pub(super) fn with(&self, words: &[u32]) -> Self {
         let CubeTensor { client, device, .. } = &self.0;
         let handle = client.create_from_slice(bytemuck::cast_slice(words));
@@ -112,7 +112,7 @@ impl Buffer {
     }
 }
 
-/// What the device of `tensor` can do; `None` where it is no wgpu device, or the tensor is not in f32.
+/// The abilities of the device of `tensor`; `None` if it is not a wgpu device, or if the tensor is not in f32.
 pub(super) fn ability<const D: usize>(tensor: &Tensor<D>) -> Option<Ability> {
     if tensor.dtype() != DType::F32 {
         return None;
@@ -123,7 +123,7 @@ pub(super) fn ability<const D: usize>(tensor: &Tensor<D>) -> Option<Ability> {
     };
     let buffer = Buffer(tensor.try_into_primitive::<Cube>().ok()?);
     let burn_cubecl::CubeDevice::Wgpu(device) = &buffer.0.device else { return None };
-    // Asked before every operation, of the one or two devices that a process has.
+    // Called before every operation; a process has only one or two devices.
     static KNOWN: Mutex<Vec<(WgpuDevice, Ability)>> = Mutex::new(Vec::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, ability)) = known.iter().find(|(of, _)| of == device) {
@@ -141,7 +141,8 @@ pub(super) fn ability<const D: usize>(tensor: &Tensor<D>) -> Option<Ability> {
     Some(ability)
 }
 
-/// Asks the device itself, by a kernel: llvmpipe says "4 to 128" and means the length of the processor's vectors.
+/// Asks the device itself, by a kernel: llvmpipe reports "4 to 128", but its real subgroup size is the vector length of
+/// the processor.
 fn subgroup(beside: &Buffer) -> u32 {
     let found = beside.beside([4]);
     Kernel::new("subgroup", context! {}, [128, 1, 1]).launch([1, 1, 1], &[&found], &[4]);
@@ -198,8 +199,8 @@ impl Kernel {
     }
 }
 
-/// So many workgroups along two axes, as none may have more than 65535: one's index is `group.y * 65535 + group.x`, and
-/// may lie beyond the last one's.
+/// So many workgroups along two axes, as none may have more than 65535: the index of a workgroup is `group.y * 65535 +
+/// group.x`, and it may be larger than the last valid index.
 pub(super) fn groups(count: usize) -> [u32; 3] {
     const MOST: usize = 65535;
     [count.min(MOST) as u32, count.div_ceil(MOST).max(1) as u32, 1]
@@ -217,7 +218,7 @@ impl KernelMetadata for Kernel {
 }
 
 impl CubeKernel for Kernel {
-    /// Stands for the text: cubecl asks it for nothing but the workgroup's size.
+    /// Stands for the text: cubecl needs only the size of the workgroup from it.
     fn define(&self) -> KernelDefinition {
         let [x, y, z] = self.workgroup;
         let settings = KernelSettings::new(Dim3 { x, y, z }, ExecutionMode::Unchecked, AddressType::U32);

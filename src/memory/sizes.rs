@@ -12,7 +12,7 @@ use crate::evaluate::batch_size;
 use crate::kernels::cross_entropy::head_chunk;
 use crate::model::lora::AdapterSize;
 use crate::model::weights::LARGEST_PIECE;
-use crate::model::{Architecture, LanguageModel, ModelConfig, Precision};
+use crate::model::{LanguageModel, ModelConfig, Precision, family};
 
 /// Memory of the program beside all this.
 const PROGRAM: u64 = 34 << 20;
@@ -62,13 +62,7 @@ impl Sizes {
             let counted = shapes.iter().filter(move |(name, shape)| tables == is_table(name, shape));
             counted.map(|(_, shape)| count(shape))
         };
-        let (inner, heads, rotated, gated) = match &config.architecture {
-            Architecture::Gpt2(c) => (c.inner(), c.n_head, 0, false),
-            Architecture::Llama(c) | Architecture::Olmo(c) => {
-                (c.intermediate_size, c.num_attention_heads, c.head_dim(), true)
-            }
-            Architecture::GptNeox(c) => (c.intermediate_size, c.num_attention_heads, 2 * c.frequencies.len(), false),
-        };
+        let family::Sizes { width, inner, heads, layers, rotated, gated, .. } = config.sizes;
         Ok(Self {
             matrices: sum(true),
             vectors: sum(false),
@@ -76,10 +70,10 @@ impl Sizes {
             largest_table: counts(true).max().unwrap_or(0),
             tables: counts(true).sum(),
             vocabulary: vocabulary as u64,
-            channels: config.channels() as u64,
+            channels: width as u64,
             inner: inner as u64,
             heads: heads as u64,
-            layers: config.layers() as u64,
+            layers: layers as u64,
             rotated: rotated as u64,
             gated,
         })

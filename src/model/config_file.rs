@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::notice::warn_once;
 
-/// The largest value of each size, far above that of any model: products of two do not overflow, and what is tabulated
-/// from one of them stays small.
+/// The largest value of each size, far above that of any model: products of two sizes do not overflow, and tables of
+/// one size stay small.
 const SIZES: &[(&str, u64)] = &[
     ("vocab_size", i32::MAX as u64), // ids are 32-bit numbers with a sign on the device
     ("n_positions", i32::MAX as u64),
@@ -106,7 +106,7 @@ impl ConfigFile {
         for (key, value) in defaults {
             json.entry(key).or_insert(value);
         }
-        // Through text with one key a line, because the error then knows a line, and so the key.
+        // Through text with one key a line, because then the error has a line, which gives the key.
         let text = serde_json::to_string_pretty(&json).unwrap_or_default();
         serde_json::from_str(&text).map_err(|e| {
             let line =

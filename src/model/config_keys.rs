@@ -8,6 +8,7 @@
 use serde_json::Value;
 
 use super::config_file::ConfigFile;
+use super::family::About;
 use crate::error::{Error, Result};
 use crate::notice::warn_once;
 
@@ -23,136 +24,134 @@ enum Neutral {
 }
 use Neutral::{Off, One, True};
 
-/// A key that alters the computation in some architecture, and the `model_type`s here that look at it themselves. For all
-/// others any value but the neutral ones is refused by name.
-type Special = (&'static str, &'static [&'static str], Neutral);
-
-const ROTARY: &[&str] = &["llama", "mistral", "qwen2", "qwen3", "olmo", "olmo2", "gpt_neox"];
+/// A key that alters the computation in some architecture, and the values of it that change nothing. Families that do not
+/// list it as special ([`About::special`]) refuse any other value by name.
+type Special = (&'static str, Neutral);
 
 const SPECIAL: &[Special] = &[
     // Numbers that stand for others.
-    ("quantization_config", &[], Off),
-    ("quantization", &[], Off),
-    ("quant_config", &[], Off),
-    ("compression_config", &[], Off),
-    ("sparsity_config", &[], Off),
+    ("quantization_config", Off),
+    ("quantization", Off),
+    ("quant_config", Off),
+    ("compression_config", Off),
+    ("sparsity_config", Off),
     // Which tokens see which, and by what measure.
-    ("sliding_window", &["mistral", "qwen2", "qwen3"], Off),
-    ("sliding_window_size", &[], Off),
-    ("sliding_window_pattern", &[], Off),
-    ("interleaved_sliding_window", &[], Off),
-    ("attention_window", &[], Off),
-    ("window_size", &[], Off),
-    ("local_attention", &[], Off),
-    ("attention_layers", &[], Off),
-    ("attention_types", &[], Off),
-    ("attention_chunk_size", &[], Off),
-    ("attn_temperature_tuning", &[], Off),
-    ("attn_logit_softcapping", &[], Off),
-    ("attn_logit_softcap", &[], Off),
-    ("attention_logit_cap", &[], Off),
-    ("final_logit_softcapping", &[], Off),
-    ("final_logits_softcap", &[], Off),
-    ("logit_softcapping", &[], Off),
-    ("logits_soft_cap", &[], Off),
-    ("logit_cap", &[], Off),
-    ("query_pre_attn_scalar", &[], Off),
-    ("attention_multiplier", &[], Off),
-    ("attention_scale", &[], Off),
-    ("attn_scale", &[], Off),
-    ("softmax_scale", &[], Off),
-    ("scale_attn_weights", &["gpt2"], True),
-    ("scale_attn_by_inverse_layer_idx", &["gpt2"], Off),
-    ("use_qk_norm", &[], Off),
-    ("qk_norm", &[], Off),
-    ("qk_layernorm", &[], Off),
-    ("qk_layer_norm", &[], Off),
-    ("use_qk_layernorm", &[], Off),
-    ("query_key_norm", &[], Off),
-    ("attention_layer_norm", &[], Off),
-    ("clip_qkv", &["olmo"], Off),
-    ("attn_config", &[], Off),
-    ("multi_query", &[], Off),
-    ("multi_query_attention", &[], Off),
-    ("new_decoder_architecture", &[], Off),
-    ("kv_lora_rank", &[], Off),
-    ("q_lora_rank", &[], Off),
-    ("num_kv_shared_layers", &[], Off),
-    ("attention_sink", &[], Off),
-    ("attention_sinks", &[], Off),
-    ("is_causal", &[], True),
-    ("causal", &[], True),
-    ("bidirectional", &[], Off),
-    ("use_bidirectional_attention", &[], Off),
-    ("prefix_lm", &[], Off),
-    ("is_encoder_decoder", &[], Off),
-    ("add_cross_attention", &[], Off),
-    ("pruned_heads", &[], Off),
+    ("sliding_window", Off),
+    ("sliding_window_size", Off),
+    ("sliding_window_pattern", Off),
+    ("interleaved_sliding_window", Off),
+    ("attention_window", Off),
+    ("window_size", Off),
+    ("local_attention", Off),
+    ("attention_layers", Off),
+    ("attention_types", Off),
+    ("attention_chunk_size", Off),
+    ("attn_temperature_tuning", Off),
+    ("attn_logit_softcapping", Off),
+    ("attn_logit_softcap", Off),
+    ("attention_logit_cap", Off),
+    ("final_logit_softcapping", Off),
+    ("final_logits_softcap", Off),
+    ("logit_softcapping", Off),
+    ("logits_soft_cap", Off),
+    ("logit_cap", Off),
+    ("query_pre_attn_scalar", Off),
+    ("attention_multiplier", Off),
+    ("attention_scale", Off),
+    ("attn_scale", Off),
+    ("softmax_scale", Off),
+    ("scale_attn_weights", True),
+    ("scale_attn_by_inverse_layer_idx", Off),
+    ("use_qk_norm", Off),
+    ("qk_norm", Off),
+    ("qk_layernorm", Off),
+    ("qk_layer_norm", Off),
+    ("use_qk_layernorm", Off),
+    ("query_key_norm", Off),
+    ("attention_layer_norm", Off),
+    ("clip_qkv", Off),
+    ("attn_config", Off),
+    ("multi_query", Off),
+    ("multi_query_attention", Off),
+    ("new_decoder_architecture", Off),
+    ("kv_lora_rank", Off),
+    ("q_lora_rank", Off),
+    ("num_kv_shared_layers", Off),
+    ("attention_sink", Off),
+    ("attention_sinks", Off),
+    ("is_causal", True),
+    ("causal", True),
+    ("bidirectional", Off),
+    ("use_bidirectional_attention", Off),
+    ("prefix_lm", Off),
+    ("is_encoder_decoder", Off),
+    ("add_cross_attention", Off),
+    ("pruned_heads", Off),
     // Positions.
-    ("alibi", &[], Off),
-    ("use_alibi", &[], Off),
-    ("rope_scaling", ROTARY, Off),
-    ("rope_parameters", ROTARY, Off),
-    ("partial_rotary_factor", ROTARY, One),
-    ("rotary_pct", &["gpt_neox"], One),
-    ("rotary_percentage", &[], One),
-    ("rope_pct", &[], One),
-    ("rotary_dim", &[], Off),
-    ("rope_interleaved", &[], Off),
-    ("rotary_interleaved", &[], Off),
-    ("no_rope_layers", &[], Off),
-    ("no_rope_layer_interval", &[], Off),
-    ("nope_layer_interval", &[], Off),
-    ("use_mrope", &[], Off),
-    ("use_dynamic_ntk", &[], Off),
-    ("use_logn_attn", &[], Off),
-    // The order and kind of the blocks' parts.
-    ("parallel_attn", &[], Off),
-    ("parallel_attention", &[], Off),
-    ("parallel_residual", &[], Off),
-    ("use_parallel_residual", &["gpt_neox"], Off),
-    ("do_layer_norm_before", &[], True),
-    ("layer_types", &["llama", "mistral", "qwen2", "qwen3", "olmo", "olmo2"], Off),
-    ("layers_block_type", &[], Off),
-    ("hybrid_override_pattern", &[], Off),
-    ("block_configs", &[], Off),
-    ("per_layer_config", &[], Off),
-    ("num_key_value_heads_per_layer", &[], Off),
-    ("num_experts", &[], Off),
-    ("num_local_experts", &[], Off),
-    ("n_routed_experts", &[], Off),
-    ("moe_num_experts", &[], Off),
-    ("mlp_only_layers", &[], Off),
+    ("alibi", Off),
+    ("use_alibi", Off),
+    ("rope_scaling", Off),
+    ("rope_parameters", Off),
+    ("partial_rotary_factor", One),
+    ("rotary_pct", One),
+    ("rotary_percentage", One),
+    ("rope_pct", One),
+    ("rotary_dim", Off),
+    ("rope_interleaved", Off),
+    ("rotary_interleaved", Off),
+    ("no_rope_layers", Off),
+    ("no_rope_layer_interval", Off),
+    ("nope_layer_interval", Off),
+    ("use_mrope", Off),
+    ("use_dynamic_ntk", Off),
+    ("use_logn_attn", Off),
+    // The order and kind of the layers' parts.
+    ("parallel_attn", Off),
+    ("parallel_attention", Off),
+    ("parallel_residual", Off),
+    ("use_parallel_residual", Off),
+    ("do_layer_norm_before", True),
+    ("layer_types", Off),
+    ("layers_block_type", Off),
+    ("hybrid_override_pattern", Off),
+    ("block_configs", Off),
+    ("per_layer_config", Off),
+    ("num_key_value_heads_per_layer", Off),
+    ("num_experts", Off),
+    ("num_local_experts", Off),
+    ("n_routed_experts", Off),
+    ("moe_num_experts", Off),
+    ("mlp_only_layers", Off),
     // Factors.
-    ("embedding_multiplier", &[], One),
-    ("embedding_scale", &[], One),
-    ("scale_emb", &[], One),
-    ("scale_embedding", &[], Off),
-    ("scale_embeddings", &[], Off),
-    ("normalize_embedding", &[], Off),
-    ("normalize_embeddings", &[], Off),
-    ("residual_multiplier", &[], One),
-    ("residual_scale", &[], One),
-    ("scale_depth", &[], One),
-    ("logit_scale", &[], One),
-    ("logits_scale", &[], One),
-    ("logits_scaling", &[], One),
-    ("lm_head_multiplier", &[], One),
-    ("key_multiplier", &[], One),
-    ("mlp_multipliers", &[], Off),
-    ("attention_in_multiplier", &[], One),
-    ("attention_out_multiplier", &[], One),
-    ("use_mup", &[], Off),
-    ("mup_width_scale", &[], One),
+    ("embedding_multiplier", One),
+    ("embedding_scale", One),
+    ("scale_emb", One),
+    ("scale_embedding", Off),
+    ("scale_embeddings", Off),
+    ("normalize_embedding", Off),
+    ("normalize_embeddings", Off),
+    ("residual_multiplier", One),
+    ("residual_scale", One),
+    ("scale_depth", One),
+    ("logit_scale", One),
+    ("logits_scale", One),
+    ("logits_scaling", One),
+    ("lm_head_multiplier", One),
+    ("key_multiplier", One),
+    ("mlp_multipliers", Off),
+    ("attention_in_multiplier", One),
+    ("attention_out_multiplier", One),
+    ("use_mup", Off),
+    ("mup_width_scale", One),
     // Models within a model.
-    ("text_config", &[], Off),
-    ("language_config", &[], Off),
-    ("llm_config", &[], Off),
-    ("vision_config", &[], Off),
-    ("audio_config", &[], Off),
+    ("text_config", Off),
+    ("language_config", Off),
+    ("llm_config", Off),
+    ("vision_config", Off),
+    ("audio_config", Off),
 ];
 
-/// Names for one thing in different families. Of each line a family reads the names that [`own`] lists.
+/// Names for one thing in different families. Of each line a family reads the names among its own keys ([`About::keys`]).
 const SYNONYMS: &[&[&str]] = &[
     &[
         "rms_norm_eps",
@@ -301,91 +300,16 @@ const HARMLESS: &[&str] = &[
     "vocab_file",
 ];
 
-const GPT2: &[&str] = &[
-    "vocab_size",
-    "n_positions",
-    "n_embd",
-    "n_layer",
-    "n_head",
-    "n_inner",
-    "activation_function",
-    "layer_norm_epsilon",
-    "tie_word_embeddings",
-    // Its names in all other families, which transformers understands here too.
-    "hidden_size",
-    "max_position_embeddings",
-    "num_attention_heads",
-    "num_hidden_layers",
-];
-
-const LLAMA: &[&str] = &[
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "max_position_embeddings",
-    "hidden_act",
-    "rms_norm_eps",
-    "rope_theta",
-    "original_max_position_embeddings",
-    "tie_word_embeddings",
-    "attention_bias",
-    "mlp_bias",
-];
-
-const QWEN: &[&str] = &["use_sliding_window", "max_window_layers"];
-
-const GPT_NEOX: &[&str] = &[
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "max_position_embeddings",
-    "hidden_act",
-    "layer_norm_eps",
-    "rotary_emb_base",
-    "original_max_position_embeddings",
-    "tie_word_embeddings",
-    "attention_bias",
-];
-
-/// The keys that the family reads, beside those that [`SPECIAL`] says it looks at.
-fn own(model_type: &str) -> [&'static [&'static str]; 2] {
-    match model_type {
-        "gpt2" => [GPT2, &[]],
-        "gpt_neox" => [GPT_NEOX, &[]],
-        "qwen2" | "qwen3" => [LLAMA, QWEN],
-        _ => [LLAMA, &[]],
-    }
-}
-
-/// What the class of a family is called in `architectures`, before `ForCausalLM` and the like.
-fn class(model_type: &str) -> &'static str {
-    match model_type {
-        "gpt2" => "gpt2",
-        "gpt_neox" => "gptneox",
-        "mistral" => "mistral",
-        "qwen2" => "qwen2",
-        "qwen3" => "qwen3",
-        "olmo" => "olmo",
-        "olmo2" => "olmo2",
-        _ => "llama",
-    }
-}
-
-/// Looks at every key of a configuration of a known `model_type`.
+/// Looks at every key of a configuration of a known family.
 ///
 /// # Errors
 /// A key that changes the computation and is not implemented for this architecture; another family's name for something
 /// that this one reads under its own name, which is missing.
-pub fn check(file: &ConfigFile, model_type: &str) -> Result<()> {
-    refuse_special(file, model_type)?;
-    check_positions(file, model_type)?;
-    let reads = |key: &str| own(model_type).iter().any(|keys| keys.contains(&key));
+pub fn check(file: &ConfigFile, about: &About) -> Result<()> {
+    let model_type = about.model_type;
+    refuse_special(file, about)?;
+    check_positions(file, about)?;
+    let reads = |key: &str| about.keys.iter().any(|keys| keys.contains(&key));
     refuse_synonyms(file, reads)?;
     check_classes(file, model_type);
     let special = |key: &str| key == "position_embedding_type" || SPECIAL.iter().any(|(name, ..)| *name == key);
@@ -403,8 +327,8 @@ pub fn check(file: &ConfigFile, model_type: &str) -> Result<()> {
     Ok(())
 }
 
-fn refuse_special(file: &ConfigFile, model_type: &str) -> Result<()> {
-    for (key, families, neutral) in SPECIAL {
+fn refuse_special(file: &ConfigFile, about: &About) -> Result<()> {
+    for (key, neutral) in SPECIAL {
         let Some(value) = file.get(key) else { continue };
         let neutral = match neutral {
             Off => is_off(value),
@@ -414,7 +338,7 @@ fn refuse_special(file: &ConfigFile, model_type: &str) -> Result<()> {
         // Of layers that are all alike nothing needs saying.
         let alike = *key == "layer_types"
             && value.as_array().is_some_and(|types| types.iter().all(|layer| layer == "full_attention"));
-        if !(neutral || alike || families.contains(&model_type)) {
+        if !(neutral || alike || about.special.contains(key)) {
             return Err(special_refusal(file, key));
         }
     }
@@ -436,13 +360,12 @@ fn special_refusal(file: &ConfigFile, key: &str) -> Error {
     file.refusal_with(key, why, cure)
 }
 
-/// GPT-2 learns its positions, all others rotate: anything else that the file says is refused.
-fn check_positions(file: &ConfigFile, model_type: &str) -> Result<()> {
+/// Refuses positions of another kind than the family has.
+fn check_positions(file: &ConfigFile, about: &About) -> Result<()> {
     let key = "position_embedding_type";
     let Some(value) = file.get(key) else { return Ok(()) };
-    let words: &[&str] = if model_type == "gpt2" { &["absolute", "learned"] } else { &["rope", "rotary"] };
     match value.as_str() {
-        Some(text) if words.iter().any(|word| text.contains(word)) => Ok(()),
+        Some(text) if about.positions.iter().any(|word| text.contains(word)) => Ok(()),
         _ => Err(special_refusal(file, key)),
     }
 }
@@ -467,7 +390,7 @@ fn refuse_synonyms(file: &ConfigFile, reads: impl Fn(&str) -> bool) -> Result<()
 fn check_classes(file: &ConfigFile, model_type: &str) {
     let place = file.path().display();
     let fits = |name: &str| {
-        let after = name.to_lowercase().strip_prefix(class(model_type)).map(str::to_owned);
+        let after = name.to_lowercase().strip_prefix(&model_type.replace('_', "")).map(str::to_owned);
         let kinds = ["", "for", "lmhead", "model", "doubleheads", "pretrained"];
         after
             .is_some_and(|after| kinds.iter().any(|kind| after == *kind || !kind.is_empty() && after.starts_with(kind)))

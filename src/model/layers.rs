@@ -7,34 +7,43 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, FloatDType, Int, Tensor, module};
 use serde::Deserialize;
 
-use super::lora::Lora;
-use super::weights::{Precision, WeightSource};
+use super::lora_layer::Lora;
+use super::weights::WeightSource;
+use crate::device::precision::Precision;
 use crate::error::Result;
-pub use crate::kernels::attention::{CausalMask, causal as causal_attention};
+pub use crate::kernels::attention::{CausalAttention, causal as causal_attention};
 use crate::kernels::matmul::{self, Held};
+use crate::kernels::table::{Table, within};
 use crate::kernels::{activation, norm};
 
-/// A part of a model that turns hidden states `[B, T, C]` into others: a block, or the last norm.
+/// A part of a model that maps hidden states `[B, T, C]` to new ones: a layer, or the last norm.
 pub type Stage<'a> = Box<dyn Fn(Tensor<3>) -> Tensor<3> + 'a>;
 
-/// How a linear layer's weight is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// `[in, out]`: GPT-2's `Conv1D`.
-    InOut,
-    /// `[out, in]`: `torch.nn.Linear`.
-    OutIn,
+/// The stages of a model whose `layers` are alike, with its `last` norm.
+pub fn stages_of<'a, L>(
+    layers: &'a [L],
+    forward: impl Fn(&L, Tensor<3>) -> Tensor<3> + Clone + 'a,
+    last: impl Fn(Tensor<3>) -> Tensor<3> + 'a,
+) -> Vec<Stage<'a>> {
+    let mut stages: Vec<Stage<'a>> = Vec::with_capacity(layers.len() + 1);
+    for layer in layers {
+        let forward = forward.clone();
+        stages.push(Box::new(move |x| forward(layer, x)));
+    }
+    stages.push(Box::new(last));
+    stages
 }
 
-/// `y = x W + b`, and what an adapter adds to it.
+/// `y = x W + b`, plus the output of an adapter if there is one.
 #[derive(Module, Debug)]
 pub struct Linear {
     weight: Param<Tensor<2>>,
     bias: Option<Param<Tensor<1>>>,
     adapter: Option<Lora>,
+    /// Whether the weight is `[in, out]` (GPT-2's `Conv1D`) or its transpose (`torch.nn.Linear`).
     #[module(skip)]
-    layout: Layout,
-    /// What `x W` is computed in; everything around it is in f32.
+    held: Held,
+    /// The precision in which `x W` is computed; everything around it is in f32.
     #[module(skip)]
     compute: Precision,
 }
@@ -46,18 +55,18 @@ impl Linear {
         path: &str,
         [input, output]: [usize; 2],
         bias: bool,
-        layout: Layout,
+        held: Held,
         device: &Device,
     ) -> Result<Self> {
-        let shape = match layout {
-            Layout::InOut => [input, output],
-            Layout::OutIn => [output, input],
+        let shape = match held {
+            Held::Plain => [input, output],
+            Held::Transposed => [output, input],
         };
         Ok(Self {
             weight: source.parameter(&format!("{path}.weight"), shape, device)?,
             bias: if bias { Some(source.parameter(&format!("{path}.bias"), [output], device)?) } else { None },
             adapter: None,
-            layout,
+            held,
             compute: Precision::F32,
         })
     }
@@ -66,10 +75,7 @@ impl Linear {
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, time, input] = x.dims();
         let weight = self.weight.val().cast(self.compute.float());
-        let held = match self.layout {
-            Layout::InOut => Held::Plain,
-            Layout::OutIn => Held::Transposed,
-        };
+        let held = self.held;
         // One flat product instead of a batch of them: the weight is read once.
         let x = x.reshape([batch * time, input]);
         let bias = self.bias.as_ref().map(Param::val);
@@ -102,8 +108,8 @@ impl Linear {
         self.compute = precision;
     }
 
-    pub(super) fn layout(&self) -> Layout {
-        self.layout
+    pub(super) fn held(&self) -> Held {
+        self.held
     }
 
     pub(super) fn adapter(&self) -> Option<&Lora> {
@@ -185,12 +191,12 @@ impl RmsNorm {
     }
 }
 
-/// Rows of a piece of a token table at most. A softmax sums over them, and llvmpipe, the usual software adapter, ends every
-/// loop of a kernel after 65,532 rounds: what lies beyond would be left out silently.
+/// Rows of a piece of a token table at most. A softmax sums over them, and llvmpipe, the usual software adapter, ends
+/// every loop of a kernel after 65,532 rounds: the rest would be left out silently.
 const MOST_ROWS: usize = 65_024;
 
-/// A table of one row per token or position, cut by rows so that no piece exceeds what a kernel can see at once (128
-/// MiB on many adapters). The pieces appear under one name in checkpoints.
+/// A table of one row per token or position, cut by rows so that no piece exceeds the largest binding of a kernel (128
+/// MiB on many cards). The pieces appear under one name in checkpoints.
 #[derive(Module, Debug)]
 pub struct Embedding {
     /// The rows in order, `[rows of the piece, channels]` each.
@@ -214,15 +220,26 @@ impl Embedding {
         Ok(Self { weight })
     }
 
+    /// The table of an output head of its own, at `path`; `None` where the token table is the head.
+    pub fn untied(
+        source: &mut dyn WeightSource,
+        path: &str,
+        sizes: [usize; 2],
+        tied: bool,
+        device: &Device,
+    ) -> Result<Option<Self>> {
+        if tied { Ok(None) } else { Self::load(source, path, sizes, device).map(Some) }
+    }
+
     /// The rows named by `ids`: `[B, T]` to `[B, T, C]`.
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let table = self.table();
         // Rows are looked up as they are held, and only they are converted.
         let rows = |piece: &Tensor<2>, ids| module::embedding(piece.clone(), ids).cast(FloatDType::F32);
-        if let [whole] = table.held.as_slice() {
+        if let [whole] = table.held() {
             return rows(whole, ids);
         }
-        let parts = table.held.iter().zip(table.starts()).map(|(piece, start)| {
+        let parts = table.held().iter().zip(table.starts()).map(|(piece, start)| {
             let (local, inside) = within(ids.clone(), start, piece.dims()[0]);
             rows(piece, local) * inside.unsqueeze_dim(2)
         });
@@ -231,68 +248,8 @@ impl Embedding {
 
     /// The table itself.
     pub fn table(&self) -> Table {
-        Table { held: self.weight.iter().map(Param::val).collect() }
+        self.weight.iter().map(Param::val).collect::<Vec<_>>().into()
     }
-}
-
-/// An embedding's rows `[rows, channels]`, as pieces of consecutive rows. As output head: logits are `hidden · rowsᵀ`.
-#[derive(Debug, Clone)]
-pub struct Table {
-    /// `[rows of the piece, channels]` each, in order, in the precision they are held in.
-    held: Vec<Tensor<2>>,
-}
-
-impl From<Vec<Tensor<2>>> for Table {
-    /// Of pieces of consecutive rows, in order.
-    fn from(held: Vec<Tensor<2>>) -> Self {
-        Self { held }
-    }
-}
-
-impl Table {
-    /// The pieces in order, in f32: `[rows of the piece, channels]` each. A piece held in 16 bits is converted when its
-    /// turn comes and lives as long as it is used.
-    pub fn pieces(&self) -> impl ExactSizeIterator<Item = Tensor<2>> + '_ {
-        self.held.iter().map(|piece| piece.clone().cast(FloatDType::F32))
-    }
-
-    /// All rows.
-    pub fn rows(&self) -> usize {
-        self.held.iter().map(|piece| piece.dims()[0]).sum()
-    }
-
-    /// The first row of each piece.
-    pub fn starts(&self) -> Vec<usize> {
-        let ends = self.held.iter().scan(0, |end, piece| {
-            *end += piece.dims()[0];
-            Some(*end)
-        });
-        std::iter::once(0).chain(ends).take(self.held.len()).collect()
-    }
-
-    /// Where it is; a model without tokens is refused when it is read.
-    pub fn device(&self) -> Device {
-        self.held[0].device()
-    }
-
-    /// Whether it is trained; it may be frozen below adapters.
-    pub fn is_trained(&self) -> bool {
-        self.held.iter().any(Tensor::is_require_grad)
-    }
-
-    /// The same rows without autodiff.
-    pub fn inner(&self) -> Self {
-        Self { held: self.held.iter().map(|piece| piece.clone().inner()).collect() }
-    }
-}
-
-/// Ids as rows of a piece that begins at row `start`, and 1 where they lie in it: `[.., ..]` each. Ids outside name the
-/// nearest row, so that looking them up stays within bounds.
-pub fn within<const D: usize>(ids: Tensor<D, Int>, start: usize, rows: usize) -> (Tensor<D, Int>, Tensor<D>) {
-    let local = ids - start as i64;
-    let nearest = local.clone().clamp(0, rows as i64 - 1);
-    let inside = nearest.clone().equal(local).float();
-    (nearest, inside)
 }
 
 /// The two forms of GELU (arXiv 1606.08415) that checkpoints name.

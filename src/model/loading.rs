@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 
-use burn::tensor::{DType, Device, TensorData};
-use half::{bf16, f16};
+use burn::tensor::{Device, TensorData};
 
-use super::weight_names::{Misfit, WeightNames, fit};
-use super::weights::{Precision, WeightFiles, WeightSource};
-use super::{LanguageModel, ModelConfig};
+use super::config::ModelConfig;
+use super::families::LanguageModel;
+use super::numbers::check_finite;
+use super::weight_names::{Misfit, fit};
+use super::weights::{WeightFiles, WeightSource};
+use crate::device::precision::Precision;
 use crate::error::{Error, Result};
 use crate::notice::warn_once;
 
@@ -24,7 +25,7 @@ const ROWS: usize = 1024;
 /// # Errors
 /// Names that do not fit, with what stands before them; shapes that differ; numbers that are none; tensors left over.
 pub(super) fn load(config: &mut ModelConfig, files: WeightFiles, device: &Device) -> Result<LanguageModel> {
-    let parts = WeightNames::of(&config.architecture);
+    let parts = *config.names();
     let called: Vec<String> = LanguageModel::shapes(config)?.into_iter().map(|(name, _)| name).collect();
     let found = fit(&called, parts, &files.names()).map_err(|misfit| refusal(&files, misfit))?;
     if let Some(prefix) = &found.prefix {
@@ -45,20 +46,21 @@ pub(super) fn load(config: &mut ModelConfig, files: WeightFiles, device: &Device
         }
     }
     let model = LanguageModel::build(config, &mut source, device)?;
+    source.files.pass_over(|name| parts.buffers.iter().any(|end| name.ends_with(end)));
     source.files.finish(config.tied_head())?;
     Ok(model)
 }
 
 /// The files' weights under the names that models ask for, every number checked.
-pub(super) struct Source {
-    pub(super) files: WeightFiles,
+pub(crate) struct Source {
+    pub(crate) files: WeightFiles,
     /// The file's name of each weight that has another one there.
     names: BTreeMap<String, String>,
 }
 
 impl Source {
     /// Weights whose names are the files'.
-    pub(super) fn of(files: WeightFiles) -> Self {
+    pub(crate) fn of(files: WeightFiles) -> Self {
         Self { files, names: BTreeMap::new() }
     }
 
@@ -128,26 +130,4 @@ fn refusal(files: &WeightFiles, misfit: Misfit) -> Error {
         }
     };
     Error::file(files.folder(), fault, cure)
-}
-
-/// Refuses numbers of a tensor that are none: a model with them computes nothing.
-///
-/// `path` is the tensor's file.
-pub(super) fn check_finite(path: &Path, name: &str, data: &TensorData) -> Result<()> {
-    let broken = match data.dtype() {
-        DType::F32 => data.as_slice::<f32>().ok().and_then(|values| first_broken(values, |value| *value)),
-        DType::BF16 => data.as_slice::<bf16>().ok().and_then(|values| first_broken(values, |value| value.to_f32())),
-        DType::F16 => data.as_slice::<f16>().ok().and_then(|values| first_broken(values, |value| value.to_f32())),
-        _ => None,
-    };
-    let Some(value) = broken else { return Ok(()) };
-    Err(Error::file(
-        path,
-        format!("tensor {name:?} holds {value}, which is no number to compute with"),
-        "fetch the file again, or take a checkpoint from before the training failed",
-    ))
-}
-
-fn first_broken<T>(values: &[T], number: impl Fn(&T) -> f32) -> Option<f32> {
-    values.iter().map(number).find(|value| !value.is_finite())
 }

@@ -1,10 +1,13 @@
 //! A file's numbers on their way into a tensor, in the precision that this is held in.
 
-use burn::tensor::TensorData;
+use std::path::Path;
+
+use burn::tensor::{DType, TensorData};
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-use super::weights::Precision;
+use crate::device::precision::Precision;
+use crate::error::{Error, Result};
 
 /// Numbers of one tensor, put together stretch by stretch.
 pub(super) enum Numbers {
@@ -60,4 +63,26 @@ impl Numbers {
             Self::F16(all, None) => Ok(TensorData::new(all, shape)),
         }
     }
+}
+
+/// Refuses numbers of a tensor that are none: a model with them computes nothing.
+///
+/// `path` is the tensor's file.
+pub(super) fn check_finite(path: &Path, name: &str, data: &TensorData) -> Result<()> {
+    let broken = match data.dtype() {
+        DType::F32 => data.as_slice::<f32>().ok().and_then(|values| first_broken(values, |value| *value)),
+        DType::BF16 => data.as_slice::<bf16>().ok().and_then(|values| first_broken(values, |value| value.to_f32())),
+        DType::F16 => data.as_slice::<f16>().ok().and_then(|values| first_broken(values, |value| value.to_f32())),
+        _ => None,
+    };
+    let Some(value) = broken else { return Ok(()) };
+    Err(Error::file(
+        path,
+        format!("tensor {name:?} holds {value}, which is no number to compute with"),
+        "fetch the file again, or take a checkpoint from before the training failed",
+    ))
+}
+
+fn first_broken<T>(values: &[T], number: impl Fn(&T) -> f32) -> Option<f32> {
+    values.iter().map(number).find(|value| !value.is_finite())
 }

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{FloatDType, Gradients, Tensor, TensorData};
+use burn::tensor::{FloatDType, Gradients, Tensor};
 
-use super::LanguageModel;
-use super::layers::Layout;
-use super::lora::{Lora, is_adapter_weight};
-use super::weight_names::WeightNames;
-use crate::device::faults::failure;
+use super::families::LanguageModel;
+use super::family::Names;
+use super::lora_layer::{Lora, is_adapter_weight};
+pub use crate::device::read_back::to_host;
 use crate::error::Result;
 use crate::files::Array;
+use crate::kernels::matmul::Held;
 
 /// A weight by name, in the published shape.
 #[derive(Debug, Clone)]
@@ -33,8 +33,8 @@ pub struct PublishedTensor {
     pub shape: Vec<usize>,
     /// Its rows in order, cut as they are held.
     pieces: Vec<Tensor<1>>,
-    /// What is merged into it when its turn comes.
-    adapter: Option<(Lora, Layout)>,
+    /// The adapter that is merged into it when it is written.
+    adapter: Option<(Lora, Held)>,
 }
 
 impl From<NamedTensor> for PublishedTensor {
@@ -49,8 +49,8 @@ impl PublishedTensor {
     /// # Errors
     /// The device's failure.
     pub fn values(&self) -> Result<Vec<f32>> {
-        if let (Some((adapter, layout)), [weight]) = (&self.adapter, self.pieces.as_slice()) {
-            let update = adapter.update(*layout);
+        if let (Some((adapter, held)), [weight]) = (&self.adapter, self.pieces.as_slice()) {
+            let update = adapter.update(*held);
             let count = update.shape().num_elements();
             return to_host(weight.clone().cast(FloatDType::F32) + update.reshape([count]));
         }
@@ -62,26 +62,25 @@ impl PublishedTensor {
         Ok(values)
     }
 
-    /// It as an array of a file, called `name` there; the values come to the host when they are written.
+    /// The weight as an array of a file with the name `name`. Its values are copied to the host when they are written.
     pub fn array(self, name: String) -> Array<'static> {
         let shape = self.shape.clone();
         Array::computed(name, shape, move || self.values())
     }
 }
 
-/// Stands between a table's published name and the number of a piece of it.
+/// Separates the published name of a table from the number of a piece.
 const PIECE: char = '#';
 
 /// The path of the weight being visited, as published.
 struct Path {
-    /// What transformers puts before the body's weights: `transformer.`, `model.` or `gpt_neox.`.
-    prefix: &'static str,
+    names: &'static Names,
     parts: Vec<String>,
 }
 
 impl Path {
     fn enter(&mut self, name: &str, container: &str) {
-        // The enum of families is no part of a checkpoint's names, nor is what holds an adapter's two weights.
+        // Names in a checkpoint contain neither the enum of families nor the struct of an adapter's two weights.
         let unnamed = container.starts_with("Enum:") || name == "adapter";
         self.parts.push(if unnamed { String::new() } else { name.to_owned() });
     }
@@ -97,8 +96,8 @@ impl Path {
             _ => None,
         };
         let path = piece.map_or_else(|| parts.join("."), |piece| format!("{}{PIECE}{piece}", parts.join(".")));
-        let head = path.starts_with("lm_head.") || path.starts_with("embed_out.");
-        if head { path } else { format!("{}{path}", self.prefix) }
+        let is_head = path.split(PIECE).next() == Some(self.names.head);
+        if is_head { path } else { format!("{}{path}", self.names.body) }
     }
 }
 
@@ -186,10 +185,10 @@ impl LanguageModel {
 
     /// Every weight as a checkpoint holds it, adapters merged.
     pub fn published(&self) -> Vec<PublishedTensor> {
-        let mut adapters: BTreeMap<String, (Lora, Layout)> = BTreeMap::new();
-        for (path, linear) in self.clone().linears() {
+        let mut adapters: BTreeMap<String, (Lora, Held)> = BTreeMap::new();
+        for (path, linear) in self.linears() {
             if let Some(adapter) = linear.adapter() {
-                adapters.insert(format!("{path}.weight"), (adapter.clone(), linear.layout()));
+                adapters.insert(format!("{path}.weight"), (adapter.clone(), linear.held()));
             }
         }
         let mut whole: Vec<PublishedTensor> = Vec::new();
@@ -209,19 +208,19 @@ impl LanguageModel {
         whole
     }
 
-    /// The name of each piece of the output head, as [`Self::gradients`] has it.
+    /// The name of each piece of the output head, as in [`Self::gradients`].
     pub fn head_names(&self) -> Vec<String> {
         let names: Vec<String> = self.parameters().into_iter().map(|weight| weight.name).collect();
         let pieces = |table: &str| {
             let is_piece = |name: &&String| name.split(PIECE).next() == Some(table);
             names.iter().filter(is_piece).cloned().collect::<Vec<_>>()
         };
-        let WeightNames { table, head, .. } = self.names();
+        let Names { table, head, .. } = self.about().names;
         let own = pieces(head);
         if own.is_empty() { pieces(table) } else { own }
     }
 
-    /// What a run trains and keeps: the adapters' weights where there are adapters, else every weight.
+    /// The weights that a run trains and saves: those of the adapters if there are adapters, otherwise all.
     pub fn trained(&self) -> Vec<NamedTensor> {
         let mut weights = self.parameters();
         if weights.iter().any(|weight| is_adapter_weight(&weight.name)) {
@@ -237,31 +236,13 @@ impl LanguageModel {
         collector.found
     }
 
-    /// The model with each weight replaced by what `replace` makes of its name, shape and values `[n]`.
+    /// The model with each weight replaced by `replace(name, shape, values [n])`.
     pub fn map_parameters(self, replace: impl FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>) -> Self {
         let path = self.path();
         self.map(&mut Replacer { path, replace })
     }
 
-    fn names(&self) -> WeightNames {
-        match self {
-            Self::Gpt2(_) => WeightNames::GPT2,
-            Self::Llama(_) | Self::Olmo(_) => WeightNames::LLAMA,
-            Self::GptNeox(_) => WeightNames::GPT_NEOX,
-        }
-    }
-
     fn path(&self) -> Path {
-        Path { prefix: self.names().body, parts: Vec::new() }
+        Path { names: &self.about().names, parts: Vec::new() }
     }
-}
-
-/// Values of `tensor` on the host, in f32.
-///
-/// # Errors
-/// The device's own failure: errors of earlier launches surface here, at the first read-back.
-pub fn to_host(tensor: Tensor<1>) -> Result<Vec<f32>> {
-    let device = tensor.device();
-    let data: TensorData = tensor.cast(FloatDType::F32).try_into_data().map_err(|e| failure(&device, e))?;
-    data.try_to_vec::<f32>().map_err(|e| failure(&device, e))
 }

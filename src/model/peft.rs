@@ -8,38 +8,33 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::loading::check_finite;
-use super::lora::{Lora, attach, fits, layer_names, linear_layers, scale};
+use super::adapter_folder::{self, PREFIX};
+pub use super::adapter_folder::{CONFIG, WEIGHTS};
+use super::adapters::{attach, fits, layer_names, linear_layers, scale};
+use super::loaded::LoadedModel;
+use super::lora_layer::{ENDS, Lora};
+use super::numbers::check_finite;
 use super::weight_formats::folder_within;
-use super::weight_names::{WeightNames, find_layer, unwrapped};
+use super::weight_names::{find_layer, unwrapped};
 use super::weights;
-use super::{LoadedModel, Precision};
+use crate::device::precision::Precision;
 use crate::error::{Error, Result};
 use crate::files;
 
-/// The file that makes a folder an adapter's.
-pub const CONFIG: &str = "adapter_config.json";
-/// The file with an adapter's weights.
-pub const WEIGHTS: &str = "adapter_model.safetensors";
-
-/// What PEFT puts before the names of a causal language model's layers.
-pub(super) const PREFIX: &str = "base_model.model.";
-pub(super) const ENDS: [&str; 2] = [".lora_A.weight", ".lora_B.weight"];
-
-/// Keys of `adapter_config.json` that say nothing about what the adapter computes, or that are implemented here. All
-/// others must be absent or off.
+/// Keys of `adapter_config.json` that do not change the computation, or that are implemented here. All other keys must
+/// be absent or off.
 const UNDERSTOOD: &[&str] = &[
     "auto_mapping",
     "base_model_name_or_path",
-    "bias", // looked at by itself, as the next two
+    "bias", // checked separately, like the next two
     "init_lora_weights",
     "peft_type",
     "ensure_weight_tying", // only of modules_to_save
-    "eva_config",          // how A began
-    "exclude_modules",     // the file has what is not excluded
+    "eva_config",          // how A was initialised
+    "exclude_modules",     // the file holds only layers that are not excluded
     "fan_in_fan_out",
     "inference_mode",
-    "layers_pattern", // the file has what is chosen
+    "layers_pattern", // the file holds only the chosen layers
     "layers_to_transform",
     "lora_dropout", // in training only
     "megatron_core",
@@ -168,7 +163,7 @@ impl AdapterConfig {
         if self.get("bias").is_some_and(|bias| bias != "none") {
             return Err(self.refusal("bias", "only \"none\" is implemented"));
         }
-        // Other ways to begin change the base itself, so that the adapter fits only what they made of it.
+        // Other initialisations change the base itself, so the adapter fits only the changed base.
         match self.get("init_lora_weights") {
             None | Some(Value::Bool(_)) => {}
             Some(Value::String(how)) if ["gaussian", "eva", "orthogonal"].contains(&how.as_str()) => {}
@@ -195,35 +190,23 @@ impl AdapterConfig {
 impl Adapter {
     /// Whether `folder` holds an adapter.
     pub fn is_in(folder: &Path) -> bool {
-        folder.join(CONFIG).is_file()
+        adapter_folder::is_in(folder)
     }
 
     /// Refuses a `folder` that holds an adapter, for uses that need a model without one.
     pub fn refuse_in(folder: &Path) -> Result<()> {
-        if !Self::is_in(folder) {
-            return Ok(());
-        }
-        if weights::WeightFiles::are_in(folder) {
-            let fault =
-                format!("holds an adapter ({CONFIG}) beside the model's weights, and only eval and compare put it on");
-            let cure = "merge it with peft's merge_and_unload, or move the adapter's files to a folder of their own";
-            return Err(Error::file(folder, fault, cure));
-        }
-        Err(Error::file(
-            folder,
-            "holds an adapter, no whole model",
-            "name its base, or a folder that `adapt --merge` or peft's merge_and_unload made",
-        ))
+        adapter_folder::refuse_in(folder)
     }
 
     /// Reads the adapter in `folder`.
     ///
     /// # Errors
-    /// Whatever is missing, broken, or changes the computation in a way that is not implemented, by name.
+    /// A file or key that is missing, broken, or changes the computation in a way that is not implemented; the message
+    /// names it.
     pub fn read(folder: &Path) -> Result<Self> {
         let config = AdapterConfig::read(folder)?;
         config.check()?;
-        // Without a list, a pattern that only PEFT can tell the meaning of, the file's own layers count.
+        // If it is a pattern (a regular expression of PEFT) and not a list, the layers in the file are used.
         let chosen = ["layers_to_transform", "exclude_modules"].iter().any(|key| config.get(key).is_some());
         let targets = match config.get("target_modules") {
             Some(Value::Array(targets)) if !chosen => {
@@ -253,14 +236,14 @@ impl Adapter {
         let path = self.folder.join(WEIGHTS);
         let fault = |fault: String| Err(Error::file(&path, fault, "name the base that the adapter was made for"));
         let layers = linear_layers(&base.config)?;
-        let body = WeightNames::of(&base.config.architecture).body;
+        let body = base.config.names().body;
         let sizes: BTreeMap<&str, [usize; 2]> = layers.iter().map(|(path, sizes)| (path.as_str(), *sizes)).collect();
         let mut factors: BTreeMap<&str, &[Values; 2]> = BTreeMap::new();
         for (name, pair) in &self.factors {
             let found = find_layer(name, sizes.keys().copied(), body);
             let Some((layer, [of_input, of_output])) = found.and_then(|layer| Some((layer, sizes.get(layer)?))) else {
                 let own = layer_names(&layers);
-                return fault(format!("adapts {name:?}, which is no linear layer of this base; its own are {own}"));
+                return fault(format!("adapts {name:?}, which is not a linear layer of this base; it has {own}"));
             };
             let [(_, [rank, input]), (_, [output, rank_of_b])] = pair;
             if [input, output] != [of_input, of_output] {
@@ -281,7 +264,7 @@ impl Adapter {
         if let Some((layer, _)) = layers.iter().find(|(path, _)| left_out(path)) {
             return fault(format!("has nothing for {layer:?}, which `target_modules` in {CONFIG} names"));
         }
-        let model = attach(base, |path, _| {
+        let model = attach(base, |path| {
             Ok(factors.get(path).map(|&pair| {
                 let [(_, [rank, _]), _] = pair;
                 Lora::new(
@@ -294,7 +277,7 @@ impl Adapter {
         Ok(LoadedModel { model, ..base.clone() })
     }
 
-    /// The first of `patterns` that means `layer`, or what holds for all others.
+    /// The value of the first of `patterns` that matches `layer`, or the default.
     fn value(&self, patterns: &Map<String, Value>, layer: &str, otherwise: f64) -> f64 {
         let found = patterns.iter().find(|(name, _)| fits(layer, name));
         found.and_then(|(_, value)| value.as_f64()).unwrap_or(otherwise)
@@ -348,7 +331,7 @@ fn read_factors(folder: &Path) -> Result<BTreeMap<String, [Values; 2]>> {
         ("adapters.safetensors", "fuse it into its base with mlx_lm.fuse, and name the model that comes out"),
     ] {
         if !path.exists() && folder.join(other).exists() {
-            return Err(Error::file(folder, format!("has {other}, which is not read"), cure));
+            return Err(Error::file(folder, format!("has {other}, a format that this program does not read"), cure));
         }
     }
     let bytes = files::read(&path)?;

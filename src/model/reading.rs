@@ -1,6 +1,6 @@
 //! How much of a text a model reads at once, before there is any model.
 
-use super::ModelConfig;
+use super::config::ModelConfig;
 use crate::error::Result;
 use crate::progress::Watched;
 use crate::text::{Corpus, StreamOptions, TokenStream, Tokenizer};

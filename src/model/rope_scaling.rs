@@ -60,12 +60,12 @@ struct Parameters<'a> {
 }
 
 impl ConfigFile {
-    /// Base and scaling of rotary positions.
+    /// Base and scaling of rotary positions; `theta` is the base where the file has none.
     ///
     /// # Errors
     /// A kind that is not implemented, by its name; numbers that are missing, of another type or make no sense.
-    pub fn rope(&self) -> Result<(f64, RopeScaling)> {
-        let (theta, scaling, share) = self.partial_rope("rope_theta", "partial_rotary_factor", 1.0)?;
+    pub fn rope(&self, theta: f64) -> Result<(f64, RopeScaling)> {
+        let (theta, scaling, share) = self.partial_rope(("rope_theta", theta), ("partial_rotary_factor", 1.0))?;
         if share != 1.0 {
             let inside = |key: &&str| self.get(key).is_some_and(|v| v.get("partial_rotary_factor").is_some());
             let key = ["rope_scaling", "rope_parameters"].into_iter().find(inside).unwrap_or("partial_rotary_factor");
@@ -74,9 +74,13 @@ impl ConfigFile {
         Ok((theta, scaling))
     }
 
-    /// The same, and the share of a head's channels that is rotated, `partial_rotary_factor` of `rope_parameters`. Where
-    /// there is no `rope_parameters`, base and share stand under the keys given; `share` applies where neither says it.
-    pub fn partial_rope(&self, theta_key: &str, share_key: &str, share: f64) -> Result<(f64, RopeScaling, f64)> {
+    /// The same, and the share of a head's channels that is rotated, `partial_rotary_factor` of `rope_parameters`.
+    /// Without `rope_parameters`, both are read from the given keys; what stands beside them applies if neither has it.
+    pub fn partial_rope(
+        &self,
+        (theta_key, theta): (&str, f64),
+        (share_key, share): (&str, f64),
+    ) -> Result<(f64, RopeScaling, f64)> {
         let parameters = self.rope_parameters()?;
         let number = |inner: &str, outer: &str, default: f64| {
             let nested = parameters.as_ref().and_then(|p| Some((format!("{}.{inner}", p.key), p.values.get(inner)?)));
@@ -86,7 +90,7 @@ impl ConfigFile {
                 None => Ok(default),
             }
         };
-        let theta = number("rope_theta", theta_key, 10_000.0)?;
+        let theta = number("rope_theta", theta_key, theta)?;
         if theta <= 0.0 {
             return Err(self.fault(format!("the base of its rotations, `{theta_key}`, is {theta}, expected above 0")));
         }

@@ -5,11 +5,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{LanguageModel, LoadedModel};
+use super::families::LanguageModel;
+use super::loaded::LoadedModel;
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Files beside configuration and weights that belong to a model: its tokenizer, and what travels with an adapted one.
+/// Files beside configuration and weights that belong to a model: its tokenizer, and the files that are copied to an
+/// adapted model.
 pub const COMPANIONS: &[&str] = &[
     "generation_config.json",
     "tokenizer.json",
@@ -27,7 +29,7 @@ pub const COMPANIONS: &[&str] = &[
 
 /// Writes `model` into the folder `into`, which exists, with the configuration and tokenizer files of `base`.
 ///
-/// Weights are written in f32, whatever the base was stored in, and the configuration says so.
+/// Weights are written in f32, for any format of the base, and the configuration says so.
 pub fn save(model: &LanguageModel, base: &LoadedModel, into: &Path) -> Result<()> {
     write_weights(model, &into.join("model.safetensors"))?;
 

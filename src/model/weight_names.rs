@@ -7,36 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Architecture;
-
-/// What a family calls its parts in a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WeightNames {
-    /// What transformers puts before the weights of all but the head.
-    pub body: &'static str,
-    /// The token table.
-    pub table: &'static str,
-    /// The output head, where it is no part of the body.
-    pub head: &'static str,
-}
-
-impl WeightNames {
-    /// GPT-2.
-    pub const GPT2: Self = Self { body: "transformer.", table: "transformer.wte.weight", head: "lm_head.weight" };
-    /// LLaMA and what is made like it, OLMo too.
-    pub const LLAMA: Self = Self { body: "model.", table: "model.embed_tokens.weight", head: "lm_head.weight" };
-    /// GPT-NeoX.
-    pub const GPT_NEOX: Self = Self { body: "gpt_neox.", table: "gpt_neox.embed_in.weight", head: "embed_out.weight" };
-
-    /// Those of a family.
-    pub fn of(architecture: &Architecture) -> Self {
-        match architecture {
-            Architecture::Gpt2(_) => Self::GPT2,
-            Architecture::Llama(_) | Architecture::Olmo(_) => Self::LLAMA,
-            Architecture::GptNeox(_) => Self::GPT_NEOX,
-        }
-    }
-}
+use super::family::Names;
 
 /// What the head is called inside transformers, whatever a family calls it in files.
 const USUAL_HEAD: &str = "lm_head.weight";
@@ -96,7 +67,7 @@ pub enum Misfit {
 }
 
 /// Finds the weights of the names `called`, those of a family's `parts`, among the names `stored`.
-pub fn fit(called: &[String], parts: WeightNames, stored: &[&str]) -> Result<Fitted, Misfit> {
+pub fn fit(called: &[String], parts: Names, stored: &[&str]) -> Result<Fitted, Misfit> {
     let file = Stored::new(stored);
     let bodies: Vec<&str> = called.iter().filter_map(|name| name.strip_prefix(parts.body)).collect();
     let tied = !called.iter().any(|name| name == parts.head);
@@ -158,7 +129,7 @@ impl<'a> Stored<'a> {
     }
 
     /// The weights with this `prefix` instead of the usual, and those that are missing then.
-    fn fit_with(&self, prefix: &str, called: &[String], parts: WeightNames, tied: bool) -> (Fitted, Vec<String>) {
+    fn fit_with(&self, prefix: &str, called: &[String], parts: Names, tied: bool) -> (Fitted, Vec<String>) {
         let outer = prefix.strip_suffix(parts.body).unwrap_or(prefix);
         let heads = [parts.head, USUAL_HEAD].map(|head| [outer, prefix, ""].map(|before| format!("{before}{head}")));
         let head = heads.iter().flatten().find_map(|name| self.get(name));
@@ -210,49 +181,4 @@ pub fn matches(pattern: &str, name: &str) -> bool {
         }
     }
     rest.ends_with(last)
-}
-
-/// What is no weight, though files hold it: causal masks in old GPT-2 and GPT-NeoX files, rotation tables in old LLaMA and
-/// GPT-NeoX files, numbers of positions, what a kernel library keeps of itself.
-pub(super) fn is_buffer(name: &str) -> bool {
-    let ends = [
-        ".attn.bias",
-        ".attn.masked_bias",
-        ".attention.bias",
-        ".attention.masked_bias",
-        "rotary_emb.inv_freq",
-        "rotary_emb.original_inv_freq",
-        "rotary_emb.cos_cached",
-        "rotary_emb.sin_cached",
-        "position_ids",
-        "._extra_state",
-    ];
-    ends.iter().any(|end| name.ends_with(end))
-}
-
-/// What can be done about tensors that the model does not use.
-pub(super) fn cure_of_unused(left: &[String]) -> String {
-    if left.iter().any(|name| name.contains(".lora_") || name.contains(".base_layer.")) {
-        return "merge the adapter among them into the base with peft's merge_and_unload, and save that".to_owned();
-    }
-    if left.iter().any(|name| [".qweight", ".scales", ".absmax", ".weight_scale"].iter().any(|end| name.contains(end)))
-    {
-        return "take the weights as they were before they were quantized".to_owned();
-    }
-    let saved_with = "use the config.json these weights were saved with";
-    match left.first().and_then(|name| part_of(name)) {
-        Some(part) => {
-            format!("{saved_with}; where they are for another use, leave them out: --ignore-tensors '{part}.*'")
-        }
-        None => saved_with.to_owned(),
-    }
-}
-
-/// The part of a larger whole that a tensor of this `name` belongs to; `None` where it looks like a layer of the model.
-fn part_of(name: &str) -> Option<String> {
-    let parts: Vec<&str> = name.split('.').collect();
-    let outer = parts.iter().take_while(|part| ["model", "transformer", "gpt_neox", "module"].contains(part)).count();
-    let own = parts.get(outer).filter(|part| !["layers", "h"].contains(part))?;
-    let before = parts[..outer].iter().map(|part| format!("{part}."));
-    (parts.len() > outer + 1).then(|| format!("{}{own}", before.collect::<String>()))
 }

@@ -8,9 +8,10 @@ use super::prompts::Prompt;
 use crate::error::{Error, Result};
 use crate::evaluate::batch_size;
 use crate::kernels::cross_entropy::head_chunk;
-use crate::model::layers::within;
+use crate::kernels::head::Head;
+use crate::kernels::table::within;
 use crate::model::parameters::to_host;
-use crate::model::{LanguageModel, LoadedModel, Table, token_ids};
+use crate::model::{LanguageModel, LoadedModel, token_ids};
 use crate::progress::Monitor;
 use crate::text::{Bos, Tokenizer};
 
@@ -127,13 +128,13 @@ pub fn ranks(
 }
 
 /// How many logits lie above that of the target: from hidden states `[n, channels]` and targets `[n, 1]`, `[n]`.
-fn higher(hidden: Tensor<2>, head: &Table, targets: Tensor<2, Int>) -> Result<Vec<u64>> {
+fn higher(hidden: Tensor<2>, head: &Head, targets: Tensor<2, Int>) -> Result<Vec<u64>> {
     let [positions, _] = hidden.dims();
-    let logits: Vec<Tensor<2>> = head.pieces().map(|piece| hidden.clone().matmul(piece.transpose())).collect();
+    let logits: Vec<Tensor<2>> = head.pieces(&hidden).collect();
     let device = hidden.device();
     let zeros = || Tensor::<2>::zeros([positions, 1], &device);
     // A target's logit counts in the piece it lies in, and is 0 in the others.
-    let own = logits.iter().zip(head.starts()).fold(zeros(), |own, (logits, start)| {
+    let own = logits.iter().zip(head.table().starts()).fold(zeros(), |own, (logits, start)| {
         let (local, inside) = within(targets.clone(), start, logits.dims()[1]);
         own + logits.clone().gather(1, local) * inside
     });

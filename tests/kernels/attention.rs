@@ -5,9 +5,9 @@ use crate::graphics_card;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use odyssey::device::DeviceChoice;
-use odyssey::kernels::attention::{plain, side_by_side};
+use odyssey::kernels::attention::{Attention, plain, side_by_side};
 use odyssey::model::Precision;
-use odyssey::model::layers::{CausalMask, causal_attention, split_heads};
+use odyssey::model::layers::{CausalAttention, causal_attention, split_heads};
 use odyssey::model::parameters::to_host;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -30,7 +30,7 @@ fn worst(
         tensor(&q, heads),
         tensor(&k, kv_heads),
         tensor(&v, kv_heads),
-        &CausalMask::new(time, window, &device),
+        &CausalAttention::new(time, window, &device),
         Precision::F32,
     );
     let y = to_host(y.flatten(0, 2)).unwrap(); // [T, H·D]
@@ -90,7 +90,7 @@ fn a_window_too_long_for_a_whole_mask_has_the_rows_it_needs() {
 /// Queries, keys, values and a gradient of the result, cut out of one projection as models do it.
 struct Problem {
     shape: [usize; 5],
-    window: Option<usize>,
+    attention: Attention,
 }
 
 impl Problem {
@@ -98,7 +98,7 @@ impl Problem {
     fn solve(
         &self,
         device: &Device,
-        attention: fn(Tensor<4>, Tensor<4>, Tensor<4>, &CausalMask, Precision) -> Tensor<3>,
+        attention: fn(Tensor<4>, Tensor<4>, Tensor<4>, &CausalAttention, Precision) -> Tensor<3>,
     ) -> [Vec<f32>; 4] {
         let [batch, heads, kv_heads, time, channels] = self.shape;
         let device = device.clone().autodiff();
@@ -113,7 +113,7 @@ impl Problem {
         let part = |i: usize| pair.clone().narrow(2, i * kv_heads * channels, kv_heads * channels).require_grad();
         let (k, v) = (part(0), part(1));
         let gradient = random(heads);
-        let mask = CausalMask::new(time, self.window, &device);
+        let mask = CausalAttention::with(self.attention, time, &device);
         let split = |x: &Tensor<3>, heads| split_heads(x.clone(), heads);
         let y = attention(split(&q, heads), split(&k, kv_heads), split(&v, kv_heads), &mask, Precision::F32);
         let gradients = (y.clone() * gradient).sum().backward();
@@ -141,7 +141,16 @@ fn problems() -> Vec<Problem> {
         ([2, 2, 2, 200, 48], Some(150)),
         ([1, 2, 2, 37, 128], None),
     ];
-    shapes.map(|(shape, window)| Problem { shape, window }).into()
+    let plain =
+        shapes.map(|(shape, window)| Problem { shape, attention: Attention { window, ..Attention::default() } });
+    let with = |shape, scale, soft_cap, window| Problem { shape, attention: Attention { scale, soft_cap, window } };
+    let settings = [
+        with([2, 4, 2, 33, 4], Some(0.7), None, None),
+        with([1, 2, 1, 130, 32], None, Some(1.5), None),
+        with([2, 2, 2, 67, 12], Some(0.9), Some(2.0), Some(11)),
+        with([1, 4, 1, 200, 16], Some(0.2), Some(30.0), Some(150)),
+    ];
+    plain.into_iter().chain(settings).collect()
 }
 
 #[track_caller]
@@ -152,8 +161,74 @@ fn assert_as_composed(device: &Device, problems: impl IntoIterator<Item = Proble
         for ((name, found), expected) in ["result", "of q", "of k", "of v"].into_iter().zip(found).zip(expected) {
             let size = expected.iter().fold(1.0f32, |size, x| size.max(x.abs()));
             let worst = found.iter().zip(&expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs())) / size;
-            let Problem { shape, window } = problem;
-            assert!(found.len() == expected.len() && worst < 5e-6, "{shape:?}, {window:?}, {name}: {worst:.1e}");
+            let Problem { shape, attention } = problem;
+            assert!(found.len() == expected.len() && worst < 5e-6, "{shape:?}, {attention:?}, {name}: {worst:.1e}");
+        }
+    }
+}
+
+/// The sum of result times gradient, directly in f64, from inputs `[T, heads · D]`.
+fn direct([heads, kv_heads, time, channels]: [usize; 4], attention: Attention, inputs: [&[f64]; 4]) -> f64 {
+    let [q, k, v, gradient] = inputs;
+    let Attention { scale, soft_cap, window } = attention;
+    let scale = scale.unwrap_or((channels as f64).powf(-0.5));
+    let mut sum = 0.0;
+    for (t, head) in (0..time).flat_map(|t| (0..heads).map(move |head| (t, head))) {
+        let kv = head * kv_heads / heads;
+        let row =
+            |x: &[f64], heads: usize, t: usize, head: usize| x[(t * heads + head) * channels..][..channels].to_vec();
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let query = row(q, heads, t, head);
+        // Query t sees key s where t − window < s ≤ t.
+        let seen: Vec<usize> = (0..=t).filter(|s| window.is_none_or(|window| t < s + window)).collect();
+        let weight = |s: &usize| {
+            let score = scale * dot(&query, &row(k, kv_heads, *s, kv));
+            soft_cap.map_or(score, |cap| cap * (score / cap).tanh()).exp()
+        };
+        let weights: Vec<f64> = seen.iter().map(weight).collect();
+        let total: f64 = weights.iter().sum();
+        let wanted = row(gradient, heads, t, head);
+        sum += seen.iter().zip(&weights).map(|(&s, w)| w / total * dot(&row(v, kv_heads, s, kv), &wanted)).sum::<f64>();
+    }
+    sum
+}
+
+#[test]
+fn scale_cap_and_window_have_the_gradients_of_the_direct_sum() {
+    let shape @ [heads, kv_heads, time, channels] = [4, 2, 9, 4];
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let mut random =
+        |heads: usize| (0..time * heads * channels).map(|_| rng.random_range(-2.0f32..2.0)).collect::<Vec<f32>>();
+    let values = [random(heads), random(kv_heads), random(kv_heads), random(heads)];
+    let exact = values.clone().map(|x| x.into_iter().map(f64::from).collect::<Vec<f64>>());
+    for (scale, soft_cap, window) in
+        [(None, None, Some(3)), (Some(0.9), None, None), (None, Some(1.5), None), (Some(0.9), Some(1.5), Some(3))]
+    {
+        let attention = Attention { scale, soft_cap, window };
+        for form in [causal_attention, plain] {
+            let device = Device::flex().autodiff();
+            let tensor = |x: &[f32], heads: usize| {
+                Tensor::<3>::from_data(TensorData::new(x.to_vec(), [1, time, heads * channels]), &device)
+            };
+            let inputs = [0, 1, 2].map(|i| tensor(&values[i], if i == 0 { heads } else { kv_heads }).require_grad());
+            let [q, k, v] = [0, 1, 2].map(|i| split_heads(inputs[i].clone(), if i == 0 { heads } else { kv_heads }));
+            let y = form(q, k, v, &CausalAttention::with(attention, time, &device), Precision::F32);
+            let gradients = (y * tensor(&values[3], heads)).sum().backward();
+            for (which, input) in inputs.iter().enumerate() {
+                let found = to_host(input.grad(&gradients).unwrap().flatten(0, 2)).unwrap();
+                for (i, found) in found.into_iter().enumerate() {
+                    let moved = |by: f64| {
+                        let mut inputs = exact.clone();
+                        inputs[which][i] += by;
+                        direct(shape, attention, inputs.each_ref().map(Vec::as_slice))
+                    };
+                    let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+                    assert!(
+                        (f64::from(found) - slope).abs() < 2e-5,
+                        "{attention:?}, input {which}, {i}: {found}, {slope}"
+                    );
+                }
+            }
         }
     }
 }
@@ -174,7 +249,8 @@ fn result_and_gradients_on_a_software_adapter_are_those_of_the_composed_form() {
 
 #[test]
 fn threads_change_no_bit() {
-    let problem = Problem { shape: [2, 4, 2, 130, 32], window: Some(90) };
+    let attention = Attention { window: Some(90), soft_cap: Some(2.0), scale: None };
+    let problem = Problem { shape: [2, 4, 2, 130, 32], attention };
     let with = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| problem.solve(&Device::flex(), causal_attention))
@@ -191,7 +267,7 @@ fn a_score_that_is_no_number_is_not_hidden() {
         keys[20 * 16] = broken;
         let x = Tensor::<4>::from_data(TensorData::new(keys, [1, 1, time, 16]), &device);
         let ones = Tensor::ones([1, 1, time, 16], &device);
-        let y = causal_attention(ones.clone(), x, ones, &CausalMask::new(time, None, &device), Precision::F32);
+        let y = causal_attention(ones.clone(), x, ones, &CausalAttention::new(time, None, &device), Precision::F32);
         to_host(y.flatten(0, 2)).unwrap()
     };
     for broken in [f32::NAN, f32::INFINITY] {
@@ -211,7 +287,7 @@ fn of_one_projection(device: &Device, fused: bool) -> [Vec<f32>; 2] {
     };
     let qkv = random(3 * heads * channels).require_grad();
     let gradient = random(heads * channels);
-    let mask = CausalMask::new(time, None, &device);
+    let mask = CausalAttention::new(time, None, &device);
     let part = |i| split_heads(qkv.clone().narrow(2, i * heads * channels, heads * channels), heads);
     let y = match fused {
         true => side_by_side(qkv.clone(), heads, &mask, Precision::F32),

@@ -4,8 +4,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use odyssey::kernels::adamw::{Constants, State};
 use odyssey::kernels::cross_entropy::{ChunkGradient, chunk_gradient, head_chunk, nll, plain};
 use odyssey::kernels::squares::sum_of_squares;
-use odyssey::model::Table;
 use odyssey::model::parameters::to_host;
+use odyssey::model::{Head, Table};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -27,6 +27,9 @@ struct Chunk {
     channels: usize,
     /// Rows of each piece of the head.
     pieces: Vec<usize>,
+    /// What products are multiplied by, and the cap of what comes out.
+    scale: f64,
+    cap: Option<f64>,
 }
 
 impl Chunk {
@@ -37,35 +40,49 @@ impl Chunk {
         let weights = (0..positions).map(|i| [0.25, 1.5, 0.0][i % 3]).collect();
         let hidden = numbers(positions * channels, size, 1);
         let rows = numbers(vocabulary * channels, 1.0, 2);
-        Self { hidden, rows, targets, weights, channels, pieces: pieces.to_vec() }
+        Self { hidden, rows, targets, weights, channels, pieces: pieces.to_vec(), scale: 1.0, cap: None }
     }
 
     fn hidden(&self) -> Tensor<2> {
         tensor(&self.hidden, [self.targets.len(), self.channels])
     }
 
-    fn head(&self) -> Table {
+    fn head(&self) -> Head {
         let mut rest = self.rows.as_slice();
         let piece = |&rows: &usize| {
             let (piece, after) = rest.split_at(rows * self.channels);
             rest = after;
             tensor(piece, [rows, self.channels])
         };
-        Table::from(self.pieces.iter().map(piece).collect::<Vec<_>>())
+        let head = Head::from(Table::from(self.pieces.iter().map(piece).collect::<Vec<_>>())).scaled(self.scale);
+        match self.cap {
+            Some(cap) => head.capped(cap),
+            None => head,
+        }
     }
 
-    /// Loss and gradient by logits of each position in f64.
+    /// The logit of a product, and how steeply it rises there.
+    fn logit(&self, product: f64) -> (f64, f64) {
+        let scaled = self.scale * product;
+        match self.cap {
+            Some(cap) => (cap * (scaled / cap).tanh(), self.scale / (scaled / cap).cosh().powi(2)),
+            None => (scaled, self.scale),
+        }
+    }
+
+    /// Loss and gradient by products of each position in f64.
     fn exact(&self) -> (Vec<f64>, Vec<f64>) {
         let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
         let (mut losses, mut gradient) = (Vec::new(), Vec::new());
         for ((hidden, &target), &weight) in self.hidden.chunks(self.channels).zip(&self.targets).zip(&self.weights) {
-            let logits: Vec<f64> = self.rows.chunks(self.channels).map(|row| product(hidden, row)).collect();
+            let (logits, steepness): (Vec<f64>, Vec<f64>) =
+                self.rows.chunks(self.channels).map(|row| self.logit(product(hidden, row))).unzip();
             let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let normaliser = largest + logits.iter().map(|logit| (logit - largest).exp()).sum::<f64>().ln();
             losses.push(normaliser - logits[target as usize]);
             gradient.extend(logits.iter().enumerate().map(|(token, logit)| {
                 let hit = if token == target as usize { 1.0 } else { 0.0 };
-                f64::from(weight) * ((logit - normaliser).exp() - hit)
+                f64::from(weight) * ((logit - normaliser).exp() - hit) * steepness[token]
             }));
         }
         (losses, gradient)
@@ -105,12 +122,60 @@ fn loss_and_gradient_of_a_chunk_are_exact_for_any_shape() {
             // A logit is a sum in f32, so off by its size times the grain.
             let allowed = 1e-6 * size.max(1.0);
             assert_near(&to_host(found.nll).unwrap(), &losses, allowed);
-            assert_near(&whole(found.logits), &gradient, 4.0 * allowed);
+            assert_near(&whole(found.products), &gradient, 4.0 * allowed);
             assert_near(&to_host(nll(chunk.hidden(), &chunk.head(), &chunk.targets)).unwrap(), &losses, allowed);
-            let ChunkGradient { nll, logits } = plain(chunk.hidden(), &chunk.head(), &chunk.targets, &chunk.weights);
+            let ChunkGradient { nll, products } = plain(chunk.hidden(), &chunk.head(), &chunk.targets, &chunk.weights);
             assert_near(&to_host(nll).unwrap(), &losses, 4.0 * allowed);
-            assert_near(&whole(logits), &gradient, 4.0 * allowed);
+            assert_near(&whole(products), &gradient, 4.0 * allowed);
         }
+    }
+}
+
+#[test]
+fn loss_and_gradient_of_a_head_with_a_scale_and_a_cap_are_exact() {
+    for (scale, cap) in [(0.25, None), (1.0, Some(3.0)), (2.5, Some(30.0)), (0.1, Some(0.7))] {
+        for (positions, channels, pieces) in [(1, 1, &[2][..]), (7, 8, &[307]), (5, 3, &[1, 30, 2]), (2, 4, &[50257])] {
+            let chunk = Chunk { scale, cap, ..Chunk::new(positions, channels, pieces, 4.0) };
+            let (losses, gradient) = chunk.exact();
+            let found = chunk_gradient(chunk.hidden(), &chunk.head(), &chunk.targets, &chunk.weights);
+            assert_near(&to_host(found.nll).unwrap(), &losses, 4e-6);
+            assert_near(&whole(found.products), &gradient, 2e-5);
+            assert_near(&to_host(nll(chunk.hidden(), &chunk.head(), &chunk.targets)).unwrap(), &losses, 4e-6);
+            let ChunkGradient { nll, products } = plain(chunk.hidden(), &chunk.head(), &chunk.targets, &chunk.weights);
+            assert_near(&to_host(nll).unwrap(), &losses, 2e-5);
+            assert_near(&whole(products), &gradient, 4e-5);
+        }
+    }
+}
+
+#[test]
+fn the_gradient_of_a_head_by_hidden_states_and_table_is_that_of_its_logits() {
+    let chunk = Chunk { scale: 1.5, cap: Some(4.0), ..Chunk::new(6, 5, &[20, 11], 2.0) };
+    let loss = |chunk: &Chunk| -> f64 {
+        let (losses, _) = chunk.exact();
+        losses.iter().zip(&chunk.weights).map(|(loss, &weight)| loss * f64::from(weight)).sum()
+    };
+    let found = chunk.head().backward(chunk.hidden(), &chunk.targets, &chunk.weights);
+    assert_near(&to_host(found.loss).unwrap(), &[loss(&chunk)], 1e-5);
+    assert!(found.pieces.is_empty(), "a frozen table has a gradient");
+    let of_hidden = to_host(found.hidden.flatten(0, 1)).unwrap();
+    for (i, gradient) in of_hidden.iter().enumerate() {
+        let moved = |by: f32| {
+            let mut hidden = chunk.hidden.clone();
+            hidden[i] += by;
+            let rows = chunk.rows.clone();
+            Chunk {
+                hidden,
+                rows,
+                targets: chunk.targets.clone(),
+                weights: chunk.weights.clone(),
+                ..Chunk::new(6, 5, &[20, 11], 2.0)
+            }
+        };
+        let step = 1.0 / 256.0;
+        let [after, before] = [step, -step].map(|by| loss(&Chunk { scale: 1.5, cap: Some(4.0), ..moved(by) }));
+        let slope = (after - before) / (2.0 * f64::from(step));
+        assert!((f64::from(*gradient) - slope).abs() < 2e-3, "{i}: {gradient} instead of {slope}");
     }
 }
 
@@ -145,10 +210,12 @@ fn unlikely_tokens_have_their_loss_to_the_end() {
         weights: vec![1.0, 1.0],
         channels: 1,
         pieces: vec![3],
+        scale: 1.0,
+        cap: None,
     };
     let found = chunk_gradient(chunk.hidden(), &chunk.head(), &chunk.targets, &chunk.weights);
     assert_eq!(to_host(found.nll).unwrap(), [0.0, 200.0]);
-    assert_near(&whole(found.logits), &[0.0, 0.0, 0.0, 1.0, 0.0, -1.0], 1e-30);
+    assert_near(&whole(found.products), &[0.0, 0.0, 0.0, 1.0, 0.0, -1.0], 1e-30);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use odyssey::kernels::gram::{self, OfDistance, Values};
 use odyssey::kernels::matmul::{Held, linear, plain, plain_linear, product};
 use odyssey::kernels::squares::sum_of_squares;
 use odyssey::kernels::wgsl;
-use odyssey::model::Table;
 use odyssey::model::parameters::to_host;
+use odyssey::model::{Head, Table};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -39,20 +39,27 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
     found.iter().zip(expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs())) / size
 }
 
+/// No cap of attention's scores, and one.
+const CAPS: [Option<&str>; 2] = [None, Some("50.0")];
+
 /// Every way that a template is filled in.
 fn fillings() -> Vec<(&'static str, Value)> {
     let mut all = vec![("subgroup", context! {})];
     for (lanes, each, flags) in [(4, 1, 0), (8, 16, 1), (128, 1, 2), (128, 1, 3)] {
         let (aligned, gradient) = (flags & 1 == 1, flags & 2 == 2);
         all.push(("adamw", context! { lanes, each, aligned }));
-        all.push(("cross_entropy", context! { lanes, aligned, gradient }));
+        for steepness in ["", " * (0.5 - 0.25 * logit * logit)"] {
+            all.push(("cross_entropy", context! { lanes, aligned, gradient, steepness }));
+        }
         all.push(("squares", context! { lanes, each, aligned, shuffles => gradient }));
         all.extend([0, 1, 4].map(|terms| ("gram", context! { lanes, each, terms, aligned })));
     }
     for lanes in [4, 8, 16] {
         for vectors in [1, 3, 16, 32] {
             let names = ["attention", "attention_of_keys", "attention_of_queries"];
-            all.extend(names.map(|name| (name, context! { lanes, vectors, scale => "0.125" })));
+            for cap in CAPS {
+                all.extend(names.map(|name| (name, context! { lanes, vectors, scale => "0.125", cap })));
+            }
         }
         for bits in 0..128 {
             let on = |bit: u32| bits >> bit & 1 == 1;
@@ -68,8 +75,10 @@ fn fillings() -> Vec<(&'static str, Value)> {
     for vectors in [1, 3, 16, 32] {
         for tile in [16, 32] {
             let passes = ["forward", "queries", "keys"];
-            let filled = |pass| context! { pass, tile, vectors, scale => "0.125" };
-            all.extend(passes.map(|pass| ("attention_tiled", filled(pass))));
+            for cap in CAPS {
+                let filled = |pass| context! { pass, tile, vectors, scale => "0.125", cap };
+                all.extend(passes.map(|pass| ("attention_tiled", filled(pass))));
+            }
         }
     }
     for bits in 0..64 {
@@ -176,16 +185,20 @@ fn loss_and_gradient_of_a_chunk_on_a_software_adapter_are_the_cpu_backends() {
         let vocabulary: usize = pieces.iter().sum();
         let targets: Vec<u32> = (0..positions).map(|i| ((i * 7919 + vocabulary - 1) % vocabulary) as u32).collect();
         let weights: Vec<f32> = (0..positions).map(|i| [0.25, 1.5, 0.0][i % 3]).collect();
-        let on = |device: &Device| {
-            let hidden = || random([positions, channels], 1, device) * 5.0;
-            let piece = |(i, &rows): (usize, &usize)| random([rows, channels], 2 + i as u64, device);
-            let head = Table::from(pieces.iter().enumerate().map(piece).collect::<Vec<_>>());
-            let ChunkGradient { nll: loss, logits } = chunk_gradient(hidden(), &head, &targets, &weights);
-            [on_host(loss), on_host(Tensor::cat(logits, 1)), on_host(nll(hidden(), &head, &targets))]
-        };
-        for (found, expected) in on(&software()).iter().zip(&on(&Device::flex())) {
-            let worst = difference(found, expected);
-            assert!(worst < 3e-6, "{positions} positions, {pieces:?}: {worst:e}");
+        let bent: [fn(Head) -> Head; 4] =
+            [|head| head, |head| head.scaled(0.3), |head| head.capped(2.0), |head| head.scaled(1.7).capped(5.0)];
+        for (form, bend) in bent.into_iter().enumerate() {
+            let on = |device: &Device| {
+                let hidden = || random([positions, channels], 1, device) * 5.0;
+                let piece = |(i, &rows): (usize, &usize)| random([rows, channels], 2 + i as u64, device);
+                let head = bend(Table::from(pieces.iter().enumerate().map(piece).collect::<Vec<_>>()).into());
+                let ChunkGradient { nll: loss, products } = chunk_gradient(hidden(), &head, &targets, &weights);
+                [on_host(loss), on_host(Tensor::cat(products, 1)), on_host(nll(hidden(), &head, &targets))]
+            };
+            for (found, expected) in on(&software()).iter().zip(&on(&Device::flex())) {
+                let worst = difference(found, expected);
+                assert!(worst < 3e-6, "{positions} positions, {pieces:?}, form {form} of the head: {worst:e}");
+            }
         }
     }
 }
@@ -195,7 +208,7 @@ fn a_number_that_is_none_is_not_hidden_on_a_software_adapter() {
     let device = software();
     for broken in [f32::NAN, f32::INFINITY] {
         let hidden = Tensor::<2>::from_data([[1.0, broken], [1.0, 1.0]], &device);
-        let found = on_host(nll(hidden, &Table::from(vec![random([40, 2], 1, &device)]), &[3, 4]));
+        let found = on_host(nll(hidden, &Table::from(vec![random([40, 2], 1, &device)]).into(), &[3, 4]));
         assert!(!found[0].is_finite() && found[1].is_finite(), "{broken} gives {found:?}");
     }
 }

@@ -515,7 +515,7 @@ fn an_adapters_names_are_read_as_peft_and_those_who_save_past_it_write_them() {
 #[test]
 fn an_adapters_tensor_that_cannot_be_placed_is_refused_and_never_dropped() {
     for (from, to, says) in [
-        ("transformer.h.0", "vision.h.0", "is no linear layer of this base"),
+        ("transformer.h.0", "vision.h.0", "is not a linear layer of this base"),
         ("h.0.attn.c_attn.lora_A", "h.0.attn.c_attn.lora_magnitude_vector", "DoRA"),
         ("h.0.attn.c_attn.lora_A.weight", "h.0.attn.c_attn.lora_a", "mlx-lm"),
         ("h.0.attn.c_attn.lora_A", "wte.lora_embedding_A", "token table"),

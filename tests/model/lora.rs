@@ -491,7 +491,7 @@ fn an_adapter_of_another_base_is_refused_by_the_layer_that_does_not_fit() {
     let said = refusal(&adapter_folder("gpt2_tied"), "gpt2_odd");
     assert!(said.contains("adapts \"transformer.h.") && said.contains("channels, but in this base"), "{said}");
     let said = refusal(&adapter_folder("llama_mha"), "gpt2_tied");
-    assert!(said.contains("no linear layer of this base; its own are c_attn, c_fc, c_proj"), "{said}");
+    assert!(said.contains("not a linear layer of this base; it has c_attn, c_fc, c_proj"), "{said}");
 }
 
 #[test]
@@ -527,7 +527,7 @@ fn settings_that_make_no_sense_are_refused_with_those_that_would() {
     let place = Place::with_model();
     let line = "adapt --model model --train train.jsonl --valid valid.jsonl --out out --strategy lora";
     for (options, says) in [
-        ("--lora-targets q_proj", &["lora targets", "\"q_proj\"", "its own are c_attn, c_fc, c_proj"][..]),
+        ("--lora-targets q_proj", &["lora targets", "\"q_proj\"", "which has c_attn, c_fc, c_proj"][..]),
         ("--lora-targets all,c_attn", &["lora targets", "\"all\""]),
         ("--lora-rank 0", &["lora rank: is 0"]),
         ("--lora-rank 100000", &["lora rank: is 100000", "above 48"]),

@@ -3,7 +3,8 @@
 use crate::{common, golden};
 
 use burn::tensor::Device;
-use odyssey::model::{LoadedModel, ModelConfig};
+use odyssey::model::family::{About, Entry};
+use odyssey::model::{FAMILIES, LoadedModel, ModelConfig};
 use serde_json::{Map, Value, json};
 
 fn cpu() -> Device {
@@ -30,6 +31,22 @@ fn twenty_steps_of_adamw_equal_the_golden_trajectory() {
     for case in golden::TRAINED {
         golden::check_training(case, &cpu());
     }
+}
+
+#[test]
+fn the_documentation_lists_the_families_that_there_are() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/models.md")).unwrap();
+    let listed: Vec<&str> = page
+        .lines()
+        .skip_while(|line| !line.starts_with("|---"))
+        .skip(1)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    let row = |family: &Entry| {
+        let About { model_type, models, reads, .. } = family.about;
+        format!("| `{model_type}` | {models} | {reads} |")
+    };
+    assert_eq!(listed, FAMILIES.iter().map(row).collect::<Vec<_>>());
 }
 
 /// A case's `config.json` with some keys set to other values, or taken out where the value is null.

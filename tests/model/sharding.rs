@@ -43,8 +43,8 @@ fn values(model: &LanguageModel) -> Vec<(String, Vec<usize>, Vec<f32>)> {
 #[test]
 fn the_tables_really_are_in_several_pieces() {
     for case in CASES {
-        assert_eq!(whole(case).model.head().pieces().len(), 1, "{case}");
-        assert!(in_pieces(case).model.head().pieces().len() >= 3, "{case}");
+        assert_eq!(whole(case).model.head().table().pieces().len(), 1, "{case}");
+        assert!(in_pieces(case).model.head().table().pieces().len() >= 3, "{case}");
         assert_eq!(in_pieces(case).model.head().rows(), 512, "{case}");
     }
 }

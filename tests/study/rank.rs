@@ -321,7 +321,7 @@ fn ranks_are_those_of_the_golden_logits_also_where_the_head_is_in_pieces() {
         let files = WeightFiles::open(&folder).unwrap().with_largest_piece(100 * 4 * 48);
         let config = ModelConfig::read(&folder).unwrap();
         let in_pieces = LoadedModel::from_files(config, &folder, files, &Device::flex()).unwrap();
-        assert!(in_pieces.model.head().pieces().len() > 1, "{case}");
+        assert!(in_pieces.model.head().table().pieces().len() > 1, "{case}");
         let asked: Vec<&Question> = questions.iter().collect();
         for model in [LoadedModel::open(&folder, &Device::flex()).unwrap(), in_pieces] {
             let found = ranks(&model.model, &model.device, &asked, &mut Silent).unwrap();

@@ -1,137 +1,17 @@
-//! Causal attention (arXiv 2205.14135): scores are never held for more than a tile of queries and keys.
+//! Causal attention (arXiv 2205.14135): scores exist only for one tile of queries and keys at a time.
 //!
-//! Kept is ln Z of every query, from which the gradient makes the probabilities again. On the CPU backend all threads work
-//! on the tensors' own memory; software adapters and graphics cards have kernels of `shaders/`; products in 16 bits take the
-//! framework's operations, which do hold the scores.
+//! ln Z of every query is kept; the gradient computes the probabilities again from it. On the CPU backend all threads
+//! work on the tensors' own memory; software adapters and graphics cards have kernels of `shaders/`; products in 16
+//! bits use the operations of the framework, which hold all scores.
 
+mod causal;
 mod on_host;
 mod on_wgpu;
 mod plain;
 mod product;
+mod saved;
+mod settings;
 
-use burn::tensor::Tensor;
-
-use super::node::{self, Function};
-use crate::kernels;
-use crate::model::Precision;
-use on_wgpu::Form;
-pub use plain::{CausalMask, plain};
-
-/// Causal attention with grouped queries (arXiv 2305.13245): `softmax(q kᵀ / √D) v` over the keys that `mask` allows.
-///
-/// `q` is `[B, H, T, D]`; `k` and `v` are `[B, K, T, D]` with `H` a multiple of `K`; the result is `[B, T, H·D]`. What is
-/// not computed in f32 is left to [`plain()`], and on wgpu heads whose channels are no multiple of 4, or more than 128.
-pub fn causal(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &CausalMask, compute: Precision) -> Tensor<3> {
-    let [batch, heads, time, channels] = q.dims();
-    let empty = q.shape().num_elements() == 0;
-    let place = if empty || compute != Precision::F32 { None } else { Place::of([&q, &k, &v]) };
-    let Some(place) = place else { return plain(q, k, v, mask, compute) };
-    let attended = node::apply(Attention { window: mask.window(), place }, [q, k, v]); // [B, T, H, D]
-    attended.reshape([batch, time, heads * channels])
-}
-
-/// [`causal`] of queries, keys and values side by side, `[B, T, 3·H·D]`: of every token those of all heads, one after the
-/// other.
-pub fn side_by_side(qkv: Tensor<3>, heads: usize, mask: &CausalMask, compute: Precision) -> Tensor<3> {
-    let [batch, time, width] = qkv.dims();
-    let by_time = qkv.clone().reshape([batch, time, 3 * heads, width / (3 * heads)]);
-    let empty = qkv.shape().num_elements() == 0;
-    let place = if empty || compute != Precision::F32 { None } else { Place::of([&by_time.swap_dims(1, 2)]) };
-    let Some(place) = place else {
-        let [q, k, v] = apart(qkv, heads);
-        return plain(q, k, v, mask, compute);
-    };
-    node::apply(SideBySide { heads, attention: Attention { window: mask.window(), place } }, [qkv])
-}
-
-/// `[B, T, 3·H·D]` as three times `[B, H, T, D]`.
-fn apart(qkv: Tensor<3>, heads: usize) -> [Tensor<4>; 3] {
-    let [batch, time, width] = qkv.dims();
-    let all = qkv.reshape([batch, time, 3 * heads, width / (3 * heads)]);
-    [0, 1, 2].map(|i| all.clone().narrow(2, i * heads, heads).swap_dims(1, 2))
-}
-
-/// Where there is a better form than the framework's.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    Host,
-    Wgpu(Form),
-}
-
-impl Place {
-    /// For attention among tensors `[.., .., T, D]`, if they all lie there.
-    fn of<const N: usize>(inputs: [&Tensor<4>; N]) -> Option<Self> {
-        if inputs.into_iter().all(|tensor| matches!(kernels::place(tensor), kernels::Place::Host)) {
-            return Some(Self::Host);
-        }
-        let forms = inputs.map(Form::of);
-        forms.into_iter().reduce(Option::and).flatten().map(Self::Wgpu)
-    }
-}
-
-/// Of queries, keys and values, `[B, H, T, D]` and twice `[B, K, T, D]`: `[B, T, H, D]`.
-#[derive(Debug)]
-struct Attention {
-    /// How many of the latest tokens a query sees, itself among them.
-    window: usize,
-    place: Place,
-}
-
-/// What the gradient needs.
-#[derive(Debug, Clone)]
-struct Saved {
-    q: Tensor<4>,
-    k: Tensor<4>,
-    v: Tensor<4>,
-    /// `[B, T, H, D]`.
-    attended: Tensor<4>,
-    /// ln Z of each query: `[B, T, H]`.
-    normalisers: Tensor<3>,
-}
-
-impl Function<3, 4> for Attention {
-    type Saved = Saved;
-
-    fn forward(&self, [q, k, v]: [Tensor<4>; 3]) -> (Tensor<4>, Saved) {
-        let (attended, normalisers) = match self.place {
-            Place::Host => on_host::forward([&q, &k, &v], self.window),
-            Place::Wgpu(form) => on_wgpu::forward([&q, &k, &v], self.window, form),
-        };
-        (attended.clone(), Saved { q, k, v, attended, normalisers })
-    }
-
-    fn backward(&self, saved: Saved, gradient: Tensor<4>, _: [bool; 3]) -> [Option<Tensor<4>>; 3] {
-        let gradients = match self.place {
-            Place::Host => on_host::Gradients::of(saved, gradient, self.window).apart(),
-            Place::Wgpu(form) => on_wgpu::backward(saved, gradient, self.window, form),
-        };
-        gradients.map(Some)
-    }
-}
-
-/// The same of queries, keys and values side by side: `[B, T, 3·H·D]` to `[B, T, H·D]`.
-#[derive(Debug)]
-struct SideBySide {
-    heads: usize,
-    attention: Attention,
-}
-
-impl Function<1> for SideBySide {
-    type Saved = Saved;
-
-    fn forward(&self, [qkv]: [Tensor<3>; 1]) -> (Tensor<3>, Saved) {
-        let [batch, time, width] = qkv.dims();
-        let (attended, saved) = self.attention.forward(apart(qkv, self.heads));
-        (attended.reshape([batch, time, width / 3]), saved)
-    }
-
-    fn backward(&self, saved: Saved, gradient: Tensor<3>, _: [bool; 1]) -> [Option<Tensor<3>>; 1] {
-        let gradient = gradient.reshape(saved.attended.dims());
-        let Attention { window, place } = self.attention;
-        let gradient = match place {
-            Place::Host => on_host::Gradients::of(saved, gradient, window).side_by_side(),
-            Place::Wgpu(form) => on_wgpu::backward_side_by_side(saved, gradient, window, form),
-        };
-        [Some(gradient)]
-    }
-}
+pub use causal::{causal, side_by_side};
+pub use plain::plain;
+pub use settings::{Attention, CausalAttention};

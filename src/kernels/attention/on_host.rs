@@ -1,30 +1,32 @@
 //! Attention on the tensors' own memory: a tile of queries at a time, by all threads.
 //!
-//! Scores lie transposed, a row for each key and a column for each query of the tile, so that maximum and sum of a query
-//! are taken down the rows and every vector is full.
+//! Scores are stored transposed: one row for each key, one column for each query of the tile. Maximum and sum of a
+//! query then run over the rows, and every vector register is full.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::Saved;
 use super::product::{COLUMNS, Rows, Strided, product};
+use super::saved::Saved;
+use super::settings::Scores;
 use crate::kernels::host::Read;
-use crate::kernels::vectors::exponential;
+use crate::kernels::vectors::{exponential, tanh};
 
 /// Queries of a tile.
 const QUERIES: usize = 32;
 /// Keys whose scores are held at once.
 const KEYS: usize = 128;
-/// Stands for −∞ where a query may not look: less than any score, but a number, so that differences are numbers too.
+/// Replaces −∞ for keys that a query may not see: smaller than any score but finite, so that differences are finite
+/// too.
 const HIDDEN: f32 = -1e30;
 
-/// What one number is of each query of a tile.
+/// One number for each query of a tile.
 type Lanes = [f32; QUERIES];
 
-/// Queries, keys, values or what is like them, in memory: `[B, H, T, D]` with `D` a multiple of [`COLUMNS`].
+/// Queries, keys, values or gradients of the same shape, in memory: `[B, H, T, D]` with `D` a multiple of [`COLUMNS`].
 struct Heads {
     held: Held,
-    /// From a batch, a head and a token to the next.
+    /// Strides of batch, head and token.
     strides: [usize; 3],
 }
 
@@ -35,7 +37,7 @@ enum Held {
 }
 
 impl Heads {
-    /// Where they lie, unless their channels do not follow one another or are not as many as products need.
+    /// A view of the tensor's memory, if its channels are contiguous and as many as products need.
     fn of(tensor: &Tensor<4>) -> Self {
         let [batch, heads, time, channels] = tensor.dims();
         let read = Read::as_held(tensor.clone());
@@ -75,29 +77,24 @@ struct Sizes {
     channels: usize,
     /// The channels filled up to a multiple of [`COLUMNS`].
     padded: usize,
-    /// How many of the latest tokens a query sees.
-    window: usize,
+    scores: Scores,
 }
 
 impl Sizes {
-    fn of(q: &Tensor<4>, k: &Tensor<4>, window: usize) -> Self {
+    fn of(q: &Tensor<4>, k: &Tensor<4>, scores: Scores) -> Self {
         let [batch, heads, time, channels] = q.dims();
         let padded = channels.next_multiple_of(COLUMNS);
-        Self { batch, heads, kv_heads: k.dims()[1], time, channels, padded, window }
+        Self { batch, heads, kv_heads: k.dims()[1], time, channels, padded, scores }
     }
 
-    fn scale(&self) -> f32 {
-        (self.channels as f64).powf(-0.5) as f32
-    }
-
-    /// The head of keys and values that a head of queries looks at.
+    /// The head of keys and values for a head of queries.
     fn kv_head(&self, head: usize) -> usize {
         head / (self.heads / self.kv_heads)
     }
 
     /// The tile of queries that begins at this token.
     fn tile(&self, start: usize) -> Tile {
-        Tile { start, count: QUERIES.min(self.time - start), window: self.window }
+        Tile { start, count: QUERIES.min(self.time - start), window: self.scores.window }
     }
 }
 
@@ -110,14 +107,14 @@ struct Tile {
 }
 
 impl Tile {
-    /// The keys that any of the queries may look at, in runs of at most [`KEYS`]: first key and number.
+    /// The keys that at least one of the queries may see, in runs of at most [`KEYS`]: first key and count.
     fn runs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let end = self.start + self.count;
         let first = (self.start + 1).saturating_sub(self.window);
         (first..end).step_by(KEYS).map(move |start| (start, KEYS.min(end - start)))
     }
 
-    /// Hides scores, one row for each key from `first` on, from the queries that may not look there.
+    /// Hides scores, one row for each key from `first` on, from the queries that may not see these keys.
     #[inline(always)]
     fn hide(&self, scores: &mut [Lanes], first: usize) {
         let last = first + scores.len() - 1;
@@ -147,38 +144,22 @@ fn transposed(to: &mut [Lanes], rows: Rows<'_>, count: usize, scale: f32) {
     }
 }
 
-/// Defines a function that runs `$body` compiled for the widest vectors that the processor has. Its first two numbers are
-/// the rows and columns of a product's tile, and it says whether products are fused with sums.
-macro_rules! for_this_processor {
-    ($name:ident = $body:ident($($argument:ident: $type:ty),* $(,)?)) => {
-        fn $name($($argument: $type),*) {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f")]
-                fn avx512($($argument: $type),*) {
-                    $body::<8, 32, true>($($argument),*);
-                }
-                #[target_feature(enable = "avx2,fma")]
-                fn avx2($($argument: $type),*) {
-                    $body::<4, 16, true>($($argument),*);
-                }
-                if is_x86_feature_detected!("avx512f") {
-                    // SAFETY: the processor has what it is compiled for.
-                    return unsafe { avx512($($argument),*) };
-                }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    // SAFETY: as above.
-                    return unsafe { avx2($($argument),*) };
-                }
-            }
-            $body::<4, 16, { cfg!(target_arch = "aarch64") }>($($argument),*);
-        }
-    };
+/// Scores held within ± the cap.
+#[inline(always)]
+fn bend(scores: &mut [Lanes], cap: f32) {
+    scores.as_flattened_mut().iter_mut().for_each(|score| *score = cap * tanh(*score / cap));
+}
+
+/// How steeply a capped score rises with what it was before; 0 where it is hidden.
+#[inline(always)]
+fn steepness(score: f32, cap: f32) -> f32 {
+    let share = score / cap;
+    if score <= HIDDEN { 0.0 } else { 1.0 - share * share }
 }
 
 /// The result `[B, T, H, D]`, and ln Z of each query, `[B, T, H]`.
-pub(super) fn forward([q, k, v]: [&Tensor<4>; 3], window: usize) -> (Tensor<4>, Tensor<3>) {
-    let sizes = Sizes::of(q, k, window);
+pub(super) fn forward([q, k, v]: [&Tensor<4>; 3], scores: Scores) -> (Tensor<4>, Tensor<3>) {
+    let sizes = Sizes::of(q, k, scores);
     let Sizes { batch, heads, time, channels, .. } = sizes;
     let inputs = [q, k, v].map(Heads::of);
     let mut attended = vec![0.0; batch * time * heads * channels];
@@ -210,7 +191,7 @@ pub(super) fn forward([q, k, v]: [&Tensor<4>; 3], window: usize) -> (Tensor<4>, 
     )
 }
 
-/// What a thread works in.
+/// The working memory of a thread.
 struct Scratch {
     /// Queries as columns, and the gradient of their results.
     queries: Vec<Lanes>,
@@ -237,11 +218,11 @@ impl Scratch {
     }
 }
 
-for_this_processor! {
-    forward_tile = forward_tile_in(inputs: &[Heads; 3], sizes: Sizes, place: [usize; 3], scratch: &mut Scratch)
+vectorised! {
+    fn forward_tile(inputs: &[Heads; 3], sizes: Sizes, place: [usize; 3], scratch: &mut Scratch) by forward_tile_in
 }
 
-/// What a tile of queries attends to, into the scratch's sums.
+/// Adds the attention result of a tile of queries to the sums in the scratch memory.
 #[inline(always)]
 fn forward_tile_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
     [q, k, v]: &[Heads; 3],
@@ -251,7 +232,7 @@ fn forward_tile_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
 ) {
     let (tile, kv_head, channels) = (sizes.tile(start), sizes.kv_head(head), sizes.padded);
     let Scratch { queries, scores, sums, normaliser, .. } = scratch;
-    transposed(queries, q.rows(batch, head, start), tile.count, sizes.scale());
+    transposed(queries, q.rows(batch, head, start), tile.count, sizes.scores.scale);
     let queries = Rows { numbers: queries.as_flattened(), stride: QUERIES };
     let (mut largest, mut total): (Lanes, Lanes) = ([HIDDEN; QUERIES], [0.0; QUERIES]);
     for (i, (first, count)) in tile.runs().enumerate() {
@@ -260,6 +241,9 @@ fn forward_tile_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
         let keys = Strided { numbers: keys.numbers, row: keys.stride, column: 1 };
         let to = (scores.as_flattened_mut(), QUERIES);
         product::<TALL, WIDE, FUSED>(to, [count, QUERIES, channels], keys, queries, false);
+        if let Some(cap) = sizes.scores.soft_cap {
+            bend(scores, cap);
+        }
         tile.hide(scores, first);
         let before = largest;
         for row in scores.iter() {
@@ -272,7 +256,7 @@ fn forward_tile_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
                 *sum += *x;
             }
         }
-        // What came before was relative to another maximum.
+        // The earlier sums were relative to another maximum.
         let mut shrink: Lanes = [0.0; QUERIES];
         for (((shrink, total), sum), (before, largest)) in
             shrink.iter_mut().zip(&mut total).zip(sum).zip(before.iter().zip(&largest))
@@ -309,9 +293,9 @@ pub(super) struct Gradients {
 
 impl Gradients {
     /// From ∂L/∂result, `[B, T, H, D]`.
-    pub(super) fn of(saved: Saved, gradient: Tensor<4>, window: usize) -> Self {
+    pub(super) fn of(saved: Saved, gradient: Tensor<4>, scores: Scores) -> Self {
         let Saved { q, k, v, attended, normalisers } = saved;
-        let sizes = Sizes::of(&q, &k, window);
+        let sizes = Sizes::of(&q, &k, scores);
         let Sizes { batch, heads, time, padded, .. } = sizes;
         let inputs = Inputs {
             q: Heads::of(&q),
@@ -372,7 +356,7 @@ impl Gradients {
     }
 }
 
-/// What the gradient is made of.
+/// The inputs of the gradient.
 struct Inputs {
     q: Heads,
     k: Heads,
@@ -382,17 +366,17 @@ struct Inputs {
     normalisers: Read,
 }
 
-for_this_processor! {
-    backward_head = backward_head_in(
+vectorised! {
+    fn backward_head(
         inputs: &Inputs,
         sizes: Sizes,
         place: [usize; 2],
         gradients: [&mut [f32]; 3],
         scratch: &mut Scratch,
-    )
+    ) by backward_head_in
 }
 
-/// What one head of queries adds to the gradients, which are 0 before.
+/// Adds the part of one head of queries to the gradients, which start at 0.
 #[inline(always)]
 fn backward_head_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
     inputs: &Inputs,
@@ -402,7 +386,8 @@ fn backward_head_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
     scratch: &mut Scratch,
 ) {
     let Inputs { q, k, v, attended, gradient, normalisers } = inputs;
-    let (kv_head, channels, scale) = (sizes.kv_head(head), sizes.padded, sizes.scale());
+    let (kv_head, channels) = (sizes.kv_head(head), sizes.padded);
+    let Scores { scale, soft_cap, .. } = sizes.scores;
     let Scratch { queries, gradients, scores, of_scores, .. } = scratch;
     for start in (0..sizes.time).step_by(QUERIES) {
         let tile = sizes.tile(start);
@@ -426,7 +411,18 @@ fn backward_head_in<const TALL: usize, const WIDE: usize, const FUSED: bool>(
                 let to = (to.as_flattened_mut(), QUERIES);
                 product::<TALL, WIDE, FUSED>(to, [count, QUERIES, channels], rows, columns, false);
             }
+            if let Some(cap) = soft_cap {
+                bend(scores, cap);
+            }
             tile.hide(scores, first);
+            if let Some(cap) = soft_cap {
+                // ∂L/∂p − its mean, by how steeply the score rises: the rest follows for all scores.
+                for (row, of_row) in scores.iter().zip(of_scores.iter_mut()) {
+                    for ((x, of_x), mean) in row.iter().zip(of_row).zip(&mean) {
+                        *of_x = (*of_x - mean) * steepness(*x, cap) + mean;
+                    }
+                }
+            }
             for (row, of_row) in scores.iter_mut().zip(of_scores.iter_mut()) {
                 for (((x, of_x), normaliser), mean) in row.iter_mut().zip(of_row).zip(&normaliser).zip(&mean) {
                     *x = if *x <= HIDDEN { 0.0 } else { exponential(*x - normaliser) };

@@ -1,13 +1,14 @@
-//! Attention by the kernels of `shaders/`: on software adapters a query is a lane's, which holds its sums; on graphics cards,
-//! whose registers that would overfill, a tile of queries is a workgroup's.
+//! Attention by the kernels of `shaders/`: on software cards each lane computes one query and holds its sums; on real
+//! cards this would need too many registers, so a workgroup computes a tile of queries.
 
 use burn::tensor::Tensor;
 use minijinja::{Value, context};
 
-use super::Saved;
+use super::saved::Saved;
+use super::settings::Scores;
 use crate::kernels::wgsl::{self, Buffer, Kernel};
 
-/// Channels of a head at most: what an invocation holds for each of them is unrolled in a kernel's text.
+/// Channels of a head at most: the variables of an invocation for each channel are unrolled in the text of the kernel.
 const MOST_CHANNELS: usize = 128;
 /// Workgroups along one axis at most; also the most tokens of a window, as llvmpipe, the usual software adapter, ends every
 /// loop of a kernel after 65,532 rounds, of two tokens each.
@@ -18,15 +19,15 @@ const TILE_WORKGROUP: [u32; 3] = [16, 16, 1];
 /// How the work is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// A token for each of so many invocations, which hand numbers round.
+    /// One token for each of so many invocations, which exchange numbers.
     Lanes(u32),
     /// So many tokens for a workgroup, which shares memory.
     Tiles(u32),
 }
 
 impl Form {
-    /// What suits the device on which these queries `[B, H, T, D]` lie; `None` where it is no wgpu device, heads have another
-    /// number of channels than a multiple of 4 up to 128, or its workgroups are too small.
+    /// The best division for the device of these queries `[B, H, T, D]`. `None` if it is not a wgpu device, if the
+    /// channels of a head are not a multiple of 4 up to 128, or if its workgroups are too small.
     pub(super) fn of(q: &Tensor<4>) -> Option<Self> {
         let [batch, heads, time, channels] = q.dims();
         let fits = channels.is_multiple_of(4) && channels <= MOST_CHANNELS && (batch * heads).max(time) <= MOST_GROUPS;
@@ -34,7 +35,7 @@ impl Form {
         if ability.shuffles() {
             return Some(Self::Lanes(ability.subgroup));
         }
-        // Loops over shared memory are what a software adapter is slowest at.
+        // On a software card loops over shared memory are the slowest.
         if ability.software || ability.workgroup < TILE_WORKGROUP.iter().product() {
             return None;
         }
@@ -50,7 +51,8 @@ impl Form {
     }
 }
 
-/// Memory that a workgroup shares: two tiles of vectors with a spare one in each row, and two of weights with a spare number.
+/// Memory that a workgroup shares: two tiles of vectors with one unused vector in each row, and two tiles of weights
+/// with one unused number in each row.
 fn tile_bytes(tile: usize, channels: usize) -> usize {
     2 * tile * (channels + 4 + tile + 1) * size_of::<f32>()
 }
@@ -74,7 +76,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// Of `[B, T, H, D]`, of which H heads are so many out of `all`, from head `first`.
+    /// For `[B, T, H, D]`, whose H heads are a part of `all` heads, beginning at head `first`.
     fn of_heads([_, time, _, channels]: [usize; 4], all: usize, first: usize) -> Self {
         let [head, first, row] = [channels / 4, first * channels / 4, all * channels / 4].map(|n| n as u32);
         Self { offset: first, batch: time as u32 * row, head, time: row }
@@ -86,7 +88,7 @@ impl Rows {
     }
 }
 
-/// Queries, keys or values, read where they lie.
+/// Queries, keys or values, read without a copy.
 struct Input {
     buffer: Buffer,
     rows: Rows,
@@ -99,7 +101,7 @@ impl Input {
     }
 }
 
-/// A problem as kernels have it.
+/// A problem in the form that kernels need.
 struct Problem {
     form: Form,
     q: Input,
@@ -110,34 +112,34 @@ struct Problem {
     kv_heads: u32,
     time: u32,
     channels: u32,
-    window: u32,
+    scores: Scores,
 }
 
 impl Problem {
-    fn of([q, k, v]: [&Tensor<4>; 3], window: usize, form: Form) -> Self {
+    fn of([q, k, v]: [&Tensor<4>; 3], scores: Scores, form: Form) -> Self {
         let [[batch, heads, time, channels], [_, kv_heads, _, _]] = [q.dims(), k.dims()];
-        let [batch, heads, kv_heads, time, channels, window] =
-            [batch, heads, kv_heads, time, channels, window].map(|size| size as u32);
+        let [batch, heads, kv_heads, time, channels] = [batch, heads, kv_heads, time, channels].map(|size| size as u32);
         let [q, k, v] = [q, k, v].map(Input::of);
-        Self { form, q, k, v, batch, heads, kv_heads, time, channels, window }
+        Self { form, q, k, v, batch, heads, kv_heads, time, channels, scores }
     }
 
     fn kernel(&self, pass: Pass) -> Kernel {
-        let (vectors, scale) = (self.channels / 4, format!("{:?}", f64::from(self.channels).powf(-0.5) as f32));
+        let (vectors, scale) = (self.channels / 4, format!("{:?}", self.scores.scale));
+        let cap = self.scores.soft_cap.map(|cap| format!("{cap:?}"));
         let name = match pass {
             Pass::Forward => "attention",
             Pass::Queries => "attention_of_queries",
             Pass::Keys => "attention_of_keys",
         };
         match self.form {
-            Form::Lanes(lanes) => Kernel::new(name, context! { lanes, vectors, scale }, [lanes, 1, 1]),
+            Form::Lanes(lanes) => Kernel::new(name, context! { lanes, vectors, scale, cap }, [lanes, 1, 1]),
             Form::Tiles(tile) => {
                 let pass = Value::from(match pass {
                     Pass::Forward => "forward",
                     Pass::Queries => "queries",
                     Pass::Keys => "keys",
                 });
-                Kernel::new("attention_tiled", context! { pass, tile, vectors, scale }, TILE_WORKGROUP)
+                Kernel::new("attention_tiled", context! { pass, tile, vectors, scale, cap }, TILE_WORKGROUP)
             }
         }
     }
@@ -150,14 +152,15 @@ impl Problem {
         let buffers: Vec<&Buffer> =
             inputs.map(|input| &input.buffer).into_iter().chain(others.iter().copied()).collect();
         let rows = inputs.map(|input| input.rows).into_iter().chain(outputs).flat_map(Rows::words);
-        let sizes: Vec<u32> = [self.time, self.heads, self.kv_heads, self.window].into_iter().chain(rows).collect();
+        let sizes: Vec<u32> =
+            [self.time, self.heads, self.kv_heads, self.scores.window as u32].into_iter().chain(rows).collect();
         self.kernel(pass).launch(groups, &buffers, &sizes);
     }
 }
 
 /// The result `[B, T, H, D]`, and ln Z of each query, `[B, T, H]`.
-pub(super) fn forward([q, k, v]: [&Tensor<4>; 3], window: usize, form: Form) -> (Tensor<4>, Tensor<3>) {
-    let problem = Problem::of([q, k, v], window, form);
+pub(super) fn forward([q, k, v]: [&Tensor<4>; 3], scores: Scores, form: Form) -> (Tensor<4>, Tensor<3>) {
+    let problem = Problem::of([q, k, v], scores, form);
     let [batch, heads, time, channels] = q.dims();
     let shape = [batch, time, heads, channels];
     let beside = &problem.q.buffer;
@@ -167,30 +170,30 @@ pub(super) fn forward([q, k, v]: [&Tensor<4>; 3], window: usize, form: Form) -> 
 }
 
 /// ∂L/∂q, ∂L/∂k and ∂L/∂v from ∂L/∂result, `[B, T, H, D]`.
-pub(super) fn backward(saved: Saved, gradient: Tensor<4>, window: usize, form: Form) -> [Tensor<4>; 3] {
+pub(super) fn backward(saved: Saved, gradient: Tensor<4>, scores: Scores, form: Form) -> [Tensor<4>; 3] {
     let ([batch, heads, time, channels], [_, kv_heads, _, _]) = (saved.q.dims(), saved.k.dims());
     let [of_queries, of_keys] = [heads, kv_heads].map(|heads| [batch, time, heads, channels]);
     let gradient = Buffer::of(gradient);
     let [of_q, of_k, of_v] = [of_queries, of_keys, of_keys].map(|shape| gradient.beside(shape));
     let rows = [of_queries, of_keys, of_keys].map(|shape| Rows::of_heads(shape, shape[2], 0));
-    gradients(saved, gradient, [&of_q, &of_k, &of_v], rows, window, form);
+    gradients(saved, gradient, [&of_q, &of_k, &of_v], rows, scores, form);
     [of_q, of_k, of_v].map(|gradient| gradient.into_tensor().swap_dims(1, 2))
 }
 
 /// The same side by side: `[B, T, 3·H·D]`.
-pub(super) fn backward_side_by_side(saved: Saved, gradient: Tensor<4>, window: usize, form: Form) -> Tensor<3> {
+pub(super) fn backward_side_by_side(saved: Saved, gradient: Tensor<4>, scores: Scores, form: Form) -> Tensor<3> {
     let [batch, heads, time, channels] = saved.q.dims();
     let gradient = Buffer::of(gradient);
     let all = gradient.beside([batch, time, 3 * heads * channels]);
     let rows = [0, 1, 2].map(|part| Rows::of_heads([batch, time, heads, channels], 3 * heads, part * heads));
-    gradients(saved, gradient, [&all; 3], rows, window, form);
+    gradients(saved, gradient, [&all; 3], rows, scores, form);
     all.into_tensor()
 }
 
 /// Writes the gradients by queries, keys and values into these buffers.
-fn gradients(saved: Saved, gradient: Buffer, into: [&Buffer; 3], rows: [Rows; 3], window: usize, form: Form) {
+fn gradients(saved: Saved, gradient: Buffer, into: [&Buffer; 3], rows: [Rows; 3], scores: Scores, form: Form) {
     let Saved { q, k, v, attended, normalisers } = saved;
-    let problem = Problem::of([&q, &k, &v], window, form);
+    let problem = Problem::of([&q, &k, &v], scores, form);
     let delta = gradient.beside(normalisers.dims());
     let [attended, normalisers] = [Buffer::of(attended), Buffer::of(normalisers)];
     let ([of_q, of_k, of_v], [rows_of_q, rows_of_k, rows_of_v]) = (into, rows);

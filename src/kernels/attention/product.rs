@@ -1,6 +1,6 @@
 //! Products of matrices in memory, as small as attention's tiles are.
 
-/// A matrix to be read, of which neither rows nor columns need follow one another.
+/// A matrix to be read, with any strides of rows and columns.
 #[derive(Clone, Copy)]
 pub(super) struct Strided<'a> {
     /// From its first number on.
@@ -20,7 +20,7 @@ pub(super) struct Rows<'a> {
     pub stride: usize,
 }
 
-/// Columns that a product is made of at least: a multiple of it is what every product has.
+/// Every product has a multiple of this many columns.
 pub(super) const COLUMNS: usize = 16;
 
 /// `A B` into `c`, or added to it: A is `[rows, depth]`, B `[depth, columns]`, of which `columns` is a multiple of

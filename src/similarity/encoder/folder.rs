@@ -9,9 +9,9 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::bert::BertConfig;
 use crate::error::{Error, Result};
 use crate::files::read_json;
-use crate::model::bert::BertConfig;
 
 const CURE: &str = "choose an encoder with mean or CLS pooling, such as sentence-transformers/all-MiniLM-L6-v2";
 

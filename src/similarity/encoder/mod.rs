@@ -4,6 +4,7 @@
 //! [`folder`]. A passage is encoded as sentence-transformers does it (Reimers and Gurevych, arXiv 1908.10084): pooled token
 //! states, divided by their length. [`SentenceEncoder::embed`] makes vectors of documents of those of their passages.
 
+pub mod bert;
 mod documents;
 pub mod folder;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
+use bert::Bert;
 pub use documents::{Embedded, SampleUnit};
 use folder::{EncoderFolder, Pooling};
 
@@ -20,7 +22,6 @@ use crate::error::{Error, Result};
 use crate::evaluate::batch_size;
 use crate::files::hash_bytes;
 use crate::memory::EncoderSize;
-use crate::model::bert::Bert;
 use crate::model::parameters::to_host;
 use crate::model::token_ids;
 use crate::model::weights::{LARGEST_PIECE, Stamps};

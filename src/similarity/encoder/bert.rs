@@ -1,8 +1,8 @@
 //! BERT (Devlin et al. 2018, arXiv 1810.04805): the body of sentence encoders such as all-MiniLM-L6-v2.
 //!
-//! Follows `modeling_bert.py` of transformers: learned positions and token types, layer norm after each part, every token
-//! looks at every other one. It has no output head here and is no [`super::LanguageModel`]: it scores no text, it only
-//! describes it ([`crate::similarity::encoder`]).
+//! Follows `modeling_bert.py` of transformers: learned positions and token types, layer norm after each part, every
+//! token looks at every other one. It has no output head here and is not a [`crate::model::LanguageModel`]: it gives vectors
+//! for text, not probabilities ([`super::SentenceEncoder`]).
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor};
 use serde::Deserialize;
 
-use super::config::ConfigFile;
-use super::layers::{Embedding, Gelu, LayerNorm, Layout, Linear, split_heads};
-use super::loading::Source;
-use super::weights::{WeightFiles, WeightSource};
 use crate::error::{Error, Result};
+use crate::kernels::matmul::Held;
+use crate::model::layers::{Embedding, Gelu, LayerNorm, Linear, split_heads};
+use crate::model::weights::{WeightFiles, WeightSource};
+use crate::model::{ConfigFile, Source};
 
 /// `config.json` of the family, under its published names.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -109,10 +109,10 @@ pub struct Bert {
 }
 
 impl Bert {
-    /// Reads the weights in `folder` onto `device`, in f32 whatever the file holds.
+    /// Reads the weights in `folder` onto `device`, in f32 for any format of the file.
     ///
     /// # Errors
-    /// What is missing, of another shape or left over, by file and name.
+    /// A tensor that is missing, of another shape or left over; the message names file and tensor.
     pub fn open(config: &BertConfig, folder: &Path, device: &Device) -> Result<Self> {
         let mut source = Source::of(WeightFiles::open(folder)?);
         let bert = Self::load(config, &mut source, device)?;
@@ -139,8 +139,8 @@ impl Bert {
         })
     }
 
-    /// Last hidden states of `ids` `[B, T]`: `[B, T, C]`. `padding`, `[B, T]`, is true where there is no token: nothing
-    /// looks there, and what comes out there means nothing. No row may be all padding.
+    /// Last hidden states of `ids` `[B, T]`: `[B, T, C]`. `padding`, `[B, T]`, is true where there is no token: these
+    /// positions are not attended to, and their outputs are meaningless. No row may be all padding.
     pub fn hidden_states(&self, ids: Tensor<2, Int>, padding: Option<&Tensor<2, Bool>>) -> Tensor<3> {
         // A finite floor: exp() of it is exactly 0 in f32. Added, so that it is not repeated for every head and query.
         let floor = padding.map(|mask| mask.clone().float().mul_scalar(-1e30).unsqueeze_dims(&[1, 1])); // [B, 1, 1, T]
@@ -179,7 +179,7 @@ impl Embeddings {
     }
 }
 
-/// Attention and an MLP, each added to what it reads and then normalised.
+/// Attention and an MLP, each added to its input and then normalised.
 #[derive(Module, Debug)]
 struct Block {
     query: Linear,
@@ -200,7 +200,7 @@ impl Block {
     fn load(config: &BertConfig, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
         let (channels, inner, epsilon) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
         let mut linear =
-            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, true, Layout::OutIn, device);
+            |name: &str, shape| Linear::load(source, &format!("{path}.{name}"), shape, true, Held::Transposed, device);
         let (query, key, value, attention_output, intermediate, output) = (
             linear("attention.self.query", [channels, channels])?,
             linear("attention.self.key", [channels, channels])?,
@@ -224,7 +224,7 @@ impl Block {
         })
     }
 
-    /// `x` is `[B, T, C]`; `floor`, `[B, 1, 1, T]`, is added to what every query makes of the keys.
+    /// `x` is `[B, T, C]`; `floor`, `[B, 1, 1, T]`, is added to the scores of every query.
     fn forward(&self, x: Tensor<3>, floor: Option<&Tensor<4>>) -> Tensor<3> {
         let attended = self.attention_output.forward(self.attend(x.clone(), floor));
         let x = self.attention_norm.forward(attended + x);
