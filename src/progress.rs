@@ -1,4 +1,4 @@
-//! How long work tells how far it is, and hears that it should stop. The library prints nothing itself.
+//! How long-running work reports progress and learns that it should stop. The library prints nothing itself.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 /// Watches long work. Every method has a silent default.
 pub trait Monitor {
-    /// Work of `total` units begins, inside whatever began before it.
+    /// Work of `total` units begins, nested in the work that began before it.
     fn begin(&mut self, what: &str, total: u64) {
         let _ = (what, total);
     }
@@ -17,7 +17,7 @@ pub trait Monitor {
         let _ = (units, note);
     }
 
-    /// Training tells its numbers.
+    /// Training reports an event.
     fn event(&mut self, event: &Event) {
         let _ = event;
     }
@@ -46,9 +46,9 @@ impl Monitor for Unseen<'_> {
     }
 }
 
-/// What work is asked for, with who watches it. What takes this also takes the request alone and is silent then.
+/// A request with its monitor. Functions that take this also take the request alone, without a monitor.
 pub struct Watched<'m, T> {
-    /// What is asked for.
+    /// The request.
     pub request: T,
     monitor: Option<&'m mut dyn Monitor>,
 }
@@ -96,7 +96,7 @@ impl<T> Monitor for Watched<'_, T> {
     }
 }
 
-/// Work that is mostly too short to be shown: its monitor hears of it once it has taken a while.
+/// Work that is usually too short to be shown: it is reported only after it has taken a while.
 pub(crate) struct MaybeLong<'m> {
     monitor: &'m mut dyn Monitor,
     what: String,

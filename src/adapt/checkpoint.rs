@@ -25,10 +25,11 @@ const FORMAT: u32 = 2;
 /// The key of the metadata that holds the [`Position`].
 const POSITION: &str = "position";
 
-/// Settings that change the result by rounding alone. A run that ran out of memory may go on with others.
+/// Settings that change the result by rounding alone. A run that ran out of memory may be resumed with other values of
+/// these.
 const ROUNDING_ALONE: [&str; 2] = ["settings.micro_batch", "settings.gradient_checkpointing"];
 
-/// Where a run stands, and what it is a run of.
+/// How far a run has come, and what determines it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Position {
     format: u32,
@@ -40,13 +41,14 @@ pub struct Position {
     pub best: Best,
     /// Seconds of training so far.
     pub seconds: f64,
-    /// What gradients are scaled by, where they are.
+    /// The scale of the gradients, if they are scaled.
     #[serde(default, skip_serializing_if = "LossScale::is_none")]
     pub loss_scale: LossScale,
-    /// From where on fewer blocks were computed at once than asked for: whoever goes on begins with as few.
+    /// The steps from which fewer windows were computed at once than asked for. A resumed run begins with the last of
+    /// these numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub smaller_micro_batches: Vec<Smaller>,
-    /// Everything that determines the run; a checkpoint goes on only with the same.
+    /// Everything that determines the run; a checkpoint is resumed only if all of it is the same.
     pub determined_by: Value,
 }
 
@@ -68,7 +70,7 @@ impl Position {
 
 /// A run's state.
 pub struct Checkpoint {
-    /// Where it stands.
+    /// How far it has come.
     pub position: Position,
     /// The weights now, without autodiff.
     pub model: LanguageModel,
@@ -97,10 +99,11 @@ impl Checkpoint {
         files::write_sealed(path, arrays, (POSITION, position))
     }
 
-    /// Reads the state at `path` into the shape of `model`; `optimizer` gets its moments back.
+    /// Reads the state at `path` into a model of the shape of `model`, and the moments into `optimizer`.
     ///
     /// # Errors
-    /// Not a checkpoint, one of another format, or of a run determined by something else: the difference is shown.
+    /// The file is not a checkpoint, has another format, or belongs to a run with other settings; the message shows the
+    /// difference.
     pub fn read(
         path: &Path,
         model: &LanguageModel,
@@ -146,7 +149,7 @@ impl Checkpoint {
         let mut filled = |prefix: &str| {
             model.clone().map_parameters(|name, shape, old| {
                 if !trained.contains(name) {
-                    return old; // the base's, which no checkpoint repeats
+                    return old; // a weight of the base, which checkpoints do not store
                 }
                 let key = format!("{prefix}.{name}");
                 match arrays.remove(&key) {

@@ -1,4 +1,4 @@
-//! What the model trains on: blocks of a token stream, in which order, in which batches.
+//! What the model trains on: windows of a token stream, their order, and how they form batches.
 
 use std::ops::Range;
 
@@ -18,7 +18,8 @@ pub enum Packing {
     /// One stream of all documents; every token but the first is a target exactly once, nothing is dropped.
     #[default]
     Stream,
-    /// One stream cut side by side, as run_clm does: a block's first token is no target, the last partial block is dropped.
+    /// One stream cut side by side, as run_clm does: the first token of a window is not a target, and the last partial
+    /// window is dropped.
     Blocks,
     /// Every document starts a block of its own; nothing is read across documents.
     Document,
@@ -41,13 +42,14 @@ pub struct TrainingBlocks {
     ids: Spool<u32>,
     /// The document of each token.
     document: Spool<u32>,
-    /// First token of each block and one past its last: all but the last are read, all but the first predicted.
+    /// First token of each window and one past its last. The model reads all but the last token and predicts all but
+    /// the first.
     blocks: Spool<[u64; 2]>,
     order: Order,
     seed: u64,
 }
 
-/// Equally long windows to train on; short ones are padded with weight 0.
+/// Windows of one length to train on. Shorter ones are padded; the padding has weight 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MicroBatch {
     /// Tokens read, `[batch][time]`.
@@ -122,8 +124,8 @@ impl TrainingBlocks {
         &self.ids[start as usize..end as usize]
     }
 
-    /// Which blocks epoch `epoch` reads, in order. It depends on nothing but the seed and the epoch's number, so a run
-    /// that goes on later reads what it would have read.
+    /// Which blocks epoch `epoch` reads, in order. It depends only on the seed and the number of the epoch. So a
+    /// resumed run reads the same windows as an uninterrupted one.
     pub fn epoch(&self, epoch: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.blocks.len()).collect();
         if self.order == Order::Shuffle {

@@ -1,7 +1,7 @@
-//! What a run tells as it goes, and the files that keep it: JSON lines, and TensorBoard's events.
+//! The events that a run reports, and the files that store them: JSON lines and TensorBoard event files.
 //!
-//! Both are read while the run still writes them, and outlive it when it is killed: every record is one write of a whole
-//! line or a whole record.
+//! Both can be read while the run still writes them, and they stay readable if the run is killed: each line or record
+//! is written by one write.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -15,14 +15,14 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::progress::Monitor;
 
-/// What a run tells.
+/// An event that a run reports.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Event {
-    /// Training begins after `step` steps, which a checkpoint remembers where `resumed`.
+    /// Training begins after `step` steps. If `resumed`, this number comes from a checkpoint.
     Begun {
         /// Steps done.
         step: u64,
-        /// Whether by an earlier process.
+        /// Whether an earlier process did these steps.
         resumed: bool,
     },
     /// An optimiser step.
@@ -55,9 +55,9 @@ pub enum Event {
     },
 }
 
-/// A monitor that also keeps what it hears in files.
+/// A monitor that also writes the events into files.
 ///
-/// A file that can no longer be written is given up with a warning: no run ends because its diary is full.
+/// If a file can no longer be written, logging to it stops with a warning: a full disk stops the log, not the run.
 pub struct Recorded<'m> {
     monitor: &'m mut dyn Monitor,
     metrics: Option<JsonLines>,
@@ -65,10 +65,10 @@ pub struct Recorded<'m> {
 }
 
 impl<'m> Recorded<'m> {
-    /// What `monitor` hears is kept in the file `metrics` and in a new file of the folder `tensorboard`.
+    /// Writes the events of `monitor` into the file `metrics` and into a new file in the folder `tensorboard`.
     ///
     /// # Errors
-    /// Either cannot be written; there are metrics already and `resume` does not say that they are of this run.
+    /// One of the files cannot be written; or a metrics file exists and `resume` is false.
     pub fn by(
         monitor: &'m mut dyn Monitor,
         metrics: Option<&Path>,
@@ -112,7 +112,7 @@ fn keep<T>(sink: &mut Option<T>, record: impl FnOnce(&mut T) -> Result<()>) {
     }
 }
 
-/// Metrics as JSON lines: an object a step and an object a validation.
+/// Metrics as JSON lines: one object for each step and one for each validation.
 struct JsonLines {
     path: PathBuf,
     file: File,
@@ -145,11 +145,12 @@ impl JsonLines {
                 json!({ "step": step, "valid_loss": null, "reason": format!("it is {loss}"), "seconds": seconds })
             }
         };
-        // In one write, so that whoever reads meanwhile sees whole lines.
+        // In one write, so that a program that reads the file meanwhile sees whole lines.
         self.file.write_all(format!("{line}\n").as_bytes()).map_err(|e| Error::writing(&self.path, e))
     }
 
-    /// Drops what a killed process wrote after the checkpoint's step, which is done again, and a line it left unfinished.
+    /// Removes the lines that a killed process wrote after the step of the checkpoint, since these steps are done
+    /// again, and an unfinished last line.
     fn keep_until(&mut self, checkpoint: Option<u64>) -> Result<()> {
         #[derive(Deserialize)]
         struct Line {
@@ -186,14 +187,14 @@ fn now() -> f64 {
 }
 
 /// One of TensorBoard's event files: TFRecords of the protocol buffer `tensorflow.Event`
-/// (tensorboard/compat/proto/event.proto), of which few fields are needed.
+/// (tensorboard/compat/proto/event.proto), only a few fields are needed.
 pub struct EventFile {
     path: PathBuf,
     file: File,
 }
 
 impl EventFile {
-    /// A new file in `folder`, which may have others: TensorBoard joins what they say.
+    /// A new file in `folder`, which may hold others: TensorBoard joins their events.
     ///
     /// # Errors
     /// The system's.
@@ -209,7 +210,7 @@ impl EventFile {
         Ok(events)
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -220,7 +221,7 @@ impl EventFile {
     /// The system's.
     pub fn record(&mut self, event: &Event, time: f64) -> Result<()> {
         let (step, content) = match *event {
-            // TensorBoard then forgets what other files of the folder say of this step and later ones.
+            // TensorBoard then ignores the events of other files in the folder for this step and later ones.
             Event::Begun { step, .. } => (step + 1, proto::SESSION_START.to_vec()),
             Event::Step { step, loss, lr, gradient_norm, tokens_per_second, memory_bytes, .. } => {
                 let scalars = [
@@ -249,7 +250,7 @@ pub fn tf_record(content: &[u8]) -> Vec<u8> {
     [length.as_slice(), &masked(&length), content, &masked(content)].concat()
 }
 
-/// CRC-32C (Castagnoli), bit by bit: an event has some hundred bytes.
+/// CRC-32C (Castagnoli), bit by bit, which is fast enough: an event has about a hundred bytes.
 pub fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 })
@@ -264,7 +265,7 @@ mod proto {
     /// `session_log { status: START }`.
     pub const SESSION_START: [u8; 4] = *b"\x3a\x02\x08\x01";
 
-    /// `wall_time`, `step`, and more; what is 0 is left out.
+    /// `wall_time`, `step`, and more; fields with the value 0 are left out.
     pub fn event(time: f64, step: u64, content: &[u8]) -> Vec<u8> {
         let mut event = vec![1 << 3 | 1];
         event.extend(time.to_le_bytes());
@@ -297,7 +298,7 @@ mod proto {
         out.extend(content);
     }
 
-    /// Seven bits a byte, the lowest first; all but the last have their highest bit set.
+    /// Seven bits in each byte, the lowest first; all bytes but the last have their highest bit set.
     fn varint(out: &mut Vec<u8>, mut number: u64) {
         while number >= 0x80 {
             out.push(number as u8 | 0x80);
@@ -307,7 +308,8 @@ mod proto {
     }
 }
 
-/// The latest of these numbers as a row of blocks, the lowest of them low, at most `width`; `×` for what is no number.
+/// The last `width` of these numbers as a row of bars, the lowest number with the lowest bar; `×` for a value that is
+/// not finite.
 pub fn sparkline(numbers: &[f64], width: usize) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let shown = &numbers[numbers.len().saturating_sub(width)..];

@@ -1,4 +1,4 @@
-//! What an adaptation leaves: a Hugging Face folder, or a PEFT folder of adapters.
+//! The output of an adaptation: a Hugging Face folder, or a PEFT folder of adapters.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{LanguageModel, LoadedModel, peft, save};
 
-/// What is written of a model with adapters.
+/// The form in which a model with adapters is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Form {
     /// The adapters alone, as a PEFT folder.
@@ -20,8 +20,8 @@ pub enum Form {
 /// What says how the run went.
 const RESULT: &str = "adapt.json";
 
-/// Writes an adapted model as a new folder, whole: the last weights, the best ones in `best/` where they are others,
-/// and `adapt.json`. A Hugging Face folder, or of a model with adapters what its form says.
+/// Writes an adapted model as a new folder, whole: the last weights, the best ones in `best/` if they differ from the
+/// last ones, and `adapt.json`. It is a Hugging Face folder; for a model with adapters, `Form` decides.
 pub fn write(adaptation: &mut Adaptation, base: &LoadedModel, out: &Path) -> Result<()> {
     adaptation.result.out = out.display().to_string();
     let new_folder = |folder: &Path| std::fs::create_dir(folder).map_err(|e| Error::writing(folder, e));

@@ -1,14 +1,15 @@
-//! How many of a step's blocks are computed at once: as many as asked for, as far as the device has it in it.
+//! How many windows of a step are computed at once: as many as asked for, or as many as the memory of the device
+//! allows.
 //!
-//! A step's loss and gradient are sums over its micro-batches, so that fewer blocks at once change them by rounding
-//! alone. Once there were too many, there are fewer for the rest of the run.
+//! Loss and gradient of a step are sums over its micro-batches. So a smaller micro-batch changes them only by rounding.
+//! After a micro-batch was too large, the rest of the run uses a smaller one.
 
 use serde::{Deserialize, Serialize};
 
 use super::settings::AdaptSettings;
 use crate::error::{Error, Result};
 
-/// From where on fewer blocks were computed at once than asked for, and why.
+/// The step from which fewer windows were computed at once than asked for, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Smaller {
     /// The first step, from 1.
@@ -27,11 +28,11 @@ pub struct AtOnce {
 }
 
 impl AtOnce {
-    /// For blocks of `context` tokens on a device that can sum over `most_tokens`; goes on from what made them fewer
-    /// `before`.
+    /// For blocks of `context` tokens on a device that can sum over `most_tokens`; `before` lists the reductions of the
+    /// run so far.
     ///
     /// # Errors
-    /// A block is longer than that alone.
+    /// A single window is longer than this.
     pub fn new(
         settings: &AdaptSettings,
         context: usize,
@@ -59,12 +60,12 @@ impl AtOnce {
         self.blocks
     }
 
-    /// What made them fewer than asked for.
+    /// The reductions, with their reasons.
     pub fn smaller(&self) -> &[Smaller] {
         &self.smaller
     }
 
-    /// Half as many from step `step` on; false where it is one already.
+    /// Halves the number from step `step` on; returns false if it is already one.
     pub fn halve(&mut self, step: u64, reason: String) -> bool {
         let more_than_one = self.blocks > 1;
         if more_than_one {
@@ -79,7 +80,7 @@ impl AtOnce {
             self.blocks
         );
         self.blocks = blocks;
-        // A step that is halved again and again is one reduction.
+        // Several halvings in one step count as one reduction.
         self.smaller.retain(|earlier| earlier.step != step);
         self.smaller.push(Smaller { step, micro_batch: blocks, reason });
     }

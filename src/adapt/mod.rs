@@ -1,10 +1,10 @@
-//! Additional pretraining: the same model, further on a domain's text.
+//! Additional pretraining: the same model is trained further on the text of a domain.
 //!
 //! [`data`] cuts the text into blocks and orders them, [`objective`] gives loss and gradient of a micro-batch,
-//! [`optimizer`] and [`schedule`] turn gradients into steps, [`checkpoint`] lets a run stop and go on, [`micro_batch`]
-//! makes do with the device's memory. The loop is [`Training::run`]. [`preset`] has named recipes, [`find_lr`] tries
-//! learning rates, [`timing`] says how fast it goes here, [`stopping`] ends a run early, [`events`] is what it tells as it
-//! goes.
+//! [`optimizer`] and [`schedule`] turn gradients into steps, [`checkpoint`] lets a run stop and resume, [`micro_batch`]
+//! fits the work into the memory of the device. The loop is [`Training::run`]. [`preset`] has the presets, [`find_lr`]
+//! tries learning rates, [`timing`] measures the speed on this device, [`stopping`] ends a run early, [`events`] has
+//! the events that a run reports.
 
 pub mod checkpoint;
 pub mod data;
@@ -71,10 +71,10 @@ pub struct AdaptResult {
     pub curves: Curves,
     /// The best validation; its weights are in `best/` where they are not the last ones.
     pub best: Best,
-    /// Where it ended before its last step, and why.
+    /// The step at which it ended early, and the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
-    /// From where on fewer blocks were computed at once than asked for.
+    /// The steps from which fewer windows were computed at once than asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub smaller_micro_batches: Vec<Smaller>,
     /// Seconds of training, validations included.
@@ -99,7 +99,7 @@ pub struct Curves {
 /// The best validation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// Steps done then.
+    /// Steps done at that validation.
     pub step: u64,
     /// Loss on the validation text, nats per token.
     pub loss: f64,
@@ -111,15 +111,15 @@ pub struct Adaptation {
     pub last: LanguageModel,
     /// The weights with the best validation loss.
     pub best: LanguageModel,
-    /// The settings of the adapters that were trained, if they were.
+    /// The settings of the adapters, if adapters were trained.
     pub lora: Option<LoraSettings>,
-    /// What is written of a model with adapters.
+    /// The form in which a model with adapters is written.
     pub form: Form,
-    /// How it went.
+    /// The result: curves, times, memory.
     pub result: AdaptResult,
 }
 
-/// Trains `base` on `train`, watching `valid`. Nothing is written but checkpoints.
+/// Trains `base` on `train` and validates on `valid`. Only checkpoints are written.
 ///
 /// # Errors
 /// As [`Training::run`].
@@ -135,30 +135,30 @@ pub fn adapt(
     Training { base, settings, seed, resumable, objective: &Objective }.run(train, valid, monitor)
 }
 
-/// A run, but for its texts.
+/// A run without its texts.
 #[derive(Clone, Copy)]
 pub struct Training<'a> {
     /// What is trained.
     pub base: &'a LoadedModel,
-    /// How.
+    /// The recipe.
     pub settings: &'a AdaptSettings,
-    /// Of the order of blocks, of adapters and dropout.
+    /// Seed of the order of windows, of new adapters and of dropout.
     pub seed: u64,
-    /// Where it is saved.
+    /// Where the state is saved.
     pub resumable: Option<Resumable<'a>>,
-    /// What is minimised.
+    /// The objective.
     pub objective: &'a dyn Differentiable,
 }
 
 impl Training<'_> {
-    /// Trains on `train`, watching `valid`. Nothing is written but checkpoints.
+    /// Trains on `train` and validates on `valid`. Only checkpoints are written.
     ///
-    /// The same base, texts, settings and seed give the same bits on the CPU backend, also when the run was interrupted
-    /// and went on. A step that the device has no memory for is done with fewer blocks at once.
+    /// The same base, texts, settings and seed give the same bits on the CPU backend, also if the run was interrupted
+    /// and resumed. If the device has too little memory for a step, the step is computed with a smaller micro-batch.
     ///
     /// # Errors
-    /// Settings or texts that do not fit; a loss that is not finite, the device's failure or an interruption, which save
-    /// the state before them where that can be.
+    /// Settings or texts that do not fit the model. A loss that is not finite, a failure of the device, or an
+    /// interruption: then the state before it is saved, if possible.
     pub fn run(&self, train: TokenStream, valid: &TokenStream, monitor: &mut dyn Monitor) -> Result<Adaptation> {
         let Self { base, settings, seed, resumable, .. } = *self;
         settings.check(base.config.context())?;
@@ -298,7 +298,7 @@ impl Training<'_> {
             }
             monitor.advance(1, &format!("loss {:.3}, {rate:.0} tokens/s", done.loss));
 
-            // The finished state is kept too: what follows, scoring or writing, may still be interrupted or fail.
+            // The finished state is saved too, because scoring or writing can still be interrupted or fail.
             let ended = state.step == steps || enough.is_some();
             if monitor.stopped() && !ended {
                 return Err(self.stopped(&mut saving, &state, &at_once, steps)?);
@@ -347,14 +347,14 @@ impl Training<'_> {
         Ok(())
     }
 
-    /// Everything that determines the run. A checkpoint goes on with the same alone.
+    /// Everything that determines the run. A checkpoint is resumed only if this is the same.
     ///
     /// # Errors
     /// The base cannot be read.
     pub fn determined_by(&self, train: &TokenStream, valid: &TokenStream) -> Result<Value> {
         let Self { base, settings, seed, .. } = *self;
         let context = settings.block_length(base.config.context());
-        // What a step is refused for decides whether a run goes on, not where to.
+        // The limit for refusing a step decides whether a run continues. It does not change its result.
         let outlier = AdaptSettings::default().outlier;
         let written = AdaptSettings { lora: settings.adapters(), outlier, ..settings.clone() };
         let mut determined_by = json!({
@@ -368,8 +368,8 @@ impl Training<'_> {
         Ok(determined_by)
     }
 
-    /// Loss and gradient of the step after `state`, which reads the blocks `chosen`: with ever fewer of them at once while
-    /// the device has no memory for more.
+    /// Loss and gradient of the step after `state`, which reads the windows `chosen`. If the device has too little
+    /// memory, fewer windows are computed at once until they fit.
     fn gradient(
         &self,
         state: &mut State,
@@ -397,14 +397,14 @@ impl Training<'_> {
                 return Err(Error::Device { device: name, kind, fault });
             }
             if !at_once.halve(step, format!("the device had no memory for more ({fault})")) {
-                *at_once = before; // fewer were of no use: whoever goes on may have more memory
+                *at_once = before; // a smaller number did not help; a resumed run may have more memory
                 let fault = format!("{fault}, for one block at once; {}", self.cures());
                 return Err(Error::Device { device: name, kind, fault });
             }
         }
     }
 
-    /// What a run needs that finds no memory for one block at once, and what needs less.
+    /// The memory that a run with one window at once needs, and the options that need less.
     fn cures(&self) -> String {
         let Self { base, settings, .. } = self;
         let one = AdaptSettings { micro_batch: 1, ..(*settings).clone() };
@@ -422,12 +422,12 @@ impl Training<'_> {
     }
 }
 
-/// What identifies token ids, also where the same texts were joined in another way.
+/// A hash of token ids. It also differs if the same texts were joined in another way.
 fn hash_ids(ids: &[u32]) -> String {
     files::hash_bytes(bytemuck::cast_slice(ids))
 }
 
-/// Targets of all steps of a run, whether or not they were done by this process.
+/// Targets of all steps of a run, also of steps that an earlier process did.
 pub(crate) fn trained_tokens(
     blocks: &TrainingBlocks,
     settings: &AdaptSettings,

@@ -1,12 +1,11 @@
-//! The one training objective, Σ w·nll / Σ w + β·KL(base‖adapted) + γ‖θ−θ₀‖²/2.
+//! The training objective, Σ w·nll / Σ w.
 //!
-//! Only its first term is used so far: every strategy that weighs, drops or mixes targets does so through the weights
-//! of a [`MicroBatch`]. The other two terms belong here too, the second in [`Objective::backward`], where a chunk's
-//! logits are at hand, the third on the gradients it returns.
+//! A strategy that weighs, drops or mixes targets does so through the weights of a [`MicroBatch`].
 //!
-//! The head is differentiated by hand, chunk by chunk ([`crate::kernels::cross_entropy`]). With G = ∂L/∂logits, known in
-//! closed form, autodiff is given the linear function ⟨hidden, G·head⟩ of a constant, whose gradient at this point is that
-//! of L as far as it goes through the hidden states; the head's own, Gᵀ·hidden, is added to what autodiff found.
+//! The head is differentiated by hand, chunk by chunk ([`crate::kernels::cross_entropy`]). With G = ∂L/∂logits, known
+//! in closed form, autodiff gets the linear function ⟨hidden, G·head⟩ with G·head as a constant. At this point its
+//! gradient equals the part of ∂L that flows through the hidden states. The head's own gradient, Gᵀ·hidden, is added to
+//! the one that autodiff found.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +18,7 @@ use crate::kernels::cross_entropy::{ChunkGradient, chunk_gradient, head_chunk};
 use crate::kernels::matmul::{Held, product};
 use crate::model::{LanguageModel, token_ids};
 
-/// What is minimised.
+/// The objective of training.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Objective;
 
@@ -27,15 +26,15 @@ pub struct Objective;
 pub struct Backward {
     /// Σ w·nll over its targets divided by the step's Σ w, nats; `[1]`, still on the device.
     pub loss: Tensor<1>,
-    /// ∂loss/∂weight by name, `[n]` each.
+    /// ∂loss/∂weight by the name of the weight, `[n]` each.
     pub gradients: BTreeMap<String, Tensor<1>>,
 }
 
 impl Objective {
-    /// Loss and gradient of one micro-batch of a step whose targets weigh `step_weight` in all.
+    /// Loss and gradient of one micro-batch. `step_weight` is the sum of the weights of all targets of the step.
     ///
-    /// `model` must be on an autodiff device. A base in 16 bits goes block by block: what autodiff keeps of a product is
-    /// its matrix in f32, so that all at once would hold every matrix in f32 after all.
+    /// `model` must be on an autodiff device. A base in 16 bits is computed layer by layer. Autodiff keeps the matrix
+    /// of each product in f32; without this, every matrix would be held in f32 at the same time.
     pub fn backward(&self, model: &LanguageModel, batch: &MicroBatch, step_weight: f64) -> Result<Backward> {
         if model.is_narrow() {
             return self.backward_by_blocks(model, batch, step_weight);
@@ -49,8 +48,8 @@ impl Objective {
         Ok(Backward { loss, gradients })
     }
 
-    /// The same in another order, which holds less and computes more: of the first pass only what each block reads is
-    /// kept, and a block is computed once more when the gradient comes to it.
+    /// The same in another order, which takes less memory and more time: the first pass keeps only the input of each
+    /// layer, and each layer is computed again when the gradient reaches it.
     pub fn backward_by_blocks(&self, model: &LanguageModel, batch: &MicroBatch, step_weight: f64) -> Result<Backward> {
         let ids = read(model, batch);
         let [_, time] = ids.dims();
@@ -82,13 +81,13 @@ impl Objective {
     }
 }
 
-/// What a batch's blocks read, `[B, T]`.
+/// The token ids that the windows of a batch read, `[B, T]`.
 fn read(model: &LanguageModel, batch: &MicroBatch) -> Tensor<2, Int> {
     let inputs: Vec<&[u32]> = batch.inputs.iter().map(Vec::as_slice).collect();
     token_ids(&inputs, &model.head().device())
 }
 
-/// The head's part: the loss, and its gradient with respect to what the head is given. Without autodiff.
+/// The part of the head: the loss, and its gradient with respect to the hidden states. Without autodiff.
 struct HeadBackward {
     loss: Tensor<1>,
     /// ∂loss/∂hidden, `[B, T, C]`.
@@ -133,7 +132,8 @@ impl HeadBackward {
         }
     }
 
-    /// Adds the head's gradient to what autodiff found of the weights below; of a tied table that is the rest of it.
+    /// Adds the gradient of the head to the gradients that autodiff found for the weights below. For a tied table this
+    /// completes the gradient of the table.
     fn add_to(self, gradients: &mut BTreeMap<String, Tensor<1>>, model: &LanguageModel) {
         for (name, gradient) in model.head_names().into_iter().zip(self.pieces) {
             let count = gradient.shape().num_elements();

@@ -1,7 +1,7 @@
-//! Named recipes, and how settings that somebody gives are laid over them.
+//! Presets: named settings, and how given settings replace those of a preset.
 //!
-//! A key given on a command line or in a file stands before the preset's, the preset's before the defaults. Both faces
-//! of [`AdaptSettings`] come down to which keys were given.
+//! A key from the command line or a file wins over the preset; the preset wins over the defaults. For both,
+//! [`AdaptSettings`] needs to know which keys were given.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,11 +15,11 @@ use super::data::Packing;
 use super::schedule::Decay;
 use super::settings::AdaptSettings;
 
-/// A named recipe.
+/// A preset: a named set of settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// What is used where nothing is said.
+    /// The defaults.
     Default,
     /// The recipe of "Adaptation Odyssey in LLMs" (EMNLP 2024) as far as it is known: one epoch of 16 blocks of 1024
     /// tokens a step, AdamW at a constant 5e-5 without warm-up.
@@ -27,12 +27,13 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// Its settings, all of them, with its name.
+    /// All settings of the preset, with its name.
     pub fn settings(self) -> AdaptSettings {
         let recipe = match self {
             Self::Default => AdaptSettings::default(),
-            // What the paper does not say is from code and papers of the same project, and from the defaults of its
-            // tools (examples/odyssey2024.toml says which is which). Numbers stand here also where they are defaults.
+            // Values that the paper does not give come from code and papers of the same project and from the defaults
+            // of its tools (examples/odyssey2024.toml says which is which). Values that equal the defaults are written
+            // out too.
             Self::Odyssey2024 => AdaptSettings {
                 epochs: 1,
                 batch: 16,
@@ -51,7 +52,7 @@ impl Preset {
 }
 
 impl AdaptSettings {
-    /// The preset's settings, where one is named, under those that were `given`.
+    /// These settings; keys that were not `given` take the values of the preset, if one is named.
     fn over_preset(self, given: &BTreeSet<String>) -> serde_json::Result<Self> {
         let Some(preset) = self.preset else { return Ok(self) };
         let mut whole = serde_json::to_value(preset.settings())?;
@@ -60,7 +61,7 @@ impl AdaptSettings {
     }
 }
 
-/// Puts the `given` keys of `upper` over `lower`, and those that `lower` leaves open.
+/// Copies the `given` keys of `upper` into `lower`, and the keys that `lower` does not have.
 fn lay_over(lower: &mut Value, upper: Value, given: &BTreeSet<String>) {
     let (Value::Object(lower), Value::Object(upper)) = (lower, upper) else { return }; // not given
     for (key, value) in upper {
@@ -75,7 +76,7 @@ fn lay_over(lower: &mut Value, upper: Value, given: &BTreeSet<String>) {
 impl<'de> Deserialize<'de> for AdaptSettings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut given = BTreeSet::new();
-        // The derived function, which knows of no presets.
+        // The derived function. It does not apply presets.
         let settings = Self::deserialize(Noting { inner: deserializer, keys: &mut given })?;
         settings.over_preset(&given).map_err(D::Error::custom)
     }
@@ -87,7 +88,7 @@ impl Serialize for AdaptSettings {
     }
 }
 
-/// [`AdaptSettings`] as options of a command: one that is given stands before the preset's.
+/// [`AdaptSettings`] as options of a command: an option that is given wins over the preset.
 #[derive(Debug, Clone)]
 pub struct RecipeArgs(pub AdaptSettings);
 
@@ -116,8 +117,8 @@ impl clap::Args for RecipeArgs {
     }
 }
 
-/// Passes everything on to whoever reads a map, and notes the map's keys. Read this way, and not from a copy of the map,
-/// errors keep their lines.
+/// Passes everything on to the reader of a map and records the keys of the map. A copy of the map would lose the line
+/// numbers of errors.
 struct Noting<'n, T> {
     inner: T,
     keys: &'n mut BTreeSet<String>,

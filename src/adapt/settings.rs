@@ -9,14 +9,14 @@ use super::schedule::{Decay, DecayShape, Schedule, WarmupShape, share_of};
 use crate::error::{Error, Result};
 use crate::model::{LoraSettings, Precision};
 
-/// What is trained and against which objective.
+/// Which weights are trained, and with which objective.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// All weights, plain cross-entropy.
     #[default]
     Full,
-    /// Low-rank adapters upon the frozen weights, plain cross-entropy; writes a folder that peft reads.
+    /// Low-rank adapters beside the frozen weights, plain cross-entropy; writes a folder that peft reads.
     Lora,
 }
 
@@ -25,40 +25,40 @@ pub enum Strategy {
 /// One step reads `batch` blocks of `context` tokens; an epoch of N blocks has ⌈N / batch⌉ steps. The same fields are
 /// the keys of a study's strategies and, with their descriptions, the options of `odyssey adapt`.
 ///
-/// [`super::preset`] has the public way in and out of files, which fills in what a preset says.
+/// [`super::preset`] has the public functions that read and write settings; they apply presets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(remote = "Self", default, deny_unknown_fields)]
 pub struct AdaptSettings {
-    /// The named recipe to start from; what else is given stands before what it says.
+    /// The preset to start from; other settings that you give win over it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long = "recipe", value_enum)]
     pub preset: Option<Preset>,
     /// What is trained.
     #[arg(long, value_enum, default_value_t)]
     pub strategy: Strategy,
-    /// Optimiser steps; goes through the text as often as needed. Otherwise `epochs` decides.
+    /// Optimiser steps; the text is read as often as needed. Without it `epochs` decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "N")]
     pub steps: Option<u64>,
     /// Passes over the training text.
     #[arg(long, value_name = "N", default_value_t = Self::default().epochs)]
     pub epochs: u64,
-    /// Never more steps than this, however long an epoch is.
+    /// Largest number of steps, for epochs of any length.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "N")]
     pub max_steps: Option<u64>,
     /// Blocks per optimiser step.
     #[arg(long, value_name = "N", default_value_t = Self::default().batch)]
     pub batch: usize,
-    /// Blocks computed at once; gradients of a step are accumulated over them. Memory grows with it, results do not
-    /// depend on it but for rounding.
+    /// Blocks computed at once; gradients of a step are accumulated over them. A larger number takes more memory.
+    /// Results depend on it only by rounding.
     #[arg(long, value_name = "N", default_value_t = Self::default().micro_batch)]
     pub micro_batch: usize,
     /// Tokens of a block; the model's longest window where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "TOKENS")]
     pub context: Option<usize>,
-    /// Never longer blocks than this, however far the model reads; unless `context` says how long.
+    /// Longest window, for models that read more. `context` wins over it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "TOKENS")]
     pub max_context: Option<usize>,
@@ -77,7 +77,7 @@ pub struct AdaptSettings {
     /// How the rate falls after the warm-up.
     #[arg(long, value_enum, default_value_t)]
     pub decay: Decay,
-    /// Share of all steps that warm up, rounded up; unless `warmup_steps` says how many.
+    /// Share of all steps that warm up, rounded up; `warmup_steps` wins over it.
     #[arg(long, value_name = "SHARE", default_value_t = Self::default().warmup_ratio)]
     pub warmup_ratio: f64,
     /// Steps of warm-up.
@@ -96,11 +96,12 @@ pub struct AdaptSettings {
     /// For the decay `wsd`: how it falls there.
     #[arg(long, value_enum, default_value_t)]
     pub decay_shape: DecayShape,
-    /// Keep only what each block reads for the gradient and compute blocks a second time: a third more time, and a
-    /// fraction of the memory.
+    /// Keep only the input of each layer for the gradient and compute each layer a second time: a third more time, and
+    /// a fraction of the memory.
     #[arg(long)]
     pub gradient_checkpointing: bool,
-    /// What the products of the blocks are computed in; weights, gradients and everything else stay in f32.
+    /// The precision in which the products of the layers are computed; weights, gradients and everything else stay in
+    /// f32.
     #[serde(skip_serializing_if = "Precision::is_f32")]
     #[arg(long, value_enum, value_name = "PRECISION", default_value_t)]
     pub compute: Precision,
@@ -121,15 +122,15 @@ pub struct AdaptSettings {
     /// Validations, evenly spread over the run, besides the one before the first step.
     #[arg(long, value_name = "N", default_value_t = Self::default().validations)]
     pub validations: u64,
-    /// Tokens of the validation text that are looked at.
+    /// Tokens of the validation text that are used.
     #[arg(long, value_name = "TOKENS", default_value_t = Self::default().valid_tokens)]
     pub valid_tokens: usize,
     /// Stop after this many validations in a row without a better one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "N")]
     pub patience: Option<u64>,
-    /// The share of all steps before which `patience` looks at nothing, since loss first rises when the rate is warmed
-    /// up again; the warm-up and a quarter of the steps where absent.
+    /// `patience` ignores validations before this share of all steps, because the loss first rises when the rate is
+    /// warmed up again. Default: the warm-up and a quarter of the steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "SHARE")]
     pub patience_after: Option<f64>,
@@ -253,8 +254,8 @@ impl AdaptSettings {
         self.context.unwrap_or(longest.min(self.max_context.unwrap_or(longest)))
     }
 
-    /// What is to be said of the rate for a model of so many channels, if anything is. The default was found on a model of
-    /// 128 channels; the best rate of Adam falls as their number grows (arXiv 2203.03466).
+    /// A warning about the learning rate for a model with so many channels, if one is needed. The default was found on
+    /// a model of 128 channels; the best rate of Adam falls as their number grows (arXiv 2203.03466).
     pub fn doubt_rate(&self, channels: usize) -> Option<String> {
         const FACTOR: f64 = 8.0;
         let usual = Self::default().lr * 128.0 / channels as f64;

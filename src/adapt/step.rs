@@ -1,4 +1,4 @@
-//! One optimiser step: its gradient, whether that can be trusted, and the update.
+//! One optimiser step: its gradient, the check of the gradient, and the update.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::model::parameters::to_host;
 use crate::model::{LanguageModel, Precision};
 use crate::progress::Monitor;
 
-/// What one optimiser step did.
+/// The result of one optimiser step.
 pub struct StepDone {
     /// The model after it.
     pub model: LanguageModel,
@@ -42,13 +42,13 @@ pub fn training_step(
     }
 }
 
-/// What gives loss and gradient of a micro-batch.
+/// Something that computes loss and gradient of a micro-batch.
 pub trait Differentiable {
-    /// Those of one of a step whose targets weigh `step_weight` in all; block by block where memory is short
-    /// ([`Objective::backward_by_blocks`]). `model` is on an autodiff device.
+    /// Computes them for one micro-batch; `step_weight` is the sum of the weights of all targets of the step. Works
+    /// layer by layer if memory is short ([`Objective::backward_by_blocks`]). `model` is on an autodiff device.
     ///
     /// # Errors
-    /// The device's failure, which may also show only when the result is read.
+    /// A failure of the device. It may also appear later, when the result is read.
     fn differentiate(
         &self,
         model: &LanguageModel,
@@ -107,12 +107,12 @@ pub struct StepGradient {
     gradients: BTreeMap<String, Tensor<1>>,
 }
 
-/// What the loss is multiplied with on the way back, so that gradients in f16, which knows nothing below 6e-8, do not
-/// vanish (arXiv 1710.03740): as large as they allow, found by doubling it from time to time and halving it when they
-/// overflow. A power of two, so that it rounds nothing.
+/// The factor of the loss in the backward pass. In f16 gradients below 6e-8 would become 0 (arXiv 1710.03740). The
+/// factor is as large as possible: it is doubled from time to time and halved when gradients overflow. It is a power of
+/// two, so it causes no rounding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LossScale {
-    /// Its logarithm to base 2; `None` where nothing is scaled.
+    /// Its logarithm to base 2; `None` if nothing is scaled.
     log2: Option<u32>,
     /// Steps since it last changed.
     steps: u32,
@@ -123,7 +123,7 @@ impl LossScale {
     const LARGEST: u32 = 24;
     const STEPS_TO_GROW: u32 = 1000;
 
-    /// For a model whose products are computed in `precision`. Only f16 falls short of the range of f32.
+    /// For a model whose products are computed in `precision`. Only f16 has a smaller range than f32.
     pub fn for_compute(precision: Precision) -> Self {
         Self { log2: (precision == Precision::F16).then_some(Self::FIRST), steps: 0 }
     }
@@ -147,7 +147,7 @@ impl LossScale {
         half.is_some()
     }
 
-    /// A step went well with it.
+    /// Records a step without overflow.
     fn grow(&mut self) {
         let Some(log2) = self.log2 else { return };
         self.steps += 1;
@@ -157,18 +157,18 @@ impl LossScale {
     }
 }
 
-/// Why a step is not to be taken.
+/// The reason to refuse a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The micro-batch at fault, where one is.
+    /// The micro-batch that caused it, if one did.
     pub micro_batch: Option<usize>,
     /// What is wrong, and what may help.
     pub words: String,
 }
 
 impl StepGradient {
-    /// Of step number `step`, over `batches`; block by block where memory is short.
-    /// On its way back the gradient is `scale` times as large.
+    /// Of step number `step`, over `batches`; block by block where memory is short. During the backward pass the
+    /// gradient is multiplied by `scale`.
     ///
     /// # Errors
     /// The device's failure.
@@ -197,7 +197,7 @@ impl StepGradient {
                 gradients.insert(name, sum);
             }
         }
-        model.begin_blocks(0, 0); // what follows is no training: nothing is left out
+        model.begin_blocks(0, 0); // what follows is not training, so dropout is off
         let losses: Vec<f64> =
             to_host(Tensor::cat(losses, 0))?.into_iter().map(|loss| f64::from(loss) / scale).collect();
         let norm = optimizer::gradient_norm(&gradients)? / scale;
@@ -207,8 +207,8 @@ impl StepGradient {
         Ok(Self { loss: losses.iter().sum(), losses, norm, gradients })
     }
 
-    /// The same, the gradient scaled so that it neither vanishes nor overflows on its way back: where it does overflow it
-    /// is computed again with half the scale.
+    /// The same, with a scaled gradient so that it neither becomes 0 nor overflows in the backward pass. If it
+    /// overflows, it is computed again with half the scale.
     ///
     /// # Errors
     /// As [`StepGradient::of`].
@@ -227,18 +227,18 @@ impl StepGradient {
                 return Ok(gradient);
             }
             if !gradient.loss.is_finite() || !scale.halve() {
-                return Ok(gradient); // no fault of the scale
+                return Ok(gradient); // the scale is not the cause
             }
             tracing::debug!(step, factor = scale.factor(), "the gradient left the range of f16; scaled less");
         }
     }
 
-    /// Its gradient by weight, `[n]` each, as large as it is.
+    /// The gradient by weight, `[n]` each, without the scale.
     pub fn into_gradients(self) -> BTreeMap<String, Tensor<1>> {
         self.gradients
     }
 
-    /// What speaks against taking the step: numbers beyond f32, or a loss above `limit` (with its reason).
+    /// The reason to refuse the step, if there is one: numbers beyond f32, or a loss above `limit` (with its reason).
     pub fn fault(&self, limit: Option<&Limit>) -> Option<Fault> {
         let Self { losses, loss, norm, .. } = self;
         if !loss.is_finite() || !norm.is_finite() {
@@ -271,7 +271,7 @@ impl StepGradient {
     }
 }
 
-/// A loss beyond which a step is no ordinary one.
+/// A loss above which a step is an outlier.
 ///
 /// A factor alone would stop healthy runs: a small text that is learned by heart has a median near 0, and a block of it
 /// that is harder than the others several times that. So a loss also has to stand out from the run's own noise, to be a
@@ -287,8 +287,8 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// By the latest of these losses, `(step, loss)` from the first step on; `None` while they are few, and for a factor of
-    /// 0.
+    /// By the latest of these losses, `(step, loss)` from the first step on; `None` while there are few losses, and for
+    /// a factor of 0.
     pub fn after(losses: &[(u64, f64)], factor: f64) -> Option<Self> {
         const LATEST: usize = 64;
         const FEWEST: usize = 16;

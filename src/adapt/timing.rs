@@ -1,4 +1,4 @@
-//! How fast a recipe trains here: micro-batches that are timed and change nothing.
+//! How fast a recipe trains on this device: micro-batches are timed without changing the model.
 
 use std::time::Instant;
 
@@ -12,10 +12,10 @@ use crate::error::{Error, Result};
 use crate::model::LoadedModel;
 use crate::progress::Monitor;
 
-/// Steps that are run to time one: the first pays for what is set up once.
+/// Steps that are run to time one: the first also includes the set-up.
 const TIMED: u64 = 2;
 
-/// Targets a second of training `base` by `settings`, from a micro-batch that is timed after one that is not.
+/// Targets per second of training `base` with `settings`. One micro-batch is run first; the second is timed.
 ///
 /// # Errors
 /// Adapters that the model has no layers for; the device's failure; an interruption.
@@ -36,7 +36,7 @@ pub fn tokens_per_second(
     monitor.begin("timing a training step", TIMED);
     for _ in 0..TIMED {
         let started = Instant::now();
-        // A rate of 0: nothing is learned, and no number can leave its range.
+        // With a rate of 0 the model does not change, and no number can leave its range.
         let done = training_step(&Objective, model, &mut optimizer, std::slice::from_ref(batch), 0.0, Some(1.0))?;
         rate = batch.weight() / started.elapsed().as_secs_f64().max(1e-9);
         model = done.model;

@@ -24,7 +24,7 @@ pub struct MemoryPlan {
     pub parts: Vec<Part>,
     /// Their sum.
     pub needs_bytes: u64,
-    /// What the device has free; null where it does not say.
+    /// The free memory of the device; null if not known.
     pub has_bytes: Option<u64>,
     /// What sets that bound: the machine, a limit of `ulimit`, a control group; absent where nobody says.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,14 +34,14 @@ pub struct MemoryPlan {
     /// Why a number is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What stands in the way besides the sum.
+    /// An obstacle besides the total memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
-    /// Of training, the most blocks of a micro-batch that fit, up to the whole batch; absent where none does, or nobody
-    /// knows.
+    /// Of training, the most blocks of a micro-batch that fit, up to the whole batch; absent if none fits or if it is
+    /// not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub largest_micro_batch: Option<usize>,
-    /// Other ways to do it, and what they need.
+    /// Other settings, and the memory that they need.
     pub options: Vec<Alternative>,
 }
 
@@ -101,7 +101,7 @@ impl MemoryPlan {
                 .find(|&micro_batch| fits(needs(Work::Train(Training { micro_batch, ..training }))) == Some(true)),
             Work::Evaluate { .. } | Work::Embed(_) => None,
         };
-        // A shorter context that saves nothing more is no option.
+        // A shorter context that saves no more memory is not listed.
         options.dedup_by(|b, a| b.option.contains("--context") && b.needs_bytes >= a.needs_bytes);
         options.retain(|option| option.needs_bytes < needs_bytes);
         Ok(Self {
@@ -149,7 +149,7 @@ impl MemoryPlan {
         Ok(Sizes::of(config)?.parts(work, on_gpu).iter().map(|part| part.bytes).sum())
     }
 
-    /// Refuses a run that does not fit. Where the device does not say what it has, it is tried.
+    /// Refuses a run that does not fit. If the memory of the device is not known, the run is tried.
     ///
     /// # Errors
     /// [`Error::Input`] with what is needed, what there is, and which option fits.
