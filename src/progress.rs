@@ -2,8 +2,47 @@
 
 use std::time::{Duration, Instant};
 
-use crate::adapt::events::Event;
 use crate::error::{Error, Result};
+
+/// An event that a run reports.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Event {
+    /// Training begins after `step` steps. If `resumed`, this number comes from a checkpoint.
+    Begun {
+        /// Steps done.
+        step: u64,
+        /// Whether an earlier process did these steps.
+        resumed: bool,
+    },
+    /// An optimiser step.
+    Step {
+        /// Its number, from 1.
+        step: u64,
+        /// Loss before its update, nats per target.
+        loss: f64,
+        /// Learning rate.
+        lr: f64,
+        /// Global norm of the gradient before clipping.
+        gradient_norm: f64,
+        /// Targets trained on so far.
+        tokens: u64,
+        /// Seconds of training so far.
+        seconds: f64,
+        /// Targets per second of this process.
+        tokens_per_second: f64,
+        /// Memory of the process now, bytes.
+        memory_bytes: u64,
+    },
+    /// A validation.
+    Validation {
+        /// Steps done.
+        step: u64,
+        /// Loss on the validation text, nats per target.
+        loss: f64,
+        /// Seconds of training so far.
+        seconds: f64,
+    },
+}
 
 /// Watches long work. Every method has a silent default.
 pub trait Monitor {

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::micro_batch::Smaller;
 use super::optimizer::AdamW;
+use super::result::{Best, Curves};
 use super::step::LossScale;
-use super::{Best, Curves};
 use crate::error::{Error, Result};
 use crate::files::{self, Array, Sealed, Unsealed};
 use crate::model::LanguageModel;

@@ -5,36 +5,11 @@ use std::ops::Range;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+pub use crate::recipe::{Order, Packing};
 use crate::spool::{Spool, SpoolWriter};
 use crate::text::TokenStream;
-
-/// How documents fill blocks of the context length.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Packing {
-    /// One stream of all documents; every token but the first is a target exactly once, nothing is dropped.
-    #[default]
-    Stream,
-    /// One stream cut side by side, as run_clm does: the first token of a window is not a target, and the last partial
-    /// window is dropped.
-    Blocks,
-    /// Every document starts a block of its own; nothing is read across documents.
-    Document,
-}
-
-/// The order of blocks within an epoch.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Order {
-    /// Shuffled anew each epoch, from the seed.
-    #[default]
-    Shuffle,
-    /// As in the file.
-    File,
-}
 
 /// A training set cut into blocks.
 #[derive(Debug, Clone)]

@@ -6,11 +6,11 @@
 
 use serde::Serialize;
 
-use super::adapt;
-use super::settings::AdaptSettings;
+use super::training::adapt;
 use crate::error::{Error, Result};
 use crate::model::LoadedModel;
 use crate::progress::Monitor;
+use crate::recipe::AdaptSettings;
 use crate::text::TokenStream;
 
 /// The rates to try, and the number of steps for each.

@@ -2,20 +2,10 @@
 
 use std::path::Path;
 
-use super::{AdaptResult, Adaptation};
+use super::result::{AdaptResult, Adaptation, Form};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{LanguageModel, LoadedModel, peft, save};
-
-/// The form in which a model with adapters is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Form {
-    /// The adapters alone, as a PEFT folder.
-    #[default]
-    Adapter,
-    /// A whole model that has them merged, and the PEFT folder in `adapter/`.
-    Merged,
-}
 
 /// What says how the run went.
 const RESULT: &str = "adapt.json";

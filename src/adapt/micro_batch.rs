@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::AdaptSettings;
 use crate::error::{Error, Result};
+use crate::recipe::AdaptSettings;
 
 /// The step from which fewer windows were computed at once than asked for, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

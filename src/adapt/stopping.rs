@@ -9,8 +9,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::schedule::share_of;
-use super::settings::AdaptSettings;
+use crate::recipe::AdaptSettings;
+use crate::recipe::schedule::share_of;
 
 /// Default share of the steps after the warm-up in which the loss may rise at first.
 const DIP_SHARE: f64 = 0.25;

@@ -7,10 +7,11 @@ use burn::module::Module;
 use super::data::MicroBatch;
 use super::objective::Objective;
 use super::optimizer::AdamW;
-use super::{AdaptSettings, training_step};
+use super::step::training_step;
 use crate::error::{Error, Result};
 use crate::model::LoadedModel;
 use crate::progress::Monitor;
+use crate::recipe::AdaptSettings;
 
 /// Steps that are run to time one: the first also includes the set-up.
 const TIMED: u64 = 2;

@@ -1,10 +1,10 @@
 //! Validation of a run: its loss on the validation text.
 
-use super::settings::AdaptSettings;
 use crate::error::Result;
 use crate::evaluate::{Protocol, ProtocolName, evaluate};
 use crate::model::{LanguageModel, LoadedModel};
 use crate::progress::{Monitor, Unseen};
+use crate::recipe::AdaptSettings;
 use crate::text::TokenStream;
 
 /// When and on what a run is validated.

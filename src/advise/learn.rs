@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::features::{Case, Feature, Features, read_table_file};
-use crate::adapt::{AdaptSettings, Strategy};
 use crate::compare::{LossProfile, TokenClass};
 use crate::error::{Error, Result};
+use crate::recipe::{AdaptSettings, Strategy};
 use crate::similarity::{Distances, FeatureSpec, KernelKind};
 use crate::study::config::{SimilaritySettings, StrategyEntry, StudyConfig};
 use crate::study::{self, Row, StudyResults};

@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use odyssey::adapt::data::Packing;
 use odyssey::adapt::find_lr::{RateSweep, Sweep, find_lr};
 use odyssey::adapt::objective::Objective;
-use odyssey::adapt::preset::RecipeArgs;
 use odyssey::adapt::{AdaptResult, Form, Resumable, RunPlace, Strategy, Training};
 use odyssey::error::{Error, Result};
 use odyssey::hub::{Kind, Name};
 use odyssey::memory::Work;
 use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::progress::Watched;
+use odyssey::recipe::Packing;
+use odyssey::recipe::RecipeArgs;
 use odyssey::text::{Split, Tokenizer, open_corpus};
 
 use super::diary::DiaryArgs;

@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use odyssey::adapt::events::{Event, sparkline};
+use odyssey::adapt::diary::sparkline;
+use odyssey::progress::Event;
 use odyssey::progress::Monitor;
 
 use super::lines::Lines;

@@ -1,10 +1,10 @@
 //! What is to be done with a model, as far as memory depends on it.
 
-use crate::adapt::AdaptSettings;
 use crate::error::Result;
 use crate::model::lora::AdapterSize;
 use crate::model::weights::LARGEST_PIECE;
 use crate::model::{ModelConfig, Precision};
+use crate::recipe::AdaptSettings;
 
 /// Bytes of a number in f32.
 pub(super) const F32: u64 = size_of::<f32>() as u64;

@@ -5,12 +5,12 @@ use burn::tensor::Device;
 use odyssey::adapt::adapt;
 use odyssey::adapt::data::{MicroBatch, Order, Packing, TrainingBlocks};
 use odyssey::adapt::objective::Objective;
-use odyssey::adapt::schedule::{Decay, DecayShape, Schedule, WarmupShape};
-use odyssey::adapt::settings::AdaptSettings;
 use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
 use odyssey::model::LoadedModel;
 use odyssey::model::parameters::to_host;
 use odyssey::progress::Silent;
+use odyssey::recipe::AdaptSettings;
+use odyssey::recipe::{Decay, DecayShape, Schedule, WarmupShape};
 use odyssey::text::{DocumentRule, Domain, Split, StreamOptions};
 
 use crate::common::{id_stream as stream, model_folder, test_data};

@@ -6,8 +6,8 @@ use clap::Parser;
 use odyssey::adapt::AdaptSettings;
 use odyssey::adapt::data::{Order, Packing};
 use odyssey::adapt::optimizer::AdamWConfig;
-use odyssey::adapt::preset::{Preset, RecipeArgs};
-use odyssey::adapt::schedule::{Decay, DecayShape};
+use odyssey::recipe::{Decay, DecayShape};
+use odyssey::recipe::{Preset, RecipeArgs};
 use odyssey::study::StudyConfig;
 use serde_json::{Value, json};
 

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::form::Checked;
-use crate::adapt::AdaptSettings;
 use crate::adapt::data::{MicroBatch, Packing};
 use crate::adapt::timing::tokens_per_second;
 use crate::device::ChosenDevice;
@@ -24,6 +23,7 @@ use crate::hub::name::has_prefix;
 use crate::model::{LanguageModel, LoadedModel, ModelConfig};
 use crate::process;
 use crate::progress::{Monitor, Watched};
+use crate::recipe::AdaptSettings;
 use crate::study::StudyConfig;
 use crate::study::config::EvaluationSettings;
 use crate::text::{DocumentRule, Domain, Split, TokenStream, Tokenizer, open_corpus};

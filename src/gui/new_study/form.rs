@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::adapt::AdaptSettings;
 use crate::device::DeviceChoice;
 use crate::disk::paths::normal;
 use crate::error::{Error, Result};
@@ -12,6 +11,7 @@ use crate::hub::Hub;
 use crate::hub::name::{Kind, Name, has_prefix};
 use crate::memory::MemoryPlan;
 use crate::model::ModelConfig;
+use crate::recipe::AdaptSettings;
 use crate::study::config::{
     DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StatisticsSettings, StrategyEntry, TextSettings,
 };

@@ -9,9 +9,9 @@ use egui_extras::{Column, TableBuilder};
 
 use super::form::{Form, rate};
 use super::{NewStudy, Purpose};
-use crate::adapt::preset::Preset;
-use crate::adapt::{AdaptSettings, Strategy};
 use crate::gui::theme;
+use crate::recipe::Preset;
+use crate::recipe::{AdaptSettings, Strategy};
 
 /// The widest a field becomes.
 const WIDE: f32 = 460.0;

@@ -11,45 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer, forward_to_deserialize_any};
 use serde_json::Value;
 
-use super::data::Packing;
-use super::schedule::Decay;
 use super::settings::AdaptSettings;
-
-/// A preset: a named set of settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Preset {
-    /// The defaults.
-    Default,
-    /// The recipe of "Adaptation Odyssey in LLMs" (EMNLP 2024) as far as it is known: one epoch of 16 blocks of 1024
-    /// tokens a step, AdamW at a constant 5e-5 without warm-up.
-    Odyssey2024,
-}
-
-impl Preset {
-    /// All settings of the preset, with its name.
-    pub fn settings(self) -> AdaptSettings {
-        let recipe = match self {
-            Self::Default => AdaptSettings::default(),
-            // Values that the paper does not give come from code and papers of the same project and from the defaults
-            // of its tools (examples/odyssey2024.toml says which is which). Values that equal the defaults are written
-            // out too.
-            Self::Odyssey2024 => AdaptSettings {
-                epochs: 1,
-                batch: 16,
-                max_context: Some(1024),
-                packing: Packing::Blocks,
-                lr: 5e-5,
-                decay: Decay::Constant,
-                warmup_ratio: 0.0,
-                min_lr_ratio: 1.0, // no effect on a constant rate
-                clip: 1.0,
-                ..AdaptSettings::default()
-            },
-        };
-        AdaptSettings { preset: Some(self), ..recipe }
-    }
-}
 
 impl AdaptSettings {
     /// These settings; keys that were not `given` take the values of the preset, if one is named.

@@ -2,12 +2,47 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{Order, Packing};
-use super::optimizer::AdamWConfig;
-use super::preset::Preset;
+use super::adamw::AdamWConfig;
+use super::packing::{Order, Packing};
 use super::schedule::{Decay, DecayShape, Schedule, WarmupShape, share_of};
 use crate::error::{Error, Result};
 use crate::model::{LoraSettings, Precision};
+
+/// A preset: a named set of settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// The defaults.
+    Default,
+    /// The recipe of "Adaptation Odyssey in LLMs" (EMNLP 2024) as far as it is known: one epoch of 16 blocks of 1024
+    /// tokens a step, AdamW at a constant 5e-5 without warm-up.
+    Odyssey2024,
+}
+
+impl Preset {
+    /// All settings of the preset, with its name.
+    pub fn settings(self) -> AdaptSettings {
+        let recipe = match self {
+            Self::Default => AdaptSettings::default(),
+            // Values that the paper does not give come from code and papers of the same project and from the defaults
+            // of its tools (examples/odyssey2024.toml says which is which). Values that equal the defaults are written
+            // out too.
+            Self::Odyssey2024 => AdaptSettings {
+                epochs: 1,
+                batch: 16,
+                max_context: Some(1024),
+                packing: Packing::Blocks,
+                lr: 5e-5,
+                decay: Decay::Constant,
+                warmup_ratio: 0.0,
+                min_lr_ratio: 1.0, // no effect on a constant rate
+                clip: 1.0,
+                ..AdaptSettings::default()
+            },
+        };
+        AdaptSettings { preset: Some(self), ..recipe }
+    }
+}
 
 /// Which weights are trained, and with which objective.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

@@ -45,7 +45,7 @@ pub enum WarmupShape {
 }
 
 /// A share of some steps, rounded up; 7 % of 100 is 7 although 0.07 · 100 is a little more.
-pub(super) fn share_of(share: f64, steps: u64) -> u64 {
+pub(crate) fn share_of(share: f64, steps: u64) -> u64 {
     (share * steps as f64 - 1e-9).ceil() as u64
 }
 
