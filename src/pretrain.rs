@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
-use crate::adapt::objective::Objective;
 use crate::adapt::{AdaptResult, AdaptSettings, Resumable, RunPlace, Training};
 use crate::disk::{paths, scratch};
 use crate::error::{Error, Result};
@@ -116,13 +115,7 @@ impl<'a> Pretraining<'a> {
     }
 
     fn training<'b>(&'b self, resumable: Option<Resumable<'b>>) -> Training<'b> {
-        Training {
-            base: &self.base,
-            settings: &self.config.recipe,
-            seed: self.config.seed,
-            resumable,
-            objective: &Objective,
-        }
+        Training { base: &self.base, settings: &self.config.recipe, seed: self.config.seed, resumable }
     }
 
     /// The result at `place` where this run was done before.

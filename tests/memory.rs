@@ -33,7 +33,7 @@ fn train(device: &Device, steps: usize) -> Vec<i64> {
     let mut optimizer = AdamW::new(AdamWConfig::default());
     let mut seen = Vec::new();
     for step in 1..=steps {
-        model = training_step(&Objective, model, &mut optimizer, &batches, 1e-4, Some(1.0)).unwrap().model;
+        model = training_step(&Objective::default(), model, &mut optimizer, &batches, 1e-4, Some(1.0)).unwrap().model;
         if step % (steps / 10) == 0 {
             seen.push(resident());
         }

@@ -178,7 +178,7 @@ fn train(order: &Order, batch: usize, context: usize, rank: Option<usize>, devic
     }];
     Ok(boxed(move || {
         let before = model.take().ok_or("an earlier step failed")?;
-        let done = training_step(&Objective, before, &mut optimizer, &batches, 1e-4, Some(1.0))?;
+        let done = training_step(&Objective::default(), before, &mut optimizer, &batches, 1e-4, Some(1.0))?;
         // The step itself is waited for, not only its gradient.
         if let Some(weight) = done.model.trained().pop() {
             last(weight.values)?;

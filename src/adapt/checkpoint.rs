@@ -1,7 +1,7 @@
 //! A run's whole state in one file that appears whole or not at all.
 //!
 //! A safetensors file, sealed by a checksum, with the weights now (`model.*`), the best weights so far (`best.*`) and the
-//! optimiser's moments (`first.*`, `second.*`) by published names; its metadata holds the [`Position`].
+//! optimiser's moments (`first.*`, `second.*`) by published names, and what strategies remember (`strategy.*`); its metadata holds the [`Position`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,6 +24,8 @@ use crate::model::parameters::to_host;
 const FORMAT: u32 = 2;
 /// The key of the metadata that holds the [`Position`].
 const POSITION: &str = "position";
+/// What stands before the names of what strategies remember.
+const STRATEGY: &str = "strategy.";
 
 /// Settings that change the result by rounding alone. A run that ran out of memory may be resumed with other values of
 /// these.
@@ -78,6 +80,8 @@ pub struct Checkpoint {
     pub best: LanguageModel,
     /// The optimiser.
     pub optimizer: AdamW,
+    /// What the strategies remember: `NAME.KEY`.
+    pub strategies: BTreeMap<String, Tensor<1>>,
 }
 
 impl Checkpoint {
@@ -94,6 +98,8 @@ impl Checkpoint {
             arrays.push(flat(format!("first.{name}"), first));
             arrays.push(flat(format!("second.{name}"), second));
         }
+        let remembered = self.strategies.iter();
+        arrays.extend(remembered.map(|(key, values)| flat(format!("{STRATEGY}{key}"), values.clone())));
         let position = serde_json::to_string(&self.position)
             .map_err(|e| Error::file(path, format!("cannot be laid out: {e}"), "report this"))?;
         files::write_sealed(path, arrays, (POSITION, position))
@@ -174,7 +180,11 @@ impl Checkpoint {
             }
         }
         optimizer.step = position.step;
-        Ok(Self { position, model: now, best, optimizer })
+        let strategies = arrays
+            .into_iter()
+            .filter_map(|(name, values)| Some((name.strip_prefix(STRATEGY)?.to_owned(), values)))
+            .collect();
+        Ok(Self { position, model: now, best, optimizer, strategies })
     }
 }
 

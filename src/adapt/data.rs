@@ -7,7 +7,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::{Error, Result};
-pub use crate::recipe::{Order, Packing};
+use crate::recipe::AdaptSettings;
+pub use crate::recipe::{MicroBatch, Order, Packing};
 use crate::spool::{Spool, SpoolWriter};
 use crate::text::TokenStream;
 
@@ -22,17 +23,6 @@ pub struct TrainingBlocks {
     blocks: Spool<[u64; 2]>,
     order: Order,
     seed: u64,
-}
-
-/// Windows of one length to train on. Shorter ones are padded; the padding has weight 0.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MicroBatch {
-    /// Tokens read, `[batch][time]`.
-    pub inputs: Vec<Vec<u32>>,
-    /// The token after each, `[batch · time]`.
-    pub targets: Vec<u32>,
-    /// w of each target in Σ w·nll / Σ w, `[batch · time]`; 0 for padding.
-    pub weights: Vec<f32>,
 }
 
 impl TrainingBlocks {
@@ -149,9 +139,12 @@ impl TrainingBlocks {
     }
 }
 
-impl MicroBatch {
-    /// Σ w over its targets.
-    pub fn weight(&self) -> f64 {
-        self.weights.iter().map(|&w| f64::from(w)).sum()
-    }
+/// Targets of all steps of a run, also of steps that an earlier process did.
+pub fn trained_tokens(blocks: &TrainingBlocks, settings: &AdaptSettings, steps: u64, steps_per_epoch: u64) -> u64 {
+    let epochs = steps / steps_per_epoch;
+    let batch = settings.batch;
+    let targets = |epoch: u64, steps: u64| -> u64 {
+        blocks.epoch(epoch).iter().take(steps as usize * batch).map(|&block| blocks.targets(block) as u64).sum()
+    };
+    (0..epochs).map(|epoch| targets(epoch, steps_per_epoch)).sum::<u64>() + targets(epochs, steps % steps_per_epoch)
 }

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::training::adapt;
+use super::train::adapt;
 use crate::error::{Error, Result};
 use crate::model::LoadedModel;
 use crate::progress::Monitor;

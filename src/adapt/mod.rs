@@ -1,6 +1,6 @@
 //! Additional pretraining: the same model is trained further on the text of a domain.
 //!
-//! [`training`] has the loop. [`data`] cuts the text into windows and orders them, [`objective`] gives loss and gradient of
+//! `train` has the loop, `run` what it does in a step, `training` what determines it. [`data`] cuts the text into windows and orders them, [`objective`] gives loss and gradient of
 //! a micro-batch, [`step`] and [`optimizer`] turn gradients into a step, [`checkpoint`] lets a run stop and resume,
 //! [`micro_batch`] fits the work into the memory of the device, [`diary`] writes what a run tells into files. [`find_lr`]
 //! tries learning rates, [`timing`] measures the speed on this device, [`stopping`] ends a run early. The settings are
@@ -16,17 +16,22 @@ pub mod objective;
 pub mod optimizer;
 mod place;
 mod result;
+mod run;
+mod shortage;
 mod state;
 pub mod step;
 pub mod stopping;
 pub mod timing;
-pub mod training;
+mod train;
+mod training;
 mod validation;
 
-pub use crate::recipe::{AdaptSettings, Strategy};
+pub use crate::recipe::{AdaptSettings, Strategies, Trainable};
+pub use data::trained_tokens;
 pub use folder::write;
 pub use place::RunPlace;
 pub use result::{AdaptResult, Adaptation, Best, Curves, Form};
 pub use state::Resumable;
-pub use step::{Differentiable, StepDone, training_step};
-pub use training::{Training, adapt, trained_tokens};
+pub use step::{Before, StepDone, training_step, unhindered};
+pub use train::adapt;
+pub use training::Training;

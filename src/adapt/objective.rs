@@ -1,4 +1,4 @@
-//! The training objective, Σ w·nll / Σ w.
+//! The training objective, Σ w·nll / Σ w, and a strategy's penalty.
 //!
 //! A strategy that weighs, drops or mixes targets does so through the weights of a [`MicroBatch`].
 //!
@@ -17,10 +17,14 @@ use crate::error::Result;
 use crate::kernels::cross_entropy::{ChunkGradient, chunk_gradient, head_chunk};
 use crate::kernels::matmul::{Held, product};
 use crate::model::{LanguageModel, token_ids};
+use crate::recipe::Penalty;
 
 /// The objective of training.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Objective;
+pub struct Objective {
+    /// What is added to Σ w·nll / Σ w, if anything.
+    pub penalty: Option<Penalty>,
+}
 
 /// A micro-batch's part of the loss and of its gradient.
 pub struct Backward {
@@ -31,6 +35,23 @@ pub struct Backward {
 }
 
 impl Objective {
+    /// Loss and gradient of one micro-batch, layer by layer ([`Self::backward_by_blocks`]) or all at once.
+    ///
+    /// # Errors
+    /// A failure of the device. It may also appear later, when the result is read.
+    pub fn differentiate(
+        &self,
+        model: &LanguageModel,
+        batch: &MicroBatch,
+        step_weight: f64,
+        by_blocks: bool,
+    ) -> Result<Backward> {
+        match by_blocks {
+            true => self.backward_by_blocks(model, batch, step_weight),
+            false => self.backward(model, batch, step_weight),
+        }
+    }
+
     /// Loss and gradient of one micro-batch. `step_weight` is the sum of the weights of all targets of the step.
     ///
     /// `model` must be on an autodiff device. A base in 16 bits is computed layer by layer. Autodiff keeps the matrix
@@ -40,7 +61,7 @@ impl Objective {
             return self.backward_by_blocks(model, batch, step_weight);
         }
         let hidden = model.hidden_states(read(model, batch));
-        let head = HeadBackward::new(model, hidden.clone().inner(), batch, step_weight);
+        let head = HeadBackward::new(self, model, hidden.clone().inner(), batch, step_weight);
         let linear = (hidden * head.hidden.clone()).sum();
         let mut gradients = model.gradients(linear.backward());
         let loss = head.loss.clone();
@@ -61,7 +82,7 @@ impl Objective {
             x = stage(x);
         }
 
-        let head = HeadBackward::new(model, x, batch, step_weight);
+        let head = HeadBackward::new(self, model, x, batch, step_weight);
         let mut gradients = BTreeMap::new();
         let mut gradient = head.hidden.clone();
         for stage in model.stages(time, &ids.device()).iter().rev() {
@@ -98,7 +119,16 @@ struct HeadBackward {
 
 impl HeadBackward {
     /// From hidden states `[B, T, C]` without autodiff.
-    fn new(model: &LanguageModel, hidden: Tensor<3>, batch: &MicroBatch, step_weight: f64) -> Self {
+    fn new(
+        objective: &Objective,
+        model: &LanguageModel,
+        hidden: Tensor<3>,
+        batch: &MicroBatch,
+        step_weight: f64,
+    ) -> Self {
+        if let Some(penalty) = objective.penalty {
+            match penalty {} // here a penalty sees a chunk's logits
+        }
         let table = model.head();
         let head = table.inner();
         let [batch_size, time, channels] = hidden.dims();

@@ -16,7 +16,8 @@ use crate::device::faults::guarded;
 use crate::disk::scratch;
 use crate::error::{Error, Result};
 use crate::model::parameters::to_host;
-use crate::model::{LanguageModel, Precision};
+use crate::model::{LanguageModel, LoadedModel, Precision};
+use crate::recipe::Stack;
 
 /// Where a run is saved, and whether it resumes from there.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +51,8 @@ pub struct State {
     pub optimizer: AdamW,
     /// The factor of the gradients during the backward pass.
     pub loss_scale: LossScale,
+    /// The strategies, with what they remember.
+    pub stack: Stack,
     /// Losses so far.
     pub curves: Curves,
     /// The best validation.
@@ -60,16 +63,28 @@ pub struct State {
 
 impl State {
     /// The state from a checkpoint, prepared for training with products in `compute`.
-    pub fn of(checkpoint: Checkpoint, compute: Precision) -> Self {
-        let Checkpoint { position, model, best, optimizer } = checkpoint;
+    ///
+    /// # Errors
+    /// A strategy does not know what the checkpoint says it remembers.
+    pub fn of(checkpoint: Checkpoint, mut stack: Stack, compute: Precision) -> Result<Self> {
+        let Checkpoint { position, model, best, optimizer, strategies } = checkpoint;
+        stack.restore(strategies)?;
         let Position { step, curves, best: best_validation, loss_scale, .. } = position;
         let model = model.train().compute_in(compute);
-        Self { model, best_model: best, optimizer, loss_scale, curves, best: best_validation, step }
+        Ok(Self { model, best_model: best, optimizer, loss_scale, stack, curves, best: best_validation, step })
     }
 
     /// The present model without autodiff. It computes in f32, also if it is trained in 16 bits.
     pub fn for_use(&self) -> LanguageModel {
         self.model.valid().compute_in(Precision::F32)
+    }
+
+    /// The weights that the run would leave now: what is validated, and written at the end.
+    ///
+    /// # Errors
+    /// The device's failure.
+    pub fn finished(&self, base: &LoadedModel) -> Result<LanguageModel> {
+        self.stack.finish(base, self.for_use())
     }
 
     /// Whether it was validated after its last step.
@@ -93,7 +108,7 @@ impl State {
 /// Saves the state of a run.
 pub struct Saving<'a> {
     resumable: Option<Resumable<'a>>,
-    determined_by: &'a Value,
+    determined_by: Value,
     started: Instant,
     seconds_before: f64,
     /// When this process saved it last, and the step of the state in the file.
@@ -103,7 +118,7 @@ pub struct Saving<'a> {
 
 impl<'a> Saving<'a> {
     /// For a run that resumes from `resumed`, if there is one.
-    pub fn new(resumable: Option<Resumable<'a>>, determined_by: &'a Value, resumed: Option<&Position>) -> Self {
+    pub fn new(resumable: Option<Resumable<'a>>, determined_by: Value, resumed: Option<&Position>) -> Self {
         if let Some(Resumable { path, .. }) = resumable {
             scratch::sweep_locked(path);
         }
@@ -142,12 +157,12 @@ impl<'a> Saving<'a> {
     /// The device's failure, or the system's.
     pub fn save(&mut self, state: &State, at_once: &AtOnce) -> Result<String> {
         let Some(Resumable { path, .. }) = self.resumable else { return Ok("nothing was saved".to_owned()) };
-        let State { best_model, optimizer, loss_scale, curves, best, step, .. } = state;
+        let State { best_model, optimizer, loss_scale, stack, curves, best, step, .. } = state;
         let mut position = Position::new(*step, curves.clone(), *best, self.seconds(), self.determined_by.clone());
         position.smaller_micro_batches = at_once.smaller().to_vec();
         position.loss_scale = *loss_scale;
         let (model, best, optimizer) = (state.for_use(), best_model.clone(), optimizer.clone());
-        Checkpoint { position, model, best, optimizer }.write(path)?;
+        Checkpoint { position, model, best, optimizer, strategies: stack.state() }.write(path)?;
         (self.last, self.saved) = (Instant::now(), Some(*step));
         Ok(format!("saved in {}", path.display()))
     }

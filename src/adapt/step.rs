@@ -6,12 +6,11 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::data::MicroBatch;
-use super::objective::{Backward, Objective};
+use super::objective::Objective;
 use super::optimizer::{self, AdamW};
 use crate::error::{Error, Result};
 use crate::model::parameters::to_host;
 use crate::model::{LanguageModel, Precision};
-use crate::progress::Monitor;
 
 /// The result of one optimiser step.
 pub struct StepDone {
@@ -35,65 +34,23 @@ pub fn training_step(
     lr: f64,
     max_norm: Option<f64>,
 ) -> Result<StepDone> {
-    let step = StepGradient::of(objective, &mut model, optimizer.step + 1, batches, false, 1.0)?;
+    let step = StepGradient::of(objective, &mut model, optimizer.step + 1, batches, false, 1.0, &unhindered)?;
     match step.fault(None) {
         Some(Fault { words, .. }) => Err(Error::Numeric(format!("step {}: {words}", optimizer.step + 1))),
         None => Ok(step.apply(model, optimizer, lr, max_norm)),
     }
 }
 
-/// Something that computes loss and gradient of a micro-batch.
-pub trait Differentiable {
-    /// Computes them for one micro-batch; `step_weight` is the sum of the weights of all targets of the step. Works
-    /// layer by layer if memory is short ([`Objective::backward_by_blocks`]). `model` is on an autodiff device.
-    ///
-    /// # Errors
-    /// A failure of the device. It may also appear later, when the result is read.
-    fn differentiate(
-        &self,
-        model: &LanguageModel,
-        batch: &MicroBatch,
-        step_weight: f64,
-        by_blocks: bool,
-    ) -> Result<Backward>;
-}
+/// Is called before each micro-batch, with it and the sum of the weights of all targets of the step. An error ends the
+/// step: the user's wish to stop, or a device that fails there.
+pub type Before<'a> = &'a dyn Fn(&MicroBatch, f64) -> Result<()>;
 
-impl Differentiable for Objective {
-    fn differentiate(
-        &self,
-        model: &LanguageModel,
-        batch: &MicroBatch,
-        step_weight: f64,
-        by_blocks: bool,
-    ) -> Result<Backward> {
-        match by_blocks {
-            true => self.backward_by_blocks(model, batch, step_weight),
-            false => self.backward(model, batch, step_weight),
-        }
-    }
-}
-
-/// One that hears, before each micro-batch, of a wish to stop.
-pub struct Stoppable<'a> {
-    /// What gives loss and gradient.
-    pub objective: &'a dyn Differentiable,
-    /// Who hears of the wish.
-    pub monitor: &'a dyn Monitor,
-}
-
-impl Differentiable for Stoppable<'_> {
-    fn differentiate(
-        &self,
-        model: &LanguageModel,
-        batch: &MicroBatch,
-        step_weight: f64,
-        by_blocks: bool,
-    ) -> Result<Backward> {
-        match self.monitor.stopped() {
-            true => Err(Error::Interrupted("stopped within a step".into())),
-            false => self.objective.differentiate(model, batch, step_weight, by_blocks),
-        }
-    }
+/// Nothing happens before a micro-batch.
+///
+/// # Errors
+/// None.
+pub fn unhindered(_: &MicroBatch, _: f64) -> Result<()> {
+    Ok(())
 }
 
 /// Loss and gradient of one step, before anything is changed.
@@ -173,12 +130,13 @@ impl StepGradient {
     /// # Errors
     /// The device's failure.
     pub fn of(
-        objective: &dyn Differentiable,
+        objective: &Objective,
         model: &mut LanguageModel,
         step: u64,
         batches: &[MicroBatch],
         by_blocks: bool,
         scale: f64,
+        before: Before<'_>,
     ) -> Result<Self> {
         let weight = batches.iter().map(MicroBatch::weight).sum::<f64>() / scale;
         let mut losses = Vec::new();
@@ -187,6 +145,7 @@ impl StepGradient {
         for batch in batches {
             model.begin_blocks(step, blocks);
             blocks += batch.inputs.len() as u64;
+            before(batch, weight)?;
             let backward = objective.differentiate(model, batch, weight, by_blocks)?;
             losses.push(backward.loss);
             for (name, part) in backward.gradients {
@@ -213,15 +172,16 @@ impl StepGradient {
     /// # Errors
     /// As [`StepGradient::of`].
     pub fn in_range(
-        objective: &dyn Differentiable,
+        objective: &Objective,
         model: &mut LanguageModel,
         step: u64,
         batches: &[MicroBatch],
         by_blocks: bool,
         scale: &mut LossScale,
+        before: Before<'_>,
     ) -> Result<Self> {
         loop {
-            let gradient = Self::of(objective, model, step, batches, by_blocks, scale.factor())?;
+            let gradient = Self::of(objective, model, step, batches, by_blocks, scale.factor(), before)?;
             if gradient.norm.is_finite() {
                 scale.grow();
                 return Ok(gradient);

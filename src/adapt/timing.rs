@@ -11,7 +11,7 @@ use super::step::training_step;
 use crate::error::{Error, Result};
 use crate::model::LoadedModel;
 use crate::progress::Monitor;
-use crate::recipe::AdaptSettings;
+use crate::recipe::{AdaptSettings, Stack};
 
 /// Steps that are run to time one: the first also includes the set-up.
 const TIMED: u64 = 2;
@@ -27,18 +27,15 @@ pub fn tokens_per_second(
     seed: u64,
     monitor: &mut dyn Monitor,
 ) -> Result<f64> {
-    let mut model = match settings.adapters() {
-        Some(lora) => lora.attach(base, seed)?,
-        None => base.model.clone(),
-    }
-    .train();
+    let mut model = Stack::new(settings).trainable(base, seed)?.train();
     let mut optimizer = AdamW::new(settings.adamw);
     let mut rate = f64::NAN;
     monitor.begin("timing a training step", TIMED);
     for _ in 0..TIMED {
         let started = Instant::now();
         // With a rate of 0 the model does not change, and no number can leave its range.
-        let done = training_step(&Objective, model, &mut optimizer, std::slice::from_ref(batch), 0.0, Some(1.0))?;
+        let done =
+            training_step(&Objective::default(), model, &mut optimizer, std::slice::from_ref(batch), 0.0, Some(1.0))?;
         rate = batch.weight() / started.elapsed().as_secs_f64().max(1e-9);
         model = done.model;
         monitor.advance(1, "");

@@ -91,6 +91,14 @@ impl Sizes {
 
     /// What the device needs for `work`, in parts.
     pub(super) fn parts(&self, work: Work, on_gpu: bool) -> Vec<Part> {
+        let mut parts = self.parts_of(work, on_gpu);
+        if let Work::Train(Training { strategies: bytes @ 1.., .. }) = work {
+            parts.push(Part { what: "what the strategies hold", bytes });
+        }
+        parts
+    }
+
+    fn parts_of(&self, work: Work, on_gpu: bool) -> Vec<Part> {
         let part = |what, bytes| Part { what, bytes };
         let program = part("the program itself", if on_gpu { GPU_PROGRAM } else { PROGRAM });
         match work {

@@ -3,8 +3,8 @@
 use crate::error::Result;
 use crate::model::lora::AdapterSize;
 use crate::model::weights::LARGEST_PIECE;
-use crate::model::{ModelConfig, Precision};
-use crate::recipe::AdaptSettings;
+use crate::model::{LanguageModel, ModelConfig, Precision};
+use crate::recipe::{AdaptSettings, Stack};
 
 /// Bytes of a number in f32.
 pub(super) const F32: u64 = size_of::<f32>() as u64;
@@ -70,6 +70,8 @@ pub struct Training {
     pub compute: Precision,
     /// How the moments of the optimiser are held.
     pub moments: Precision,
+    /// Bytes that the strategies of the recipe hold beside all this.
+    pub strategies: u64,
     /// If only adapters are trained: their size, and how the matrices of the frozen base are held.
     pub adapters: Option<(AdapterSize, Precision)>,
 }
@@ -102,6 +104,10 @@ impl Work {
             Some(lora) => Some((lora.size(config)?, precision)),
             None => None,
         };
+        let trained = match adapters {
+            Some((size, _)) => size.weights,
+            None => LanguageModel::weight_count(config)?,
+        };
         let AdaptSettings { batch, micro_batch, compute, .. } = *settings;
         Ok(Self::Train(Training {
             context: settings.block_length(config.context()),
@@ -111,6 +117,7 @@ impl Work {
             by_blocks: settings.gradient_checkpointing || adapters.is_some() && precision.bytes() < compute.bytes(),
             compute,
             moments: settings.adamw.moments,
+            strategies: Stack::new(settings).memory(trained),
             adapters,
         }))
     }

@@ -4,13 +4,22 @@
 //! rate step by step. Nothing here trains: [`crate::adapt`] does, and [`crate::memory`] says what that takes.
 
 mod adamw;
+mod batch;
 mod packing;
 pub mod preset;
 pub mod schedule;
 pub mod settings;
+mod stack;
+pub mod strategies;
+mod strategy;
+mod table;
 
 pub use adamw::AdamWConfig;
+pub use batch::MicroBatch;
 pub use packing::{Order, Packing};
 pub use preset::RecipeArgs;
 pub use schedule::{Decay, DecayShape, Schedule, WarmupShape};
-pub use settings::{AdaptSettings, Preset, Strategy};
+pub use settings::{AdaptSettings, Preset};
+pub use stack::Stack;
+pub use strategies::{Strategies, Trainable};
+pub use strategy::{Added, AfterStep, Moment, Penalty, Strategy};

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::adamw::AdamWConfig;
 use super::packing::{Order, Packing};
 use super::schedule::{Decay, DecayShape, Schedule, WarmupShape, share_of};
+use super::strategies::{Strategies, Trainable};
 use crate::error::{Error, Result};
 use crate::model::{LoraSettings, Precision};
 
@@ -44,17 +45,6 @@ impl Preset {
     }
 }
 
-/// Which weights are trained, and with which objective.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Strategy {
-    /// All weights, plain cross-entropy.
-    #[default]
-    Full,
-    /// Low-rank adapters beside the frozen weights, plain cross-entropy; writes a folder that peft reads.
-    Lora,
-}
-
 /// An adaptation's settings. Unknown keys are refused; every default is written into the result.
 ///
 /// One step reads `batch` blocks of `context` tokens; an epoch of N blocks has ⌈N / batch⌉ steps. The same fields are
@@ -70,7 +60,7 @@ pub struct AdaptSettings {
     pub preset: Option<Preset>,
     /// What is trained.
     #[arg(long, value_enum, default_value_t)]
-    pub strategy: Strategy,
+    pub strategy: Trainable,
     /// Optimiser steps; the text is read as often as needed. Without it `epochs` decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "N")]
@@ -150,10 +140,10 @@ pub struct AdaptSettings {
     /// The optimiser's constants.
     #[command(flatten)]
     pub adamw: AdamWConfig,
-    /// The adapters of the strategy `lora`; its defaults where absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The settings of the strategies, one key each.
+    #[serde(flatten, skip_deserializing)] // `preset` reads them
     #[command(flatten)]
-    pub lora: Option<LoraSettings>,
+    pub strategies: Strategies,
     /// Validations, evenly spread over the run, besides the one before the first step.
     #[arg(long, value_name = "N", default_value_t = Self::default().validations)]
     pub validations: u64,
@@ -175,7 +165,7 @@ impl Default for AdaptSettings {
     fn default() -> Self {
         Self {
             preset: None,
-            strategy: Strategy::Full,
+            strategy: Trainable::Full,
             steps: None,
             epochs: 1,
             max_steps: None,
@@ -199,7 +189,7 @@ impl Default for AdaptSettings {
             outlier: 3.0,
             clip: 1.0,
             adamw: AdamWConfig::default(),
-            lora: None,
+            strategies: Strategies::default(),
             validations: 5,
             valid_tokens: 50_000,
             patience: None,
@@ -243,13 +233,7 @@ impl AdaptSettings {
                 return refuse(key, value.to_string(), &cure);
             }
         }
-        match (self.strategy, &self.lora) {
-            (Strategy::Lora, Some(lora)) => lora.check()?,
-            (Strategy::Full, Some(_)) => {
-                return refuse("strategy", "full, but lora settings are given".into(), "use lora, or leave them out");
-            }
-            (_, None) => {}
-        }
+        self.strategies.check(self.strategy)?;
         let AdamWConfig { beta1, beta2, epsilon, weight_decay, moments: _ } = self.adamw;
         // What computes is in f32.
         const LARGEST: f64 = f32::MAX as f64;
@@ -281,7 +265,7 @@ impl AdaptSettings {
 
     /// The adapters to train, if adapters are trained.
     pub fn adapters(&self) -> Option<LoraSettings> {
-        (self.strategy == Strategy::Lora).then(|| self.lora.clone().unwrap_or_default())
+        (self.strategy == Trainable::Lora).then(|| self.strategies.lora.clone().unwrap_or_default())
     }
 
     /// Tokens of a block, for a model that reads `longest`.

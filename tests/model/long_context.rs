@@ -74,7 +74,8 @@ fn training_steps_do_not_depend_on_how_long_windows_could_be() {
             let mut model = model.model.train();
             let mut losses = Vec::new();
             for _ in 0..2 {
-                let done = training_step(&Objective, model, &mut optimizer, &batches, 1e-3, Some(1.0)).unwrap();
+                let done =
+                    training_step(&Objective::default(), model, &mut optimizer, &batches, 1e-3, Some(1.0)).unwrap();
                 losses.push(done.loss.to_bits());
                 model = done.model;
             }

@@ -121,8 +121,8 @@ fn padding_changes_neither_loss_nor_gradient() {
     let apart = [blocks.micro_batch(&[0]), blocks.micro_batch(&[1])];
     assert!(together.weights.contains(&0.0), "the shorter block is padded");
     let weight = together.weight();
-    let one = Objective.backward(&model, &together, weight).unwrap();
-    let [a, b] = apart.map(|batch| Objective.backward(&model, &batch, weight).unwrap());
+    let one = Objective::default().backward(&model, &together, weight).unwrap();
+    let [a, b] = apart.map(|batch| Objective::default().backward(&model, &batch, weight).unwrap());
     let loss = |l: burn::tensor::Tensor<1>| f64::from(to_host(l).unwrap()[0]);
     assert!((loss(one.loss) - loss(a.loss) - loss(b.loss)).abs() < 1e-5);
     for (name, gradient) in one.gradients {
@@ -142,13 +142,13 @@ fn the_gradient_agrees_with_finite_differences() {
     // Unequal weights, as token-selecting strategies give.
     batch.weights.iter_mut().enumerate().for_each(|(i, w)| *w *= (i % 3) as f32);
     let weight = batch.weight();
-    let backward = Objective.backward(&model, &batch, weight).unwrap();
+    let backward = Objective::default().backward(&model, &batch, weight).unwrap();
     let squared_norm: f64 = odyssey::adapt::optimizer::gradient_norm(&backward.gradients).unwrap().powi(2);
     let epsilon = 1e-3 / squared_norm.sqrt();
     let at = |step: f64| {
         let moved =
             base.model.clone().map_parameters(|name, _, values| values + backward.gradients[name].clone() * step);
-        f64::from(to_host(Objective.backward(&moved.train(), &batch, weight).unwrap().loss).unwrap()[0])
+        f64::from(to_host(Objective::default().backward(&moved.train(), &batch, weight).unwrap().loss).unwrap()[0])
     };
     let slope = (at(epsilon) - at(-epsilon)) / (2.0 * epsilon);
     assert!((slope / squared_norm - 1.0).abs() < 5e-3, "slope {slope}, squared norm {squared_norm}");

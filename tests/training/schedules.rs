@@ -177,7 +177,7 @@ fn an_option_given_on_the_command_line_stands_before_the_presets_also_where_it_i
         }
     );
     let lora = read("adapt --recipe odyssey2024 --strategy lora --lora-rank 3").unwrap();
-    assert_eq!((lora.lr, lora.lora.unwrap().rank), (preset.lr, 3));
+    assert_eq!((lora.lr, lora.strategies.lora.unwrap().rank), (preset.lr, 3));
     let unknown = read("adapt --recipe odyssey2025").unwrap_err().to_string();
     assert!(unknown.contains("odyssey2024"), "{unknown}");
 }

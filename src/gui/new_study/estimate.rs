@@ -328,7 +328,7 @@ impl Subject<'_> {
             context,
             at_once,
             recipe.strategy,
-            recipe.lora,
+            recipe.strategies.lora,
             recipe.compute,
             recipe.adamw.moments,
             self.config.evaluation.context,

@@ -11,7 +11,7 @@ use super::form::{Form, rate};
 use super::{NewStudy, Purpose};
 use crate::gui::theme;
 use crate::recipe::Preset;
-use crate::recipe::{AdaptSettings, Strategy};
+use crate::recipe::{AdaptSettings, Trainable};
 
 /// The widest a field becomes.
 const WIDE: f32 = 460.0;
@@ -187,13 +187,13 @@ impl NewStudy {
             choice(ui, "What is trained", &mut recipe.strategy);
             if recipe.strategy != trained {
                 // The name in tables says what is done, unless somebody gave it another.
-                let names = [("full", Strategy::Full), ("lora", Strategy::Lora)];
+                let names = [("full", Trainable::Full), ("lora", Trainable::Lora)];
                 if names.iter().any(|(name, _)| *name == strategy.name)
                     && let Some((name, _)) = names.iter().find(|(_, strategy)| *strategy == recipe.strategy)
                 {
                     strategy.name = (*name).to_owned();
                 }
-                recipe.lora = (recipe.strategy == Strategy::Lora).then(Default::default);
+                recipe.strategies.lora = (recipe.strategy == Trainable::Lora).then(Default::default);
             }
             line(ui, "Learning rate", lr, "3e-4");
             number(ui, "Epochs", &mut recipe.epochs, 1..=1000);
@@ -220,7 +220,7 @@ fn more(ui: &mut Ui, recipe: &mut AdaptSettings) {
     choice(ui, "Products computed in", &mut recipe.compute);
     number(ui, "Validations", &mut recipe.validations, 0..=1000);
     at_most(ui, "Stop after worse validations", &mut recipe.patience, 3, 1..=1000);
-    if let Some(lora) = &mut recipe.lora {
+    if let Some(lora) = &mut recipe.strategies.lora {
         number(ui, "Rank of adapters", &mut lora.rank, 1..=65_536);
         number(ui, "Alpha of adapters", &mut lora.alpha, 0.0..=1e6);
         number(ui, "Dropout of adapters", &mut lora.dropout, 0.0..=0.99);
