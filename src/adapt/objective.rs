@@ -35,7 +35,7 @@ pub struct Backward {
 }
 
 impl Objective {
-    /// Loss and gradient of one micro-batch, layer by layer ([`Self::backward_by_blocks`]) or all at once.
+    /// Loss and gradient of one micro-batch, layer by layer ([`Self::backward_by_layers`]) or all at once.
     ///
     /// # Errors
     /// A failure of the device. It may also appear later, when the result is read.
@@ -44,10 +44,10 @@ impl Objective {
         model: &LanguageModel,
         batch: &MicroBatch,
         step_weight: f64,
-        by_blocks: bool,
+        by_layers: bool,
     ) -> Result<Backward> {
-        match by_blocks {
-            true => self.backward_by_blocks(model, batch, step_weight),
+        match by_layers {
+            true => self.backward_by_layers(model, batch, step_weight),
             false => self.backward(model, batch, step_weight),
         }
     }
@@ -58,7 +58,7 @@ impl Objective {
     /// of each product in f32; without this, every matrix would be held in f32 at the same time.
     pub fn backward(&self, model: &LanguageModel, batch: &MicroBatch, step_weight: f64) -> Result<Backward> {
         if model.is_narrow() {
-            return self.backward_by_blocks(model, batch, step_weight);
+            return self.backward_by_layers(model, batch, step_weight);
         }
         let hidden = model.hidden_states(read(model, batch));
         let head = HeadBackward::new(self, model, hidden.clone().inner(), batch, step_weight);
@@ -71,7 +71,7 @@ impl Objective {
 
     /// The same in another order, which takes less memory and more time: the first pass keeps only the input of each
     /// layer, and each layer is computed again when the gradient reaches it.
-    pub fn backward_by_blocks(&self, model: &LanguageModel, batch: &MicroBatch, step_weight: f64) -> Result<Backward> {
+    pub fn backward_by_layers(&self, model: &LanguageModel, batch: &MicroBatch, step_weight: f64) -> Result<Backward> {
         let ids = read(model, batch);
         let [_, time] = ids.dims();
         let plain = model.valid();

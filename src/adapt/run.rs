@@ -4,7 +4,7 @@ use burn::module::Module;
 use serde_json::Value;
 
 use super::checkpoint::Checkpoint;
-use super::data::{MicroBatch, TrainingBlocks, trained_tokens};
+use super::data::{MicroBatch, TrainingWindows, trained_tokens};
 use super::micro_batch::AtOnce;
 use super::objective::Objective;
 use super::optimizer::AdamW;
@@ -27,7 +27,7 @@ use crate::text::TokenStream;
 pub(super) struct Run<'a> {
     training: Training<'a>,
     determined_by: Value,
-    windows: TrainingBlocks,
+    windows: TrainingWindows,
     steps: u64,
     steps_per_epoch: u64,
     schedule: Schedule,
@@ -61,9 +61,9 @@ impl<'a> Run<'a> {
         let start = stack.trainable(base, seed)?;
         settings.compute.check_computed("--compute", &base.device)?;
         settings.adamw.moments.check("--moments", &base.device)?;
-        let context = settings.block_length(base.config.context());
+        let context = settings.window_length(base.config.context());
         let determined_by = training.determined_by(&train, valid)?;
-        let windows = TrainingBlocks::new(train, context, settings.packing, settings.order, seed)?;
+        let windows = TrainingWindows::new(train, context, settings.packing, settings.order, seed)?;
         let (steps, steps_per_epoch) = settings.steps(windows.len())?;
         let schedule = settings.schedule(steps);
         let validation = Validation::new(valid, context, settings, steps)?;
@@ -167,7 +167,7 @@ impl<'a> Run<'a> {
         before: Before<'_>,
     ) -> Result<StepGradient> {
         let (now, device) = (self.now(), &self.training.base.device);
-        let by_blocks = self.training.settings.gradient_checkpointing;
+        let by_layers = self.training.settings.gradient_checkpointing;
         let first = self.at_once.clone();
         let before = |batch: &MicroBatch, weight: f64| match monitor.stopped() {
             true => Err(Error::Interrupted("stopped within a step".into())),
@@ -175,7 +175,7 @@ impl<'a> Run<'a> {
         };
         loop {
             let batches: Vec<MicroBatch> = chosen
-                .chunks(self.at_once.blocks())
+                .chunks(self.at_once.windows())
                 .map(|part| {
                     let mut batch = self.windows.micro_batch(part);
                     self.state.stack.weigh(now, part, &mut batch)?;
@@ -184,7 +184,7 @@ impl<'a> Run<'a> {
                 .collect::<Result<_>>()?;
             let State { model, loss_scale, .. } = &mut self.state;
             let done = guarded(device, || {
-                StepGradient::in_range(&self.objective, model, now.step, &batches, by_blocks, loss_scale, &before)
+                StepGradient::in_range(&self.objective, model, now.step, &batches, by_layers, loss_scale, &before)
             });
             let Err(Error::Device { device: name, kind: kind @ DeviceFault::OutOfMemory, fault }) = done else {
                 return done;
@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
             }
             if !self.at_once.halve(now.step, format!("the device had no memory for more ({fault})")) {
                 self.at_once = first; // fewer did not help: a resumed run may have more memory
-                let fault = format!("{fault}, for one block at once; {}", cures(&self.training));
+                let fault = format!("{fault}, for one window at once; {}", cures(&self.training));
                 return Err(Error::Device { device: name, kind, fault });
             }
         }
@@ -207,7 +207,7 @@ impl<'a> Run<'a> {
     pub fn refuse_faulty(&mut self, gradient: &StepGradient, chosen: &[usize]) -> Result<()> {
         let limit = Limit::after(&self.state.curves.train_loss, self.training.settings.outlier);
         let Some(fault) = gradient.fault(limit.as_ref()) else { return Ok(()) };
-        let mut micro_batches = chosen.chunks(self.at_once.blocks());
+        let mut micro_batches = chosen.chunks(self.at_once.windows());
         let at_fault = fault.micro_batch.and_then(|index| micro_batches.nth(index)).unwrap_or(chosen);
         let documents = self.windows.documents(at_fault);
         let saved = match (self.training.resumable, self.saving.save(&self.state, &self.at_once)?) {

@@ -124,7 +124,7 @@ pub struct Fault {
 }
 
 impl StepGradient {
-    /// Of step number `step`, over `batches`; block by block where memory is short. During the backward pass the
+    /// Of step number `step`, over `batches`; layer by layer where memory is short. During the backward pass the
     /// gradient is multiplied by `scale`.
     ///
     /// # Errors
@@ -134,19 +134,19 @@ impl StepGradient {
         model: &mut LanguageModel,
         step: u64,
         batches: &[MicroBatch],
-        by_blocks: bool,
+        by_layers: bool,
         scale: f64,
         before: Before<'_>,
     ) -> Result<Self> {
         let weight = batches.iter().map(MicroBatch::weight).sum::<f64>() / scale;
         let mut losses = Vec::new();
         let mut gradients: BTreeMap<String, Tensor<1>> = BTreeMap::new();
-        let mut blocks = 0;
+        let mut windows = 0;
         for batch in batches {
-            model.begin_blocks(step, blocks);
-            blocks += batch.inputs.len() as u64;
+            model.begin_blocks(step, windows);
+            windows += batch.inputs.len() as u64;
             before(batch, weight)?;
-            let backward = objective.differentiate(model, batch, weight, by_blocks)?;
+            let backward = objective.differentiate(model, batch, weight, by_layers)?;
             losses.push(backward.loss);
             for (name, part) in backward.gradients {
                 let sum = match gradients.remove(&name) {
@@ -176,12 +176,12 @@ impl StepGradient {
         model: &mut LanguageModel,
         step: u64,
         batches: &[MicroBatch],
-        by_blocks: bool,
+        by_layers: bool,
         scale: &mut LossScale,
         before: Before<'_>,
     ) -> Result<Self> {
         loop {
-            let gradient = Self::of(objective, model, step, batches, by_blocks, scale.factor(), before)?;
+            let gradient = Self::of(objective, model, step, batches, by_layers, scale.factor(), before)?;
             if gradient.norm.is_finite() {
                 scale.grow();
                 return Ok(gradient);
@@ -233,7 +233,7 @@ impl StepGradient {
 
 /// A loss above which a step is an outlier.
 ///
-/// A factor alone would stop healthy runs: a small text that is learned by heart has a median near 0, and a block of it
+/// A factor alone would stop healthy runs: a small text that is learned by heart has a median near 0, and a window of it
 /// that is harder than the others several times that. So a loss also has to stand out from the run's own noise, to be a
 /// nat above the median, and to be no better than where the run began.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -29,7 +29,7 @@ impl Training<'_> {
     /// The base cannot be read.
     pub fn determined_by(&self, train: &TokenStream, valid: &TokenStream) -> Result<Value> {
         let Self { base, settings, seed, .. } = *self;
-        let context = settings.block_length(base.config.context());
+        let context = settings.window_length(base.config.context());
         // `outlier` decides whether a run goes on; it does not change where it leads.
         let outlier = AdaptSettings::default().outlier;
         let strategies = Strategies { lora: settings.adapters(), ..settings.strategies.clone() };

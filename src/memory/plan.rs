@@ -37,7 +37,7 @@ pub struct MemoryPlan {
     /// An obstacle besides the total memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
-    /// Of training, the most blocks of a micro-batch that fit, up to the whole batch; absent if none fits or if it is
+    /// Of training, the most windows of a micro-batch that fit, up to the whole batch; absent if none fits or if it is
     /// not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub largest_micro_batch: Option<usize>,
@@ -194,12 +194,12 @@ fn alternatives(work: Work, longest: usize, adapters: Option<AdapterSize>) -> Ve
                 .map(|context| (format!("--context {context}"), Work::Evaluate { context, precision }));
             narrow.chain(shorter).collect()
         }
-        Work::Train(training @ Training { context, micro_batch, by_blocks, moments, adapters: trained, .. }) => {
+        Work::Train(training @ Training { context, micro_batch, by_layers, moments, adapters: trained, .. }) => {
             let with = |option: String, training| (option, Work::Train(training));
             let smaller = halves(micro_batch, 1)
                 .map(|micro_batch| with(format!("--micro-batch {micro_batch}"), Training { micro_batch, ..training }));
-            let blocks =
-                (!by_blocks).then(|| with("--gradient-checkpointing".into(), Training { by_blocks: true, ..training }));
+            let by_layer =
+                (!by_layers).then(|| with("--gradient-checkpointing".into(), Training { by_layers: true, ..training }));
             let narrow = [Precision::Bf16, Precision::F16].into_iter();
             let moments = narrow
                 .clone()
@@ -208,13 +208,13 @@ fn alternatives(work: Work, longest: usize, adapters: Option<AdapterSize>) -> Ve
             let held = narrow.filter(|_| trained.is_some_and(|(_, precision)| precision == Precision::F32));
             let held = held.filter_map(|precision| {
                 let (size, _) = trained?;
-                let training = Training { adapters: Some((size, precision)), by_blocks: true, ..training };
+                let training = Training { adapters: Some((size, precision)), by_layers: true, ..training };
                 Some(with(format!("--dtype {precision}"), training))
             });
             let lora = adapters.filter(|_| trained.is_none()).into_iter().flat_map(|adapters| {
                 [(Precision::F32, ""), (Precision::Bf16, " --dtype bf16")].map(|(precision, dtype)| {
-                    let by_blocks = by_blocks || precision != Precision::F32;
-                    let training = Training { adapters: Some((adapters, precision)), by_blocks, ..training };
+                    let by_layers = by_layers || precision != Precision::F32;
+                    let training = Training { adapters: Some((adapters, precision)), by_layers, ..training };
                     with(format!("--strategy lora{dtype}"), training)
                 })
             });
@@ -222,7 +222,7 @@ fn alternatives(work: Work, longest: usize, adapters: Option<AdapterSize>) -> Ve
                 let training = Training { context, micro_batch: 1, ..training };
                 with(format!("--micro-batch 1 --context {context}"), training)
             });
-            smaller.chain(blocks).chain(moments).chain(held).chain(lora).chain(shorter).collect()
+            smaller.chain(by_layer).chain(moments).chain(held).chain(lora).chain(shorter).collect()
         }
     }
 }

@@ -56,8 +56,8 @@ impl Sizes {
         };
         let vocabulary = config.vocabulary();
         // A weight with a number in its name belongs to a layer, even if it has as many rows as the vocabulary.
-        let in_block = |name: &str| name.split('.').any(|part| part.parse::<u64>().is_ok());
-        let is_table = move |name: &str, shape: &[usize]| shape.first() == Some(&vocabulary) && !in_block(name);
+        let in_layer = |name: &str| name.split('.').any(|part| part.parse::<u64>().is_ok());
+        let is_table = move |name: &str, shape: &[usize]| shape.first() == Some(&vocabulary) && !in_layer(name);
         let counts = |tables: bool| {
             let counted = shapes.iter().filter(move |(name, shape)| tables == is_table(name, shape));
             counted.map(|(_, shape)| count(shape))
@@ -178,16 +178,16 @@ impl Sizes {
     /// The kept memory follows from the model; the temporary memory was fitted, here and in [`Self::backward`], to the
     /// peaks of 280 training runs on the CPU backend: two families, 7 models of 4 to 26 million weights, windows of 128
     /// to 1,024 tokens. The whole need is off by 10 % at most (where the best weights are not yet apart from the
-    /// base's, these come on top), by 14 % of adapters in 16 bits or by blocks, and by 19 % of both.
+    /// base's, these come on top), by 14 % of adapters in 16 bits or by layers, and by 19 % of both.
     fn backward_of_adapters(&self, training: Training, adapters: AdapterSize, precision: Precision) -> u64 {
-        let Training { context, micro_batch, by_blocks, compute, .. } = training;
+        let Training { context, micro_batch, by_layers, compute, .. } = training;
         let tokens = (context * micro_batch) as u64;
         let [layers, inner, logits] =
             [self.layers, F32 * tokens * self.inner, F32 * self.logits(tokens)].map(|n| n as f64);
         // Dropout keeps its mask and what that leaves.
         let masked = (2 * F32 * tokens * adapters.masked) as f64;
         let kept = self.kept(tokens, context, compute) + masked / layers.max(1.0);
-        if !by_blocks {
+        if !by_layers {
             let inner = if compute.is_f32() { 1.8 * inner } else { 0.0 };
             return (layers * kept + inner + 1.4 * logits) as u64 + F32 * self.rotations(context);
         }
@@ -205,7 +205,7 @@ impl Sizes {
     /// The peak memory of a backward pass besides weights and moments: the values kept by the layers, the temporary
     /// values, and the gradients that are finished.
     fn backward(&self, training: Training) -> u64 {
-        let Training { context, batch, micro_batch, by_blocks, compute, .. } = training;
+        let Training { context, batch, micro_batch, by_layers, compute, .. } = training;
         let tokens = (context * micro_batch) as u64;
         let weights = self.weights(Precision::F32);
         let [layers, inner, logits, tables, all] =
@@ -214,7 +214,7 @@ impl Sizes {
         let kept = self.kept(tokens, context, compute);
         // Gradients of the micro-batches before.
         let sum = if batch > micro_batch { weights } else { 0 };
-        let peak = match (by_blocks, compute.is_f32()) {
+        let peak = match (by_layers, compute.is_f32()) {
             (false, true) => layers * kept + 6.5 * inner + 3.1 * tables,
             (false, false) => layers * kept + 6.0 * inner + 2.3 * tables + 0.75 * all,
             // The input of each layer; then the last layer or the head, and the gradients of all others.

@@ -58,14 +58,14 @@ impl EncoderSize {
 /// Training steps, of all weights or of adapters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Training {
-    /// Tokens of a block.
+    /// Tokens of a window.
     pub context: usize,
-    /// Blocks of a step.
+    /// Windows of a step.
     pub batch: usize,
-    /// Blocks of a micro-batch.
+    /// Windows of a micro-batch.
     pub micro_batch: usize,
-    /// Whether blocks are computed twice and not kept.
-    pub by_blocks: bool,
+    /// Whether layers are computed twice and not kept.
+    pub by_layers: bool,
     /// The precision of products.
     pub compute: Precision,
     /// How the moments of the optimiser are held.
@@ -110,11 +110,11 @@ impl Work {
         };
         let AdaptSettings { batch, micro_batch, compute, .. } = *settings;
         Ok(Self::Train(Training {
-            context: settings.block_length(config.context()),
+            context: settings.window_length(config.context()),
             batch,
             micro_batch: micro_batch.min(batch),
             // A base that is held in fewer bits than it computes in is always computed layer by layer.
-            by_blocks: settings.gradient_checkpointing || adapters.is_some() && precision.bytes() < compute.bytes(),
+            by_layers: settings.gradient_checkpointing || adapters.is_some() && precision.bytes() < compute.bytes(),
             compute,
             moments: settings.adamw.moments,
             strategies: Stack::new(settings).memory(trained),

@@ -5,6 +5,7 @@
 
 mod adamw;
 mod batch;
+mod options;
 mod packing;
 pub mod preset;
 pub mod schedule;
@@ -16,6 +17,7 @@ mod table;
 
 pub use adamw::AdamWConfig;
 pub use batch::MicroBatch;
+pub use options::{Given, RecipeOption, options, reference};
 pub use packing::{Order, Packing};
 pub use preset::RecipeArgs;
 pub use schedule::{Decay, DecayShape, Schedule, WarmupShape};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How documents fill blocks of the context length.
+/// How documents fill windows of the context length.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Packing {
@@ -12,11 +12,11 @@ pub enum Packing {
     /// One stream cut side by side, as run_clm does: the first token of a window is not a target, and the last partial
     /// window is dropped.
     Blocks,
-    /// Every document starts a block of its own; nothing is read across documents.
+    /// Every document starts a window of its own; nothing is read across documents.
     Document,
 }
 
-/// The order of blocks within an epoch.
+/// The order of windows within an epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {

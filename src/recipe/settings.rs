@@ -15,7 +15,7 @@ use crate::model::{LoraSettings, Precision};
 pub enum Preset {
     /// The defaults.
     Default,
-    /// The recipe of "Adaptation Odyssey in LLMs" (EMNLP 2024) as far as it is known: one epoch of 16 blocks of 1024
+    /// The recipe of "Adaptation Odyssey in LLMs" (EMNLP 2024) as far as it is known: one epoch of 16 windows of 1024
     /// tokens a step, AdamW at a constant 5e-5 without warm-up.
     Odyssey2024,
 }
@@ -47,7 +47,7 @@ impl Preset {
 
 /// An adaptation's settings. Unknown keys are refused; every default is written into the result.
 ///
-/// One step reads `batch` blocks of `context` tokens; an epoch of N blocks has ⌈N / batch⌉ steps. The same fields are
+/// One step reads `batch` windows of `context` tokens; an epoch of N windows has ⌈N / batch⌉ steps. The same fields are
 /// the keys of a study's strategies and, with their descriptions, the options of `odyssey adapt`.
 ///
 /// [`super::preset`] has the public functions that read and write settings; they apply presets.
@@ -72,14 +72,14 @@ pub struct AdaptSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "N")]
     pub max_steps: Option<u64>,
-    /// Blocks per optimiser step.
+    /// Windows per optimiser step.
     #[arg(long, value_name = "N", default_value_t = Self::default().batch)]
     pub batch: usize,
-    /// Blocks computed at once; gradients of a step are accumulated over them. A larger number takes more memory.
+    /// Windows computed at once; gradients of a step are accumulated over them. A larger number takes more memory.
     /// Results depend on it only by rounding.
     #[arg(long, value_name = "N", default_value_t = Self::default().micro_batch)]
     pub micro_batch: usize,
-    /// Tokens of a block; the model's longest window where absent.
+    /// Tokens of a window; the model's longest window where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "TOKENS")]
     pub context: Option<usize>,
@@ -87,10 +87,10 @@ pub struct AdaptSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "TOKENS")]
     pub max_context: Option<usize>,
-    /// How documents fill blocks.
+    /// How documents fill windows.
     #[arg(long, value_enum, default_value_t)]
     pub packing: Packing,
-    /// The order of blocks.
+    /// The order of windows.
     #[arg(long, value_enum, default_value_t)]
     pub order: Order,
     /// Whether an epoch's incomplete last batch is left out.
@@ -211,11 +211,11 @@ impl AdaptSettings {
             );
         }
         // Beyond these, products of sizes would leave the range of numbers.
-        const MOST_BLOCKS: u64 = 1 << 24;
+        const MOST_WINDOWS: u64 = 1 << 24;
         const MOST_AT_ONCE: u64 = 1 << 16;
         const MOST_STEPS: u64 = 1 << 40;
         let counts = [
-            ("batch", Some(self.batch as u64), 1, MOST_BLOCKS),
+            ("batch", Some(self.batch as u64), 1, MOST_WINDOWS),
             ("micro_batch", Some(self.micro_batch as u64), 1, MOST_AT_ONCE),
             ("context", self.context.map(|context| context as u64), 2, u64::MAX),
             ("max_context", self.max_context.map(|context| context as u64), 2, u64::MAX),
@@ -223,7 +223,7 @@ impl AdaptSettings {
             ("epochs", Some(self.epochs), 1, MOST_STEPS),
             ("max_steps", self.max_steps, 1, MOST_STEPS),
             ("warmup_steps", self.warmup_steps, 0, MOST_STEPS),
-            ("validations", Some(self.validations), 0, MOST_BLOCKS),
+            ("validations", Some(self.validations), 0, MOST_WINDOWS),
             ("patience", self.patience, 1, u64::MAX),
         ];
         for (key, value, least, most) in counts {
@@ -268,8 +268,8 @@ impl AdaptSettings {
         (self.strategy == Trainable::Lora).then(|| self.strategies.lora.clone().unwrap_or_default())
     }
 
-    /// Tokens of a block, for a model that reads `longest`.
-    pub fn block_length(&self, longest: usize) -> usize {
+    /// Tokens of a window, for a model that reads `longest`.
+    pub fn window_length(&self, longest: usize) -> usize {
         self.context.unwrap_or(longest.min(self.max_context.unwrap_or(longest)))
     }
 
@@ -287,13 +287,13 @@ impl AdaptSettings {
         })
     }
 
-    /// Optimiser steps over a training set of `blocks` blocks, and how many of them make an epoch.
-    pub fn steps(&self, blocks: usize) -> Result<(u64, u64)> {
-        let per_epoch = if self.drop_last { blocks / self.batch } else { blocks.div_ceil(self.batch) } as u64;
+    /// Optimiser steps over a training set of `windows` windows, and how many of them make an epoch.
+    pub fn steps(&self, windows: usize) -> Result<(u64, u64)> {
+        let per_epoch = if self.drop_last { windows / self.batch } else { windows.div_ceil(self.batch) } as u64;
         if per_epoch == 0 {
             return Err(Error::input(
                 "the training text",
-                format!("its {blocks} blocks do not fill one batch of {}", self.batch),
+                format!("its {windows} windows do not fill one batch of {}", self.batch),
                 "use a smaller batch, or keep the incomplete last batch",
             ));
         }

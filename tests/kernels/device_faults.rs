@@ -189,7 +189,7 @@ fn a_block_that_finds_no_memory_alone_ends_the_run_at_the_last_good_state_with_w
     assert!(error.is_out_of_memory() && error.exit_code() == 1);
     let words = error.to_string();
     for part in [
-        "device gpu:0 (a card): out of memory: said the device, for one block at once",
+        "device gpu:0 (a card): out of memory: said the device, for one window at once",
         "MiB are needed",
         "--gradient-checkpointing",
         "--strategy lora",
@@ -358,8 +358,8 @@ fn sums_over_tokens_stay_within_what_a_devices_loops_can_do() {
         (1, 1, 65_531, llvmpipe, 1),
     ] {
         let at_once = at_once(micro_batch, batch, context, most).unwrap();
-        assert_eq!(at_once.blocks(), expected, "{micro_batch} of {batch} blocks of {context}");
-        assert!(at_once.blocks() * context <= 65_531 || most.is_none());
+        assert_eq!(at_once.windows(), expected, "{micro_batch} of {batch} blocks of {context}");
+        assert!(at_once.windows() * context <= 65_531 || most.is_none());
         assert_eq!(at_once.smaller().len(), usize::from(expected < micro_batch.min(batch)));
     }
     let refused = at_once(1, 1, 65_532, llvmpipe).unwrap_err();

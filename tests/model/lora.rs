@@ -308,7 +308,7 @@ fn going_block_by_block_gives_the_same_loss_and_gradient_for_every_family() {
         let model = base(case, &cpu()).model.train();
         let batch = golden::micro_batch(&[ids(33), ids(66)[33..].to_vec()]);
         let whole = Objective::default().backward(&model, &batch, batch.weight()).unwrap();
-        let blocks = Objective::default().backward_by_blocks(&model, &batch, batch.weight()).unwrap();
+        let blocks = Objective::default().backward_by_layers(&model, &batch, batch.weight()).unwrap();
         let [loss, again] = [whole.loss, blocks.loss].map(|loss| to_host(loss).unwrap()[0]);
         assert!((loss - again).abs() < 2e-6, "{case}: loss {loss} and {again}");
         assert_eq!(whole.gradients.len(), blocks.gradients.len(), "{case}");

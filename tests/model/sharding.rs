@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use odyssey::adapt::data::{MicroBatch, Order, Packing, TrainingBlocks};
+use odyssey::adapt::data::{MicroBatch, Order, Packing, TrainingWindows};
 use odyssey::adapt::objective::Objective;
 use odyssey::adapt::optimizer::{AdamW, AdamWConfig};
 use odyssey::adapt::training_step;
@@ -33,7 +33,7 @@ fn in_pieces(case: &str) -> LoadedModel {
 }
 
 fn batch() -> MicroBatch {
-    TrainingBlocks::new(id_stream(&[500]), 48, Packing::Stream, Order::File, 0).unwrap().micro_batch(&[0, 1, 2])
+    TrainingWindows::new(id_stream(&[500]), 48, Packing::Stream, Order::File, 0).unwrap().micro_batch(&[0, 1, 2])
 }
 
 fn values(model: &LanguageModel) -> Vec<(String, Vec<usize>, Vec<f32>)> {

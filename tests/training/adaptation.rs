@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Device;
 use odyssey::adapt::adapt;
-use odyssey::adapt::data::{MicroBatch, Order, Packing, TrainingBlocks};
+use odyssey::adapt::data::{MicroBatch, Order, Packing, TrainingWindows};
 use odyssey::adapt::objective::Objective;
 use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
 use odyssey::model::LoadedModel;
@@ -80,7 +80,7 @@ fn the_same_run_twice_gives_the_same_bits() {
 
 #[test]
 fn another_seed_orders_blocks_differently() {
-    let blocks = |seed| TrainingBlocks::new(stream(&[5000]), 64, Packing::Stream, Order::Shuffle, seed).unwrap();
+    let blocks = |seed| TrainingWindows::new(stream(&[5000]), 64, Packing::Stream, Order::Shuffle, seed).unwrap();
     assert_ne!(blocks(1).epoch(0), blocks(2).epoch(0));
     assert_ne!(blocks(1).epoch(0), blocks(1).epoch(1));
     assert_eq!(blocks(1).epoch(3), blocks(1).epoch(3));
@@ -89,7 +89,7 @@ fn another_seed_orders_blocks_differently() {
 #[test]
 fn stream_packing_makes_every_token_but_the_first_a_target_exactly_once() {
     let text = stream(&[700, 33, 1, 900]);
-    let blocks = TrainingBlocks::new(text.clone(), 64, Packing::Stream, Order::File, 0).unwrap();
+    let blocks = TrainingWindows::new(text.clone(), 64, Packing::Stream, Order::File, 0).unwrap();
     let all: Vec<usize> = (0..blocks.len()).collect();
     let targets: Vec<u32> = all
         .iter()
@@ -106,7 +106,7 @@ fn stream_packing_makes_every_token_but_the_first_a_target_exactly_once() {
 fn document_packing_never_reads_across_documents_and_loses_nothing_but_first_tokens() {
     let lengths = [700, 33, 1, 65];
     let text = stream(&lengths);
-    let blocks = TrainingBlocks::new(text, 64, Packing::Document, Order::File, 0).unwrap();
+    let blocks = TrainingWindows::new(text, 64, Packing::Document, Order::File, 0).unwrap();
     let targets: usize = (0..blocks.len()).map(|block| blocks.targets(block)).sum();
     assert_eq!(targets, lengths.iter().map(|length| length - 1).sum::<usize>());
     // A block starts over at each document: 700 tokens are eleven blocks, 33 one, 65 tokens (64 targets) one.
@@ -116,7 +116,7 @@ fn document_packing_never_reads_across_documents_and_loses_nothing_but_first_tok
 #[test]
 fn padding_changes_neither_loss_nor_gradient() {
     let model = tiny().model.train();
-    let blocks = TrainingBlocks::new(stream(&[64, 20]), 63, Packing::Document, Order::File, 0).unwrap();
+    let blocks = TrainingWindows::new(stream(&[64, 20]), 63, Packing::Document, Order::File, 0).unwrap();
     let together = blocks.micro_batch(&[0, 1]);
     let apart = [blocks.micro_batch(&[0]), blocks.micro_batch(&[1])];
     assert!(together.weights.contains(&0.0), "the shorter block is padded");
@@ -137,7 +137,7 @@ fn the_gradient_agrees_with_finite_differences() {
     // In the direction of the gradient itself: (L(θ+εg) − L(θ−εg)) / 2ε = |g|².
     let base = tiny();
     let model = base.model.clone().train();
-    let blocks = TrainingBlocks::new(stream(&[200]), 63, Packing::Stream, Order::File, 0).unwrap();
+    let blocks = TrainingWindows::new(stream(&[200]), 63, Packing::Stream, Order::File, 0).unwrap();
     let mut batch = blocks.micro_batch(&[0, 1, 2]);
     // Unequal weights, as token-selecting strategies give.
     batch.weights.iter_mut().enumerate().for_each(|(i, w)| *w *= (i % 3) as f32);

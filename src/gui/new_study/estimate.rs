@@ -318,7 +318,7 @@ impl Subject<'_> {
     /// How fast `device` trains and scores the model by the first recipe: from before, or timed now.
     fn rate(&self, device: &ChosenDevice, data: &Path, monitor: &mut dyn Monitor) -> Result<(Rate, &'static str)> {
         let recipe = self.config.strategies.first().map(|strategy| strategy.recipe.clone()).unwrap_or_default();
-        let context = recipe.block_length(self.model.context()).min(LONGEST_TIMED);
+        let context = recipe.window_length(self.model.context()).min(LONGEST_TIMED);
         let at_once = recipe.micro_batch.min(recipe.batch).min(TIMED.div_ceil(context)).max(1);
         let determined_by = json!([
             env!("CARGO_PKG_VERSION"),
@@ -385,7 +385,7 @@ impl Subject<'_> {
 
 /// Tokens that a run trains on over a text of so many; 0 where they make no batch, which the run itself will refuse.
 fn trained(recipe: &AdaptSettings, longest: usize, tokens: u64) -> u64 {
-    let context = recipe.block_length(longest) as u64;
+    let context = recipe.window_length(longest) as u64;
     let blocks = match recipe.packing {
         Packing::Blocks => tokens / context,
         Packing::Stream | Packing::Document => tokens.div_ceil(context),
