@@ -8,9 +8,6 @@ use std::path::Path;
 use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
-use crate::adapt::optimizer::AdamWConfig;
-use crate::adapt::schedule::Decay;
-use crate::adapt::settings::AdaptSettings;
 use crate::adapt::{Form, Resumable, RunPlace};
 use crate::device::DeviceChoice;
 use crate::disk::lock::Lock;
@@ -18,6 +15,9 @@ use crate::disk::scratch;
 use crate::error::Result;
 use crate::pretrain::{PretrainConfig, pretrain};
 use crate::progress::{Monitor, Watched};
+use crate::recipe::AdamWConfig;
+use crate::recipe::AdaptSettings;
+use crate::recipe::Decay;
 use crate::study::StudyConfig;
 use crate::study::config::{
     DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StatisticsSettings, StrategyEntry, TextSettings,

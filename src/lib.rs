@@ -52,6 +52,7 @@ pub mod pretrain;
 pub mod process;
 pub mod progress;
 pub mod rank;
+pub mod recipe;
 pub mod report;
 pub mod safetensors_file;
 pub mod seal;

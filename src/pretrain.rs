@@ -1,4 +1,4 @@
-//! A small base model from scratch, when the pretraining corpus must be known.
+//! Trains a small base model from random weights, for experiments with a known pretraining corpus.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
-use crate::adapt::objective::Objective;
 use crate::adapt::{AdaptResult, AdaptSettings, Resumable, RunPlace, Training};
 use crate::disk::{paths, scratch};
 use crate::error::{Error, Result};
@@ -44,7 +43,7 @@ pub struct PretrainConfig {
     pub recipe: AdaptSettings,
 }
 
-/// Far more than can be trained here; what is larger is a slip of the pen, and would take all memory before it fails.
+/// Far more than can be trained here. A larger number is a typing error and would take all memory before it fails.
 const MOST_PARAMETERS: usize = 1 << 32;
 
 fn default_seed() -> u64 {
@@ -55,10 +54,10 @@ impl PretrainConfig {
     /// Reads the TOML at `path`.
     pub fn read(path: &Path) -> Result<Self> {
         let mut config: Self = files::read_toml(path, "a pretraining configuration", "see examples/pretrain.toml")?;
-        // Here and not later, so that a message names this file.
+        // Checked here, so that a message names this file.
         let place = format!("{}: [model]", path.display());
         let model = ModelConfig::from_json(&place, config.model.clone())?;
-        // At the least: the token table, and one square matrix a block.
+        // A lower bound: the token table, and one square matrix for each layer.
         let parameters =
             (model.vocabulary() + model.layers().saturating_mul(model.channels())).saturating_mul(model.channels());
         if parameters > MOST_PARAMETERS {
@@ -119,13 +118,7 @@ impl<'a> Pretraining<'a> {
     }
 
     fn training<'b>(&'b self, resumable: Option<Resumable<'b>>) -> Training<'b> {
-        Training {
-            base: &self.base,
-            settings: &self.config.recipe,
-            seed: self.config.seed,
-            resumable,
-            objective: &Objective,
-        }
+        Training { base: &self.base, settings: &self.config.recipe, seed: self.config.seed, resumable }
     }
 
     /// The result at `place` where this run was done before.

@@ -1,15 +1,54 @@
-//! How long work tells how far it is, and hears that it should stop. The library prints nothing itself.
+//! How long-running work reports progress and learns that it should stop. The library prints nothing itself.
 
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::adapt::events::Event;
 use crate::error::{Error, Result};
+
+/// An event that a run reports.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Event {
+    /// Training begins after `step` steps. If `resumed`, this number comes from a checkpoint.
+    Begun {
+        /// Steps done.
+        step: u64,
+        /// Whether an earlier process did these steps.
+        resumed: bool,
+    },
+    /// An optimiser step.
+    Step {
+        /// Its number, from 1.
+        step: u64,
+        /// Loss before its update, nats per target.
+        loss: f64,
+        /// Learning rate.
+        lr: f64,
+        /// Global norm of the gradient before clipping.
+        gradient_norm: f64,
+        /// Targets trained on so far.
+        tokens: u64,
+        /// Seconds of training so far.
+        seconds: f64,
+        /// Targets per second of this process.
+        tokens_per_second: f64,
+        /// Memory of the process now, bytes.
+        memory_bytes: u64,
+    },
+    /// A validation.
+    Validation {
+        /// Steps done.
+        step: u64,
+        /// Loss on the validation text, nats per target.
+        loss: f64,
+        /// Seconds of training so far.
+        seconds: f64,
+    },
+}
 
 /// Watches long work. Every method has a silent default.
 pub trait Monitor {
-    /// Work of `total` units begins, inside whatever began before it.
+    /// Work of `total` units begins, nested in the work that began before it.
     fn begin(&mut self, what: &str, total: u64) {
         let _ = (what, total);
     }
@@ -19,7 +58,7 @@ pub trait Monitor {
         let _ = (units, note);
     }
 
-    /// Training tells its numbers.
+    /// Training reports an event.
     fn event(&mut self, event: &Event) {
         let _ = event;
     }
@@ -53,9 +92,9 @@ impl Monitor for Unseen<'_> {
     }
 }
 
-/// What work is asked for, with who watches it. What takes this also takes the request alone and is silent then.
+/// A request with its monitor. Functions that take this also take the request alone, without a monitor.
 pub struct Watched<'m, T> {
-    /// What is asked for.
+    /// The request.
     pub request: T,
     monitor: Option<&'m mut dyn Monitor>,
 }
@@ -114,7 +153,7 @@ impl<T> Monitor for Watched<'_, T> {
     }
 }
 
-/// Work that is mostly too short to be shown: its monitor hears of it once it has taken a while.
+/// Work that is usually too short to be shown: it is reported only after it has taken a while.
 pub(crate) struct MaybeLong<'m> {
     monitor: &'m mut dyn Monitor,
     what: String,

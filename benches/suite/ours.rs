@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use odyssey::adapt::data::{MicroBatch, Order as BlockOrder, Packing, TrainingBlocks};
+use odyssey::adapt::data::{MicroBatch, Order as BlockOrder, Packing, TrainingWindows};
 use odyssey::adapt::objective::Objective;
 use odyssey::adapt::optimizer::{AdamW, AdamWConfig};
 use odyssey::adapt::step::training_step;
@@ -120,7 +120,7 @@ fn prepare(order: &Order) -> Fallible<(String, Prepared)> {
                 let stream =
                     odyssey::text::TokenStream::build(&corpus, Some(&tokenizer), eot, None, vocabulary, &options)?;
                 let tokens = stream.ids.len();
-                TrainingBlocks::new(stream, context, Packing::Blocks, BlockOrder::File, 0)?;
+                TrainingWindows::new(stream, context, Packing::Blocks, BlockOrder::File, 0)?;
                 Ok(tokens as f64)
             })
         }
@@ -178,7 +178,7 @@ fn train(order: &Order, batch: usize, context: usize, rank: Option<usize>, devic
     }];
     Ok(boxed(move || {
         let before = model.take().ok_or("an earlier step failed")?;
-        let done = training_step(&Objective, before, &mut optimizer, &batches, 1e-4, Some(1.0))?;
+        let done = training_step(&Objective::default(), before, &mut optimizer, &batches, 1e-4, Some(1.0))?;
         // The step itself is waited for, not only its gradient.
         if let Some(weight) = done.model.trained().pop() {
             last(weight.values)?;

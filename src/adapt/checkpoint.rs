@@ -1,7 +1,7 @@
 //! A run's whole state in one file that appears whole or not at all.
 //!
 //! A safetensors file, sealed by a checksum, with the weights now (`model.*`), the best weights so far (`best.*`) and the
-//! optimiser's moments (`first.*`, `second.*`) by published names; its metadata holds the [`Position`].
+//! optimiser's moments (`first.*`, `second.*`) by published names, and what strategies remember (`strategy.*`); its metadata holds the [`Position`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::micro_batch::Smaller;
 use super::optimizer::AdamW;
+use super::result::{Best, Curves};
 use super::step::LossScale;
-use super::{Best, Curves};
 use crate::error::{Error, Result};
 use crate::files::{self, Array, Sealed, Unsealed};
 use crate::model::LanguageModel;
@@ -24,11 +24,14 @@ use crate::model::parameters::to_host;
 const FORMAT: u32 = 2;
 /// The key of the metadata that holds the [`Position`].
 const POSITION: &str = "position";
+/// What stands before the names of what strategies remember.
+const STRATEGY: &str = "strategy.";
 
-/// Settings that change the result by rounding alone. A run that ran out of memory may go on with others.
+/// Settings that change the result by rounding alone. A run that ran out of memory may be resumed with other values of
+/// these.
 const ROUNDING_ALONE: [&str; 2] = ["settings.micro_batch", "settings.gradient_checkpointing"];
 
-/// Where a run stands, and what it is a run of.
+/// How far a run has come, and what determines it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Position {
     format: u32,
@@ -40,13 +43,14 @@ pub struct Position {
     pub best: Best,
     /// Seconds of training so far.
     pub seconds: f64,
-    /// What gradients are scaled by, where they are.
+    /// The scale of the gradients, if they are scaled.
     #[serde(default, skip_serializing_if = "LossScale::is_none")]
     pub loss_scale: LossScale,
-    /// From where on fewer blocks were computed at once than asked for: whoever goes on begins with as few.
+    /// The steps from which fewer windows were computed at once than asked for. A resumed run begins with the last of
+    /// these numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub smaller_micro_batches: Vec<Smaller>,
-    /// Everything that determines the run; a checkpoint goes on only with the same.
+    /// Everything that determines the run; a checkpoint is resumed only if all of it is the same.
     pub determined_by: Value,
 }
 
@@ -68,7 +72,7 @@ impl Position {
 
 /// A run's state.
 pub struct Checkpoint {
-    /// Where it stands.
+    /// How far it has come.
     pub position: Position,
     /// The weights now, without autodiff.
     pub model: LanguageModel,
@@ -76,6 +80,8 @@ pub struct Checkpoint {
     pub best: LanguageModel,
     /// The optimiser.
     pub optimizer: AdamW,
+    /// What the strategies remember: `NAME.KEY`.
+    pub strategies: BTreeMap<String, Tensor<1>>,
 }
 
 impl Checkpoint {
@@ -92,15 +98,18 @@ impl Checkpoint {
             arrays.push(flat(format!("first.{name}"), first));
             arrays.push(flat(format!("second.{name}"), second));
         }
+        let remembered = self.strategies.iter();
+        arrays.extend(remembered.map(|(key, values)| flat(format!("{STRATEGY}{key}"), values.clone())));
         let position = serde_json::to_string(&self.position)
             .map_err(|e| Error::file(path, format!("cannot be laid out: {e}"), "report this"))?;
         files::write_sealed(path, arrays, (POSITION, position))
     }
 
-    /// Reads the state at `path` into the shape of `model`; `optimizer` gets its moments back.
+    /// Reads the state at `path` into a model of the shape of `model`, and the moments into `optimizer`.
     ///
     /// # Errors
-    /// Not a checkpoint, one of another format, or of a run determined by something else: the difference is shown.
+    /// The file is not a checkpoint, has another format, or belongs to a run with other settings; the message shows the
+    /// difference.
     pub fn read(
         path: &Path,
         model: &LanguageModel,
@@ -146,7 +155,7 @@ impl Checkpoint {
         let mut filled = |prefix: &str| {
             model.clone().map_parameters(|name, shape, old| {
                 if !trained.contains(name) {
-                    return old; // the base's, which no checkpoint repeats
+                    return old; // a weight of the base, which checkpoints do not store
                 }
                 let key = format!("{prefix}.{name}");
                 match arrays.remove(&key) {
@@ -171,7 +180,11 @@ impl Checkpoint {
             }
         }
         optimizer.step = position.step;
-        Ok(Self { position, model: now, best, optimizer })
+        let strategies = arrays
+            .into_iter()
+            .filter_map(|(name, values)| Some((name.strip_prefix(STRATEGY)?.to_owned(), values)))
+            .collect();
+        Ok(Self { position, model: now, best, optimizer, strategies })
     }
 }
 

@@ -1,80 +1,47 @@
-//! What the model trains on: blocks of a token stream, in which order, in which batches.
+//! What the model trains on: windows of a token stream, their order, and how they form batches.
 
 use std::ops::Range;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::recipe::AdaptSettings;
+pub use crate::recipe::{MicroBatch, Order, Packing};
 use crate::spool::{Spool, SpoolWriter};
 use crate::text::TokenStream;
 
-/// How documents fill blocks of the context length.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Packing {
-    /// One stream of all documents; every token but the first is a target exactly once, nothing is dropped.
-    #[default]
-    Stream,
-    /// One stream cut side by side, as run_clm does: a block's first token is no target, the last partial block is dropped.
-    Blocks,
-    /// Every document starts a block of its own; nothing is read across documents.
-    Document,
-}
-
-/// The order of blocks within an epoch.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Order {
-    /// Shuffled anew each epoch, from the seed.
-    #[default]
-    Shuffle,
-    /// As in the file.
-    File,
-}
-
-/// A training set cut into blocks.
+/// A training set cut into windows.
 #[derive(Debug, Clone)]
-pub struct TrainingBlocks {
+pub struct TrainingWindows {
     ids: Spool<u32>,
     /// The document of each token.
     document: Spool<u32>,
-    /// First token of each block and one past its last: all but the last are read, all but the first predicted.
-    blocks: Spool<[u64; 2]>,
+    /// First token of each window and one past its last. The model reads all but the last token and predicts all but
+    /// the first.
+    windows: Spool<[u64; 2]>,
     order: Order,
     seed: u64,
 }
 
-/// Equally long windows to train on; short ones are padded with weight 0.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MicroBatch {
-    /// Tokens read, `[batch][time]`.
-    pub inputs: Vec<Vec<u32>>,
-    /// The token after each, `[batch · time]`.
-    pub targets: Vec<u32>,
-    /// w of each target in Σ w·nll / Σ w, `[batch · time]`; 0 for padding.
-    pub weights: Vec<f32>,
-}
-
-impl TrainingBlocks {
+impl TrainingWindows {
     /// Cuts `stream` for windows of `context` tokens.
     ///
     /// # Errors
-    /// Nothing is left to train on; no room on the disk for the blocks of a long text.
+    /// Nothing is left to train on; no room on the disk for the windows of a long text.
     pub fn new(stream: TokenStream, context: usize, packing: Packing, order: Order, seed: u64) -> Result<Self> {
         let TokenStream { ids, document, .. } = stream;
         let cut = |whole: Range<usize>| {
-            // T inputs and T targets are T+1 tokens; the next block reads the last target.
+            // T inputs and T targets are T+1 tokens; the next window reads the last target.
             let end = whole.end;
             whole
                 .step_by(context)
                 .map(move |start| start..(start + context + 1).min(end))
-                .filter(|block| block.len() > 1)
+                .filter(|window| window.len() > 1)
         };
-        let mut blocks = SpoolWriter::default();
-        let mut keep = |block: Range<usize>| blocks.push([block.start as u64, block.end as u64]);
+        let mut windows = SpoolWriter::default();
+        let mut keep = |window: Range<usize>| windows.push([window.start as u64, window.end as u64]);
         match packing {
             Packing::Stream => cut(0..ids.len()).try_for_each(keep)?,
             Packing::Blocks => (0..ids.len() / context).map(|i| i * context..(i + 1) * context).try_for_each(keep)?,
@@ -86,46 +53,46 @@ impl TrainingBlocks {
                 }
             }
         }
-        let blocks = blocks.finish()?;
-        if blocks.is_empty() {
+        let windows = windows.finish()?;
+        if windows.is_empty() {
             return Err(Error::input(
                 "the training text",
-                format!("its {} tokens fill no block of {context}", ids.len()),
+                format!("its {} tokens fill no window of {context}", ids.len()),
                 "give more text or a smaller --context",
             ));
         }
-        Ok(Self { ids, document, blocks, order, seed })
+        Ok(Self { ids, document, windows, order, seed })
     }
 
-    /// Blocks of an epoch.
+    /// Windows of an epoch.
     pub fn len(&self) -> usize {
-        self.blocks.len()
+        self.windows.len()
     }
 
-    /// Never true: a set without blocks is refused.
+    /// Never true: a set without windows is refused.
     pub fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
+        self.windows.is_empty()
     }
 
-    /// Targets of a block.
-    pub fn targets(&self, block: usize) -> usize {
-        self.tokens(block).len() - 1
+    /// Targets of a window.
+    pub fn targets(&self, window: usize) -> usize {
+        self.tokens(window).len() - 1
     }
 
-    /// Tokens that are read of the longest block.
+    /// Tokens that are read of the longest window.
     pub fn longest(&self) -> usize {
-        self.blocks.iter().map(|[start, end]| (end - start) as usize - 1).max().unwrap_or(0)
+        self.windows.iter().map(|[start, end]| (end - start) as usize - 1).max().unwrap_or(0)
     }
 
-    fn tokens(&self, block: usize) -> &[u32] {
-        let [start, end] = self.blocks[block];
+    fn tokens(&self, window: usize) -> &[u32] {
+        let [start, end] = self.windows[window];
         &self.ids[start as usize..end as usize]
     }
 
-    /// Which blocks epoch `epoch` reads, in order. It depends on nothing but the seed and the epoch's number, so a run
-    /// that goes on later reads what it would have read.
+    /// Which windows epoch `epoch` reads, in order. It depends only on the seed and the number of the epoch. So a
+    /// resumed run reads the same windows as an uninterrupted one.
     pub fn epoch(&self, epoch: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.blocks.len()).collect();
+        let mut order: Vec<usize> = (0..self.windows.len()).collect();
         if self.order == Order::Shuffle {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             rng.set_stream(epoch);
@@ -134,13 +101,13 @@ impl TrainingBlocks {
         order
     }
 
-    /// In words, which documents of the training text the blocks `which` are of, counted from 1.
+    /// In words, which documents of the training text the windows `which` are of, counted from 1.
     pub fn documents(&self, which: &[usize]) -> String {
         const SHOWN: usize = 8;
         let mut found: Vec<[u32; 2]> = which
             .iter()
-            .map(|&block| {
-                let [start, end] = self.blocks[block];
+            .map(|&window| {
+                let [start, end] = self.windows[window];
                 [self.document[start as usize] + 1, self.document[end as usize - 1] + 1]
             })
             .collect();
@@ -153,17 +120,17 @@ impl TrainingBlocks {
         format!("documents {shown}{more} of the training text")
     }
 
-    /// The blocks `which` as one micro-batch.
+    /// The windows `which` as one micro-batch.
     pub fn micro_batch(&self, which: &[usize]) -> MicroBatch {
-        let blocks = || which.iter().map(|&block| self.tokens(block));
-        let time = blocks().map(|block| block.len() - 1).max().unwrap_or(0);
+        let windows = || which.iter().map(|&window| self.tokens(window));
+        let time = windows().map(|window| window.len() - 1).max().unwrap_or(0);
         let mut batch = MicroBatch { inputs: Vec::new(), targets: Vec::new(), weights: Vec::new() };
-        for block in blocks() {
-            let targets = block.len() - 1;
+        for window in windows() {
+            let targets = window.len() - 1;
             let padding = time - targets;
             // Padding comes last and attention looks back only, so it changes nothing before it.
-            batch.inputs.push([&block[..targets], &vec![0; padding]].concat());
-            batch.targets.extend_from_slice(&block[1..]);
+            batch.inputs.push([&window[..targets], &vec![0; padding]].concat());
+            batch.targets.extend_from_slice(&window[1..]);
             batch.targets.resize(batch.targets.len() + padding, 0);
             batch.weights.resize(batch.weights.len() + targets, 1.0);
             batch.weights.resize(batch.weights.len() + padding, 0.0);
@@ -172,9 +139,12 @@ impl TrainingBlocks {
     }
 }
 
-impl MicroBatch {
-    /// Σ w over its targets.
-    pub fn weight(&self) -> f64 {
-        self.weights.iter().map(|&w| f64::from(w)).sum()
-    }
+/// Targets of all steps of a run, also of steps that an earlier process did.
+pub fn trained_tokens(windows: &TrainingWindows, settings: &AdaptSettings, steps: u64, steps_per_epoch: u64) -> u64 {
+    let epochs = steps / steps_per_epoch;
+    let batch = settings.batch;
+    let targets = |epoch: u64, steps: u64| -> u64 {
+        windows.epoch(epoch).iter().take(steps as usize * batch).map(|&window| windows.targets(window) as u64).sum()
+    };
+    (0..epochs).map(|epoch| targets(epoch, steps_per_epoch)).sum::<u64>() + targets(epochs, steps % steps_per_epoch)
 }

@@ -1,28 +1,29 @@
-//! Which learning rate? Short adaptations of the same base on the same batches, one a rate, by the validation text.
+//! Finds a learning rate: short adaptations of the same base on the same batches, one for each rate, compared by their
+//! validation loss.
 //!
-//! It is the recipe itself that runs, its schedule drawn together to the few steps; a rate that is far too high shows in
-//! them, and a rate that is too high alone makes adaptation hurt.
+//! The recipe itself runs, with its schedule compressed to the few steps of the trial. A rate that is far too high
+//! shows within them; such a rate alone makes perplexity worse.
 
 use serde::Serialize;
 
-use super::adapt;
-use super::settings::AdaptSettings;
+use super::train::adapt;
 use crate::error::{Error, Result};
 use crate::model::LoadedModel;
 use crate::progress::Monitor;
+use crate::recipe::AdaptSettings;
 use crate::text::TokenStream;
 
-/// Which rates are tried, and how long each.
+/// The rates to try, and the number of steps for each.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sweep {
-    /// The rates, rising.
+    /// The rates in ascending order.
     pub rates: Vec<f64>,
     /// Steps of each adaptation.
     pub steps: u64,
 }
 
 impl Sweep {
-    /// Lowest and highest rate where nothing else is said.
+    /// Default lowest and highest rate.
     pub const RANGE: (f64, f64) = (1e-6, 3e-3);
 
     /// `count` rates from `lowest` to `highest`, in equal ratios.
@@ -30,7 +31,7 @@ impl Sweep {
         let whole = highest / lowest;
         let whole = if whole.is_finite() { whole.ln() } else { highest.ln() - lowest.ln() };
         let ratio = whole / (count.max(2) - 1) as f64;
-        // To three digits: nobody types more of a rate.
+        // Rounded to three digits, so that the rate is easy to type.
         let rounded = |rate: f64| format!("{rate:.2e}").parse().unwrap_or(rate);
         Self { rates: (0..count).map(|i| rounded(lowest * (ratio * i as f64).exp())).collect(), steps }
     }
@@ -45,20 +46,20 @@ pub struct RateSweep {
     pub steps: u64,
     /// Loss of the base on the validation text, nats per token.
     pub base_valid_loss: f64,
-    /// The rates tried so far, rising.
+    /// The rates tried so far, in ascending order.
     pub rates: Vec<TriedRate>,
     /// Rates that were to be tried.
     pub of: usize,
     /// The one with the lowest validation loss, unless all worsen it.
     pub suggested: Option<f64>,
-    /// Why there is none.
+    /// Why there is no suggestion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What it comes to, in words.
+    /// The result in words.
     pub words: String,
 }
 
-/// What came of one rate.
+/// The result of one rate.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TriedRate {
     /// Peak learning rate.
@@ -69,7 +70,7 @@ pub struct TriedRate {
     pub valid_loss: Option<f64>,
     /// Its change from the base's.
     pub delta: Option<f64>,
-    /// Why there are none: the numbers left their range.
+    /// Why there are no losses: numbers left the range of f32.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -79,7 +80,7 @@ pub struct TriedRate {
 /// An interruption ends it with the rates tried until then, if there are any; [`RateSweep::is_whole`] tells.
 ///
 /// # Errors
-/// As [`adapt`], but that numbers that leave their range are a rate's result.
+/// As [`adapt`]; but numbers that leave the range of f32 are a result of the rate, not an error.
 pub fn find_lr(
     base: &LoadedModel,
     train: &TokenStream,

@@ -1,27 +1,17 @@
-//! What an adaptation leaves: a Hugging Face folder, or a PEFT folder of adapters.
+//! The output of an adaptation: a Hugging Face folder, or a PEFT folder of adapters.
 
 use std::path::Path;
 
-use super::{AdaptResult, Adaptation};
+use super::result::{AdaptResult, Adaptation, Form};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{LanguageModel, LoadedModel, peft, save};
 
-/// What is written of a model with adapters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Form {
-    /// The adapters alone, as a PEFT folder.
-    #[default]
-    Adapter,
-    /// A whole model that has them merged, and the PEFT folder in `adapter/`.
-    Merged,
-}
-
 /// What says how the run went.
 const RESULT: &str = "adapt.json";
 
-/// Writes an adapted model as a new folder, whole: the last weights, the best ones in `best/` where they are others,
-/// and `adapt.json`. A Hugging Face folder, or of a model with adapters what its form says.
+/// Writes an adapted model as a new folder, whole: the last weights, the best ones in `best/` if they differ from the
+/// last ones, and `adapt.json`. It is a Hugging Face folder; for a model with adapters, `Form` decides.
 pub fn write(adaptation: &mut Adaptation, base: &LoadedModel, out: &Path) -> Result<()> {
     adaptation.result.out = out.display().to_string();
     let new_folder = |folder: &Path| std::fs::create_dir(folder).map_err(|e| Error::writing(folder, e));

@@ -1,37 +1,38 @@
-//! How many of a step's blocks are computed at once: as many as asked for, as far as the device has it in it.
+//! How many windows of a step are computed at once: as many as asked for, or as many as the memory of the device
+//! allows.
 //!
-//! A step's loss and gradient are sums over its micro-batches, so that fewer blocks at once change them by rounding
-//! alone. Once there were too many, there are fewer for the rest of the run.
+//! Loss and gradient of a step are sums over its micro-batches. So a smaller micro-batch changes them only by rounding.
+//! After a micro-batch was too large, the rest of the run uses a smaller one.
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::AdaptSettings;
 use crate::error::{Error, Result};
+use crate::recipe::AdaptSettings;
 
-/// From where on fewer blocks were computed at once than asked for, and why.
+/// The step from which fewer windows were computed at once than asked for, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Smaller {
     /// The first step, from 1.
     pub step: u64,
-    /// Blocks at once from then on.
+    /// Windows at once from then on.
     pub micro_batch: usize,
     /// Why, in words.
     pub reason: String,
 }
 
-/// The blocks that are computed at once.
+/// The windows that are computed at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AtOnce {
-    blocks: usize,
+    windows: usize,
     smaller: Vec<Smaller>,
 }
 
 impl AtOnce {
-    /// For blocks of `context` tokens on a device that can sum over `most_tokens`; goes on from what made them fewer
-    /// `before`.
+    /// For windows of `context` tokens on a device that can sum over `most_tokens`; `before` lists the reductions of the
+    /// run so far.
     ///
     /// # Errors
-    /// A block is longer than that alone.
+    /// A single window is longer than this.
     pub fn new(
         settings: &AdaptSettings,
         context: usize,
@@ -40,9 +41,9 @@ impl AtOnce {
         step: u64,
     ) -> Result<Self> {
         let asked = settings.micro_batch.min(settings.batch);
-        let blocks = before.last().map_or(asked, |last| last.micro_batch.min(asked));
-        let mut at_once = Self { blocks, smaller: before };
-        if let Some(most) = most_tokens.filter(|most| blocks * context > *most) {
+        let windows = before.last().map_or(asked, |last| last.micro_batch.min(asked));
+        let mut at_once = Self { windows, smaller: before };
+        if let Some(most) = most_tokens.filter(|most| windows * context > *most) {
             if context > most {
                 let fault =
                     format!("is {context} tokens, and this device leaves out what a sum over tokens has beyond {most}");
@@ -55,32 +56,32 @@ impl AtOnce {
     }
 
     /// How many.
-    pub fn blocks(&self) -> usize {
-        self.blocks
+    pub fn windows(&self) -> usize {
+        self.windows
     }
 
-    /// What made them fewer than asked for.
+    /// The reductions, with their reasons.
     pub fn smaller(&self) -> &[Smaller] {
         &self.smaller
     }
 
-    /// Half as many from step `step` on; false where it is one already.
+    /// Halves the number from step `step` on; returns false if it is already one.
     pub fn halve(&mut self, step: u64, reason: String) -> bool {
-        let more_than_one = self.blocks > 1;
+        let more_than_one = self.windows > 1;
         if more_than_one {
-            self.shrink(step, self.blocks / 2, reason);
+            self.shrink(step, self.windows / 2, reason);
         }
         more_than_one
     }
 
-    fn shrink(&mut self, step: u64, blocks: usize, reason: String) {
+    fn shrink(&mut self, step: u64, windows: usize, reason: String) {
         tracing::warn!(
-            "step {step}: computing {blocks} blocks at once instead of {}, in batches as large as before: {reason}",
-            self.blocks
+            "step {step}: computing {windows} windows at once instead of {}, in batches as large as before: {reason}",
+            self.windows
         );
-        self.blocks = blocks;
-        // A step that is halved again and again is one reduction.
+        self.windows = windows;
+        // Several halvings in one step count as one reduction.
         self.smaller.retain(|earlier| earlier.step != step);
-        self.smaller.push(Smaller { step, micro_batch: blocks, reason });
+        self.smaller.push(Smaller { step, micro_batch: windows, reason });
     }
 }

@@ -1,12 +1,11 @@
-//! The one training objective, Σ w·nll / Σ w + β·KL(base‖adapted) + γ‖θ−θ₀‖²/2.
+//! The training objective, Σ w·nll / Σ w, and a strategy's penalty.
 //!
-//! Only its first term is used so far: every strategy that weighs, drops or mixes targets does so through the weights
-//! of a [`MicroBatch`]. The other two terms belong here too, the second in [`Objective::backward`], where a chunk's
-//! logits are at hand, the third on the gradients it returns.
+//! A strategy that weighs, drops or mixes targets does so through the weights of a [`MicroBatch`].
 //!
-//! The head is differentiated by hand, chunk by chunk ([`crate::kernels::cross_entropy`]). With G = ∂L/∂logits, known in
-//! closed form, autodiff is given the linear function ⟨hidden, G·head⟩ of a constant, whose gradient at this point is that
-//! of L as far as it goes through the hidden states; the head's own, Gᵀ·hidden, is added to what autodiff found.
+//! The head is differentiated by hand, chunk by chunk ([`crate::kernels::cross_entropy`]). With G = ∂L/∂logits, known
+//! in closed form, autodiff gets the linear function ⟨hidden, G·head⟩ with G·head as a constant. At this point its
+//! gradient equals the part of ∂L that flows through the hidden states. The head's own gradient, Gᵀ·hidden, is added to
+//! the one that autodiff found.
 
 use std::collections::BTreeMap;
 
@@ -17,30 +16,51 @@ use super::data::MicroBatch;
 use crate::error::Result;
 use crate::kernels::cross_entropy::HeadGradient;
 use crate::model::{LanguageModel, token_ids};
+use crate::recipe::Penalty;
 
-/// What is minimised.
+/// The objective of training.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Objective;
+pub struct Objective {
+    /// What is added to Σ w·nll / Σ w, if anything.
+    pub penalty: Option<Penalty>,
+}
 
 /// A micro-batch's part of the loss and of its gradient.
 pub struct Backward {
     /// Σ w·nll over its targets divided by the step's Σ w, nats; `[1]`, still on the device.
     pub loss: Tensor<1>,
-    /// ∂loss/∂weight by name, `[n]` each.
+    /// ∂loss/∂weight by the name of the weight, `[n]` each.
     pub gradients: BTreeMap<String, Tensor<1>>,
 }
 
 impl Objective {
-    /// Loss and gradient of one micro-batch of a step whose targets weigh `step_weight` in all.
+    /// Loss and gradient of one micro-batch, layer by layer ([`Self::backward_by_layers`]) or all at once.
     ///
-    /// `model` must be on an autodiff device. A base in 16 bits goes block by block: what autodiff keeps of a product is
-    /// its matrix in f32, so that all at once would hold every matrix in f32 after all.
+    /// # Errors
+    /// A failure of the device. It may also appear later, when the result is read.
+    pub fn differentiate(
+        &self,
+        model: &LanguageModel,
+        batch: &MicroBatch,
+        step_weight: f64,
+        by_layers: bool,
+    ) -> Result<Backward> {
+        match by_layers {
+            true => self.backward_by_layers(model, batch, step_weight),
+            false => self.backward(model, batch, step_weight),
+        }
+    }
+
+    /// Loss and gradient of one micro-batch. `step_weight` is the sum of the weights of all targets of the step.
+    ///
+    /// `model` must be on an autodiff device. A base in 16 bits is computed layer by layer. Autodiff keeps the matrix
+    /// of each product in f32; without this, every matrix would be held in f32 at the same time.
     pub fn backward(&self, model: &LanguageModel, batch: &MicroBatch, step_weight: f64) -> Result<Backward> {
         if model.is_narrow() {
-            return self.backward_by_blocks(model, batch, step_weight);
+            return self.backward_by_layers(model, batch, step_weight);
         }
         let hidden = model.hidden_states(read(model, batch));
-        let head = HeadBackward::new(model, hidden.clone().inner(), batch, step_weight);
+        let head = HeadBackward::new(self, model, hidden.clone().inner(), batch, step_weight);
         let linear = (hidden * head.hidden.clone()).sum();
         let mut gradients = model.gradients(linear.backward());
         let loss = head.loss.clone();
@@ -48,9 +68,9 @@ impl Objective {
         Ok(Backward { loss, gradients })
     }
 
-    /// The same in another order, which holds less and computes more: of the first pass only what each block reads is
-    /// kept, and a block is computed once more when the gradient comes to it.
-    pub fn backward_by_blocks(&self, model: &LanguageModel, batch: &MicroBatch, step_weight: f64) -> Result<Backward> {
+    /// The same in another order, which takes less memory and more time: the first pass keeps only the input of each
+    /// layer, and each layer is computed again when the gradient reaches it.
+    pub fn backward_by_layers(&self, model: &LanguageModel, batch: &MicroBatch, step_weight: f64) -> Result<Backward> {
         let ids = read(model, batch);
         let [_, time] = ids.dims();
         let plain = model.valid();
@@ -61,7 +81,7 @@ impl Objective {
             x = stage(x);
         }
 
-        let head = HeadBackward::new(model, x, batch, step_weight);
+        let head = HeadBackward::new(self, model, x, batch, step_weight);
         let mut gradients = BTreeMap::new();
         let mut gradient = head.hidden.clone();
         for stage in model.stages(time, &ids.device()).iter().rev() {
@@ -81,13 +101,13 @@ impl Objective {
     }
 }
 
-/// What a batch's blocks read, `[B, T]`.
+/// The token ids that the windows of a batch read, `[B, T]`.
 fn read(model: &LanguageModel, batch: &MicroBatch) -> Tensor<2, Int> {
     let inputs: Vec<&[u32]> = batch.inputs.iter().map(Vec::as_slice).collect();
     token_ids(&inputs, &model.head().device())
 }
 
-/// The head's part: the loss, and its gradient with respect to what the head is given. Without autodiff.
+/// The part of the head: the loss, and its gradient with respect to the hidden states. Without autodiff.
 struct HeadBackward {
     loss: Tensor<1>,
     /// ∂loss/∂hidden, `[B, T, C]`.
@@ -98,7 +118,16 @@ struct HeadBackward {
 
 impl HeadBackward {
     /// From hidden states `[B, T, C]` without autodiff.
-    fn new(model: &LanguageModel, hidden: Tensor<3>, batch: &MicroBatch, step_weight: f64) -> Self {
+    fn new(
+        objective: &Objective,
+        model: &LanguageModel,
+        hidden: Tensor<3>,
+        batch: &MicroBatch,
+        step_weight: f64,
+    ) -> Self {
+        if let Some(penalty) = objective.penalty {
+            match penalty {} // here a penalty sees a chunk's logits
+        }
         let shape @ [batch_size, time, channels] = hidden.dims();
         let weights: Vec<f32> = batch.weights.iter().map(|&w| (f64::from(w) / step_weight) as f32).collect();
         let hidden = hidden.reshape([batch_size * time, channels]);
@@ -106,7 +135,8 @@ impl HeadBackward {
         Self { loss, hidden: hidden.reshape(shape), pieces }
     }
 
-    /// Adds the head's gradient to what autodiff found of the weights below; of a tied table that is the rest of it.
+    /// Adds the gradient of the head to the gradients that autodiff found for the weights below. For a tied table this
+    /// completes the gradient of the table.
     fn add_to(self, gradients: &mut BTreeMap<String, Tensor<1>>, model: &LanguageModel) {
         for (name, gradient) in model.head_names().into_iter().zip(self.pieces) {
             let count = gradient.shape().num_elements();

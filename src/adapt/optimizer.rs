@@ -1,45 +1,17 @@
-//! AdamW with PyTorch's meaning of every parameter (arXiv 1711.05101; `torch.optim.AdamW`).
+//! AdamW; every constant means what it means in PyTorch (arXiv 1711.05101; `torch.optim.AdamW`).
 //!
-//! The state is kept by the weight's published name, flat, so that a checkpoint is an ordinary safetensors file and
-//! goes on to the bit.
+//! The state is kept by the weight's published name, flat. So a checkpoint is an ordinary safetensors file, and a
+//! resumed run gives the same bits.
 
 use std::collections::BTreeMap;
 
 use burn::tensor::{FloatDType, Tensor};
-use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::kernels::adamw::{Constants, State};
 use crate::kernels::squares::sum_of_squares;
 use crate::model::{LanguageModel, Precision};
-
-/// AdamW's constants.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, clap::Args)]
-#[serde(default, deny_unknown_fields)]
-pub struct AdamWConfig {
-    /// Decay of the first moment.
-    #[arg(long, value_name = "NUMBER", default_value_t = Self::default().beta1)]
-    pub beta1: f64,
-    /// Decay of the second moment.
-    #[arg(long, value_name = "NUMBER", default_value_t = Self::default().beta2)]
-    pub beta2: f64,
-    /// Added to the root of the bias-corrected second moment.
-    #[arg(long, value_name = "NUMBER", default_value_t = Self::default().epsilon)]
-    pub epsilon: f64,
-    /// Decoupled decay, `p -= lr · decay · p`, of weights with two dimensions; norms and biases are left alone.
-    #[arg(long, value_name = "NUMBER", default_value_t = Self::default().weight_decay)]
-    pub weight_decay: f64,
-    /// What its two moments are held in: in 16 bits they take 4 bytes a weight instead of 8.
-    #[serde(skip_serializing_if = "Precision::is_f32")]
-    #[arg(long, value_enum, value_name = "PRECISION", default_value_t)]
-    pub moments: Precision,
-}
-
-impl Default for AdamWConfig {
-    fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, moments: Precision::F32 }
-    }
-}
+pub use crate::recipe::AdamWConfig;
 
 /// The optimiser's state.
 #[derive(Debug, Clone)]
@@ -62,11 +34,12 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// A power of two, so that nothing is rounded by it. What lies beyond f16's 65,504 then, 4, is held as that.
+    /// A power of two, so that it causes no rounding. A value above 4 would exceed the largest f16, 65,504, and is held
+    /// as 65,504.
     const LIFT: f64 = 16384.0;
     const LARGEST: f64 = 65504.0;
 
-    /// Both in f32, after no steps or as they are held.
+    /// Both moments in f32, from the form in which they are held; `None` before the first step.
     fn open(held: Option<Self>, precision: Precision) -> Option<[Tensor<1>; 2]> {
         let Self { first, second } = held?;
         if precision.is_f32() {
@@ -76,12 +49,12 @@ impl Moments {
         Some([first, root.clone() * root])
     }
 
-    /// As they are held after step number `step`.
+    /// The moments in the form in which they are held, after step number `step`.
     ///
-    /// A second moment changes by a thousandth in a step, less than the grain of 16 bits: rounded to the nearest it would
-    /// never move. Before it is rounded, everything is shifted by a part of a grain that runs evenly through
-    /// (−½, ½] from step to step, so that over steps nothing is lost. It depends on the step alone, and a run that goes
-    /// on from a checkpoint goes on to the bit.
+    /// A second moment changes by a thousandth in a step. This is less than the spacing of 16-bit numbers, so rounding
+    /// to the nearest would never change it. Therefore each value is shifted before rounding by a fraction of the
+    /// spacing. The fraction runs evenly through (−½, ½] from step to step, so the rounding errors cancel over steps.
+    /// It depends only on the step, so a resumed run gives the same bits.
     fn hold(first: Tensor<1>, second: Tensor<1>, precision: Precision, step: u64) -> Self {
         const GOLDEN_RATIO: f64 = 0.618_033_988_749_894_9;
         let grain = match precision {
@@ -94,7 +67,7 @@ impl Moments {
         let hold = |x: Tensor<1>| {
             let x = (x * Self::LIFT).clamp(-Self::LARGEST, Self::LARGEST);
             let near = narrow(x.clone()).cast(FloatDType::F32);
-            // ¾ of the relative grain is more than half and less than one and a half of the absolute one everywhere.
+            // ¾ of the relative spacing lies between ½ and 1½ of the absolute spacing everywhere.
             let next = narrow(near.clone() * (1.0 + 0.74 * grain)).cast(FloatDType::F32);
             narrow(x + (next - near) * shift)
         };
@@ -113,12 +86,12 @@ impl AdamW {
         Moments::open(self.moments.get(name).cloned(), self.config.moments)
     }
 
-    /// Its state as it is held: the weight's name, and first and second moment, `[n]` each.
+    /// The state in the form in which it is held: the weight's name, and first and second moment, `[n]` each.
     pub fn state(&self) -> impl Iterator<Item = (&String, [Tensor<1>; 2])> {
         self.moments.iter().map(|(name, Moments { first, second })| (name, [first.clone(), second.clone()]))
     }
 
-    /// Takes back what [`AdamW::state`] gave, whatever it was converted to meanwhile.
+    /// Restores the state that [`AdamW::state`] gave. It may have been converted to another type meanwhile.
     pub fn restore(&mut self, name: String, state: [Tensor<1>; 2]) {
         let [first, second] = state.map(|held| held.cast(self.config.moments.float()));
         self.moments.insert(name, Moments { first, second });
@@ -139,7 +112,7 @@ impl AdamW {
         let (correction1, correction2) = (1.0 - beta1.powf(steps), 1.0 - beta2.powf(steps));
         model.map_parameters(|name, shape, weight| {
             let Some(gradient) = gradients.remove(name) else { return weight };
-            // Before the first step there is nothing to remember.
+            // Before the first step the moments are zero.
             let nothing = || [(); 2].map(|()| gradient.zeros_like());
             let [first, second] = Moments::open(self.moments.remove(name), precision).unwrap_or_else(nothing);
             let keep = if shape.len() >= 2 { 1.0 - lr * weight_decay } else { 1.0 };
@@ -160,7 +133,7 @@ pub fn gradient_norm(gradients: &BTreeMap<String, Tensor<1>>) -> Result<f64> {
     Ok(sum_of_squares(gradients.values())?.sqrt())
 }
 
-/// What gradients of this global `norm` are multiplied with so that it is at most `max_norm`, as
+/// The factor for gradients with this global `norm` that makes the norm at most `max_norm`, as
 /// `torch.nn.utils.clip_grad_norm_`.
 pub fn clip(norm: f64, max_norm: f64) -> f64 {
     (max_norm / (norm + 1e-6)).min(1.0)

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::checkpoint::differences_of_runs;
-use super::{AdaptResult, Adaptation, Form, Resumable, folder};
+use super::folder;
+use super::result::{AdaptResult, Adaptation, Form};
+use super::state::Resumable;
 use crate::disk::lock::Lock;
 use crate::disk::{paths, scratch};
 use crate::error::{Error, Result};

@@ -1,4 +1,4 @@
-//! What a run has come to, and where that is kept.
+//! The state of a run, and where it is saved.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,33 +10,34 @@ use serde_json::Value;
 use super::checkpoint::{Checkpoint, Position};
 use super::micro_batch::AtOnce;
 use super::optimizer::AdamW;
+use super::result::{Best, Curves};
 use super::step::LossScale;
-use super::{Best, Curves};
 use crate::device::faults::guarded;
 use crate::disk::scratch;
 use crate::error::{Error, Result};
 use crate::model::parameters::to_host;
-use crate::model::{LanguageModel, Precision};
+use crate::model::{LanguageModel, LoadedModel, Precision};
+use crate::recipe::Stack;
 
-/// Where a run may be saved, and whether it goes on from there.
+/// Where a run is saved, and whether it resumes from there.
 #[derive(Debug, Clone, Copy)]
 pub struct Resumable<'a> {
     /// The checkpoint file.
     pub path: &'a Path,
-    /// Whether to go on from it where it exists.
+    /// Whether to resume from it if it exists.
     pub resume: bool,
-    /// Steps between checkpoints. One is also written at an interruption and at the end: remove it once the result is
-    /// whole elsewhere.
+    /// Steps between checkpoints. A checkpoint is also written at an interruption and at the end. Remove it when the
+    /// result is completely written.
     pub every: Option<u64>,
-    /// The longest that a run goes on without one, as far as steps take no longer: a device may be lost at any moment,
-    /// and the weights with it.
+    /// The longest time between two checkpoints, or one step if a step takes longer. A device can be lost at any
+    /// moment, and its weights with it.
     pub longest: Duration,
-    /// How to go on, said when the run ends before its end.
+    /// The words that say how to resume, for a run that ends early.
     pub how_to_resume: &'a str,
 }
 
 impl Resumable<'_> {
-    /// `longest` where nothing else is said. Writing takes seconds even for a billion weights.
+    /// The default of `longest`. Writing takes only seconds even for a billion weights.
     pub const LONGEST: Duration = Duration::from_secs(10 * 60);
 }
 
@@ -48,8 +49,10 @@ pub struct State {
     pub best_model: LanguageModel,
     /// The optimiser.
     pub optimizer: AdamW,
-    /// What gradients are scaled by on their way back.
+    /// The factor of the gradients during the backward pass.
     pub loss_scale: LossScale,
+    /// The strategies, with what they remember.
+    pub stack: Stack,
     /// Losses so far.
     pub curves: Curves,
     /// The best validation.
@@ -59,17 +62,29 @@ pub struct State {
 }
 
 impl State {
-    /// What a checkpoint saved, to be trained on in `compute`.
-    pub fn of(checkpoint: Checkpoint, compute: Precision) -> Self {
-        let Checkpoint { position, model, best, optimizer } = checkpoint;
+    /// The state from a checkpoint, prepared for training with products in `compute`.
+    ///
+    /// # Errors
+    /// A strategy does not know what the checkpoint says it remembers.
+    pub fn of(checkpoint: Checkpoint, mut stack: Stack, compute: Precision) -> Result<Self> {
+        let Checkpoint { position, model, best, optimizer, strategies } = checkpoint;
+        stack.restore(strategies)?;
         let Position { step, curves, best: best_validation, loss_scale, .. } = position;
         let model = model.train().compute_in(compute);
-        Self { model, best_model: best, optimizer, loss_scale, curves, best: best_validation, step }
+        Ok(Self { model, best_model: best, optimizer, loss_scale, stack, curves, best: best_validation, step })
     }
 
-    /// The model now, without autodiff and computing in f32, whatever it is trained in.
+    /// The present model without autodiff. It computes in f32, also if it is trained in 16 bits.
     pub fn for_use(&self) -> LanguageModel {
         self.model.valid().compute_in(Precision::F32)
+    }
+
+    /// The weights that the run would leave now: what is validated, and written at the end.
+    ///
+    /// # Errors
+    /// The device's failure.
+    pub fn finished(&self, base: &LoadedModel) -> Result<LanguageModel> {
+        self.stack.finish(base, self.for_use())
     }
 
     /// Whether it was validated after its last step.
@@ -77,7 +92,7 @@ impl State {
         self.curves.valid_loss.last().is_some_and(|(step, _)| *step == self.step)
     }
 
-    /// Reads a number of every weight: what an update without memory for it leaves cannot be read.
+    /// Reads one number of every weight. If the device had no memory for an update, the weight cannot be read.
     ///
     /// # Errors
     /// The device's failure.
@@ -90,20 +105,20 @@ impl State {
     }
 }
 
-/// Keeps a run's state.
+/// Saves the state of a run.
 pub struct Saving<'a> {
     resumable: Option<Resumable<'a>>,
-    determined_by: &'a Value,
+    determined_by: Value,
     started: Instant,
     seconds_before: f64,
-    /// When it was saved last by this process, and after which step the file has it.
+    /// When this process saved it last, and the step of the state in the file.
     last: Instant,
     saved: Option<u64>,
 }
 
 impl<'a> Saving<'a> {
-    /// For a run that goes on from `resumed`, if it does.
-    pub fn new(resumable: Option<Resumable<'a>>, determined_by: &'a Value, resumed: Option<&Position>) -> Self {
+    /// For a run that resumes from `resumed`, if there is one.
+    pub fn new(resumable: Option<Resumable<'a>>, determined_by: Value, resumed: Option<&Position>) -> Self {
         if let Some(Resumable { path, .. }) = resumable {
             scratch::sweep_locked(path);
         }
@@ -123,7 +138,7 @@ impl<'a> Saving<'a> {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// Saves where that is due: after so many steps or so much time, and before the run stops or ends.
+    /// Saves if it is time to: after the given number of steps or the given time, and before the run stops or ends.
     ///
     /// # Errors
     /// The device's failure, or the system's.
@@ -136,24 +151,24 @@ impl<'a> Saving<'a> {
         }
     }
 
-    /// Saves the state, and says where: "nothing was saved" where it has no place.
+    /// Saves the state and returns the words that say where. Without a place to save they are "nothing was saved".
     ///
     /// # Errors
     /// The device's failure, or the system's.
     pub fn save(&mut self, state: &State, at_once: &AtOnce) -> Result<String> {
         let Some(Resumable { path, .. }) = self.resumable else { return Ok("nothing was saved".to_owned()) };
-        let State { best_model, optimizer, loss_scale, curves, best, step, .. } = state;
+        let State { best_model, optimizer, loss_scale, stack, curves, best, step, .. } = state;
         let mut position = Position::new(*step, curves.clone(), *best, self.seconds(), self.determined_by.clone());
         position.smaller_micro_batches = at_once.smaller().to_vec();
         position.loss_scale = *loss_scale;
         let (model, best, optimizer) = (state.for_use(), best_model.clone(), optimizer.clone());
-        Checkpoint { position, model, best, optimizer }.write(path)?;
+        Checkpoint { position, model, best, optimizer, strategies: stack.state() }.write(path)?;
         (self.last, self.saved) = (Instant::now(), Some(*step));
         Ok(format!("saved in {}", path.display()))
     }
 
-    /// The error of a run that its device fails after `state`. Says what is left: that state, where it can still be read,
-    /// and else what was saved last.
+    /// The error of a run whose device fails after `state`. It says what is saved: this state if it can still be read,
+    /// otherwise the last checkpoint.
     pub fn after(&mut self, error: Error, state: &State, at_once: &AtOnce, device: &Device) -> Error {
         if let Error::Device { .. } = error
             && let Err(unsaved) = guarded(device, || self.save(state, at_once))

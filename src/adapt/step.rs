@@ -1,4 +1,4 @@
-//! One optimiser step: its gradient, whether that can be trusted, and the update.
+//! One optimiser step: its gradient, the check of the gradient, and the update.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,13 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::data::MicroBatch;
-use super::objective::{Backward, Objective};
+use super::objective::Objective;
 use super::optimizer::{self, AdamW};
 use crate::error::{Error, Result};
 use crate::model::parameters::to_host;
 use crate::model::{LanguageModel, Precision};
-use crate::progress::Monitor;
 
-/// What one optimiser step did.
+/// The result of one optimiser step.
 pub struct StepDone {
     /// The model after it.
     pub model: LanguageModel,
@@ -35,65 +34,23 @@ pub fn training_step(
     lr: f64,
     max_norm: Option<f64>,
 ) -> Result<StepDone> {
-    let step = StepGradient::of(objective, &mut model, optimizer.step + 1, batches, false, 1.0)?;
+    let step = StepGradient::of(objective, &mut model, optimizer.step + 1, batches, false, 1.0, &unhindered)?;
     match step.fault(None) {
         Some(Fault { words, .. }) => Err(Error::Numeric(format!("step {}: {words}", optimizer.step + 1))),
         None => Ok(step.apply(model, optimizer, lr, max_norm)),
     }
 }
 
-/// What gives loss and gradient of a micro-batch.
-pub trait Differentiable {
-    /// Those of one of a step whose targets weigh `step_weight` in all; block by block where memory is short
-    /// ([`Objective::backward_by_blocks`]). `model` is on an autodiff device.
-    ///
-    /// # Errors
-    /// The device's failure, which may also show only when the result is read.
-    fn differentiate(
-        &self,
-        model: &LanguageModel,
-        batch: &MicroBatch,
-        step_weight: f64,
-        by_blocks: bool,
-    ) -> Result<Backward>;
-}
+/// Is called before each micro-batch, with it and the sum of the weights of all targets of the step. An error ends the
+/// step: the user's wish to stop, or a device that fails there.
+pub type Before<'a> = &'a dyn Fn(&MicroBatch, f64) -> Result<()>;
 
-impl Differentiable for Objective {
-    fn differentiate(
-        &self,
-        model: &LanguageModel,
-        batch: &MicroBatch,
-        step_weight: f64,
-        by_blocks: bool,
-    ) -> Result<Backward> {
-        match by_blocks {
-            true => self.backward_by_blocks(model, batch, step_weight),
-            false => self.backward(model, batch, step_weight),
-        }
-    }
-}
-
-/// One that hears, before each micro-batch, of a wish to stop.
-pub struct Stoppable<'a> {
-    /// What gives loss and gradient.
-    pub objective: &'a dyn Differentiable,
-    /// Who hears of the wish.
-    pub monitor: &'a dyn Monitor,
-}
-
-impl Differentiable for Stoppable<'_> {
-    fn differentiate(
-        &self,
-        model: &LanguageModel,
-        batch: &MicroBatch,
-        step_weight: f64,
-        by_blocks: bool,
-    ) -> Result<Backward> {
-        match self.monitor.stopped() {
-            true => Err(Error::Interrupted("stopped within a step".into())),
-            false => self.objective.differentiate(model, batch, step_weight, by_blocks),
-        }
-    }
+/// Nothing happens before a micro-batch.
+///
+/// # Errors
+/// None.
+pub fn unhindered(_: &MicroBatch, _: f64) -> Result<()> {
+    Ok(())
 }
 
 /// Loss and gradient of one step, before anything is changed.
@@ -107,12 +64,12 @@ pub struct StepGradient {
     gradients: BTreeMap<String, Tensor<1>>,
 }
 
-/// What the loss is multiplied with on the way back, so that gradients in f16, which knows nothing below 6e-8, do not
-/// vanish (arXiv 1710.03740): as large as they allow, found by doubling it from time to time and halving it when they
-/// overflow. A power of two, so that it rounds nothing.
+/// The factor of the loss in the backward pass. In f16 gradients below 6e-8 would become 0 (arXiv 1710.03740). The
+/// factor is as large as possible: it is doubled from time to time and halved when gradients overflow. It is a power of
+/// two, so it causes no rounding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LossScale {
-    /// Its logarithm to base 2; `None` where nothing is scaled.
+    /// Its logarithm to base 2; `None` if nothing is scaled.
     log2: Option<u32>,
     /// Steps since it last changed.
     steps: u32,
@@ -123,7 +80,7 @@ impl LossScale {
     const LARGEST: u32 = 24;
     const STEPS_TO_GROW: u32 = 1000;
 
-    /// For a model whose products are computed in `precision`. Only f16 falls short of the range of f32.
+    /// For a model whose products are computed in `precision`. Only f16 has a smaller range than f32.
     pub fn for_compute(precision: Precision) -> Self {
         Self { log2: (precision == Precision::F16).then_some(Self::FIRST), steps: 0 }
     }
@@ -147,7 +104,7 @@ impl LossScale {
         half.is_some()
     }
 
-    /// A step went well with it.
+    /// Records a step without overflow.
     fn grow(&mut self) {
         let Some(log2) = self.log2 else { return };
         self.steps += 1;
@@ -157,37 +114,39 @@ impl LossScale {
     }
 }
 
-/// Why a step is not to be taken.
+/// The reason to refuse a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The micro-batch at fault, where one is.
+    /// The micro-batch that caused it, if one did.
     pub micro_batch: Option<usize>,
     /// What is wrong, and what may help.
     pub words: String,
 }
 
 impl StepGradient {
-    /// Of step number `step`, over `batches`; block by block where memory is short.
-    /// On its way back the gradient is `scale` times as large.
+    /// Of step number `step`, over `batches`; layer by layer where memory is short. During the backward pass the
+    /// gradient is multiplied by `scale`.
     ///
     /// # Errors
     /// The device's failure.
     pub fn of(
-        objective: &dyn Differentiable,
+        objective: &Objective,
         model: &mut LanguageModel,
         step: u64,
         batches: &[MicroBatch],
-        by_blocks: bool,
+        by_layers: bool,
         scale: f64,
+        before: Before<'_>,
     ) -> Result<Self> {
         let weight = batches.iter().map(MicroBatch::weight).sum::<f64>() / scale;
         let mut losses = Vec::new();
         let mut gradients: BTreeMap<String, Tensor<1>> = BTreeMap::new();
-        let mut blocks = 0;
+        let mut windows = 0;
         for batch in batches {
-            model.begin_blocks(step, blocks);
-            blocks += batch.inputs.len() as u64;
-            let backward = objective.differentiate(model, batch, weight, by_blocks)?;
+            model.begin_blocks(step, windows);
+            windows += batch.inputs.len() as u64;
+            before(batch, weight)?;
+            let backward = objective.differentiate(model, batch, weight, by_layers)?;
             losses.push(backward.loss);
             for (name, part) in backward.gradients {
                 let sum = match gradients.remove(&name) {
@@ -197,7 +156,7 @@ impl StepGradient {
                 gradients.insert(name, sum);
             }
         }
-        model.begin_blocks(0, 0); // what follows is no training: nothing is left out
+        model.begin_blocks(0, 0); // what follows is not training, so dropout is off
         let losses: Vec<f64> =
             to_host(Tensor::cat(losses, 0))?.into_iter().map(|loss| f64::from(loss) / scale).collect();
         let norm = optimizer::gradient_norm(&gradients)? / scale;
@@ -207,38 +166,39 @@ impl StepGradient {
         Ok(Self { loss: losses.iter().sum(), losses, norm, gradients })
     }
 
-    /// The same, the gradient scaled so that it neither vanishes nor overflows on its way back: where it does overflow it
-    /// is computed again with half the scale.
+    /// The same, with a scaled gradient so that it neither becomes 0 nor overflows in the backward pass. If it
+    /// overflows, it is computed again with half the scale.
     ///
     /// # Errors
     /// As [`StepGradient::of`].
     pub fn in_range(
-        objective: &dyn Differentiable,
+        objective: &Objective,
         model: &mut LanguageModel,
         step: u64,
         batches: &[MicroBatch],
-        by_blocks: bool,
+        by_layers: bool,
         scale: &mut LossScale,
+        before: Before<'_>,
     ) -> Result<Self> {
         loop {
-            let gradient = Self::of(objective, model, step, batches, by_blocks, scale.factor())?;
+            let gradient = Self::of(objective, model, step, batches, by_layers, scale.factor(), before)?;
             if gradient.norm.is_finite() {
                 scale.grow();
                 return Ok(gradient);
             }
             if !gradient.loss.is_finite() || !scale.halve() {
-                return Ok(gradient); // no fault of the scale
+                return Ok(gradient); // the scale is not the cause
             }
             tracing::debug!(step, factor = scale.factor(), "the gradient left the range of f16; scaled less");
         }
     }
 
-    /// Its gradient by weight, `[n]` each, as large as it is.
+    /// The gradient by weight, `[n]` each, without the scale.
     pub fn into_gradients(self) -> BTreeMap<String, Tensor<1>> {
         self.gradients
     }
 
-    /// What speaks against taking the step: numbers beyond f32, or a loss above `limit` (with its reason).
+    /// The reason to refuse the step, if there is one: numbers beyond f32, or a loss above `limit` (with its reason).
     pub fn fault(&self, limit: Option<&Limit>) -> Option<Fault> {
         let Self { losses, loss, norm, .. } = self;
         if !loss.is_finite() || !norm.is_finite() {
@@ -271,9 +231,9 @@ impl StepGradient {
     }
 }
 
-/// A loss beyond which a step is no ordinary one.
+/// A loss above which a step is an outlier.
 ///
-/// A factor alone would stop healthy runs: a small text that is learned by heart has a median near 0, and a block of it
+/// A factor alone would stop healthy runs: a small text that is learned by heart has a median near 0, and a window of it
 /// that is harder than the others several times that. So a loss also has to stand out from the run's own noise, to be a
 /// nat above the median, and to be no better than where the run began.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -287,8 +247,8 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// By the latest of these losses, `(step, loss)` from the first step on; `None` while they are few, and for a factor of
-    /// 0.
+    /// By the latest of these losses, `(step, loss)` from the first step on; `None` while there are few losses, and for
+    /// a factor of 0.
     pub fn after(losses: &[(u64, f64)], factor: f64) -> Option<Self> {
         const LATEST: usize = 64;
         const FEWEST: usize = 16;

@@ -1,24 +1,24 @@
-//! Stopping early, when validation has got no better for a while.
+//! Early stopping: a run ends when the validation loss has not improved for a while.
 //!
-//! After re-warming the loss first rises and then falls below where it began (the V of arXiv 2308.04014 and 2406.14833):
-//! who stops on the rise stops at the worst point. So nothing before a certain step counts, the base's own loss least
-//! of all: the best since then is what has to be bettered.
+//! After re-warming the loss first rises and then falls below where it began (the V of arXiv 2308.04014 and
+//! 2406.14833): stopping during the rise would stop at the worst point. So validations before a certain step do not
+//! count, nor does the loss of the base. A later validation must be better than the best one since that step.
 //!
 //! Whether to stop is a function of the validations alone, so that a run that goes on from a checkpoint stops where it
 //! would have stopped.
 
 use serde::{Deserialize, Serialize};
 
-use super::schedule::share_of;
-use super::settings::AdaptSettings;
+use crate::recipe::AdaptSettings;
+use crate::recipe::schedule::share_of;
 
-/// Share of the steps after the warm-up that belong to the dip, where nothing else is said.
+/// Default share of the steps after the warm-up in which the loss may rise at first.
 const DIP_SHARE: f64 = 0.25;
 
 /// When a run stops early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// Validations without a better one that it takes.
+    /// How many validations in a row without an improvement end the run.
     pub patience: u64,
     /// Validations before this many steps do not count.
     pub after: u64,
@@ -29,14 +29,14 @@ pub struct Patience {
 pub struct Stopped {
     /// Steps done.
     pub step: u64,
-    /// Steps it would have had.
+    /// Steps that were planned.
     pub of: u64,
     /// Why, in words.
     pub words: String,
 }
 
 impl Patience {
-    /// That of a run of `steps` steps, where the settings have any.
+    /// The rule for a run of `steps` steps, if the settings have one.
     pub fn new(settings: &AdaptSettings, steps: u64) -> Option<Self> {
         let after = match settings.patience_after {
             Some(after) => share_of(after, steps),
@@ -45,8 +45,8 @@ impl Patience {
         settings.patience.map(|patience| Self { patience, after })
     }
 
-    /// Why it can never end a run that is validated after these steps, in order, if so. The first that counts is one to
-    /// better; as many as it takes have to follow, the last of them before the last step.
+    /// The reason why it can never end a run that is validated after these steps (in order), if that is so. After the
+    /// first validation that counts, `patience` further ones must follow before the last step.
     pub fn cannot_act(&self, validations: impl Iterator<Item = u64>) -> Option<String> {
         let Self { patience, after } = *self;
         let counted = validations.filter(|&step| step >= after).count() as u64;
@@ -60,8 +60,8 @@ impl Patience {
         })
     }
 
-    /// Whether these validations, `(steps done, loss)` in order, are enough, and why. A loss that is no number is no
-    /// improvement.
+    /// Whether these validations, `(steps done, loss)` in order, are enough, and why. A loss that is not finite is not
+    /// an improvement.
     pub fn enough(&self, valid_loss: &[(u64, f64)]) -> Option<String> {
         let counted = &valid_loss[valid_loss.partition_point(|(step, _)| *step < self.after)..];
         let (mut best, mut since) = (None::<(u64, f64)>, 0);

@@ -1,4 +1,4 @@
-//! How fast a recipe trains here: micro-batches that are timed and change nothing.
+//! How fast a recipe trains on this device: micro-batches are timed without changing the model.
 
 use std::time::Instant;
 
@@ -7,15 +7,16 @@ use burn::module::Module;
 use super::data::MicroBatch;
 use super::objective::Objective;
 use super::optimizer::AdamW;
-use super::{AdaptSettings, training_step};
+use super::step::training_step;
 use crate::error::{Error, Result};
 use crate::model::LoadedModel;
 use crate::progress::Monitor;
+use crate::recipe::{AdaptSettings, Stack};
 
-/// Steps that are run to time one: the first pays for what is set up once.
+/// Steps that are run to time one: the first also includes the set-up.
 const TIMED: u64 = 2;
 
-/// Targets a second of training `base` by `settings`, from a micro-batch that is timed after one that is not.
+/// Targets per second of training `base` with `settings`. One micro-batch is run first; the second is timed.
 ///
 /// # Errors
 /// Adapters that the model has no layers for; the device's failure; an interruption.
@@ -26,18 +27,15 @@ pub fn tokens_per_second(
     seed: u64,
     monitor: &mut dyn Monitor,
 ) -> Result<f64> {
-    let mut model = match settings.adapters() {
-        Some(lora) => lora.attach(base, seed)?,
-        None => base.model.clone(),
-    }
-    .train();
+    let mut model = Stack::new(settings).trainable(base, seed)?.train();
     let mut optimizer = AdamW::new(settings.adamw);
     let mut rate = f64::NAN;
     monitor.begin("timing a training step", TIMED);
     for _ in 0..TIMED {
         let started = Instant::now();
-        // A rate of 0: nothing is learned, and no number can leave its range.
-        let done = training_step(&Objective, model, &mut optimizer, std::slice::from_ref(batch), 0.0, Some(1.0))?;
+        // With a rate of 0 the model does not change, and no number can leave its range.
+        let done =
+            training_step(&Objective::default(), model, &mut optimizer, std::slice::from_ref(batch), 0.0, Some(1.0))?;
         rate = batch.weight() / started.elapsed().as_secs_f64().max(1e-9);
         model = done.model;
         monitor.advance(1, "");

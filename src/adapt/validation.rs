@@ -1,10 +1,10 @@
-//! How a run is watched: its loss on the validation text.
+//! Validation of a run: its loss on the validation text.
 
-use super::settings::AdaptSettings;
 use crate::error::Result;
 use crate::evaluate::{Protocol, ProtocolName, evaluate};
 use crate::model::{LanguageModel, LoadedModel};
 use crate::progress::{Monitor, Unseen};
+use crate::recipe::AdaptSettings;
 use crate::text::TokenStream;
 
 /// When and on what a run is validated.
@@ -16,7 +16,7 @@ pub struct Validation {
 }
 
 impl Validation {
-    /// That of a run of `steps` steps on windows of `context` tokens of `valid`.
+    /// The validation of a run of `steps` steps, on windows of `context` tokens of `valid`.
     ///
     /// # Errors
     /// As [`Protocol::new`].
@@ -31,12 +31,12 @@ impl Validation {
         })
     }
 
-    /// After every `every` steps and after the last; a `validations` of 0 leaves the last one.
+    /// After every `every` steps and after the last; with `validations` = 0 only the last one is done.
     pub fn due(&self, step: u64) -> bool {
         step == self.steps || step.is_multiple_of(self.every)
     }
 
-    /// The steps it is due after, in order; 0 among them, the base itself.
+    /// The steps after which it is done, in order. 0 is among them: the base itself.
     pub fn steps(&self) -> impl Iterator<Item = u64> {
         let (every, last) = (self.every, self.steps);
         (0..last).step_by(every as usize).chain([last])

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::features::{Feature, Features};
 use super::learn::{Known, Trained, evidence, recipe};
-use crate::adapt::data::TrainingBlocks;
+use crate::adapt::data::TrainingWindows;
 use crate::adapt::timing::tokens_per_second;
 use crate::adapt::{AdaptSettings, trained_tokens};
 use crate::compare::{LossProfile, Vocabulary};
@@ -161,9 +161,9 @@ impl Question<'_> {
         })
     }
 
-    fn blocks(&self, train: &TokenStream) -> Result<TrainingBlocks> {
-        let context = self.recipe.block_length(self.base.config.context());
-        TrainingBlocks::new(train.clone(), context, self.recipe.packing, self.recipe.order, self.seed)
+    fn blocks(&self, train: &TokenStream) -> Result<TrainingWindows> {
+        let context = self.recipe.window_length(self.base.config.context());
+        TrainingWindows::new(train.clone(), context, self.recipe.packing, self.recipe.order, self.seed)
     }
 
     /// How long the recipe trains on this text.

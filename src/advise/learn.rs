@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::features::{Case, Feature, Features, read_table_file};
-use crate::adapt::{AdaptSettings, Strategy};
 use crate::compare::{LossProfile, TokenClass};
 use crate::error::{Error, Result};
+use crate::recipe::{AdaptSettings, Trainable};
 use crate::similarity::{Distances, FeatureSpec, KernelKind};
 use crate::study::config::{SimilaritySettings, StrategyEntry, StudyConfig};
 use crate::study::{self, Row, StudyResults};
@@ -251,7 +251,7 @@ pub fn recipe(settings: &AdaptSettings, joined_otherwise: bool, trained: Trained
         (Feature::Lr, Some(settings.lr)),
         (Feature::Steps, Some(trained.steps as f64)),
         (Feature::Tokens, Some(trained.tokens as f64)),
-        (Feature::Lora, Some(f64::from(settings.strategy == Strategy::Lora))),
+        (Feature::Lora, Some(f64::from(settings.strategy == Trainable::Lora))),
         (Feature::JoinDiffers, Some(f64::from(joined_otherwise))),
     ])
 }

@@ -2,17 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use odyssey::adapt::data::Packing;
 use odyssey::adapt::find_lr::{RateSweep, Sweep, find_lr};
-use odyssey::adapt::objective::Objective;
-use odyssey::adapt::preset::RecipeArgs;
-use odyssey::adapt::{AdaptResult, Form, Resumable, RunPlace, Strategy, Training};
+use odyssey::adapt::{AdaptResult, Form, Resumable, RunPlace, Trainable, Training};
 use odyssey::error::{Error, Result};
 use odyssey::hub::{Kind, Name};
 use odyssey::memory::Work;
 use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::process::bytes;
 use odyssey::progress::Watched;
+use odyssey::recipe::Packing;
+use odyssey::recipe::RecipeArgs;
 use odyssey::shown::{fixed, signed};
 use odyssey::text::{Split, Tokenizer, open_corpus};
 
@@ -122,7 +121,7 @@ fn take_place(out: &Path, args: &Args, common: &Common) -> Result<Option<RunPlac
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
-    if args.merge && args.settings.0.strategy != Strategy::Lora {
+    if args.merge && args.settings.0.strategy != Trainable::Lora {
         return Err(Error::input(
             "--merge",
             "is for adapters, and none are trained",
@@ -188,7 +187,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     };
     let how_to_resume = "give the same command with --resume to go on";
     let resumable = Some(place.resumable(args.checkpoint_every, Resumable::LONGEST, how_to_resume));
-    let training = Training { base: &base, settings, seed: args.seed, resumable, objective: &Objective };
+    let training = Training { base: &base, settings, seed: args.seed, resumable };
     let Some(diary) = diary else {
         // There is a result: this run's, or none of its business.
         drop(monitor);

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use odyssey::adapt::preset::RecipeArgs;
 use odyssey::advise::features::{is_table, shipped, write_table};
 use odyssey::advise::learn::cases_in;
 use odyssey::advise::{Advice, Case, Check, Means, Question, RestsOn, TableCheck, advise, check};
@@ -11,6 +10,7 @@ use odyssey::files::write_whole;
 use odyssey::memory::Work;
 use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::process::bytes;
+use odyssey::recipe::RecipeArgs;
 use odyssey::shown::{fixed, signed};
 use odyssey::study::config::{EvaluationSettings, SimilaritySettings, TextSettings};
 use odyssey::text::domain::name_of;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use odyssey::adapt::events::{Recorded, is_metrics};
+use odyssey::adapt::diary::{Recorded, is_metrics};
 use odyssey::disk::outputs::Outputs;
 use odyssey::error::Result;
 use odyssey::files;

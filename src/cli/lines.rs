@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use odyssey::adapt::events::Event;
+use odyssey::progress::Event;
 use odyssey::progress::Monitor;
 
 use super::output;

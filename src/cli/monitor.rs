@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use odyssey::adapt::events::{Event, sparkline};
+use odyssey::adapt::diary::sparkline;
+use odyssey::progress::Event;
 use odyssey::progress::Monitor;
 use odyssey::shown::visible;
 use serde_json::Value;

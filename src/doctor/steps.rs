@@ -94,7 +94,7 @@ struct Backward {
 fn backward(family: &Entry, batch: &MicroBatch, device: &Device) -> Result<Backward> {
     let mut loaded = tiny_model(config(family)?, device)?;
     loaded.model = loaded.model.train();
-    let backward = Objective.backward(&loaded.model, batch, batch.weight())?;
+    let backward = Objective::default().backward(&loaded.model, batch, batch.weight())?;
     Ok(Backward { loaded, loss: to_host(backward.loss)?[0], gradients: backward.gradients })
 }
 

@@ -116,7 +116,7 @@ fn training(device: &Device) -> Result<Measured> {
     let mut optimizer = AdamW::new(AdamWConfig::default());
     let seconds = median(|| {
         if let Some(before) = model.take() {
-            let gradients = Objective.backward(&before, &batch, batch.weight())?.gradients;
+            let gradients = Objective::default().backward(&before, &batch, batch.weight())?.gradients;
             let factor = clip(gradient_norm(&gradients)?, 1.0);
             let after = optimizer.step(1e-4, factor, before, gradients);
             // The step itself is waited for, not only its gradient.

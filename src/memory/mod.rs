@@ -1,4 +1,4 @@
-//! What a run will need in memory, before it starts: what the device has, and what would fit where it does not.
+//! The memory that a run needs, computed before it starts: what the device has, and which other settings would fit.
 //!
 //! [`work`] says what is to be done, `sizes` counts what it takes of a model of given sizes, [`plan`] compares that with what
 //! is free.

@@ -24,7 +24,7 @@ pub struct MemoryPlan {
     pub parts: Vec<Part>,
     /// Their sum.
     pub needs_bytes: u64,
-    /// What the device has free; null where it does not say.
+    /// The free memory of the device; null if not known.
     pub has_bytes: Option<u64>,
     /// What sets that bound: the machine, a limit of `ulimit`, a control group; absent where nobody says.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,14 +34,14 @@ pub struct MemoryPlan {
     /// Why a number is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What stands in the way besides the sum.
+    /// An obstacle besides the total memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
-    /// Of training, the most blocks of a micro-batch that fit, up to the whole batch; absent where none does, or nobody
-    /// knows.
+    /// Of training, the most windows of a micro-batch that fit, up to the whole batch; absent if none fits or if it is
+    /// not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub largest_micro_batch: Option<usize>,
-    /// Other ways to do it, and what they need.
+    /// Other settings, and the memory that they need.
     pub options: Vec<Alternative>,
 }
 
@@ -101,7 +101,7 @@ impl MemoryPlan {
                 .find(|&micro_batch| fits(needs(Work::Train(Training { micro_batch, ..training }))) == Some(true)),
             Work::Evaluate { .. } | Work::Embed(_) => None,
         };
-        // A shorter context that saves nothing more is no option.
+        // A shorter context that saves no more memory is not listed.
         options.dedup_by(|b, a| b.option.contains("--context") && b.needs_bytes >= a.needs_bytes);
         options.retain(|option| option.needs_bytes < needs_bytes);
         Ok(Self {
@@ -149,7 +149,7 @@ impl MemoryPlan {
         Ok(Sizes::of(config)?.parts(work, on_gpu).iter().map(|part| part.bytes).sum())
     }
 
-    /// Refuses a run that does not fit. Where the device does not say what it has, it is tried.
+    /// Refuses a run that does not fit. If the memory of the device is not known, the run is tried.
     ///
     /// # Errors
     /// [`Error::Input`] with what is needed, what there is, and which option fits.
@@ -194,12 +194,12 @@ fn alternatives(work: Work, longest: usize, adapters: Option<AdapterSize>) -> Ve
                 .map(|context| (format!("--context {context}"), Work::Evaluate { context, precision }));
             narrow.chain(shorter).collect()
         }
-        Work::Train(training @ Training { context, micro_batch, by_blocks, moments, adapters: trained, .. }) => {
+        Work::Train(training @ Training { context, micro_batch, by_layers, moments, adapters: trained, .. }) => {
             let with = |option: String, training| (option, Work::Train(training));
             let smaller = halves(micro_batch, 1)
                 .map(|micro_batch| with(format!("--micro-batch {micro_batch}"), Training { micro_batch, ..training }));
-            let blocks =
-                (!by_blocks).then(|| with("--gradient-checkpointing".into(), Training { by_blocks: true, ..training }));
+            let by_layer =
+                (!by_layers).then(|| with("--gradient-checkpointing".into(), Training { by_layers: true, ..training }));
             let narrow = [Precision::Bf16, Precision::F16].into_iter();
             let moments = narrow
                 .clone()
@@ -208,13 +208,13 @@ fn alternatives(work: Work, longest: usize, adapters: Option<AdapterSize>) -> Ve
             let held = narrow.filter(|_| trained.is_some_and(|(_, precision)| precision == Precision::F32));
             let held = held.filter_map(|precision| {
                 let (size, _) = trained?;
-                let training = Training { adapters: Some((size, precision)), by_blocks: true, ..training };
+                let training = Training { adapters: Some((size, precision)), by_layers: true, ..training };
                 Some(with(format!("--dtype {precision}"), training))
             });
             let lora = adapters.filter(|_| trained.is_none()).into_iter().flat_map(|adapters| {
                 [(Precision::F32, ""), (Precision::Bf16, " --dtype bf16")].map(|(precision, dtype)| {
-                    let by_blocks = by_blocks || precision != Precision::F32;
-                    let training = Training { adapters: Some((adapters, precision)), by_blocks, ..training };
+                    let by_layers = by_layers || precision != Precision::F32;
+                    let training = Training { adapters: Some((adapters, precision)), by_layers, ..training };
                     with(format!("--strategy lora{dtype}"), training)
                 })
             });
@@ -222,7 +222,7 @@ fn alternatives(work: Work, longest: usize, adapters: Option<AdapterSize>) -> Ve
                 let training = Training { context, micro_batch: 1, ..training };
                 with(format!("--micro-batch 1 --context {context}"), training)
             });
-            smaller.chain(blocks).chain(moments).chain(held).chain(lora).chain(shorter).collect()
+            smaller.chain(by_layer).chain(moments).chain(held).chain(lora).chain(shorter).collect()
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What a model of given sizes takes of memory.
 //!
-//! Weights, gradients and moments are counted from the shapes that `config.json` calls for. What a pass through the
-//! model holds beside them is estimated from how many numbers of each size live at once, counted by measuring runs
-//! (`tests/size.rs` compares plan and measurement).
+//! Weights, gradients and moments are counted from the shapes in `config.json`. The memory of a pass through the model
+//! is estimated from how many tensors of each size exist at once; these counts come from measured runs (`tests/size.rs`
+//! compares plan and measurement).
 
 use serde::Serialize;
 
@@ -55,9 +55,9 @@ impl Sizes {
             shapes.iter().filter(|(_, shape)| (shape.len() > 1) == matrices).map(|(_, s)| count(s)).sum::<u64>()
         };
         let vocabulary = config.vocabulary();
-        // What is numbered belongs to a block, even if it should have as many rows as there are tokens.
-        let in_block = |name: &str| name.split('.').any(|part| part.parse::<u64>().is_ok());
-        let is_table = move |name: &str, shape: &[usize]| shape.first() == Some(&vocabulary) && !in_block(name);
+        // A weight with a number in its name belongs to a layer, even if it has as many rows as the vocabulary.
+        let in_layer = |name: &str| name.split('.').any(|part| part.parse::<u64>().is_ok());
+        let is_table = move |name: &str, shape: &[usize]| shape.first() == Some(&vocabulary) && !in_layer(name);
         let counts = |tables: bool| {
             let counted = shapes.iter().filter(move |(name, shape)| tables == is_table(name, shape));
             counted.map(|(_, shape)| count(shape))
@@ -85,6 +85,14 @@ impl Sizes {
 
     /// What the device needs for `work`, in parts.
     pub(super) fn parts(&self, work: Work, on_gpu: bool) -> Vec<Part> {
+        let mut parts = self.parts_of(work, on_gpu);
+        if let Work::Train(Training { strategies: bytes @ 1.., .. }) = work {
+            parts.push(Part { what: "what the strategies hold", bytes });
+        }
+        parts
+    }
+
+    fn parts_of(&self, work: Work, on_gpu: bool) -> Vec<Part> {
         let part = |what, bytes| Part { what, bytes };
         let program = part("the program itself", if on_gpu { GPU_PROGRAM } else { PROGRAM });
         match work {
@@ -126,8 +134,8 @@ impl Sizes {
         }
     }
 
-    /// The most that lives at once while nothing is kept for a gradient: in a block tensors of the MLP's width and some of
-    /// the hidden states', in the head a chunk of logits, once more for a moment, with the piece of the token table that a product packs.
+    /// The largest memory in use without a gradient: in a layer tensors of the width of the MLP and of the hidden
+    /// states; in the head a chunk of logits, briefly twice, and the packed piece of the token table.
     fn pass(&self, context: usize, windows: usize) -> u64 {
         let tokens = (context * windows) as u64;
         let (of_inner, of_channels) = if self.gated { (3, 4) } else { (2, 5) };
@@ -146,8 +154,9 @@ impl Sizes {
         tokens.min(head_chunk(self.vocabulary as usize) as u64) * self.vocabulary
     }
 
-    /// What a block keeps for the gradient, bytes: of every token what norms and linear layers read, queries, keys, values
-    /// and what the nonlinearity reads and gives. Products in 16 bits keep less of that, and all scores of attention.
+    /// Bytes that a layer keeps for the gradient: for every token the inputs of norms and linear layers, queries, keys,
+    /// values, and input and output of the nonlinearity. Products in 16 bits keep less of that, and all scores of
+    /// attention.
     fn kept(&self, tokens: u64, context: usize, compute: Precision) -> f64 {
         let of_inner = if self.gated { 3 } else { 2 };
         let of_layers = (8 * self.channels + of_inner * self.inner) as f64;
@@ -158,26 +167,26 @@ impl Sizes {
         (F32 * tokens) as f64 * of_token
     }
 
-    /// What a backward pass through a frozen base to its adapters holds at its peak.
+    /// The peak memory of a backward pass through a frozen base to its adapters.
     ///
-    /// What is kept follows from the model; what lives beside it for a moment was fitted, here and in [`Self::backward`],
-    /// to the peaks of 280 training runs on the CPU backend: two families, 7 models of 4 to 26 million weights, windows of
-    /// 128 to 1,024 tokens. The whole need is off by 10 % at most (where the best weights are not yet apart from the base's,
-    /// these come on top), by 14 % of adapters in 16 bits or by blocks, and by 19 % of both.
+    /// The kept memory follows from the model; the temporary memory was fitted, here and in [`Self::backward`], to the
+    /// peaks of 280 training runs on the CPU backend: two families, 7 models of 4 to 26 million weights, windows of 128
+    /// to 1,024 tokens. The whole need is off by 10 % at most (where the best weights are not yet apart from the
+    /// base's, these come on top), by 14 % of adapters in 16 bits or by layers, and by 19 % of both.
     fn backward_of_adapters(&self, training: Training, adapters: AdapterSize, precision: Precision) -> u64 {
-        let Training { context, micro_batch, by_blocks, compute, .. } = training;
+        let Training { context, micro_batch, by_layers, compute, .. } = training;
         let tokens = (context * micro_batch) as u64;
         let [layers, inner, logits] =
             [self.layers, F32 * tokens * self.inner, F32 * self.logits(tokens)].map(|n| n as f64);
         // Dropout keeps its mask and what that leaves.
         let masked = (2 * F32 * tokens * adapters.masked) as f64;
         let kept = self.kept(tokens, context, compute) + masked / layers.max(1.0);
-        if !by_blocks {
+        if !by_layers {
             let inner = if compute.is_f32() { 1.8 * inner } else { 0.0 };
             return (layers * kept + inner + 1.4 * logits) as u64 + F32 * self.rotations(context);
         }
-        // What each block reads, and one block's share or the head's. A matrix in 16 bits is converted as it is used, kept
-        // for the gradient and converted again by it.
+        // The input of each layer, and the memory of one layer or the head. A matrix in 16 bits is converted for use,
+        // kept for the gradient and converted again for it.
         let converted = |weights: u64| if precision == compute { 0 } else { compute.bytes() as u64 * weights } as f64;
         let block = match precision == compute {
             true => kept + 3.0 * inner,
@@ -187,10 +196,10 @@ impl Sizes {
         self.layers * F32 * tokens * self.channels + block.max(head) as u64 + F32 * self.rotations(context)
     }
 
-    /// What a backward pass holds at its peak, beside weights and moments: what the blocks kept for the gradient, what is
-    /// at hand, and gradients of what is done already.
+    /// The peak memory of a backward pass besides weights and moments: the values kept by the layers, the temporary
+    /// values, and the gradients that are finished.
     fn backward(&self, training: Training) -> u64 {
-        let Training { context, batch, micro_batch, by_blocks, compute, .. } = training;
+        let Training { context, batch, micro_batch, by_layers, compute, .. } = training;
         let tokens = (context * micro_batch) as u64;
         let weights = self.weights(Precision::F32);
         let [layers, inner, logits, tables, all] =
@@ -199,10 +208,10 @@ impl Sizes {
         let kept = self.kept(tokens, context, compute);
         // Gradients of the micro-batches before.
         let sum = if batch > micro_batch { weights } else { 0 };
-        let peak = match (by_blocks, compute.is_f32()) {
+        let peak = match (by_layers, compute.is_f32()) {
             (false, true) => layers * kept + 6.5 * inner + 3.1 * tables,
             (false, false) => layers * kept + 6.0 * inner + 2.3 * tables + 0.75 * all,
-            // What each block reads; then the last block or the head, and the gradients of all others.
+            // The input of each layer; then the last layer or the head, and the gradients of all others.
             (true, _) => {
                 let reads = (self.layers * F32 * tokens * self.channels) as f64;
                 1.4 * all + reads + (kept + 0.4 * inner).max(1.45 * logits)

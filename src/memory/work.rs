@@ -1,15 +1,15 @@
 //! What is to be done with a model, as far as memory depends on it.
 
-use crate::adapt::AdaptSettings;
 use crate::error::Result;
 use crate::model::lora::AdapterSize;
 use crate::model::weights::LARGEST_PIECE;
-use crate::model::{ModelConfig, Precision};
+use crate::model::{LanguageModel, ModelConfig, Precision};
+use crate::recipe::{AdaptSettings, Stack};
 
 /// Bytes of a number in f32.
 pub(super) const F32: u64 = size_of::<f32>() as u64;
 
-/// What is to be done.
+/// The work to plan for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
     /// Scoring windows of `context` tokens.
@@ -21,7 +21,7 @@ pub enum Work {
     },
     /// Training steps.
     Train(Training),
-    /// Embedding texts with a sentence encoder, while a model stands by.
+    /// Embedding texts with a sentence encoder, while a model is loaded.
     Embed(EncoderSize),
 }
 
@@ -43,8 +43,8 @@ pub struct EncoderSize {
 }
 
 impl EncoderSize {
-    /// The most that lives at once inside a block: in attention two and a half score matrices, of which long ones are worked
-    /// on in stretches, inside the MLP three tensors of its width, each beside some of the hidden states' width.
+    /// The largest memory in use inside a layer: in attention two and a half score matrices (long ones are computed in
+    /// parts), inside the MLP three tensors of its width, each with some tensors of the width of the hidden states.
     pub(super) fn pass(self) -> u64 {
         let Self { passage, together, channels, inner, heads, .. } = self;
         let [passage, together, channels, inner, heads] = [passage, together, channels, inner, heads].map(|n| n as u64);
@@ -58,19 +58,21 @@ impl EncoderSize {
 /// Training steps, of all weights or of adapters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Training {
-    /// Tokens of a block.
+    /// Tokens of a window.
     pub context: usize,
-    /// Blocks of a step.
+    /// Windows of a step.
     pub batch: usize,
-    /// Blocks of a micro-batch.
+    /// Windows of a micro-batch.
     pub micro_batch: usize,
-    /// Whether blocks are computed twice and not kept.
-    pub by_blocks: bool,
-    /// What products are computed in.
+    /// Whether layers are computed twice and not kept.
+    pub by_layers: bool,
+    /// The precision of products.
     pub compute: Precision,
-    /// What the optimiser's moments are held in.
+    /// How the moments of the optimiser are held.
     pub moments: Precision,
-    /// Where only adapters are trained: their size, and what the matrices of the frozen base are held in.
+    /// Bytes that the strategies of the recipe hold beside all this.
+    pub strategies: u64,
+    /// If only adapters are trained: their size, and how the matrices of the frozen base are held.
     pub adapters: Option<(AdapterSize, Precision)>,
 }
 
@@ -102,15 +104,20 @@ impl Work {
             Some(lora) => Some((lora.size(config)?, precision)),
             None => None,
         };
+        let trained = match adapters {
+            Some((size, _)) => size.weights,
+            None => LanguageModel::weight_count(config)?,
+        };
         let AdaptSettings { batch, micro_batch, compute, .. } = *settings;
         Ok(Self::Train(Training {
-            context: settings.block_length(config.context()),
+            context: settings.window_length(config.context()),
             batch,
             micro_batch: micro_batch.min(batch),
-            // A base held in fewer bits than it is computed with goes by blocks anyhow.
-            by_blocks: settings.gradient_checkpointing || adapters.is_some() && precision.bytes() < compute.bytes(),
+            // A base that is held in fewer bits than it computes in is always computed layer by layer.
+            by_layers: settings.gradient_checkpointing || adapters.is_some() && precision.bytes() < compute.bytes(),
             compute,
             moments: settings.adamw.moments,
+            strategies: Stack::new(settings).memory(trained),
             adapters,
         }))
     }

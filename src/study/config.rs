@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::ablation::{Ablation, Training};
-use crate::adapt::AdaptSettings;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::evaluate::{Protocol, ProtocolName};
@@ -16,6 +15,7 @@ use crate::hub::Hub;
 use crate::hub::name::{beside, has_prefix};
 use crate::model::ModelConfig;
 use crate::progress::Monitor;
+use crate::recipe::AdaptSettings;
 use crate::shown::plain;
 use crate::similarity::{FeatureSpec, KernelKind, TestSettings};
 use crate::text::domain::name_of;

@@ -1,11 +1,11 @@
 //! What the adaptations of a study take of memory.
 
 use super::config::{DomainEntry, ModelEntry, StrategyEntry, StudyConfig};
-use crate::adapt::data::Packing;
 use crate::device::ChosenDevice;
 use crate::error::Result;
 use crate::memory::{MemoryPlan, Work};
 use crate::model::{ModelConfig, Precision};
+use crate::recipe::Packing;
 use crate::text::{Domain, Split, Tokenizer};
 
 /// What training a model of the study by one of its strategies needs, with the windows that the study's texts have. They are

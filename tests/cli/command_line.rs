@@ -353,7 +353,7 @@ fn a_size_that_makes_no_sense_is_refused_by_its_options_name() {
         ("--warmup-ratio 1.5", "warmup_ratio: is 1.5"),
         ("--beta2 1", "beta2: is 1"),
         ("--clip=-1", "clip: is -1"),
-        ("--batch 400 --drop-last", "the training text: its 32 blocks do not fill one batch of 400"),
+        ("--batch 400 --drop-last", "the training text: its 32 windows do not fill one batch of 400"),
     ] {
         place.refused(&ADAPT.replace("--batch 4", options), &[says]);
     }

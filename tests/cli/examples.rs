@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use odyssey::adapt::schedule::Decay;
 use odyssey::pretrain::PretrainConfig;
+use odyssey::recipe::Decay;
 use odyssey::study::StudyConfig;
 use odyssey::synth::{Sizes, Splits, write_family};
 use odyssey::text::Tokenizer;

@@ -3,6 +3,7 @@
 
 use crate::{cli, common, readers};
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -432,7 +433,13 @@ fn checkpoints_withstand_cuts_changes_and_headers_that_lie() {
     let best = Best { step: 3, loss: 2.5 };
     let position = Position::new(3, Curves::default(), best, 1.0, run.clone());
     let optimizer = AdamW::new(AdamWConfig::default());
-    let checkpoint = Checkpoint { position, model: model.clone(), best: model.clone(), optimizer: optimizer.clone() };
+    let checkpoint = Checkpoint {
+        position,
+        model: model.clone(),
+        best: model.clone(),
+        optimizer: optimizer.clone(),
+        strategies: BTreeMap::new(),
+    };
     checkpoint.write(&path).unwrap();
     let target = Target {
         whole: fs::read(&path).unwrap(),

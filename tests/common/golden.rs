@@ -106,7 +106,7 @@ pub fn check_gradients(case: &str, device: &Device) {
     let model = LoadedModel::open(&folder, device).unwrap().model.train();
     let (shape, ids) = array::<i64>(&folder.join("golden.safetensors"), "input_ids");
     let batch = micro_batch(&rows(&shape, &ids));
-    let backward = Objective.backward(&model, &batch, batch.weight()).unwrap();
+    let backward = Objective::default().backward(&model, &batch, batch.weight()).unwrap();
 
     let loss = f64::from(to_host(backward.loss).unwrap()[0]);
     let expected = golden["float64"]["mean_loss"].as_f64().unwrap();
@@ -154,7 +154,7 @@ pub fn check_training(case: &str, device: &Device) {
         let batches: Vec<MicroBatch> =
             ids.chunks(batch * time).map(|ids| micro_batch(&rows(&[batch, time], ids))).collect();
         let lr = golden["lr"][step].as_f64().unwrap();
-        let done = training_step(&Objective, model, &mut optimizer, &batches, lr, Some(1.0)).unwrap();
+        let done = training_step(&Objective::default(), model, &mut optimizer, &batches, lr, Some(1.0)).unwrap();
         model = done.model;
         let expected = golden["loss"][step].as_f64().unwrap();
         assert!((done.loss - expected).abs() < 1e-4, "{case} step {step}: loss {} against {expected}", done.loss);

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use odyssey::adapt::events::Event;
+use odyssey::progress::Event;
 use odyssey::progress::Monitor;
 use odyssey::text::TokenStream;
 

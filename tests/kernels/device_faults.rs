@@ -10,14 +10,13 @@ use burn::tensor::Device;
 use odyssey::adapt::checkpoint::Checkpoint;
 use odyssey::adapt::data::MicroBatch;
 use odyssey::adapt::micro_batch::{AtOnce, Smaller};
-use odyssey::adapt::objective::{Backward, Objective};
 use odyssey::adapt::optimizer::AdamW;
 use odyssey::adapt::stopping::Patience;
-use odyssey::adapt::{AdaptSettings, Adaptation, Differentiable, Resumable, Training};
+use odyssey::adapt::{AdaptSettings, Adaptation, Resumable, Training};
 use odyssey::device::faults::{failure, guarded, halving, once_more};
 use odyssey::error::{DeviceFault, Error, Result};
+use odyssey::model::LoadedModel;
 use odyssey::model::parameters::to_host;
-use odyssey::model::{LanguageModel, LoadedModel};
 use odyssey::progress::{Monitor, Silent};
 use tempfile::TempDir;
 
@@ -34,7 +33,7 @@ fn fault(kind: DeviceFault) -> Error {
 /// What a micro-batch meets: its number, counted from 1 over the run, and its blocks.
 type Ordeal<'a> = &'a dyn Fn(usize, usize) -> Result<()>;
 
-/// The objective on a device that has faults. Keeps the blocks and the step's weight of every micro-batch it is given.
+/// A device that has faults. Keeps the blocks and the step's weight of every micro-batch it is given.
 struct Faulty<'a> {
     ordeal: Ordeal<'a>,
     seen: RefCell<Vec<(usize, f64)>>,
@@ -45,25 +44,22 @@ impl<'a> Faulty<'a> {
         Self { ordeal, seen: RefCell::default() }
     }
 
+    /// What happens before a micro-batch.
+    fn before(&self, batch: &MicroBatch, step_weight: f64) -> Result<()> {
+        let blocks = batch.inputs.len();
+        self.seen.borrow_mut().push((blocks, step_weight));
+        let number = self.seen.borrow().len();
+        (self.ordeal)(number, blocks)
+    }
+
     fn blocks(&self) -> Vec<usize> {
         self.seen.borrow().iter().map(|(blocks, _)| *blocks).collect()
     }
 }
 
-impl Differentiable for Faulty<'_> {
-    fn differentiate(
-        &self,
-        model: &LanguageModel,
-        batch: &MicroBatch,
-        step_weight: f64,
-        by_blocks: bool,
-    ) -> Result<Backward> {
-        let blocks = batch.inputs.len();
-        self.seen.borrow_mut().push((blocks, step_weight));
-        let number = self.seen.borrow().len();
-        (self.ordeal)(number, blocks)?;
-        Objective.differentiate(model, batch, step_weight, by_blocks)
-    }
+/// A device without faults.
+fn faultless() -> Faulty<'static> {
+    Faulty::new(&|_, _| Ok(()))
 }
 
 /// Five steps of eight blocks, four at once.
@@ -81,25 +77,22 @@ fn settings() -> AdaptSettings {
 
 fn run_with(
     settings: &AdaptSettings,
-    objective: &dyn Differentiable,
+    faults: &Faulty<'_>,
     resumable: Option<Resumable<'_>>,
     monitor: &mut dyn Monitor,
 ) -> Result<Adaptation> {
     let base = LoadedModel::open(&model_folder("gpt2_tied"), &cpu()).unwrap();
-    let training = Training { base: &base, settings, seed: 3, resumable, objective };
-    training.run(id_stream(&[300, 400]), &id_stream(&[90]), monitor)
+    let training = Training { base: &base, settings, seed: 3, resumable };
+    let before = |batch: &MicroBatch, weight: f64| faults.before(batch, weight);
+    training.run_with(id_stream(&[300, 400]), &id_stream(&[90]), monitor, &before)
 }
 
-fn run(
-    settings: &AdaptSettings,
-    objective: &dyn Differentiable,
-    resumable: Option<Resumable<'_>>,
-) -> Result<Adaptation> {
-    run_with(settings, objective, resumable, &mut Silent)
+fn run(settings: &AdaptSettings, faults: &Faulty<'_>, resumable: Option<Resumable<'_>>) -> Result<Adaptation> {
+    run_with(settings, faults, resumable, &mut Silent)
 }
 
 fn undisturbed() -> Adaptation {
-    run(&settings(), &Objective, None).unwrap()
+    run(&settings(), &faultless(), None).unwrap()
 }
 
 fn weights(adapted: &Adaptation) -> Vec<Vec<f32>> {
@@ -153,7 +146,7 @@ fn a_step_without_memory_is_done_with_fewer_blocks_at_once_and_the_same_batch() 
     assert_eq!((*step, *micro_batch, adapted.result.smaller_micro_batches.len()), (1, 2, 1));
     assert!(reason.contains("no memory for more") && reason.contains("said the device"), "{reason}");
 
-    let of_two = run(&AdaptSettings { micro_batch: 2, ..settings() }, &Objective, None).unwrap();
+    let of_two = run(&AdaptSettings { micro_batch: 2, ..settings() }, &faultless(), None).unwrap();
     assert_same(&adapted, &of_two);
     for ((step, a), (_, b)) in adapted.result.curves.train_loss.iter().zip(&whole.result.curves.train_loss) {
         assert!((a - b).abs() < 1e-6 * b, "step {step}: {a} against {b}");
@@ -196,7 +189,7 @@ fn a_block_that_finds_no_memory_alone_ends_the_run_at_the_last_good_state_with_w
     assert!(error.is_out_of_memory() && error.exit_code() == 1);
     let words = error.to_string();
     for part in [
-        "device gpu:0 (a card): out of memory: said the device, for one block at once",
+        "device gpu:0 (a card): out of memory: said the device, for one window at once",
         " are needed",
         "--gradient-checkpointing",
         "--strategy lora",
@@ -206,7 +199,7 @@ fn a_block_that_finds_no_memory_alone_ends_the_run_at_the_last_good_state_with_w
     ] {
         assert!(words.contains(part), "no {part:?}: {words}");
     }
-    let resumed = run(&settings(), &Objective, Some(resumable(&path))).unwrap();
+    let resumed = run(&settings(), &faultless(), Some(resumable(&path))).unwrap();
     assert_same(&resumed, &undisturbed());
 }
 
@@ -218,7 +211,7 @@ fn what_changes_a_run_by_rounding_alone_may_change_when_it_goes_on_and_nothing_e
     assert!(run(&settings(), &failing, Some(resumable(&path))).is_err());
     let kept = fs::read(&path).unwrap();
     let other = AdaptSettings { lr: 2e-3, ..settings() };
-    let refused = run(&other, &Objective, Some(resumable(&path))).err().unwrap().to_string();
+    let refused = run(&other, &faultless(), Some(resumable(&path))).err().unwrap().to_string();
     assert!(refused.contains("settings.lr was 0.001, is 0.002"), "{refused}");
 
     let whole = undisturbed().result.curves.train_loss;
@@ -226,7 +219,7 @@ fn what_changes_a_run_by_rounding_alone_may_change_when_it_goes_on_and_nothing_e
         [AdaptSettings { micro_batch: 1, ..settings() }, AdaptSettings { gradient_checkpointing: true, ..settings() }]
     {
         fs::write(&path, &kept).unwrap();
-        let resumed = run(&other, &Objective, Some(resumable(&path))).unwrap();
+        let resumed = run(&other, &faultless(), Some(resumable(&path))).unwrap();
         for ((step, a), (_, b)) in resumed.result.curves.train_loss.iter().zip(&whole) {
             assert!((a - b).abs() < 1e-5 * b, "step {step}: {a} against {b}");
         }
@@ -276,7 +269,7 @@ fn a_device_that_is_lost_again_or_for_good_ends_the_run_with_where_it_is_saved_a
         for part in ["device gpu:0 (a card): lost: said the device", "step", &saved] {
             assert!(words.contains(part), "no {part:?}: {words}");
         }
-        assert_same(&run(&settings(), &Objective, Some(resumable(&path))).unwrap(), &undisturbed());
+        assert_same(&run(&settings(), &faultless(), Some(resumable(&path))).unwrap(), &undisturbed());
     }
 }
 
@@ -307,7 +300,7 @@ fn a_panic_of_the_stack_in_a_step_is_an_error_and_the_run_goes_on_from_the_state
     for part in ["device cpu: a kernel was refused", "in step 4", "has the state after step 3"] {
         assert!(words.contains(part), "no {part:?}: {words}");
     }
-    assert_same(&run(&settings(), &Objective, Some(resumable(&path))).unwrap(), &undisturbed());
+    assert_same(&run(&settings(), &faultless(), Some(resumable(&path))).unwrap(), &undisturbed());
 }
 
 #[test]
@@ -343,7 +336,7 @@ fn a_state_that_was_saved_before_its_validation_is_validated_first() {
     let mut checkpoint = Checkpoint::read(&path, &base.model, optimizer, &cpu(), &whole.result.determined_by).unwrap();
     assert_eq!(checkpoint.position.curves.valid_loss.pop().map(|(step, _)| step), Some(2));
     checkpoint.write(&path).unwrap();
-    assert_same(&run(&settings(), &Objective, Some(resumable(&path))).unwrap(), &whole);
+    assert_same(&run(&settings(), &faultless(), Some(resumable(&path))).unwrap(), &whole);
 }
 
 #[test]
@@ -365,8 +358,8 @@ fn sums_over_tokens_stay_within_what_a_devices_loops_can_do() {
         (1, 1, 65_531, llvmpipe, 1),
     ] {
         let at_once = at_once(micro_batch, batch, context, most).unwrap();
-        assert_eq!(at_once.blocks(), expected, "{micro_batch} of {batch} blocks of {context}");
-        assert!(at_once.blocks() * context <= 65_531 || most.is_none());
+        assert_eq!(at_once.windows(), expected, "{micro_batch} of {batch} blocks of {context}");
+        assert!(at_once.windows() * context <= 65_531 || most.is_none());
         assert_eq!(at_once.smaller().len(), usize::from(expected < micro_batch.min(batch)));
     }
     let refused = at_once(1, 1, 65_532, llvmpipe).unwrap_err();

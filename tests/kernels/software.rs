@@ -1,7 +1,6 @@
 //! The same golden checks on a software adapter, through wgpu, and the pipeline there against the CPU backend.
 
 use burn::tensor::{Device, Tensor};
-use odyssey::adapt::settings::AdaptSettings;
 use odyssey::adapt::{Adaptation, Resumable, adapt};
 use odyssey::compare::{Comparison, Vocabulary, compare};
 use odyssey::device::faults::{failure, guarded, halving, renew};
@@ -11,6 +10,7 @@ use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
 use odyssey::model::LoadedModel;
 use odyssey::model::parameters::to_host;
 use odyssey::progress::{Monitor, Silent};
+use odyssey::recipe::AdaptSettings;
 use odyssey::similarity::embed::Embedder;
 use odyssey::similarity::extract::Hidden;
 use odyssey::similarity::{Distances, Reference, TestSettings};

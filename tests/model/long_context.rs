@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::tensor::Device;
-use odyssey::adapt::data::{Order, Packing, TrainingBlocks};
+use odyssey::adapt::data::{Order, Packing, TrainingWindows};
 use odyssey::adapt::objective::Objective;
 use odyssey::adapt::optimizer::{AdamW, AdamWConfig};
 use odyssey::adapt::training_step;
@@ -75,13 +75,14 @@ fn windows_of_any_order_are_rotated_by_their_own_positions() {
 fn training_steps_do_not_depend_on_how_long_windows_could_be() {
     for case in ["llama_gqa", "neox_parallel"] {
         let step = |model: LoadedModel| {
-            let blocks = TrainingBlocks::new(stream(100), 32, Packing::Stream, Order::File, 0).unwrap();
+            let blocks = TrainingWindows::new(stream(100), 32, Packing::Stream, Order::File, 0).unwrap();
             let batches = [blocks.micro_batch(&[0, 1])];
             let mut optimizer = AdamW::new(AdamWConfig::default());
             let mut model = model.model.train();
             let mut losses = Vec::new();
             for _ in 0..2 {
-                let done = training_step(&Objective, model, &mut optimizer, &batches, 1e-3, Some(1.0)).unwrap();
+                let done =
+                    training_step(&Objective::default(), model, &mut optimizer, &batches, 1e-3, Some(1.0)).unwrap();
                 losses.push(done.loss.to_bits());
                 model = done.model;
             }

@@ -14,7 +14,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use odyssey::adapt::objective::Objective;
 use odyssey::adapt::optimizer::{AdamW, AdamWConfig};
-use odyssey::adapt::{self, AdaptSettings, Adaptation, Form, Resumable, Strategy, adapt, training_step};
+use odyssey::adapt::{self, AdaptSettings, Adaptation, Form, Resumable, Strategies, Trainable, adapt, training_step};
 use odyssey::device::DeviceChoice;
 use odyssey::error::Error;
 use odyssey::model::parameters::{NamedTensor, to_host};
@@ -110,8 +110,8 @@ fn values(weights: Vec<NamedTensor>) -> BTreeMap<String, Vec<f32>> {
 
 fn lora(settings: LoraSettings) -> AdaptSettings {
     AdaptSettings {
-        strategy: Strategy::Lora,
-        lora: Some(settings),
+        strategy: Trainable::Lora,
+        strategies: Strategies { lora: Some(settings), ..Strategies::default() },
         lr: 1e-2,
         batch: 4,
         micro_batch: 2,
@@ -168,7 +168,7 @@ fn check_training(case: &str, device: &Device) {
     for (step, rows) in batches.chunks(shape[2] * shape[3]).enumerate() {
         let rows = golden::rows(&shape, rows);
         let batch = [golden::micro_batch(&rows)];
-        let done = training_step(&Objective, model, &mut optimizer, &batch, 1e-2, Some(1.0)).unwrap();
+        let done = training_step(&Objective::default(), model, &mut optimizer, &batch, 1e-2, Some(1.0)).unwrap();
         model = done.model;
         let [loss, norm] = ["loss", "grad_norm"].map(|key| golden[key][step].as_f64().unwrap());
         assert!((done.loss - loss).abs() < 1e-4, "{case} step {step}: loss {} against {loss}", done.loss);
@@ -295,7 +295,7 @@ fn only_adapters_have_gradients_and_moments_and_the_base_keeps_its_bits() {
 
         let model = LoraSettings::default().attach(&base, 1).unwrap().train();
         let rows = [ids(33)];
-        let backward = Objective.backward(&model, &golden::micro_batch(&rows), 32.0).unwrap();
+        let backward = Objective::default().backward(&model, &golden::micro_batch(&rows), 32.0).unwrap();
         let names: Vec<String> = model.trained().into_iter().map(|weight| weight.name).collect();
         assert!(backward.gradients.keys().all(|name| names.contains(name)), "{case}");
         assert_eq!(backward.gradients.len(), names.len(), "{case}");
@@ -307,8 +307,8 @@ fn going_block_by_block_gives_the_same_loss_and_gradient_for_every_family() {
     for case in golden::CASES {
         let model = base(case, &cpu()).model.train();
         let batch = golden::micro_batch(&[ids(33), ids(66)[33..].to_vec()]);
-        let whole = Objective.backward(&model, &batch, batch.weight()).unwrap();
-        let blocks = Objective.backward_by_blocks(&model, &batch, batch.weight()).unwrap();
+        let whole = Objective::default().backward(&model, &batch, batch.weight()).unwrap();
+        let blocks = Objective::default().backward_by_layers(&model, &batch, batch.weight()).unwrap();
         let [loss, again] = [whole.loss, blocks.loss].map(|loss| to_host(loss).unwrap()[0]);
         assert!((loss - again).abs() < 2e-6, "{case}: loss {loss} and {again}");
         assert_eq!(whole.gradients.len(), blocks.gradients.len(), "{case}");
@@ -368,7 +368,7 @@ fn dropout_leaves_the_expected_gradient_as_it_is() {
         let settings = LoraSettings { dropout, ..LoraSettings::default() };
         let mut model = settings.attach(&base, 5).unwrap().train();
         model.begin_blocks(step, 0);
-        let gradients = Objective.backward(&model, &batch, batch.weight()).unwrap().gradients;
+        let gradients = Objective::default().backward(&model, &batch, batch.weight()).unwrap().gradients;
         to_host(gradients["transformer.h.1.attn.c_attn.lora_B.weight"].clone()).unwrap()
     };
     let expected = gradient(0.0, 1);

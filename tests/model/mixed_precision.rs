@@ -8,7 +8,7 @@ use odyssey::adapt::data::MicroBatch;
 use odyssey::adapt::objective::Objective;
 use odyssey::adapt::optimizer::{AdamW, AdamWConfig};
 use odyssey::adapt::step::{LossScale, StepGradient};
-use odyssey::adapt::{AdaptSettings, Adaptation, Resumable, adapt};
+use odyssey::adapt::{AdaptSettings, Adaptation, Resumable, adapt, unhindered};
 use odyssey::device::DeviceChoice;
 use odyssey::error::Error;
 use odyssey::model::parameters::to_host;
@@ -38,7 +38,9 @@ fn model(case: &str, compute: Precision, device: &Device) -> LanguageModel {
 fn gradient(case: &str, compute: Precision, device: &Device) -> (f64, Vec<f32>, f64) {
     let mut model = model(case, compute, device);
     let mut scale = LossScale::for_compute(compute);
-    let step = StepGradient::in_range(&Objective, &mut model, 1, &[micro_batch()], false, &mut scale).unwrap();
+    let step =
+        StepGradient::in_range(&Objective::default(), &mut model, 1, &[micro_batch()], false, &mut scale, &unhindered)
+            .unwrap();
     let (loss, gradients) = (step.loss, step.into_gradients());
     (loss, gradients.into_values().flat_map(|g| to_host(g).unwrap()).collect(), scale.factor())
 }
@@ -82,7 +84,9 @@ fn gradients_too_small_for_f16_survive_by_the_scale_of_the_loss() {
     // A billionth of a gradient is below what f16 knows.
     let norm = |scale: f64| {
         let mut model = model("gpt2_tied", Precision::F16, &Device::flex());
-        let step = StepGradient::of(&Objective, &mut model, 1, &[micro_batch()], false, scale * 1e-9).unwrap();
+        let step =
+            StepGradient::of(&Objective::default(), &mut model, 1, &[micro_batch()], false, scale * 1e-9, &unhindered)
+                .unwrap();
         let gradient = step.into_gradients().remove("transformer.h.0.attn.c_attn.weight").unwrap();
         to_host(gradient).unwrap().iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt()
     };
@@ -95,7 +99,9 @@ fn a_scale_too_large_is_halved_until_the_gradient_fits_and_the_step_is_not_lost(
     let (loss, exact, _) = gradient("gpt2_tied", Precision::F32, &Device::flex());
     let mut model = model("gpt2_tied", Precision::F16, &Device::flex());
     let mut scale: LossScale = serde_json::from_str(r#"{"log2": 30, "steps": 0}"#).unwrap();
-    let step = StepGradient::in_range(&Objective, &mut model, 1, &[micro_batch()], false, &mut scale).unwrap();
+    let step =
+        StepGradient::in_range(&Objective::default(), &mut model, 1, &[micro_batch()], false, &mut scale, &unhindered)
+            .unwrap();
     assert!((1.0..2f64.powi(30)).contains(&scale.factor()), "{}", scale.factor());
     assert!((step.loss - loss).abs() < 2e-3 && step.fault(None).is_none());
     let found: Vec<f32> = step.into_gradients().into_values().flat_map(|g| to_host(g).unwrap()).collect();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use odyssey::adapt::data::{MicroBatch, Order, Packing, TrainingBlocks};
+use odyssey::adapt::data::{MicroBatch, Order, Packing, TrainingWindows};
 use odyssey::adapt::objective::Objective;
 use odyssey::adapt::optimizer::{AdamW, AdamWConfig};
 use odyssey::adapt::training_step;
@@ -33,7 +33,7 @@ fn in_pieces(case: &str) -> LoadedModel {
 }
 
 fn batch() -> MicroBatch {
-    TrainingBlocks::new(id_stream(&[500]), 48, Packing::Stream, Order::File, 0).unwrap().micro_batch(&[0, 1, 2])
+    TrainingWindows::new(id_stream(&[500]), 48, Packing::Stream, Order::File, 0).unwrap().micro_batch(&[0, 1, 2])
 }
 
 fn values(model: &LanguageModel) -> Vec<(String, Vec<usize>, Vec<f32>)> {
@@ -61,7 +61,7 @@ fn logits_loss_and_gradients_are_those_of_the_whole_table() {
 
         let backward = |model: LoadedModel| {
             let batch = batch();
-            let backward = Objective.backward(&model.model.train(), &batch, batch.weight()).unwrap();
+            let backward = Objective::default().backward(&model.model.train(), &batch, batch.weight()).unwrap();
             let gradients: Vec<(String, Vec<f32>)> =
                 backward.gradients.into_iter().map(|(name, g)| (name, to_host(g).unwrap())).collect();
             (to_host(backward.loss).unwrap()[0], gradients)
@@ -87,7 +87,7 @@ fn training_and_saving_give_the_checkpoint_of_the_whole_table() {
             let mut optimizer = AdamW::new(AdamWConfig { weight_decay: 0.1, ..AdamWConfig::default() });
             let start = model.model.clone().train();
             (0..5).fold(start, |model, _| {
-                training_step(&Objective, model, &mut optimizer, &[batch()], 1e-3, Some(1.0)).unwrap().model
+                training_step(&Objective::default(), model, &mut optimizer, &[batch()], 1e-3, Some(1.0)).unwrap().model
             })
         };
         let (a, b) = (values(&train(whole(case))), values(&train(in_pieces(case))));

@@ -60,7 +60,7 @@ fn step(device: &Device, context: usize) -> f64 {
     for _ in 0..2 {
         let started = Instant::now();
         let done = training_step(
-            &Objective,
+            &Objective::default(),
             model.take().unwrap(),
             &mut optimizer,
             std::slice::from_ref(&batch),

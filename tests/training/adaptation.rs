@@ -3,14 +3,14 @@
 use burn::module::Module;
 use burn::tensor::Device;
 use odyssey::adapt::adapt;
-use odyssey::adapt::data::{MicroBatch, Order, Packing, TrainingBlocks};
+use odyssey::adapt::data::{MicroBatch, Order, Packing, TrainingWindows};
 use odyssey::adapt::objective::Objective;
-use odyssey::adapt::schedule::{Decay, DecayShape, Schedule, WarmupShape};
-use odyssey::adapt::settings::AdaptSettings;
 use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
 use odyssey::model::LoadedModel;
 use odyssey::model::parameters::to_host;
 use odyssey::progress::Silent;
+use odyssey::recipe::AdaptSettings;
+use odyssey::recipe::{Decay, DecayShape, Schedule, WarmupShape};
 use odyssey::text::{DocumentRule, Domain, Split, StreamOptions};
 
 use crate::common::{id_stream as stream, model_folder, test_data};
@@ -80,7 +80,7 @@ fn the_same_run_twice_gives_the_same_bits() {
 
 #[test]
 fn another_seed_orders_blocks_differently() {
-    let blocks = |seed| TrainingBlocks::new(stream(&[5000]), 64, Packing::Stream, Order::Shuffle, seed).unwrap();
+    let blocks = |seed| TrainingWindows::new(stream(&[5000]), 64, Packing::Stream, Order::Shuffle, seed).unwrap();
     assert_ne!(blocks(1).epoch(0), blocks(2).epoch(0));
     assert_ne!(blocks(1).epoch(0), blocks(1).epoch(1));
     assert_eq!(blocks(1).epoch(3), blocks(1).epoch(3));
@@ -89,7 +89,7 @@ fn another_seed_orders_blocks_differently() {
 #[test]
 fn stream_packing_makes_every_token_but_the_first_a_target_exactly_once() {
     let text = stream(&[700, 33, 1, 900]);
-    let blocks = TrainingBlocks::new(text.clone(), 64, Packing::Stream, Order::File, 0).unwrap();
+    let blocks = TrainingWindows::new(text.clone(), 64, Packing::Stream, Order::File, 0).unwrap();
     let all: Vec<usize> = (0..blocks.len()).collect();
     let targets: Vec<u32> = all
         .iter()
@@ -106,7 +106,7 @@ fn stream_packing_makes_every_token_but_the_first_a_target_exactly_once() {
 fn document_packing_never_reads_across_documents_and_loses_nothing_but_first_tokens() {
     let lengths = [700, 33, 1, 65];
     let text = stream(&lengths);
-    let blocks = TrainingBlocks::new(text, 64, Packing::Document, Order::File, 0).unwrap();
+    let blocks = TrainingWindows::new(text, 64, Packing::Document, Order::File, 0).unwrap();
     let targets: usize = (0..blocks.len()).map(|block| blocks.targets(block)).sum();
     assert_eq!(targets, lengths.iter().map(|length| length - 1).sum::<usize>());
     // A block starts over at each document: 700 tokens are eleven blocks, 33 one, 65 tokens (64 targets) one.
@@ -116,13 +116,13 @@ fn document_packing_never_reads_across_documents_and_loses_nothing_but_first_tok
 #[test]
 fn padding_changes_neither_loss_nor_gradient() {
     let model = tiny().model.train();
-    let blocks = TrainingBlocks::new(stream(&[64, 20]), 63, Packing::Document, Order::File, 0).unwrap();
+    let blocks = TrainingWindows::new(stream(&[64, 20]), 63, Packing::Document, Order::File, 0).unwrap();
     let together = blocks.micro_batch(&[0, 1]);
     let apart = [blocks.micro_batch(&[0]), blocks.micro_batch(&[1])];
     assert!(together.weights.contains(&0.0), "the shorter block is padded");
     let weight = together.weight();
-    let one = Objective.backward(&model, &together, weight).unwrap();
-    let [a, b] = apart.map(|batch| Objective.backward(&model, &batch, weight).unwrap());
+    let one = Objective::default().backward(&model, &together, weight).unwrap();
+    let [a, b] = apart.map(|batch| Objective::default().backward(&model, &batch, weight).unwrap());
     let loss = |l: burn::tensor::Tensor<1>| f64::from(to_host(l).unwrap()[0]);
     assert!((loss(one.loss) - loss(a.loss) - loss(b.loss)).abs() < 1e-5);
     for (name, gradient) in one.gradients {
@@ -137,18 +137,18 @@ fn the_gradient_agrees_with_finite_differences() {
     // In the direction of the gradient itself: (L(θ+εg) − L(θ−εg)) / 2ε = |g|².
     let base = tiny();
     let model = base.model.clone().train();
-    let blocks = TrainingBlocks::new(stream(&[200]), 63, Packing::Stream, Order::File, 0).unwrap();
+    let blocks = TrainingWindows::new(stream(&[200]), 63, Packing::Stream, Order::File, 0).unwrap();
     let mut batch = blocks.micro_batch(&[0, 1, 2]);
     // Unequal weights, as token-selecting strategies give.
     batch.weights.iter_mut().enumerate().for_each(|(i, w)| *w *= (i % 3) as f32);
     let weight = batch.weight();
-    let backward = Objective.backward(&model, &batch, weight).unwrap();
+    let backward = Objective::default().backward(&model, &batch, weight).unwrap();
     let squared_norm: f64 = odyssey::adapt::optimizer::gradient_norm(&backward.gradients).unwrap().powi(2);
     let epsilon = 1e-3 / squared_norm.sqrt();
     let at = |step: f64| {
         let moved =
             base.model.clone().map_parameters(|name, _, values| values + backward.gradients[name].clone() * step);
-        f64::from(to_host(Objective.backward(&moved.train(), &batch, weight).unwrap().loss).unwrap()[0])
+        f64::from(to_host(Objective::default().backward(&moved.train(), &batch, weight).unwrap().loss).unwrap()[0])
     };
     let slope = (at(epsilon) - at(-epsilon)) / (2.0 * epsilon);
     assert!((slope / squared_norm - 1.0).abs() < 5e-3, "slope {slope}, squared norm {squared_norm}");

@@ -6,5 +6,6 @@ mod cli;
 #[path = "../common/mod.rs"]
 mod common;
 mod schedules;
+mod strategies;
 mod survival;
 mod watching;

@@ -6,8 +6,8 @@ use clap::Parser;
 use odyssey::adapt::AdaptSettings;
 use odyssey::adapt::data::{Order, Packing};
 use odyssey::adapt::optimizer::AdamWConfig;
-use odyssey::adapt::preset::{Preset, RecipeArgs};
-use odyssey::adapt::schedule::{Decay, DecayShape};
+use odyssey::recipe::{Decay, DecayShape};
+use odyssey::recipe::{Preset, RecipeArgs};
 use odyssey::study::StudyConfig;
 use serde_json::{Value, json};
 
@@ -113,17 +113,17 @@ fn the_recipe_odyssey2024_is_that_of_the_shipped_study() {
     // How often it is looked at and what is computed at once have no effect on the weights.
     let AdaptSettings { micro_batch, validations, valid_tokens, .. } = *paper;
     let shown = AdaptSettings { preset: None, micro_batch, validations, valid_tokens, ..preset };
-    assert_eq!(shown.block_length(1024), 1024);
+    assert_eq!(shown.window_length(1024), 1024);
     assert_eq!(AdaptSettings { context: Some(1024), max_context: None, ..shown }, *paper);
 }
 
 #[test]
 fn the_recipe_odyssey2024_takes_blocks_of_1024_tokens_or_the_longest_that_the_model_reads() {
     let preset = Preset::Odyssey2024.settings();
-    assert_eq!([256, 1024, 8192].map(|longest| preset.block_length(longest)), [256, 1024, 1024]);
-    assert_eq!([256, 8192].map(|longest| AdaptSettings::default().block_length(longest)), [256, 8192]);
+    assert_eq!([256, 1024, 8192].map(|longest| preset.window_length(longest)), [256, 1024, 1024]);
+    assert_eq!([256, 8192].map(|longest| AdaptSettings::default().window_length(longest)), [256, 8192]);
     let longer = AdaptSettings { context: Some(2048), ..preset };
-    assert_eq!(longer.block_length(8192), 2048, "a context that is given stands");
+    assert_eq!(longer.window_length(8192), 2048, "a context that is given stands");
     longer.check(8192).unwrap();
 }
 
@@ -177,7 +177,7 @@ fn an_option_given_on_the_command_line_stands_before_the_presets_also_where_it_i
         }
     );
     let lora = read("adapt --recipe odyssey2024 --strategy lora --lora-rank 3").unwrap();
-    assert_eq!((lora.lr, lora.lora.unwrap().rank), (preset.lr, 3));
+    assert_eq!((lora.lr, lora.strategies.lora.unwrap().rank), (preset.lr, 3));
     let unknown = read("adapt --recipe odyssey2025").unwrap_err().to_string();
     assert!(unknown.contains("odyssey2024"), "{unknown}");
 }

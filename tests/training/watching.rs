@@ -4,15 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use odyssey::adapt::events::{Event, EventFile, Recorded, crc32c, sparkline, tf_record};
+use odyssey::adapt::diary::tensorboard::{crc32c, tf_record};
+use odyssey::adapt::diary::{EventFile, Recorded, sparkline};
 use odyssey::adapt::find_lr::{Sweep, find_lr};
-use odyssey::adapt::schedule::Decay;
 use odyssey::adapt::stopping::Patience;
 use odyssey::adapt::{AdaptResult, AdaptSettings, Adaptation, Resumable, adapt};
 use odyssey::error::{Error, Result};
 use odyssey::model::LoadedModel;
 use odyssey::model::parameters::to_host;
+use odyssey::progress::Event;
 use odyssey::progress::{Monitor, Silent};
+use odyssey::recipe::Decay;
 use serde_json::{Value, json};
 
 use crate::cli::{Place, assert_has};

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::form::Checked;
-use crate::adapt::AdaptSettings;
 use crate::adapt::data::{MicroBatch, Packing};
 use crate::adapt::timing::tokens_per_second;
 use crate::device::ChosenDevice;
@@ -24,6 +23,7 @@ use crate::hub::name::has_prefix;
 use crate::model::{LanguageModel, LoadedModel, ModelConfig};
 use crate::process;
 use crate::progress::{Monitor, Watched};
+use crate::recipe::AdaptSettings;
 use crate::study::StudyConfig;
 use crate::study::config::EvaluationSettings;
 use crate::text::{Domain, Letters, ReadOptions, Reading, Split, TokenStream, Tokenizer, open_corpus};
@@ -318,7 +318,7 @@ impl Subject<'_> {
     /// How fast `device` trains and scores the model by the first recipe: from before, or timed now.
     fn rate(&self, device: &ChosenDevice, data: &Path, monitor: &mut dyn Monitor) -> Result<(Rate, &'static str)> {
         let recipe = self.config.strategies.first().map(|strategy| strategy.recipe.clone()).unwrap_or_default();
-        let context = recipe.block_length(self.model.context()).min(LONGEST_TIMED);
+        let context = recipe.window_length(self.model.context()).min(LONGEST_TIMED);
         let at_once = recipe.micro_batch.min(recipe.batch).min(TIMED.div_ceil(context)).max(1);
         let determined_by = json!([
             env!("CARGO_PKG_VERSION"),
@@ -328,7 +328,7 @@ impl Subject<'_> {
             context,
             at_once,
             recipe.strategy,
-            recipe.lora,
+            recipe.strategies.lora,
             recipe.compute,
             recipe.adamw.moments,
             self.config.evaluation.context,
@@ -387,7 +387,7 @@ impl Subject<'_> {
 
 /// Tokens that a run trains on over a text of so many; 0 where they make no batch, which the run itself will refuse.
 fn trained(recipe: &AdaptSettings, longest: usize, tokens: u64) -> u64 {
-    let context = recipe.block_length(longest) as u64;
+    let context = recipe.window_length(longest) as u64;
     let blocks = match recipe.packing {
         Packing::Blocks => tokens / context,
         Packing::Stream | Packing::Document => tokens.div_ceil(context),

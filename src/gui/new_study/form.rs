@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::adapt::AdaptSettings;
 use crate::device::DeviceChoice;
 use crate::disk::paths::normal;
 use crate::error::{Error, Result};
@@ -12,6 +11,7 @@ use crate::hub::Hub;
 use crate::hub::name::{Kind, Name, has_prefix};
 use crate::memory::MemoryPlan;
 use crate::model::ModelConfig;
+use crate::recipe::{AdaptSettings, Given};
 use crate::study::config::{
     DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StatisticsSettings, StrategyEntry, TextSettings,
 };
@@ -38,8 +38,8 @@ pub(super) struct Form {
     pub device: String,
     /// Apart by commas.
     pub seeds: String,
-    /// The first strategy's rate.
-    pub lr: String,
+    /// What is given of the first strategy's recipe.
+    pub recipe: Given,
 }
 
 impl Form {
@@ -70,14 +70,14 @@ impl Form {
             config.models.first().map_or_else(Default::default, |m| (text(&m.path), text(&m.reference)));
         let seeds: Vec<String> = config.seeds.iter().map(ToString::to_string).collect();
         let devices: Vec<String> = config.devices.iter().map(ToString::to_string).collect();
-        let lr = config.strategies.first().map_or_else(String::new, |strategy| rate(strategy.recipe.lr));
+        let recipe = config.strategies.first().map_or_else(Given::new, |strategy| strategy.recipe.given());
         Self {
             model,
             reference,
             folder: String::new(),
             device: devices.join(", "),
             seeds: seeds.join(", "),
-            lr,
+            recipe,
             config,
         }
     }
@@ -112,9 +112,7 @@ impl Form {
         let devices = self.device.split(',').map(str::trim).filter(|device| !device.is_empty());
         config.devices = devices.map(str::parse).collect::<Result<_>>()?;
         if let Some(strategy) = config.strategies.first_mut() {
-            strategy.recipe.lr = self.lr.trim().parse().map_err(|_| {
-                Error::input("learning rate", format!("{:?} is no number", self.lr), "write one such as 3e-4")
-            })?;
+            strategy.recipe = AdaptSettings::from_given(&self.recipe)?;
         }
         let cure = "name a folder, or a model on the hub such as gpt2";
         let path = named(Kind::Model, &self.model, "model", cure)?;
@@ -243,11 +241,6 @@ fn absolute(path: &Path) -> PathBuf {
         None => path.to_owned(),
     };
     normal(&std::path::absolute(&path).unwrap_or(path))
-}
-
-/// A rate as people write it.
-pub(super) fn rate(lr: f64) -> String {
-    if lr > 0.0 && lr < 0.01 { format!("{lr:e}") } else { lr.to_string() }
 }
 
 /// A folder's name for a study's.

@@ -1,16 +1,12 @@
 //! The form as it is drawn.
 
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-use egui::{Align, CollapsingHeader, ComboBox, DragValue, Grid, Layout, Role, TextEdit, Ui, WidgetInfo};
+use egui::{Align, CollapsingHeader, ComboBox, Grid, Layout, Role, TextEdit, Ui, WidgetInfo};
 use egui_extras::{Column, TableBuilder};
 
-use super::form::{Form, rate};
-use super::{NewStudy, Purpose};
-use crate::adapt::preset::Preset;
-use crate::adapt::{AdaptSettings, Strategy};
+use super::form::Form;
+use super::{NewStudy, Purpose, recipe};
 use crate::gui::theme;
 
 /// The widest a field becomes.
@@ -171,59 +167,23 @@ impl NewStudy {
     }
 
     fn recipe(&mut self, ui: &mut Ui) {
-        let Form { config, lr, .. } = &mut self.form;
+        let Form { config, recipe, .. } = &mut self.form;
         let Some(strategy) = config.strategies.first_mut() else { return };
         ui.strong("Recipe");
-        let recipe = &mut strategy.recipe;
-        Grid::new("recipe").num_columns(2).spacing([12.0, 8.0]).show(ui, |ui| {
-            let before = recipe.preset;
-            let mut preset = before.unwrap_or(Preset::Default);
-            choice(ui, "Preset", &mut preset);
-            if before.unwrap_or(Preset::Default) != preset {
-                *recipe = preset.settings();
-                *lr = rate(recipe.lr);
+        let before = recipe.get("strategy").cloned();
+        recipe::rows(ui, "recipe", recipe, recipe::is_in_front);
+        if recipe.get("strategy") != before.as_ref() {
+            // The name in tables says what is done, unless somebody gave it another.
+            let name = |value: Option<&String>| value.map_or_else(|| "full".to_owned(), String::clone);
+            if strategy.name == name(before.as_ref()) {
+                strategy.name = name(recipe.get("strategy"));
             }
-            let trained = recipe.strategy;
-            choice(ui, "What is trained", &mut recipe.strategy);
-            if recipe.strategy != trained {
-                // The name in tables says what is done, unless somebody gave it another.
-                let names = [("full", Strategy::Full), ("lora", Strategy::Lora)];
-                if names.iter().any(|(name, _)| *name == strategy.name)
-                    && let Some((name, _)) = names.iter().find(|(_, strategy)| *strategy == recipe.strategy)
-                {
-                    strategy.name = (*name).to_owned();
-                }
-                recipe.lora = (recipe.strategy == Strategy::Lora).then(Default::default);
-            }
-            line(ui, "Learning rate", lr, "3e-4");
-            number(ui, "Epochs", &mut recipe.epochs, 1..=1000);
-            at_most(ui, "Steps at most", &mut recipe.max_steps, 1000, 1..=10_000_000);
-            at_most(ui, "Steps instead of epochs", &mut recipe.steps, 1000, 1..=10_000_000);
-            number(ui, "Blocks of a step", &mut recipe.batch, 1..=65_536);
-        });
+        }
         CollapsingHeader::new("More of the recipe").id_salt("more").show(ui, |ui| {
-            Grid::new("more").num_columns(2).spacing([12.0, 8.0]).show(ui, |ui| more(ui, recipe));
-            let blocks = "Compute blocks twice: a third more time, a fraction of the memory";
-            ui.checkbox(&mut recipe.gradient_checkpointing, blocks);
+            recipe::rows(ui, "more", recipe, |key| !recipe::is_in_front(key));
             let rank = "Measure also how high the models rank each domain's own terms";
             ui.checkbox(&mut config.evaluation.rank, rank);
         });
-    }
-}
-
-fn more(ui: &mut Ui, recipe: &mut AdaptSettings) {
-    number(ui, "Blocks at once", &mut recipe.micro_batch, 1..=65_536);
-    at_most(ui, "Tokens of a block", &mut recipe.context, 512, 2..=1_000_000);
-    choice(ui, "Rate after the warm-up", &mut recipe.decay);
-    number(ui, "Share that warms up", &mut recipe.warmup_ratio, 0.0..=1.0);
-    choice(ui, "Documents in blocks", &mut recipe.packing);
-    choice(ui, "Products computed in", &mut recipe.compute);
-    number(ui, "Validations", &mut recipe.validations, 0..=1000);
-    at_most(ui, "Stop after worse validations", &mut recipe.patience, 3, 1..=1000);
-    if let Some(lora) = &mut recipe.lora {
-        number(ui, "Rank of adapters", &mut lora.rank, 1..=65_536);
-        number(ui, "Alpha of adapters", &mut lora.alpha, 0.0..=1e6);
-        number(ui, "Dropout of adapters", &mut lora.dropout, 0.0..=0.99);
     }
 }
 
@@ -252,54 +212,4 @@ fn path(ui: &mut Ui, what: &str, text: &mut String, hint: &str, buttons: &[(&str
     });
     ui.end_row();
     asked
-}
-
-/// A labelled number.
-fn number<N: egui::emath::Numeric>(ui: &mut Ui, what: &str, value: &mut N, range: RangeInclusive<N>) {
-    let label = ui.label(what);
-    let speed = if N::INTEGRAL { 0.1 } else { 0.01 };
-    ui.add(DragValue::new(value).range(range).speed(speed)).labelled_by(label.id);
-    ui.end_row();
-}
-
-/// A number that may be left out; it begins at `first`.
-fn at_most<N: egui::emath::Numeric>(
-    ui: &mut Ui,
-    what: &str,
-    value: &mut Option<N>,
-    first: N,
-    range: RangeInclusive<N>,
-) {
-    let mut set = value.is_some();
-    let check = ui.checkbox(&mut set, what);
-    if check.changed() {
-        *value = set.then_some(first);
-    }
-    match value {
-        Some(number) => {
-            let field = ui.add(DragValue::new(number).range(range).speed(1.0));
-            field.labelled_by(check.id);
-        }
-        None => _ = ui.weak("not set"),
-    }
-    ui.end_row();
-}
-
-/// A labelled choice among the values that the command line has.
-fn choice<T: ValueEnum + PartialEq>(ui: &mut Ui, what: &str, value: &mut T) {
-    let name = |value: &T| value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-    let label = ui.label(what);
-    let combo = ComboBox::from_id_salt(what).selected_text(name(value));
-    let combo = combo.show_ui(ui, |ui| {
-        for variant in T::value_variants() {
-            let words = variant.to_possible_value();
-            let hint = words.as_ref().and_then(|words| words.get_help()).map(ToString::to_string);
-            let button = ui.selectable_value(value, variant.clone(), name(variant));
-            if let Some(hint) = hint {
-                button.on_hover_text(hint);
-            }
-        }
-    });
-    combo.response.labelled_by(label.id);
-    ui.end_row();
 }

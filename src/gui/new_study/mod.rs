@@ -1,12 +1,13 @@
 //! A form that makes a study: model, reference corpus, domains, device; and what it will cost.
 //!
-//! `form` is what is typed and the study that it makes, `inputs` draws it, `estimate` finds out what the study takes, and
+//! `form` is what is typed and the study that it makes, `inputs` and `recipe` draw it, `estimate` finds out what the study takes, and
 //! `outlook` shows that. What is typed is checked on a thread once the typing rests, as `odyssey study run` would check it.
 
 mod estimate;
 mod form;
 mod inputs;
 mod outlook;
+mod recipe;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;

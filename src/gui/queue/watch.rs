@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::state::{Level, Shared, TaskSeen, TrainingSeen};
-use crate::adapt::events::Event;
 use crate::device::DeviceName;
 use crate::process::resident;
+use crate::progress::Event;
 use crate::progress::Monitor;
 use crate::study::Plan;
 

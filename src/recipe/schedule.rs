@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-/// How the rate goes on after the warm-up.
+/// How the rate changes after the warm-up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decay {
@@ -15,7 +15,7 @@ pub enum Decay {
     /// It falls in a straight line to `min_ratio` of the peak at the last step.
     Linear,
     /// Warm-up, stable, decay: it stays at its peak and falls to `min_ratio` of it over the last share of all steps.
-    /// Where that is to begin need not be known before (arXiv 2405.18392).
+    /// The step at which it begins to fall need not be known in advance (arXiv 2405.18392).
     #[default]
     #[value(alias = "infinite")]
     #[serde(alias = "infinite")]
@@ -33,7 +33,7 @@ pub enum DecayShape {
     Linear,
 }
 
-/// How the rate comes up.
+/// How the rate rises during the warm-up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum WarmupShape {
@@ -45,7 +45,7 @@ pub enum WarmupShape {
 }
 
 /// A share of some steps, rounded up; 7 % of 100 is 7 although 0.07 · 100 is a little more.
-pub(super) fn share_of(share: f64, steps: u64) -> u64 {
+pub(crate) fn share_of(share: f64, steps: u64) -> u64 {
     (share * steps as f64 - 1e-9).ceil() as u64
 }
 

@@ -2,71 +2,96 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{Order, Packing};
-use super::optimizer::AdamWConfig;
-use super::preset::Preset;
+use super::adamw::AdamWConfig;
+use super::packing::{Order, Packing};
 use super::schedule::{Decay, DecayShape, Schedule, WarmupShape, share_of};
+use super::strategies::{Strategies, Trainable};
 use crate::error::{Error, Result};
 use crate::model::{LoraSettings, Precision};
 use crate::shown::plain;
 
-/// What is trained and against which objective.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// A preset: a named set of settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Strategy {
-    /// All weights, plain cross-entropy.
-    #[default]
-    Full,
-    /// Low-rank adapters upon the frozen weights, plain cross-entropy; writes a folder that peft reads.
-    Lora,
+pub enum Preset {
+    /// The defaults.
+    Default,
+    /// The recipe of "Adaptation Odyssey in LLMs" (EMNLP 2024) as far as it is known: one epoch of 16 windows of 1024
+    /// tokens a step, AdamW at a constant 5e-5 without warm-up.
+    Odyssey2024,
+}
+
+impl Preset {
+    /// All settings of the preset, with its name.
+    pub fn settings(self) -> AdaptSettings {
+        let recipe = match self {
+            Self::Default => AdaptSettings::default(),
+            // Values that the paper does not give come from code and papers of the same project and from the defaults
+            // of its tools (examples/odyssey2024.toml says which is which). Values that equal the defaults are written
+            // out too.
+            Self::Odyssey2024 => AdaptSettings {
+                epochs: 1,
+                batch: 16,
+                max_context: Some(1024),
+                packing: Packing::Blocks,
+                lr: 5e-5,
+                decay: Decay::Constant,
+                warmup_ratio: 0.0,
+                min_lr_ratio: 1.0, // no effect on a constant rate
+                clip: 1.0,
+                ..AdaptSettings::default()
+            },
+        };
+        AdaptSettings { preset: Some(self), ..recipe }
+    }
 }
 
 /// An adaptation's settings. Unknown keys are refused; every default is written into the result.
 ///
-/// One step reads `batch` blocks of `context` tokens; an epoch of N blocks has ⌈N / batch⌉ steps. The same fields are
+/// One step reads `batch` windows of `context` tokens; an epoch of N windows has ⌈N / batch⌉ steps. The same fields are
 /// the keys of a study's strategies and, with their descriptions, the options of `odyssey adapt`.
 ///
-/// [`super::preset`] has the public way in and out of files, which fills in what a preset says.
+/// [`super::preset`] has the public functions that read and write settings; they apply presets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(remote = "Self", default, deny_unknown_fields)]
 pub struct AdaptSettings {
-    /// The named recipe to start from; what else is given stands before what it says.
+    /// The preset to start from; other settings that you give win over it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long = "recipe", value_enum)]
     pub preset: Option<Preset>,
     /// What is trained.
     #[arg(long, value_enum, default_value_t)]
-    pub strategy: Strategy,
-    /// Optimiser steps; goes through the text as often as needed. Otherwise `epochs` decides.
+    pub strategy: Trainable,
+    /// Optimiser steps; the text is read as often as needed. Without it `epochs` decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "N")]
     pub steps: Option<u64>,
     /// Passes over the training text.
     #[arg(long, value_name = "N", default_value_t = Self::default().epochs)]
     pub epochs: u64,
-    /// Never more steps than this, however long an epoch is.
+    /// Largest number of steps, for epochs of any length.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "N")]
     pub max_steps: Option<u64>,
-    /// Blocks per optimiser step.
+    /// Windows per optimiser step.
     #[arg(long, value_name = "N", default_value_t = Self::default().batch)]
     pub batch: usize,
-    /// Blocks computed at once; gradients of a step are accumulated over them. Memory grows with it, results do not
-    /// depend on it but for rounding.
+    /// Windows computed at once; gradients of a step are accumulated over them. A larger number takes more memory.
+    /// Results depend on it only by rounding.
     #[arg(long, value_name = "N", default_value_t = Self::default().micro_batch)]
     pub micro_batch: usize,
-    /// Tokens of a block; the model's longest window where absent.
+    /// Tokens of a window; the model's longest window where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "TOKENS")]
     pub context: Option<usize>,
-    /// Never longer blocks than this, however far the model reads; unless `context` says how long.
+    /// Longest window, for models that read more. `context` wins over it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "TOKENS")]
     pub max_context: Option<usize>,
-    /// How documents fill blocks.
+    /// How documents fill windows.
     #[arg(long, value_enum, default_value_t)]
     pub packing: Packing,
-    /// The order of blocks.
+    /// The order of windows.
     #[arg(long, value_enum, default_value_t)]
     pub order: Order,
     /// Whether an epoch's incomplete last batch is left out.
@@ -78,7 +103,7 @@ pub struct AdaptSettings {
     /// How the rate falls after the warm-up.
     #[arg(long, value_enum, default_value_t)]
     pub decay: Decay,
-    /// Share of all steps that warm up, rounded up; unless `warmup_steps` says how many.
+    /// Share of all steps that warm up, rounded up; `warmup_steps` wins over it.
     #[arg(long, value_name = "SHARE", default_value_t = Self::default().warmup_ratio)]
     pub warmup_ratio: f64,
     /// Steps of warm-up.
@@ -97,11 +122,12 @@ pub struct AdaptSettings {
     /// For the decay `wsd`: how it falls there.
     #[arg(long, value_enum, default_value_t)]
     pub decay_shape: DecayShape,
-    /// Keep only what each block reads for the gradient and compute blocks a second time: a third more time, and a
-    /// fraction of the memory.
+    /// Keep only the input of each layer for the gradient and compute each layer a second time: a third more time, and
+    /// a fraction of the memory.
     #[arg(long)]
     pub gradient_checkpointing: bool,
-    /// What the products of the blocks are computed in; weights, gradients and everything else stay in f32.
+    /// The precision in which the products of the layers are computed; weights, gradients and everything else stay in
+    /// f32.
     #[serde(skip_serializing_if = "Precision::is_f32")]
     #[arg(long, value_enum, value_name = "PRECISION", default_value_t)]
     pub compute: Precision,
@@ -115,22 +141,22 @@ pub struct AdaptSettings {
     /// The optimiser's constants.
     #[command(flatten)]
     pub adamw: AdamWConfig,
-    /// The adapters of the strategy `lora`; its defaults where absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The settings of the strategies, one key each.
+    #[serde(flatten, skip_deserializing)] // `preset` reads them
     #[command(flatten)]
-    pub lora: Option<LoraSettings>,
+    pub strategies: Strategies,
     /// Validations, evenly spread over the run, besides the one before the first step.
     #[arg(long, value_name = "N", default_value_t = Self::default().validations)]
     pub validations: u64,
-    /// Tokens of the validation text that are looked at.
+    /// Tokens of the validation text that are used.
     #[arg(long, value_name = "TOKENS", default_value_t = Self::default().valid_tokens)]
     pub valid_tokens: usize,
     /// Stop after this many validations in a row without a better one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "N")]
     pub patience: Option<u64>,
-    /// The share of all steps before which `patience` looks at nothing, since loss first rises when the rate is warmed
-    /// up again; the warm-up and a quarter of the steps where absent.
+    /// `patience` ignores validations before this share of all steps, because the loss first rises when the rate is
+    /// warmed up again. Default: the warm-up and a quarter of the steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, value_name = "SHARE")]
     pub patience_after: Option<f64>,
@@ -140,7 +166,7 @@ impl Default for AdaptSettings {
     fn default() -> Self {
         Self {
             preset: None,
-            strategy: Strategy::Full,
+            strategy: Trainable::Full,
             steps: None,
             epochs: 1,
             max_steps: None,
@@ -164,7 +190,7 @@ impl Default for AdaptSettings {
             outlier: 3.0,
             clip: 1.0,
             adamw: AdamWConfig::default(),
-            lora: None,
+            strategies: Strategies::default(),
             validations: 5,
             valid_tokens: 50_000,
             patience: None,
@@ -186,11 +212,11 @@ impl AdaptSettings {
             );
         }
         // Beyond these, products of sizes would leave the range of numbers.
-        const MOST_BLOCKS: u64 = 1 << 24;
+        const MOST_WINDOWS: u64 = 1 << 24;
         const MOST_AT_ONCE: u64 = 1 << 16;
         const MOST_STEPS: u64 = 1 << 40;
         let counts = [
-            ("batch", Some(self.batch as u64), 1, MOST_BLOCKS),
+            ("batch", Some(self.batch as u64), 1, MOST_WINDOWS),
             ("micro_batch", Some(self.micro_batch as u64), 1, MOST_AT_ONCE),
             ("context", self.context.map(|context| context as u64), 2, u64::MAX),
             ("max_context", self.max_context.map(|context| context as u64), 2, u64::MAX),
@@ -198,7 +224,7 @@ impl AdaptSettings {
             ("epochs", Some(self.epochs), 1, MOST_STEPS),
             ("max_steps", self.max_steps, 1, MOST_STEPS),
             ("warmup_steps", self.warmup_steps, 0, MOST_STEPS),
-            ("validations", Some(self.validations), 0, MOST_BLOCKS),
+            ("validations", Some(self.validations), 0, MOST_WINDOWS),
             ("patience", self.patience, 1, u64::MAX),
         ];
         for (key, value, least, most) in counts {
@@ -208,13 +234,7 @@ impl AdaptSettings {
                 return refuse(key, value.to_string(), &cure);
             }
         }
-        match (self.strategy, &self.lora) {
-            (Strategy::Lora, Some(lora)) => lora.check()?,
-            (Strategy::Full, Some(_)) => {
-                return refuse("strategy", "full, but lora settings are given".into(), "use lora, or leave them out");
-            }
-            (_, None) => {}
-        }
+        self.strategies.check(self.strategy)?;
         let AdamWConfig { beta1, beta2, epsilon, weight_decay, moments: _ } = self.adamw;
         // What computes is in f32.
         const LARGEST: f64 = f32::MAX as f64;
@@ -246,16 +266,16 @@ impl AdaptSettings {
 
     /// The adapters to train, if adapters are trained.
     pub fn adapters(&self) -> Option<LoraSettings> {
-        (self.strategy == Strategy::Lora).then(|| self.lora.clone().unwrap_or_default())
+        (self.strategy == Trainable::Lora).then(|| self.strategies.lora.clone().unwrap_or_default())
     }
 
-    /// Tokens of a block, for a model that reads `longest`.
-    pub fn block_length(&self, longest: usize) -> usize {
+    /// Tokens of a window, for a model that reads `longest`.
+    pub fn window_length(&self, longest: usize) -> usize {
         self.context.unwrap_or(longest.min(self.max_context.unwrap_or(longest)))
     }
 
-    /// What is to be said of the rate for a model of so many channels, if anything is. The default was found on a model of
-    /// 128 channels; the best rate of Adam falls as their number grows (arXiv 2203.03466).
+    /// A warning about the learning rate for a model with so many channels, if one is needed. The default was found on
+    /// a model of 128 channels; the best rate of Adam falls as their number grows (arXiv 2203.03466).
     pub fn doubt_rate(&self, channels: usize) -> Option<String> {
         const FACTOR: f64 = 8.0;
         let usual = Self::default().lr * 128.0 / channels as f64;
@@ -268,13 +288,13 @@ impl AdaptSettings {
         })
     }
 
-    /// Optimiser steps over a training set of `blocks` blocks, and how many of them make an epoch.
-    pub fn steps(&self, blocks: usize) -> Result<(u64, u64)> {
-        let per_epoch = if self.drop_last { blocks / self.batch } else { blocks.div_ceil(self.batch) } as u64;
+    /// Optimiser steps over a training set of `windows` windows, and how many of them make an epoch.
+    pub fn steps(&self, windows: usize) -> Result<(u64, u64)> {
+        let per_epoch = if self.drop_last { windows / self.batch } else { windows.div_ceil(self.batch) } as u64;
         if per_epoch == 0 {
             return Err(Error::input(
                 "the training text",
-                format!("its {blocks} blocks do not fill one batch of {}", self.batch),
+                format!("its {windows} windows do not fill one batch of {}", self.batch),
                 "use a smaller batch, or keep the incomplete last batch",
             ));
         }

@@ -1,0 +1,367 @@
+//! A training in progress: what one turn of the loop consists of.
+
+use burn::module::Module;
+use serde_json::Value;
+
+use super::checkpoint::Checkpoint;
+use super::data::{MicroBatch, TrainingWindows, trained_tokens};
+use super::micro_batch::AtOnce;
+use super::objective::Objective;
+use super::optimizer::AdamW;
+use super::result::{AdaptResult, Adaptation, Best, Curves, Form};
+use super::shortage::cures;
+use super::state::{Resumable, Saving, State};
+use super::step::{Before, Limit, LossScale, StepGradient};
+use super::stopping::{Patience, Stopped};
+use super::training::Training;
+use super::validation::Validation;
+use crate::device::faults::guarded;
+use crate::device::most_tokens;
+use crate::error::{DeviceFault, Error, Result};
+use crate::process::{peak_resident, resident};
+use crate::progress::{Event, Monitor};
+use crate::recipe::{AfterStep, Moment, Schedule, Stack};
+use crate::text::TokenStream;
+
+/// All that a training holds while it runs.
+pub(super) struct Run<'a> {
+    training: Training<'a>,
+    determined_by: Value,
+    windows: TrainingWindows,
+    steps: u64,
+    steps_per_epoch: u64,
+    schedule: Schedule,
+    max_norm: Option<f64>,
+    objective: Objective,
+    validation: Validation,
+    patience: Option<Patience>,
+    saving: Saving<'a>,
+    at_once: AtOnce,
+    state: State,
+    /// Why the run is to end early.
+    enough: Option<String>,
+    /// The order of the windows of an epoch, and its number.
+    order: Option<(u64, Vec<usize>)>,
+    /// Targets trained on before this process, and by it.
+    tokens_before: u64,
+    tokens: u64,
+}
+
+impl<'a> Run<'a> {
+    /// Checks the settings, cuts the text, and takes up the state: that of the checkpoint, or that of the base.
+    pub fn prepare(
+        training: &Training<'a>,
+        train: TokenStream,
+        valid: &TokenStream,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Self> {
+        let Training { base, settings, seed, resumable } = *training;
+        settings.check(base.config.context())?;
+        let stack = Stack::new(settings);
+        let start = stack.trainable(base, seed)?;
+        settings.compute.check_computed("--compute", &base.device)?;
+        settings.adamw.moments.check("--moments", &base.device)?;
+        let context = settings.window_length(base.config.context());
+        let determined_by = training.determined_by(&train, valid)?;
+        let windows = TrainingWindows::new(train, context, settings.packing, settings.order, seed)?;
+        let (steps, steps_per_epoch) = settings.steps(windows.len())?;
+        let schedule = settings.schedule(steps);
+        let validation = Validation::new(valid, context, settings, steps)?;
+        let patience = Patience::new(settings, steps);
+        warn(training, &schedule, steps, patience.and_then(|patience| patience.cannot_act(validation.steps())));
+
+        let optimizer = AdamW::new(settings.adamw);
+        let resumed = match resumable {
+            Some(Resumable { path, resume: true, .. }) if path.exists() => {
+                Some(Checkpoint::read(path, &start, optimizer.clone(), &base.device, &determined_by)?)
+            }
+            _ => None,
+        };
+        let position = resumed.as_ref().map(|checkpoint| &checkpoint.position);
+        let saving = Saving::new(resumable, determined_by.clone(), position);
+        let (step, smaller) = position.map_or((0, Vec::new()), |p| (p.step, p.smaller_micro_batches.clone()));
+        let longest = windows.longest(); // which may be much shorter than the context
+        let at_once = AtOnce::new(settings, longest, most_tokens(&base.device), smaller, step + 1)?;
+        let state = match resumed {
+            Some(checkpoint) => State::of(checkpoint, stack, settings.compute)?,
+            None => {
+                let loss = validation.loss(&base.model, base, monitor)?;
+                let curves = Curves { train_loss: Vec::new(), valid_loss: vec![(0, loss)] };
+                let best = Best { step: 0, loss };
+                let model = start.clone().train().compute_in(settings.compute);
+                let loss_scale = LossScale::for_compute(settings.compute);
+                State { model, best_model: start, optimizer, loss_scale, stack, curves, best, step: 0 }
+            }
+        };
+        let tokens_before = trained_tokens(&windows, settings, state.step, steps_per_epoch);
+        Ok(Self {
+            training: *training,
+            determined_by,
+            windows,
+            steps,
+            steps_per_epoch,
+            schedule,
+            max_norm: (settings.clip > 0.0).then_some(settings.clip),
+            objective: Objective { penalty: state.stack.penalty() },
+            validation,
+            patience,
+            saving,
+            at_once,
+            state,
+            enough: None,
+            order: None,
+            tokens_before,
+            tokens: 0,
+        })
+    }
+
+    /// Tells that training begins, and validates a resumed state that was saved before its validation.
+    pub fn begin(&mut self, monitor: &mut dyn Monitor) -> Result<()> {
+        let step = self.state.step;
+        monitor.begin("training", self.steps);
+        monitor.advance(step, "");
+        monitor.event(&Event::Begun { step, resumed: step > 0 });
+        if step == 0 {
+            self.tell_validation(monitor);
+        } else if self.validation.due(step) && !self.state.is_validated() {
+            // It was saved because the device failed there, or the user stopped it.
+            self.validate(monitor)?;
+            self.tell_validation(monitor);
+        }
+        self.stop_if_enough();
+        Ok(())
+    }
+
+    /// The windows of the next step; `None` at the end.
+    pub fn next_windows(&mut self) -> Option<Vec<usize>> {
+        let step = self.state.step;
+        if step >= self.steps || self.enough.is_some() {
+            return None;
+        }
+        let (epoch, within) = (step / self.steps_per_epoch, step % self.steps_per_epoch);
+        let (_, order) = match self.order.take().filter(|(of, _)| *of == epoch) {
+            Some(kept) => self.order.insert(kept),
+            None => self.order.insert((epoch, self.windows.epoch(epoch))),
+        };
+        let batch = self.training.settings.batch;
+        let from = within as usize * batch;
+        let mut chosen = order[from..(from + batch).min(order.len())].to_vec();
+        self.state.stack.windows(self.now(), &mut chosen);
+        Some(chosen)
+    }
+
+    /// Loss and gradient of the step that reads the windows `chosen`. While the device has no memory for as many of them
+    /// at once, it is tried with half as many.
+    pub fn gradient(&mut self, chosen: &[usize], monitor: &dyn Monitor, before: Before<'_>) -> Result<StepGradient> {
+        match self.gradient_in_parts(chosen, monitor, before) {
+            Ok(gradient) => Ok(gradient),
+            Err(Error::Interrupted(_)) => Err(self.stopped()?),
+            Err(error) => Err(self.saving.after(error, &self.state, &self.at_once, &self.training.base.device)),
+        }
+    }
+
+    fn gradient_in_parts(
+        &mut self,
+        chosen: &[usize],
+        monitor: &dyn Monitor,
+        before: Before<'_>,
+    ) -> Result<StepGradient> {
+        let (now, device) = (self.now(), &self.training.base.device);
+        let by_layers = self.training.settings.gradient_checkpointing;
+        let first = self.at_once.clone();
+        let before = |batch: &MicroBatch, weight: f64| match monitor.stopped() {
+            true => Err(Error::Interrupted("stopped within a step".into())),
+            false => before(batch, weight),
+        };
+        loop {
+            let batches: Vec<MicroBatch> = chosen
+                .chunks(self.at_once.windows())
+                .map(|part| {
+                    let mut batch = self.windows.micro_batch(part);
+                    self.state.stack.weigh(now, part, &mut batch)?;
+                    Ok(batch)
+                })
+                .collect::<Result<_>>()?;
+            let State { model, loss_scale, .. } = &mut self.state;
+            let done = guarded(device, || {
+                StepGradient::in_range(&self.objective, model, now.step, &batches, by_layers, loss_scale, &before)
+            });
+            let Err(Error::Device { device: name, kind: kind @ DeviceFault::OutOfMemory, fault }) = done else {
+                return done;
+            };
+            device.memory_cleanup();
+            if let Err(error) = self.state.check(device) {
+                tracing::debug!("{error}");
+                let fault = format!("the weights were lost in the step before; {fault}");
+                return Err(Error::Device { device: name, kind, fault });
+            }
+            if !self.at_once.halve(now.step, format!("the device had no memory for more ({fault})")) {
+                self.at_once = first; // fewer did not help: a resumed run may have more memory
+                let fault = format!("{fault}, for one window at once; {}", cures(&self.training));
+                return Err(Error::Device { device: name, kind, fault });
+            }
+        }
+    }
+
+    /// Refuses a step whose numbers are not finite or whose loss is an outlier, after the state before it is saved.
+    pub fn refuse_faulty(&mut self, gradient: &StepGradient, chosen: &[usize]) -> Result<()> {
+        let limit = Limit::after(&self.state.curves.train_loss, self.training.settings.outlier);
+        let Some(fault) = gradient.fault(limit.as_ref()) else { return Ok(()) };
+        let mut micro_batches = chosen.chunks(self.at_once.windows());
+        let at_fault = fault.micro_batch.and_then(|index| micro_batches.nth(index)).unwrap_or(chosen);
+        let documents = self.windows.documents(at_fault);
+        let saved = match (self.training.resumable, self.saving.save(&self.state, &self.at_once)?) {
+            (Some(_), saved) => format!("the state before it is {saved}"),
+            (None, nothing) => nothing,
+        };
+        Err(Error::Numeric(format!("step {}: {} ({documents}); {saved}", self.now().step, fault.words)))
+    }
+
+    /// Takes the step. The model is moved and not copied: two would not fit where one does.
+    pub fn update(mut self, gradient: StepGradient, chosen: &[usize], monitor: &mut dyn Monitor) -> Result<Self> {
+        let (now, device) = (self.now(), &self.training.base.device);
+        let lr = self.schedule.at(now.step, self.steps);
+        self.tokens += chosen.iter().map(|&window| self.windows.targets(window) as u64).sum::<u64>();
+        let (model, optimizer) = (self.state.model, &mut self.state.optimizer);
+        let done = guarded(device, || Ok(gradient.apply(model, optimizer, lr, self.max_norm)))
+            .map_err(|error| self.saving.without(error, now.step))?;
+        self.state.model = done.model;
+        self.state.step = now.step;
+        self.state.curves.train_loss.push((now.step, done.loss));
+        let State { stack, model, .. } = &mut self.state;
+        stack
+            .after_step(&AfterStep { now, loss: done.loss, windows: chosen, model })
+            .map_err(|error| self.saving.without(error, now.step))?;
+        monitor.event(&Event::Step {
+            step: now.step,
+            loss: done.loss,
+            lr,
+            gradient_norm: done.gradient_norm,
+            tokens: self.tokens_before + self.tokens,
+            seconds: self.saving.seconds(),
+            tokens_per_second: self.rate(),
+            memory_bytes: resident(),
+        });
+        Ok(self)
+    }
+
+    /// Validates where it is due.
+    pub fn validate_when_due(&mut self, monitor: &mut dyn Monitor) -> Result<()> {
+        if !self.validation.due(self.state.step) {
+            return Ok(());
+        }
+        match self.validate(monitor) {
+            Ok(()) => {}
+            Err(Error::Interrupted(_)) => return Err(self.stopped()?),
+            Err(error) => {
+                return Err(self.saving.after(error, &self.state, &self.at_once, &self.training.base.device));
+            }
+        }
+        self.tell_validation(monitor);
+        self.stop_if_enough();
+        Ok(())
+    }
+
+    /// Shows how far the run is.
+    pub fn report(&self, monitor: &mut dyn Monitor) {
+        let loss = self.state.curves.train_loss.last().map_or(f64::NAN, |(_, loss)| *loss);
+        monitor.advance(1, &format!("loss {loss:.3}, {:.0} tokens/s", self.rate()));
+    }
+
+    /// Saves where it is due, and ends the run where the user wants that. The finished state is saved too: scoring or
+    /// writing, which follow, may still be interrupted or fail.
+    pub fn save_when_due(&mut self, monitor: &dyn Monitor) -> Result<()> {
+        let ended = self.state.step == self.steps || self.enough.is_some();
+        if monitor.stopped() && !ended {
+            return Err(self.stopped()?);
+        }
+        self.saving.save_when_due(&self.state, &self.at_once, ended)
+    }
+
+    /// What the run came to.
+    pub fn result(self) -> Result<Adaptation> {
+        let Training { base, settings, .. } = self.training;
+        let last = guarded(&base.device, || self.state.finished(base))?;
+        let tokens = trained_tokens(&self.windows, settings, self.state.step, self.steps_per_epoch);
+        let tokens_per_second = self.tokens as f64 / self.saving.this_run().max(1e-9);
+        let State { step, curves, best, best_model, .. } = self.state;
+        let enough = self.enough.filter(|_| step < self.steps);
+        let result = AdaptResult {
+            schema: "odyssey.adapt/1".into(),
+            out: String::new(),
+            steps: step,
+            tokens,
+            curves,
+            best,
+            stopped: enough.map(|words| Stopped { step, of: self.steps, words }),
+            smaller_micro_batches: self.at_once.smaller().to_vec(),
+            seconds: self.saving.seconds(),
+            tokens_per_second,
+            peak_memory_bytes: peak_resident(),
+            determined_by: self.determined_by,
+        };
+        Ok(Adaptation { last, best: best_model, lora: settings.adapters(), form: Form::default(), result })
+    }
+
+    /// The step that is being done.
+    fn now(&self) -> Moment {
+        Moment { seed: self.training.seed, step: self.state.step + 1 }
+    }
+
+    /// Targets per second of this process.
+    fn rate(&self) -> f64 {
+        self.tokens as f64 / self.saving.this_run()
+    }
+
+    /// Saves the state, at which the user stops; the error that says so.
+    fn stopped(&mut self) -> Result<Error> {
+        let words = format!("stopped after step {} of {}", self.state.step, self.steps);
+        let saved = self.saving.save(&self.state, &self.at_once)?;
+        Ok(Error::Interrupted(match self.training.resumable {
+            Some(Resumable { how_to_resume, .. }) => format!("{words}, {saved}; {how_to_resume}"),
+            None => format!("{words}; {saved}"),
+        }))
+    }
+
+    /// Measures the loss on the validation text, and keeps the weights where it is the best one.
+    fn validate(&mut self, monitor: &dyn Monitor) -> Result<()> {
+        let (base, state) = (self.training.base, &mut self.state);
+        let (now, loss) = guarded(&base.device, || {
+            let now = state.finished(base)?;
+            let loss = self.validation.loss(&now, base, monitor)?;
+            Ok((now, loss))
+        })?;
+        state.curves.valid_loss.push((state.step, loss));
+        if loss < state.best.loss {
+            state.best = Best { step: state.step, loss };
+            state.best_model = now;
+        }
+        Ok(())
+    }
+
+    fn tell_validation(&self, monitor: &mut dyn Monitor) {
+        if let Some(&(step, loss)) = self.state.curves.valid_loss.last() {
+            monitor.event(&Event::Validation { step, loss, seconds: self.saving.seconds() });
+        }
+    }
+
+    fn stop_if_enough(&mut self) {
+        self.enough = self.patience.and_then(|patience| patience.enough(&self.state.curves.valid_loss));
+    }
+}
+
+/// Warns of settings that are allowed and rarely meant.
+fn warn(training: &Training<'_>, schedule: &Schedule, steps: u64, useless_patience: Option<String>) {
+    if let Some(fault) = useless_patience {
+        tracing::warn!("{fault}");
+    }
+    if schedule.warmup > steps {
+        tracing::warn!(
+            "the rate rises over {} steps, more than the {steps} of the run: it never comes to its peak",
+            schedule.warmup
+        );
+    }
+    if let Some(doubt) = training.settings.doubt_rate(training.base.config.channels()) {
+        tracing::warn!("{doubt}");
+    }
+}
