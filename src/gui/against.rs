@@ -22,20 +22,20 @@ pub struct Against {
     pub words: Vec<String>,
     /// Null band and restart control.
     pub guides: Guides,
-    /// What the correlation says, a sentence each.
+    /// The meaning of the correlation, in sentences.
     pub sentences: Vec<String>,
-    /// Why there is no logarithmic axis, where there is none.
+    /// Why there is no logarithmic axis, if there is none.
     pub not_log: Option<String>,
     /// On a linear axis.
     pub linear: Plane,
-    /// On a logarithmic axis, as far as that can be.
+    /// On a logarithmic axis, if that is possible.
     pub log: Plane,
 }
 
 /// What depends on the x axis being linear or logarithmic.
 #[derive(Default)]
 pub struct Plane {
-    /// What is seen at first: `[lowest, highest]` position.
+    /// The initial range of the axis, `[lowest, highest]`.
     pub x: [f64; 2],
     /// The same of δ.
     pub y: [f64; 2],
@@ -44,7 +44,7 @@ pub struct Plane {
 }
 
 impl Against {
-    /// Of an arm's outcomes; `None` where no domain has the distance.
+    /// From the outcomes of an arm; `None` if no domain has the distance.
     pub fn of(results: &StudyResults, arm: &str, outcomes: &[Outcome<'_>], measure: Measure) -> Option<Self> {
         let x: Vec<Option<f64>> = outcomes.iter().map(|o| o.measure(measure.key).filter(drawable)).collect();
         if x.iter().all(Option::is_none) {
@@ -88,7 +88,7 @@ fn plane(points: &[(f64, f64)], ys: &[f64], null: Option<f64>, log: bool) -> Pla
     let xs = points.iter().map(|p| p.0).chain(null).map(place);
     let x = widened(xs, 0.06);
     let y = widened(ys.iter().copied().chain([0.0]), 0.08);
-    // Room to name both halves.
+    // Space for the names of both halves.
     let span = y[1] - y[0];
     let y = [y[0].min(-0.12 * span), y[1].max(0.12 * span)];
     let line = |(intercept, slope): (f64, f64)| {

@@ -38,7 +38,7 @@ impl Section {
     ];
 }
 
-/// What is seen of a card.
+/// The visible state of a card.
 #[derive(Default)]
 pub struct Card {
     section: Section,
@@ -48,7 +48,7 @@ pub struct Card {
     tokens: Tokens,
     heat: Heat,
     curves: Curves,
-    /// What advice would have said of every domain, once it is wanted.
+    /// What advice would have said about every domain; computed on demand.
     advice: Advice,
     seen: Option<Seen>,
 }
@@ -63,7 +63,7 @@ enum Advice {
     Nothing(String),
 }
 
-/// What a card says, prepared when something is chosen.
+/// The content of a card, prepared when something is chosen.
 struct Seen {
     arm: usize,
     domain: String,
@@ -71,7 +71,7 @@ struct Seen {
     seed: usize,
     /// Seed, perplexity before and after, δ, interval.
     numbers: Vec<[String; 5]>,
-    /// What the numbers are without, where that can be said.
+    /// The numbers without line breaks, if they are known.
     note: String,
     found: Vec<String>,
     /// `None` until it is known.
@@ -84,7 +84,7 @@ struct Seen {
 #[derive(Default)]
 struct Predicted {
     lines: Vec<String>,
-    /// Evidence that moves nothing.
+    /// Evidence without effect on the prediction.
     without_weight: Vec<String>,
 }
 
@@ -95,7 +95,7 @@ impl From<String> for Predicted {
 }
 
 impl Card {
-    /// Forgets what was prepared: the study was read anew.
+    /// Drops the prepared content, because the study was read again.
     pub fn renew(&mut self) {
         self.advice = Advice::NotAsked;
         self.seen = None;
@@ -344,7 +344,7 @@ fn numbers_without(study: &OpenStudy, point: &DomainPoint) -> (Vec<[String; 5]>,
     (study.rows(point).map(line).collect(), note)
 }
 
-/// The study's own call and what stands beside it, a sentence each.
+/// The call of the study and its details, in sentences.
 fn found(study: &OpenStudy, point: &DomainPoint) -> Vec<String> {
     let mut said = Vec::new();
     match study.change(point) {
@@ -462,7 +462,7 @@ fn predicted(said: &[Hindsight], study: &OpenStudy, point: &DomainPoint) -> Pred
         }
         None => lines.extend(said.reason.as_ref().filter(|why| **why != said.words).map(|why| theme::visible(why))),
     }
-    // What has no weight comes last.
+    // Evidence without weight comes last.
     let (light, weighty): (Vec<&Reason>, Vec<&Reason>) =
         said.reasons.iter().partition(|reason| reason.points_to == PointsTo::Neither);
     let said = |reasons: Vec<&Reason>| reasons.into_iter().map(|r| format!("• {}", theme::visible(&r.words))).collect();

@@ -6,9 +6,9 @@ use egui::{Button, Role, Ui, WidgetInfo};
 
 use crate::report::MISSING;
 
-/// A cell: what it shows and where it sorts.
+/// A cell: its text and its sort key.
 pub struct Cell {
-    /// What it shows.
+    /// Its text.
     pub text: String,
     /// Where it sorts.
     pub order: Order,
@@ -47,7 +47,7 @@ pub struct Sort {
 }
 
 impl Sort {
-    /// A column's title; a click sorts by it, another turns the order round.
+    /// A column's title; a click sorts by it, another click reverses the order.
     pub fn title(&mut self, ui: &mut Ui, column: usize, title: &str, hint: &str) {
         let arrow = match (self.column == column, self.descending) {
             (false, _) => "",
@@ -65,7 +65,7 @@ impl Sort {
         }
     }
 
-    /// Puts the indices `rows` into the order of their `cells`; equal ones stay as they are.
+    /// Puts the indices `rows` into the order of their `cells`; equal ones keep their order.
     pub fn apply(self, rows: &mut [usize], cells: &[Vec<Cell>]) {
         rows.sort_by(|&a, &b| {
             let (Some(a), Some(b)) = (cells[a].get(self.column), cells[b].get(self.column)) else {

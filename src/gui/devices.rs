@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::process::bytes;
 use crate::progress::Monitor;
 
-/// What is seen of the devices.
+/// The visible state of the devices.
 #[derive(Default)]
 pub struct Devices {
     listed: Option<Listed>,
@@ -28,7 +28,7 @@ pub struct Devices {
     shown: Option<String>,
 }
 
-/// What there is to compute on.
+/// The devices of this machine.
 struct Listed {
     /// What `auto` takes.
     auto: DeviceName,
@@ -51,7 +51,7 @@ struct Examining {
     work: Background<Result<Diagnosis>>,
 }
 
-/// How far an examination is, and whether it is to stop.
+/// The progress of an examination, and whether it should stop.
 #[derive(Default)]
 struct Progress {
     done: AtomicU64,
@@ -80,7 +80,8 @@ impl Monitor for Watcher {
     }
 }
 
-/// What `--device` can say on this machine, and what people call that. Asks the graphics drivers: not for a frame.
+/// The values of `--device` on this machine and their labels. It calls the graphics drivers, so do not call it while
+/// drawing.
 pub(super) fn choices() -> Vec<(String, String)> {
     let fixed = [("auto", "auto: a real GPU, or else the CPU"), ("cpu", "cpu: the processor")];
     let fixed = fixed.into_iter().map(|(choice, words)| (choice.to_owned(), words.to_owned()));
@@ -167,7 +168,7 @@ impl Devices {
         }
     }
 
-    /// The list could not be had, and is not asked for at every frame.
+    /// The list failed; it is not requested again at every frame.
     fn nothing(&mut self) {
         let auto = DeviceName { backend: "unknown".into(), adapter: String::new() };
         (self.listed, self.listing) = (Some(Listed { auto, devices: Vec::new() }), None);
@@ -221,7 +222,7 @@ impl Devices {
     }
 }
 
-/// What was pressed of a device.
+/// The button of a device that was pressed.
 enum Pressed {
     Nothing,
     Examine,

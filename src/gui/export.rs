@@ -1,4 +1,4 @@
-//! What is shown, as files: chosen in a dialog, drawn and written on a thread.
+//! Saves figures and tables: the file is chosen in a dialog, drawn and written on a thread.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ impl Format {
 /// Files that are being chosen or written.
 #[derive(Default)]
 pub struct Exports {
-    /// What came of it in words; nothing where the dialog was closed.
+    /// The result in words; nothing if the dialog was closed.
     running: Option<Background<Option<Result<String>>>>,
 }
 
@@ -52,7 +52,7 @@ impl Exports {
         self.running.is_some()
     }
 
-    /// Says what became of it.
+    /// Reports the result.
     pub fn keep_up(&mut self, asks: &mut Asks) {
         let Some(running) = &self.running else { return };
         match running.poll() {

@@ -7,9 +7,9 @@ use super::theme;
 use crate::compare::{Passage, PassageToken};
 use crate::report::delta;
 
-/// From this change on, nats, a token is marked by more than colour.
+/// From this change on (nats) a token also has a mark, not only a colour.
 const MARKED: f32 = 0.5;
-/// The loss, nats, at which the ground behind a token is strongest.
+/// The loss (nats) with the strongest background colour.
 const HIGHEST: f32 = 10.0;
 
 /// What the colours stand for.
@@ -41,7 +41,7 @@ impl Shown {
     }
 }
 
-/// What is seen of the passages.
+/// The visible state of the passages.
 #[derive(Default)]
 pub struct Heat {
     shown: Shown,
@@ -50,7 +50,7 @@ pub struct Heat {
 }
 
 impl Heat {
-    /// Forgets which token was looked at: the passages are others.
+    /// Resets the selected token, because the passages changed.
     pub fn renew(&mut self) {
         self.at = None;
     }

@@ -1,4 +1,4 @@
-//! The first page: studies to open, and what to do where there are none.
+//! The first page: studies to open, and what to do if there are none.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -16,11 +16,11 @@ use super::{Ask, Asks, Page};
 /// The home page.
 #[derive(Default)]
 pub struct Home {
-    /// Where the application keeps what it makes.
+    /// The folder for the application's own files.
     data: PathBuf,
     /// Studies named at the start, which are listed before the recent ones.
     pub named: Vec<PathBuf>,
-    /// What is listed, once looked at.
+    /// The listed entries, after the folders were read.
     entries: Vec<Entry>,
     looking: Option<Background<Vec<Entry>>>,
     /// The folders that `entries` are of.
@@ -30,12 +30,12 @@ pub struct Home {
 }
 
 impl Home {
-    /// For an application that keeps what it makes in `data`.
+    /// For an application whose own files are in `data`.
     pub fn new(data: PathBuf) -> Self {
         Self { data, ..Self::default() }
     }
 
-    /// Looks anew at the folders, at the next frame.
+    /// Reads the folders again at the next frame.
     pub fn refresh(&mut self) {
         self.listed.clear();
     }

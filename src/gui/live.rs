@@ -1,4 +1,4 @@
-//! What is running: curves, speed, memory; pause and stop. What waits, and what has ended.
+//! The running work: curves, speed, memory; pause and stop. Below it the waiting and the ended jobs.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use super::{Ask, Asks, Page, theme};
 use crate::process::bytes;
 use crate::report::significant;
 
-/// How often the clocks on the page go on.
+/// How often the clocks on the page are updated.
 const TICK: Duration = Duration::from_millis(500);
 
-/// What is seen of the running work.
+/// The visible state of the running work.
 #[derive(Default)]
 pub struct Live {
     view: View,
-    /// How new the view is.
+    /// The version of the view.
     revision: u64,
 }
 
-/// What is asked of the queue while it is drawn.
+/// The requests to the queue during a frame.
 type Wish = Box<dyn FnOnce(&mut Queue)>;
 
 impl Live {
@@ -52,7 +52,7 @@ impl Live {
     }
 }
 
-/// A button whose name says also what it is about.
+/// A button whose accessible name also says its object.
 fn button(ui: &mut Ui, text: &str, about: &str) -> Response {
     let button = ui.button(text);
     button.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("{text}: {about}")));
@@ -131,7 +131,7 @@ fn running_job(ui: &mut Ui, running: &Running, paused: bool, wishes: &mut Vec<Wi
         if level.total > 0 {
             text.push_str(&format!("  {} of {}", level.done, level.total));
         }
-        // Tasks differ too much for the whole to be told from their number: that stands above.
+        // Tasks differ too much in length to give the total from their number; the total is shown above.
         let of_tasks = depth == 0 && !running.tasks.is_empty();
         if let Some(left) = level.seconds_left(now).filter(|_| !of_tasks) {
             text.push_str(&format!(", {} left", duration(left)));

@@ -1,9 +1,9 @@
 //! The desktop application: a face over the same library calls as the command line.
 //!
-//! A page is a struct with the state of what is seen and a `show` that draws it. Nothing is computed while drawing: what a
-//! page shows of a study is prepared when the study is opened ([`opened`]), what takes long happens on threads
-//! ([`background`], [`queue`]). A page changes nothing but itself; what concerns the whole application it asks for
-//! ([`Asks`]).
+//! A page is a struct with its visible state and a `show` that draws it. Nothing is computed while drawing: what a page
+//! shows of a study is prepared when the study is opened ([`opened`]), what takes long happens on threads
+//! ([`background`], [`queue`]). A page changes only itself. It requests changes of the whole application through
+//! [`Asks`].
 //!
 //! Read [`app`] first; `home`, `new_study`, `live`, `study_page` and `devices` are the pages, and `scatter`, `table`, `card`,
 //! `heat` and `strategies` what the page of a study shows.
@@ -51,7 +51,7 @@ pub enum Page {
     NewStudy,
     /// The opened study.
     Study,
-    /// What is running and queued.
+    /// Running and waiting jobs.
     Live,
     /// The machine's devices and whether they compute right.
     Devices,
@@ -61,7 +61,7 @@ impl Page {
     /// All, in the order of the navigation.
     pub const ALL: [Self; 5] = [Self::Home, Self::NewStudy, Self::Study, Self::Live, Self::Devices];
 
-    /// What the navigation calls it.
+    /// Its label in the navigation.
     pub fn name(self) -> &'static str {
         match self {
             Self::Home => "Home",
@@ -73,7 +73,7 @@ impl Page {
     }
 }
 
-/// What a page asks of the application.
+/// A request of a page to the application.
 #[derive(Debug)]
 pub enum Ask {
     /// Show this page.
@@ -90,7 +90,7 @@ pub enum Ask {
     Fail(String),
 }
 
-/// What the pages asked for while one frame was drawn.
+/// The requests of the pages during one frame.
 #[derive(Debug, Default)]
 pub struct Asks(Vec<Ask>);
 

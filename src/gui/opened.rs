@@ -1,4 +1,4 @@
-//! A study as its pages show it: read and prepared once, on a thread, so that drawing only draws.
+//! A study prepared for its pages: read once, on a thread, so that drawing computes nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub struct OpenStudy {
     pub folder: PathBuf,
     /// All that it found.
     pub results: Arc<StudyResults>,
-    /// What belongs together, by model and strategy.
+    /// The arms: the domains under one model and strategy.
     pub arms: Vec<Arm>,
     /// The groups of its domains as they are shown, in the order of their colours.
     pub groups: Vec<String>,
@@ -57,9 +57,9 @@ pub struct DomainPoint {
     pub delta: f64,
     /// 95 % interval of `delta`.
     pub ci95: [f64; 2],
-    /// What the study calls it.
+    /// The call of the study.
     pub verdict: Verdict,
-    /// The test and call, as an index into the results' domains; `None` in results of before it was tested.
+    /// The test and call, as an index into the results' domains; `None` in results of older versions.
     pub change: Option<usize>,
     /// Perplexity of the base on the test text.
     pub before: f64,
@@ -71,21 +71,21 @@ pub struct DomainPoint {
     pub newline_rate: f64,
     /// Test tokens scored.
     pub tokens: usize,
-    /// What a small card says of it, a line each.
+    /// The lines of its tooltip.
     pub summary: Vec<String>,
     /// Indices of its rows in the results, one per seed.
     pub rows: Vec<usize>,
 }
 
 impl OpenStudy {
-    /// Reads what stands in a study's folder, put together anew from its tasks.
+    /// Reads the folder of a study and collects its results from its tasks.
     ///
     /// # Errors
-    /// It is no study's folder, or what is in it cannot be read.
+    /// The folder is not a study, or its files cannot be read.
     pub fn read(folder: &Path) -> Result<Self> {
         let results = match study::collect(folder) {
             Ok(results) => results,
-            // The tasks may have been thrown away once the results stood.
+            // The tasks may have been deleted after the results were written.
             Err(error) => files::read_json(&folder.join("results.json")).map_err(|_| error)?,
         };
         Ok(Self::new(folder, results))
@@ -177,7 +177,7 @@ pub fn name(text: &str) -> String {
     if text.is_empty() { "(no name)".to_owned() } else { plots::short(&theme::visible(text), NAME) }
 }
 
-/// What is selected on every tab.
+/// The selection, common to all tabs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Selection {
     /// Index of the arm.
@@ -189,7 +189,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// What is selected of a study that was just opened: nothing yet.
+    /// The selection in a newly opened study: none yet.
     pub fn first(_study: &OpenStudy) -> Self {
         Self::default()
     }
@@ -226,7 +226,7 @@ impl Selection {
         self.arm(study)?.domains.get(self.index(study)?)
     }
 
-    /// Goes to the next (1) or previous (−1) domain, round and round.
+    /// Goes to the next (1) or previous (−1) domain, with wrap-around.
     pub fn step(&mut self, study: &OpenStudy, step: isize) {
         let Some(arm) = study.arms.get(self.arm) else { return };
         let now = arm.domains.iter().position(|point| Some(&point.domain) == self.domain.as_ref());
@@ -236,8 +236,8 @@ impl Selection {
     }
 }
 
-/// The index after (1) or before (−1) `now` of `count`, round and round; from nowhere the first or the last. `None` where
-/// there is none.
+/// The index after (1) or before (−1) `now` of `count`, round and round; without a present one the first or the last.
+/// `None` if `count` is 0.
 pub fn round(now: Option<usize>, step: isize, count: usize) -> Option<usize> {
     let last = count.checked_sub(1)?;
     Some(match (now, step) {

@@ -17,19 +17,19 @@ use crate::report::{delta, significant};
 
 /// Domains up to which all are named at first.
 const NAMED: usize = 40;
-/// Names for which room is sought.
+/// The largest number of names that are placed.
 const MOST_NAMES: usize = 200;
 /// How near to a point the pointer must be, in points of the screen.
 const NEAR: f32 = 14.0;
 /// Lowest height of the plot: below it the page scrolls.
 const HEIGHT: f32 = 200.0;
 
-/// What is seen of the scatter.
+/// The visible state of the scatter.
 pub struct Scatter {
     intervals: bool,
     null_band: bool,
     fit: bool,
-    /// `None` until the user says.
+    /// `None` until the user chooses.
     names: Option<bool>,
     log: bool,
     /// Groups that are not shown, by name.
@@ -375,7 +375,7 @@ impl Scatter {
         }
     }
 
-    /// The points as a list: what the keyboard and screen readers reach.
+    /// The points as a list: for the keyboard and screen readers.
     fn list(&mut self, ui: &mut Ui, view: View<'_>, selection: &mut Selection, height: f32) -> bool {
         let shown: Vec<usize> = (0..view.arm.domains.len()).filter(|&i| self.is_shown(view, i)).collect();
         let mut opened = false;
@@ -456,7 +456,7 @@ fn radius(arm: &Arm, index: usize) -> f32 {
     4.0 + 5.0 * share.sqrt() as f32
 }
 
-/// A label with as many decimals as the distance to the next needs.
+/// A label with enough decimals to distinguish it from the next one.
 fn tick(mark: GridMark) -> String {
     let decimals = (-mark.step_size.log10().floor()).clamp(0.0, 9.0) as usize;
     format!("{:.decimals$}", mark.value).replace('-', "−")

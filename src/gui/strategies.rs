@@ -10,13 +10,13 @@ use crate::report::plots::{drawable, word};
 use crate::report::sheet::Sheet;
 use crate::report::{MISSING, Verdict, delta, interval, significant};
 
-/// What is seen of the comparison.
+/// The visible state of the comparison.
 #[derive(Default)]
 pub struct Strategies {
     seen: Option<Seen>,
 }
 
-/// What is shown of a domain, prepared when it is chosen.
+/// The shown content of a domain, prepared when it is chosen.
 struct Seen {
     domain: String,
     lines: Vec<LineOf>,
@@ -49,7 +49,7 @@ struct Rates {
 const TITLES: [&str; 7] = ["model / strategy", "seed", "δ", "95 % interval", "call", "ppl after", "forgetting"];
 
 impl Strategies {
-    /// Forgets what was prepared: the study was read anew.
+    /// Drops the prepared content, because the study was read again.
     pub fn renew(&mut self) {
         self.seen = None;
     }
@@ -237,7 +237,7 @@ impl Seen {
     }
 }
 
-/// The rows of the grid that are the domain's.
+/// The rows of the grid for the domain.
 fn ablation(study: &OpenStudy, domain: &str) -> Option<Sheet> {
     let all = study.ablation.as_ref()?;
     let mine = all.rows.iter().zip(&study.results.ablation).filter(|(_, row)| !row.control && row.domain == domain);

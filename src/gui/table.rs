@@ -31,7 +31,7 @@ const CALL: usize = 6;
 const DISTANCE: usize = 10;
 const VERDICTS: [Verdict; 4] = [Verdict::Better, Verdict::Worse, Verdict::NoDifference, Verdict::Undecided];
 
-/// What is seen of the table.
+/// The visible state of the table.
 pub struct Table {
     sort: Sort,
     filter: String,
@@ -66,7 +66,7 @@ impl Default for Table {
 }
 
 impl Table {
-    /// Forgets what was prepared: the study was read anew.
+    /// Drops the prepared content, because the study was read again.
     pub fn renew(&mut self) {
         self.seen = None;
     }

@@ -22,7 +22,7 @@ const TITLES: [(&str, &str); 9] = [
 ];
 const PART: usize = 7;
 
-/// What is seen of the table.
+/// The visible state of the table.
 pub struct Tokens {
     sort: Sort,
     class: Option<TokenClass>,

@@ -1,4 +1,4 @@
-//! The ablation grid as a table: what each way to train and to evaluate comes to, and how much of it line breaks carry.
+//! The ablation grid as a table: the change for each way to train and to evaluate, and the part that line breaks carry.
 
 use super::plots::word;
 use super::sheet::{Sheet, SheetCell};

@@ -1,5 +1,5 @@
-//! What advice would have said of each domain before training, as a table and in words: verdict, reasons, and whether what
-//! was found lies inside the interval.
+//! The advice that would have been given for each domain before training, as a table and in words: answer, reasons, and
+//! whether the result lies inside the interval.
 
 use minijinja::{Value, context};
 
@@ -42,7 +42,8 @@ fn recipe(said: &Hindsight) -> String {
     format!("{}, lr {:e}{join}", said.strategy, said.lr)
 }
 
-/// How predictions did, each made without the rows of its own domain; why there are none. `None` without a domain.
+/// The performance of predictions, each made without the rows of its own domain; or why there are none. `None` without
+/// a domain.
 pub fn note(said: &[Hindsight]) -> Option<String> {
     let found = check(said);
     if found.rows == 0 {

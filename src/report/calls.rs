@@ -1,4 +1,4 @@
-//! What adaptation did to each domain as a table and in words: the calls, and what the restart alone costs.
+//! The change of each domain as a table and in words: the calls, and the cost of the restart alone.
 
 use super::sheet::{Sheet, SheetCell};
 use super::{delta, interval, p_value, percent, visible};
@@ -93,7 +93,7 @@ pub fn note(results: &StudyResults) -> Option<String> {
     ))
 }
 
-/// What the calls of one model and strategy come to, in a sentence.
+/// The calls of one model and strategy in one sentence.
 pub(super) fn tally(of: &str, changes: &[&DomainChange]) -> Option<String> {
     let first = changes.first()?;
     let number = |call| changes.iter().filter(|change| change.call == call).count();
@@ -116,7 +116,7 @@ pub(super) fn tally(of: &str, changes: &[&DomainChange]) -> Option<String> {
     Some(text + ".")
 }
 
-/// What the restart alone costs, and how many domains still got worse beyond it.
+/// The cost of the restart alone, and how many domains got worse beyond it.
 pub(super) fn restart_sentence(changes: &[&DomainChange]) -> Option<String> {
     let restart = changes.iter().find_map(|change| change.restart_delta)?;
     let surely = |side: fn([f64; 2]) -> bool| {

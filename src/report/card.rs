@@ -1,4 +1,4 @@
-//! What the page shows of one adaptation, token by token: types, classes, perplexity without them, passages.
+//! The details of one adaptation on the page, token by token: types, classes, perplexity without them, passages.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ const BEST_TYPES: usize = 10;
 /// Changes in nats from which a token's shade is one step stronger; each about three times the one before.
 const SHADES: [f64; 4] = [0.1, 0.3, 1.0, 3.0];
 
-/// What is shown of one adaptation, token by token. `whole` is the perplexity before, after, and δ.
+/// The details of one adaptation, token by token. `whole` is the perplexity before, after, and δ.
 pub(super) fn card(
     types: &[TypeChange],
     classes: &[ClassChange],
@@ -89,7 +89,7 @@ fn passage_value(passage: &Passage) -> Value {
 }
 
 fn token_value(token: &PassageToken) -> Value {
-    // A line break is shown and breaks the line.
+    // A line break is shown as a symbol, followed by a real line break.
     let text = visible(&token.text).replace('⏎', "⏎\n");
     let (shade, title) = match (token.before, token.after) {
         (Some(before), Some(after)) => {

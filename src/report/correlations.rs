@@ -1,11 +1,12 @@
-//! How δ goes with one distance, in sentences.
+//! The correlation of δ with one distance, in sentences.
 
 use super::page::scope_label;
 use super::{coefficient, interval, p_phrase, visible};
 use crate::study::{Correlation, StudyResults};
 
-/// What the study found about one measure under one model and strategy (`of`), a sentence each: pooled, within groups, with
-/// rivals allowed for, without the domain that counts most, and what to beware of. Empty where nothing was correlated.
+/// What the study found about one measure under one model and strategy (`of`), a sentence each: pooled, within groups,
+/// after allowing for rival explanations, without the most influential domain, and warnings. Empty if nothing was
+/// correlated.
 pub fn sentences(results: &StudyResults, of: &str, measure: &str) -> Vec<String> {
     let mine = || results.correlations.iter().filter(|c| c.of == of && c.x == measure);
     let Some(pooled) = mine().find(|c| c.scope == "pooled") else { return Vec::new() };

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::similarity::{Distances, Measure, Tests};
 use crate::study::{AblationRow, DomainChange, PartIntervals, Row, RowRank, StudyResults};
 
-/// Sets of targets whose absence is worth a column: the line breaks, the tokens after them, the worst types.
+/// Sets of targets with a column for the change without them: the line breaks, the tokens after them, the worst types.
 const WITHOUT: [&str; 4] = ["newline", "after_newline", "newline_and_after", "handful"];
 
 /// Reads an effect size.
@@ -20,7 +20,7 @@ const EFFECTS: [(&str, Effect); 3] = [
     ("effect_energy", |tests| tests.effect_energy),
 ];
 
-/// The columns of prediction rank, which are there where a row has it.
+/// The columns of prediction rank; present if a row has it.
 const RANK: [&str; 6] =
     ["rank_before", "rank_after", "rank_change", "rank_change_ci95_low", "rank_change_ci95_high", "rank_prompts"];
 
@@ -31,7 +31,7 @@ const RANK: [&str; 6] =
 /// and the effect sizes. `test_newline_rate` is [`Row::newline_rate`].
 ///
 /// # Errors
-/// None that input could cause.
+/// None that input can cause.
 pub fn rows(results: &StudyResults) -> Result<Vec<u8>> {
     let mut writer = ::csv::Writer::from_writer(Vec::new());
     let failed =
@@ -107,8 +107,8 @@ pub fn domains(results: &StudyResults) -> Result<Option<Vec<u8>>> {
     lines("domains.csv", &HEADER, results.domains.iter().map(line).collect())
 }
 
-/// Domains of one model and strategy, their seeds together, beside one distance: what a scatter plot or a table of them
-/// shows. `measure` is the distance's key.
+/// Domains of one model and strategy, their seeds together, beside one distance: the data of a scatter plot or a table.
+/// `measure` is the distance's key.
 ///
 /// # Errors
 /// None that input could cause.

@@ -88,7 +88,7 @@ fn table(results: &StudyResults, keys: &[&str]) -> Option<Sheet> {
     Some(Sheet { header, texts: 2, rows }.without_constant(&["model"]))
 }
 
-/// What the tables say.
+/// The explanation of the tables.
 pub const NOTE: &str = "p asks whether the domain's documents could have been drawn from the reference (documents are \
     permuted), q is p corrected over the domains after Benjamini and Hochberg. Intervals are 95 % bootstrap intervals over \
     documents; of the reference against itself, where 95 of 100 parts of it lie. Effects can be compared across features \

@@ -86,16 +86,16 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     files::write_whole(path, |out| out.write_all(bytes))
 }
 
-/// What adaptation did to a domain, judged by the 95 % interval of δ, or by the study's call.
+/// The direction of a domain's change, by the 95 % interval of δ or by the call of the study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The interval lies below 0.
     Better,
     /// The interval lies above 0.
     Worse,
-    /// The interval holds 0.
+    /// The interval contains 0.
     Undecided,
-    /// The study's test, corrected over domains, shows none.
+    /// The test of the study, corrected over domains, shows no difference.
     NoDifference,
 }
 
@@ -110,7 +110,7 @@ impl From<Call> for Verdict {
 }
 
 impl Verdict {
-    /// The verdict of an interval; one that is not a pair of numbers decides nothing.
+    /// The verdict of an interval; an interval that is not a pair of numbers gives "undecided".
     pub fn of(interval: [f64; 2]) -> Self {
         match interval {
             [_, high] if high < 0.0 => Self::Better,
@@ -139,17 +139,17 @@ pub struct Outcome<'a> {
     pub group: &'a str,
     /// Mean δ over seeds, nats per token; positive is worse.
     pub delta: f64,
-    /// Its 95 % interval, documents resampled for all seeds at once. In results of before that was done, the mean ends of
-    /// the intervals over seeds (seeds share the test text, so averaging them does not narrow it).
+    /// Its 95 % interval, documents resampled for all seeds at once. In results of older versions, the mean ends of the
+    /// intervals over seeds (seeds share the test text, so averaging them does not narrow it).
     pub ci95: [f64; 2],
-    /// The test and call of the domain; `None` in results of before it was tested.
+    /// The test and call of the domain; `None` in results of older versions.
     pub change: Option<&'a DomainChange>,
-    /// The rows it is made of, one per seed.
+    /// Its rows, one for each seed.
     pub rows: Vec<&'a Row>,
 }
 
 impl Outcome<'_> {
-    /// The call or, where there is none, what the interval says.
+    /// The call or, if there is none, the direction of the interval.
     pub fn verdict(&self) -> Verdict {
         self.change.map_or_else(|| Verdict::of(self.ci95), |change| change.call.into())
     }
@@ -174,7 +174,7 @@ impl Outcome<'_> {
     }
 }
 
-/// Which rows belong together: "model / strategy", as [`crate::study::Correlation::of`] has it.
+/// The key of rows that belong together: "model / strategy", as in [`crate::study::Correlation::of`].
 pub fn arm(row: &Row) -> String {
     format!("{} / {}", row.model, row.strategy)
 }
@@ -191,7 +191,7 @@ pub fn outcomes<'a>(results: &'a StudyResults) -> BTreeMap<String, Vec<Outcome<'
     rows.into_iter().map(|(arm, domains)| (arm, of_arm(domains))).collect()
 }
 
-/// The call of a row's domain or, where there is none, what the row's interval says.
+/// The call of the row's domain or, if there is none, the direction of the row's interval.
 fn verdict_of(change: Option<&DomainChange>, row: &Row) -> Verdict {
     change.map_or_else(|| Verdict::of(row.delta_ci95), |change| change.call.into())
 }
@@ -228,7 +228,7 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     (count > 0).then(|| sum / f64::from(count))
 }
 
-/// What stands for a number that is missing.
+/// The sign for a missing number.
 pub const MISSING: &str = "–";
 
 /// A number with four significant digits: perplexities, distances. Very large and very small ones as `1.234e-5`.

@@ -1,7 +1,7 @@
 //! `report.html`: one self-contained page that opens offline, and the page of a single comparison.
 //!
 //! The template escapes everything; corpora and names are shown literally, invisible characters made visible. The page
-//! runs no script, and its content policy forbids it to.
+//! has no script, and its content policy forbids scripts.
 
 use std::collections::BTreeSet;
 
@@ -102,7 +102,7 @@ pub fn study_page(results: &StudyResults) -> Result<String> {
     })
 }
 
-/// The page of one comparison: what a study's page shows of a domain.
+/// The page of one comparison: the same content that the page of a study shows for a domain.
 ///
 /// # Errors
 /// None that input could cause.
@@ -138,7 +138,8 @@ fn render(values: Value) -> Result<String> {
     environment.get_template("report.html").and_then(|template| template.render(values)).map_err(failed)
 }
 
-/// The answer in words, drawn from the numbers: how many domains got better or worse, and what goes with it.
+/// The answer in words, drawn from the numbers: how many domains got better or worse, and which distance correlates
+/// with it.
 pub fn answer(results: &StudyResults) -> Vec<String> {
     let by_arm = outcomes(results);
     if by_arm.is_empty() {
@@ -179,7 +180,7 @@ fn tally(of: &str, outcomes: &[Outcome]) -> String {
     text
 }
 
-/// What adaptation did to prediction rank, and whether it says the same as perplexity; `None` where it was not measured.
+/// The change of prediction rank, and whether it agrees with perplexity; `None` if it was not measured.
 fn rank_tally(of: &str, outcomes: &[Outcome]) -> Option<String> {
     // Domains with an interval on every seed, and the mean of its ends.
     let ends = |outcome: &Outcome| {
@@ -208,7 +209,7 @@ fn rank_tally(of: &str, outcomes: &[Outcome]) -> Option<String> {
     ))
 }
 
-/// The distance whose pooled correlation with δ is strongest, with what to beware of.
+/// The distance with the strongest pooled correlation with δ, with warnings.
 fn strongest(results: &StudyResults, of: &str) -> Option<String> {
     let pooled: Vec<(&Correlation, f64)> = results
         .correlations
@@ -269,7 +270,7 @@ fn r_phrase(c: &Correlation, r: f64) -> String {
     format!("r = {} (n = {}{p})", coefficient(r), c.n)
 }
 
-/// What axes and tables call a measure.
+/// The label of a measure on axes and in tables.
 pub(super) fn measure_label(key: &str) -> String {
     let known = Distances::MEASURES.iter().find(|measure| measure.key == key);
     known.map_or_else(|| visible(key), |measure| measure.label.to_owned())
@@ -374,7 +375,7 @@ fn null_rows(results: &StudyResults) -> Vec<Value> {
     results.null.iter().map(row).collect()
 }
 
-/// What to beware of in correlations, each once.
+/// The warnings about correlations, each once.
 fn warnings(results: &StudyResults) -> Vec<String> {
     let warned = results
         .correlations

@@ -1,8 +1,8 @@
 //! The figures of a study, drawn once and written as SVG and as PNG: δ against each distance, δ by domain, δ against the learning
 //! rate, loss curves.
 //!
-//! All figures are laid out on a canvas 1600 wide; the PNG has that many pixels, the SVG is shown at half of it. The one
-//! typeface is built in, so that nothing of the system is needed and the same results give the same bytes.
+//! All figures are laid out on a canvas 1600 wide; the PNG has that many pixels, the SVG is shown at half of it. The
+//! typeface is built in. So no system font is needed, and the same results give the same bytes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -50,7 +50,7 @@ pub struct Figure {
     pub of: String,
     /// Title.
     pub title: String,
-    /// What a reader needs beside the title: coefficients, conventions.
+    /// The caption: coefficients and conventions.
     pub caption: String,
     pub(super) height: u32,
     pub(super) groups: Vec<String>,
@@ -66,10 +66,10 @@ pub(super) enum Content {
     Rates { panels: Vec<RatePanel> },
 }
 
-/// What a scatter plot shows beside the domains.
+/// The further contents of a scatter plot.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Guides {
-    /// The distance of the reference corpus from itself: what is no farther is no distance.
+    /// The distance of the reference corpus from itself: domains that are not farther cannot be distinguished from it.
     pub null: Option<f64>,
     /// Whether larger is closer.
     pub similarity: bool,
@@ -231,7 +231,7 @@ fn farthest_null(null: &Distances, measure: &Measure) -> Option<f64> {
     band.or_else(|| null.get(measure.key)).filter(drawable)
 }
 
-/// What the marks that are no domains stand for.
+/// The legend of the marks that are not domains.
 fn legend_of(guides: &Guides, marks: &[Mark]) -> String {
     let parts = [
         (guides.null.is_some(), "grey: within the reference"),
@@ -396,7 +396,7 @@ impl Figure {
     /// The figure as a PNG file's bytes, twice the SVG's size.
     ///
     /// # Errors
-    /// When the system's folder for temporary files cannot be written: the encoder knows only files.
+    /// When the system's folder for temporary files cannot be written: the encoder can only write files.
     pub fn png(&self) -> Result<Vec<u8>> {
         let folder = tempfile::tempdir().map_err(|e| self.failed(e))?;
         let path = folder.path().join("figure.png");

@@ -7,7 +7,7 @@ use super::{MISSING, visible};
 /// A table as text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sheet {
-    /// What columns are called.
+    /// The titles of the columns.
     pub header: Vec<String>,
     /// How many columns, from the left, are text; the others are numbers.
     pub texts: usize,
@@ -15,12 +15,12 @@ pub struct Sheet {
     pub rows: Vec<Vec<SheetCell>>,
 }
 
-/// A cell, and what explains it.
+/// A cell and its explanation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SheetCell {
-    /// What stands in it.
+    /// Its text.
     pub text: String,
-    /// Why a number is missing, or what to add to it; mostly empty.
+    /// Why a number is missing, or a note; usually empty.
     pub why: String,
 }
 
@@ -40,7 +40,7 @@ impl SheetCell {
 }
 
 impl Sheet {
-    /// Leaves out columns that say the same in every row, by their names, where there are several rows.
+    /// Leaves out the named columns if they are equal in every row and there are several rows.
     pub fn without_constant(mut self, names: &[&str]) -> Self {
         for name in names {
             let Some(at) = self.header.iter().position(|header| header == name) else { continue };

@@ -86,12 +86,12 @@ pub fn results_table(results: &StudyResults) -> String {
     )
 }
 
-/// What the columns of correlations say beyond the coefficients.
+/// The explanation of the columns of correlations.
 const CORRELATION_NOTE: &str = "\nInside groups: r once each group's means are taken off, its p by permutations inside \
     groups. Partial: with the rate of line breaks, ln of the domain's tokens and of the base's perplexity allowed for. \
     Without one: r without the domain that counts most.";
 
-/// What the columns of prediction rank say.
+/// The explanation of the columns of prediction rank.
 const RANK_COLUMNS: [&str; 4] = ["rank before", "rank after", "Δ ln rank", "95 % interval"];
 const RANK_NOTE: &str = " Rank: how high the model ranks the word that follows where a term of the domain should, \
     trimmed mean; Δ ln rank in nats, positive is worse.";
@@ -234,12 +234,12 @@ pub fn comparison_table(comparison: &Comparison, top: usize) -> String {
     parts.join("\n\n")
 }
 
-/// A token class as people read it.
+/// A token class in words.
 pub fn class_label(name: &str) -> String {
     name.replace('_', " ")
 }
 
-/// What is left out, as people read it.
+/// The targets that are left out, in words.
 pub(super) fn without_label(name: &str) -> String {
     match name {
         "after_newline" => "the token after a line break".to_owned(),

@@ -1,4 +1,4 @@
-//! The distances between a domain and the reference corpus, as every result holds them.
+//! The distances between a domain and the reference corpus, as all results store them.
 
 use std::collections::BTreeMap;
 
@@ -45,16 +45,16 @@ pub struct Distances {
     pub trigram_type_overlap: Option<f64>,
     /// Share of the domain's tokens that hold a line break.
     pub newline_rate: Option<f64>,
-    /// Whether chance explains the distances.
+    /// Tests of the distances against chance.
     #[serde(flatten)]
     pub tests: Tests,
-    /// How sure the values are.
+    /// Intervals of the values.
     #[serde(flatten)]
     pub intervals: Intervals,
     /// Why a measure is missing, by its name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reasons: BTreeMap<String, String>,
-    /// What to mind when reading the numbers.
+    /// Cautions about the numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caveats: Vec<String>,
 }
@@ -93,13 +93,15 @@ pub struct Tests {
     /// The same of the Fréchet distance that `frechet_p` tests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect_frechet: Option<f64>,
-    /// `energy` over twice the mean distance between the two, 0 to 1: free of the features' scale and of sample sizes.
+    /// `energy` over twice the mean distance between the two, 0 to 1: independent of the scale of the features and of
+    /// sample sizes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect_energy: Option<f64>,
 }
 
-/// 95 % intervals by bootstrap over documents: percentiles of the resampled values, moved so that their mean is the value,
-/// since resampling pushes distances up. Of the reference against itself: where that lies for 95 of 100 parts of it.
+/// 95 % intervals by bootstrap over documents: percentiles of the resampled values, moved so that their mean is the
+/// value, since resampling pushes distances up. For the reference against itself: the range of the values of 95 of 100
+/// parts of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Intervals {
     /// Of `mmd2`.
@@ -137,7 +139,7 @@ pub struct Intervals {
     pub newline_rate_ci95: Option<[f64; 2]>,
 }
 
-/// One measure: its key in results, its name for people, and which way it points.
+/// One measure: its key in results, its label, and its direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Measure {
     /// The key in JSON and CSV.

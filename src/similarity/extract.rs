@@ -1,4 +1,4 @@
-//! What corpora are compared by: which features, of which model, from where in it.
+//! The features by which corpora are compared: their kind, their model, and the layer.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -29,12 +29,12 @@ pub enum FeatureSpec {
     Lexical,
 }
 
-/// Where in a language model hidden states are taken, and what becomes of those of a chunk's tokens.
+/// The layer whose hidden states are taken, and how those of a chunk's tokens become one vector.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hidden {
     /// Blocks gone through, 0 for the token embeddings; all of them and the last norm where absent.
     pub layer: Option<usize>,
-    /// One vector of many.
+    /// How a chunk becomes one vector.
     pub pooling: Pooling,
 }
 
@@ -45,7 +45,7 @@ pub enum Pooling {
     /// Their mean.
     #[default]
     Mean,
-    /// That of the last token, which has read all others.
+    /// The vector of the last token, which depends on all others.
     Last,
 }
 
@@ -84,7 +84,7 @@ impl FromStr for FeatureSpec {
                         break;
                     }
                 }
-                // a revision on the hub follows an @ too, but is no number
+                // a revision on the hub also follows an @, but it is not a number
                 if let Some((before, layer)) = rest.rsplit_once('@')
                     && let Ok(layer) = layer.parse()
                 {

@@ -1,10 +1,11 @@
 //! How far a domain lies from the corpus a model was pretrained on.
 //!
-//! Two kinds of measure stand side by side: distances between samples of features ([`extract`] says which, [`embed`] takes
-//! them from a model, [`encoder`] from a sentence encoder; [`mmd`], [`frechet`], [`energy`], [`classifier`]) and lexical ones ([`lexical`], [`counts`]).
-//! Everything that is fixed once for a run is ([`kernel`]'s bandwidth above all). Documents are permuted and resampled
-//! ([`draws`], [`tiles`], [`principal`]) for p-values and intervals ([`mod@reference`]), and the reference against parts of itself
-//! ([`null`]) shows what "no distance" looks like.
+//! Two kinds of measure stand side by side: distances between samples of features ([`extract`] says which, [`embed`]
+//! takes them from a model, [`encoder`] from a sentence encoder; [`mmd`], [`frechet`], [`energy`], [`classifier`]) and
+//! lexical ones ([`lexical`], [`counts`]). Everything that can be fixed once for a run is fixed (above all the
+//! bandwidth of [`kernel`]). Documents are permuted and resampled ([`draws`], [`tiles`], [`principal`]) for p-values
+//! and intervals ([`mod@reference`]), and the reference against parts of itself ([`null`]) shows what "no distance"
+//! looks like.
 
 pub mod cache;
 pub mod classifier;
@@ -75,7 +76,7 @@ pub struct TestSettings {
     pub kernel: KernelKind,
     /// Permutations for MMD and energy distance; for the Fréchet distance at most [`reference::COSTLY_DRAWS`]. 0: no tests.
     pub permutations: usize,
-    /// Bootstrap resamples; again fewer for what is costly. 0: no intervals.
+    /// Bootstrap resamples; again fewer for costly measures. 0: no intervals.
     pub resamples: usize,
     /// Seed of all that is drawn.
     pub seed: u64,
@@ -101,7 +102,7 @@ impl TestSettings {
     }
 }
 
-/// The size that a part of the reference takes to stand for a domain: the median of the domains' sizes.
+/// The size of a part of the reference that is compared like a domain: the median of the domains' sizes.
 pub fn usual(sizes: &[u64]) -> u64 {
     let mut sizes = sizes.to_vec();
     sizes.sort_unstable();

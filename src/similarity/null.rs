@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::progress::Monitor;
 use crate::stats::percentile_interval;
 
-/// Parts for what is cheap, and for what is costly.
+/// Numbers of parts for cheap and for costly measures.
 const PARTS: usize = 100;
 const COSTLY_PARTS: usize = 10;
 

@@ -16,9 +16,9 @@ use crate::error::{Error, Result};
 use crate::progress::{Monitor, Silent};
 use crate::stats::{Resamples, percentile_interval};
 
-/// Draws for what costs an eigenvalue problem or a pass over all counts each.
+/// Draws for measures that need an eigenvalue problem or a pass over all counts for each draw.
 pub const COSTLY_DRAWS: usize = 200;
-/// Vocabulary overlap below which the two may not be in one language, or not of one tokenizer.
+/// With a smaller vocabulary overlap the two texts may have different languages or tokenizers.
 const HARDLY_ANY_OVERLAP: f64 = 0.1;
 /// Feature vectors below which values are mostly noise.
 const FEW_SAMPLES: usize = 50;
@@ -53,7 +53,7 @@ impl Reference {
 
     /// The distances of `domain` to this corpus, without tests. What cannot be computed is missing, with its reason.
     pub fn distances(&self, domain: &CorpusSample) -> Distances {
-        self.values(domain, &mut Silent).unwrap_or_default() // silence neither interrupts nor fails
+        self.values(domain, &mut Silent).unwrap_or_default() // `Silent` never interrupts, so this cannot fail
     }
 
     /// The distances of `domain` to this corpus with their tests and intervals. What cannot be computed is missing, with
@@ -148,7 +148,7 @@ impl Reference {
     }
 
     fn overlap(&self, unigrams: &Unigrams) -> Result<f64, String> {
-        // Any two corpora share all of a small vocabulary, so only its more frequent part is compared.
+        // Any two corpora share the whole of a small vocabulary, so only its more frequent part is compared.
         let top_types = lexical::TOP_TYPES.min(self.vocabulary / 4);
         text(lexical::vocabulary_overlap(unigrams, &self.sample.counts.unigrams, top_types))
     }
@@ -190,7 +190,7 @@ impl Reference {
     ) -> Result<()> {
         let TestSettings { permutations, resamples, seed, .. } = *settings;
         if comparable(x, y).is_err() || permutations + resamples == 0 {
-            return Ok(()); // which `values` has said already
+            return Ok(()); // `values` has already reported it
         }
         let draws = Draws::new(x, y, seed).permuted(permutations).resampled(resamples);
         let mut kernels = vec![Kernel::Distance];
@@ -382,12 +382,13 @@ fn deviations(observed: f64, permuted: &[f64]) -> Option<f64> {
 
 /// The percentile interval of `draws`, moved so that their mean is `value`.
 fn interval_about(value: f64, mut draws: Vec<f64>) -> Option<[f64; 2]> {
-    draws.retain(|draw| draw.is_finite()); // of two documents a resample may take one twice
+    draws.retain(|draw| draw.is_finite()); // with two documents a resample may take one of them twice
     let shift = value - draws.iter().sum::<f64>() / draws.len() as f64;
     percentile_interval(draws).map(|ends| ends.map(|end| end + shift))
 }
 
-/// What numbers do not allow becomes a reason; the device's failures and interruptions remain errors.
+/// A measure that cannot be computed from these numbers becomes a reason. Failures of the device and interruptions
+/// remain errors.
 pub(super) fn unless_fatal<T>(result: Result<T>) -> Result<Result<T, String>> {
     match result {
         Ok(value) => Ok(Ok(value)),

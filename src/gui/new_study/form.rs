@@ -1,4 +1,4 @@
-//! What is typed into the form, and the study that it makes.
+//! The content of the form, and the study made from it.
 
 use std::path::{Path, PathBuf};
 
@@ -21,10 +21,10 @@ use crate::text::domain::{has_split_files, name_of};
 /// What errors call the form.
 const PLACE: &str = "new study";
 
-/// The form. What it does not show is as in the study's file that it was filled from.
+/// The form. Settings that it does not show keep the values of the study file it was filled from.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Form {
-    /// All but what the fields below hold.
+    /// The study without the values of the fields below.
     pub config: StudyConfig,
     /// The first model's folder, or its name on the hub.
     pub model: String,
@@ -61,7 +61,7 @@ impl Form {
         Self { device: device.to_owned(), ..Self::of(config) }
     }
 
-    /// With what a study says.
+    /// Filled from a study.
     pub fn of(config: StudyConfig) -> Self {
         let text = |path: &Path| path.display().to_string();
         let (model, reference) =
@@ -93,7 +93,7 @@ impl Form {
         self.config.domains.push(DomainEntry { name, path, group });
     }
 
-    /// The study, its paths absolute, nothing looked at but whether paths exist.
+    /// The study, its paths absolute, only the existence of paths is checked.
     fn study(&self) -> Result<StudyConfig> {
         let mut config = self.config.clone();
         config.name = match self.config.name.trim() {
@@ -202,7 +202,7 @@ impl Form {
 pub(super) struct Checked {
     /// It.
     pub config: StudyConfig,
-    /// The same, as a file has it.
+    /// The same in the form of a file.
     pub toml: String,
     /// Where its results go.
     pub folder: PathBuf,
@@ -212,7 +212,7 @@ pub(super) struct Checked {
     pub notes: Vec<String>,
 }
 
-/// What an adaptation needs of memory.
+/// The memory that an adaptation needs.
 #[derive(Debug, Clone)]
 pub(super) struct Planned {
     pub model: String,
@@ -221,7 +221,7 @@ pub(super) struct Planned {
     pub plan: MemoryPlan,
 }
 
-/// What somebody typed for a model or corpus: a path, absolute, or a name on the hub, so marked.
+/// A typed model or corpus: an absolute path, or a name on the hub with its prefix.
 fn named(kind: Kind, text: &str, what: &str, cure: &str) -> Result<PathBuf> {
     let text = text.trim();
     if text.is_empty() {
@@ -235,7 +235,7 @@ fn named(kind: Kind, text: &str, what: &str, cure: &str) -> Result<PathBuf> {
     })
 }
 
-/// As somebody writes it who means their own folder by `~`.
+/// Replaces `~` by the home folder.
 fn absolute(path: &Path) -> PathBuf {
     let home = || std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
     let path = match path.strip_prefix("~").ok().and_then(|rest| Some(home()?.join(rest))) {
@@ -258,7 +258,7 @@ fn slug(name: &str) -> String {
     if words.is_empty() { "study".to_owned() } else { words.join("-") }
 }
 
-/// What a path was found to be.
+/// The kind of a path.
 #[derive(Debug)]
 pub(super) enum Found {
     Model(PathBuf),

@@ -186,7 +186,7 @@ impl NewStudy {
             let trained = recipe.strategy;
             choice(ui, "What is trained", &mut recipe.strategy);
             if recipe.strategy != trained {
-                // The name in tables says what is done, unless somebody gave it another.
+                // The name in tables describes the strategy, unless the user chose another.
                 let names = [("full", Strategy::Full), ("lora", Strategy::Lora)];
                 if names.iter().any(|(name, _)| *name == strategy.name)
                     && let Some((name, _)) = names.iter().find(|(_, strategy)| *strategy == recipe.strategy)

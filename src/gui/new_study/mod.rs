@@ -1,7 +1,7 @@
 //! A form that makes a study: model, reference corpus, domains, device; and what it will cost.
 //!
-//! `form` is what is typed and the study that it makes, `inputs` draws it, `estimate` finds out what the study takes, and
-//! `outlook` shows that. What is typed is checked on a thread once the typing rests, as `odyssey study run` would check it.
+//! `form` holds the typed values and makes the study, `inputs` draws it, `estimate` computes what the study takes, and
+//! `outlook` shows that. When typing pauses, the values are checked on a thread, as `odyssey study run` checks them.
 
 mod estimate;
 mod form;
@@ -23,7 +23,7 @@ use crate::files;
 use estimate::{Outlook, Progress, Texts, look_ahead};
 use form::{Checked, Form, Found, look_at};
 
-/// How long typing has to rest before what was typed is checked.
+/// The pause in typing before the values are checked.
 const REST: Duration = Duration::from_millis(300);
 
 /// The form.
@@ -184,7 +184,7 @@ impl NewStudy {
             self.seen = self.form.clone();
             self.changed = Some(Instant::now());
             self.fresh = false;
-            // What is under way is of another study.
+            // The running check belongs to another version of the form.
             (self.checking, self.checked, self.outlook) = (None, None, None);
             self.stop_looking_ahead();
         }

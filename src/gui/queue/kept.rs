@@ -1,4 +1,4 @@
-//! The queue on disk: what waits and what runs, so that a crash or a restart loses none of it.
+//! The queue on disk: waiting and running jobs, so that a crash or a restart loses none.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -13,11 +13,11 @@ use crate::files;
 
 /// The file in the application's folder.
 const FILE: &str = "queue.json";
-/// Held by the window whose queue the file is.
+/// A lock of the window that owns the file.
 const LOCK: &str = "queue.lock";
 const SCHEMA: &str = "odyssey.queue/1";
 
-/// What is in the file.
+/// The content of the file.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     schema: String,
@@ -25,7 +25,7 @@ struct Kept {
     jobs: Vec<Job>,
 }
 
-/// Offers what the file has, and writes it anew at every change until the program ends.
+/// Offers the jobs of the file, and writes the file again at every change until the program ends.
 pub(super) fn keep(shared: &Shared, data: &Path) {
     let _lock = match lock(data) {
         Ok(lock) => lock,
@@ -44,7 +44,7 @@ pub(super) fn keep(shared: &Shared, data: &Path) {
     let mut written = 0;
     let mut state = shared.lock();
     loop {
-        // The worker has the last word: what it stopped goes back into the queue.
+        // The worker finishes first: a job that it stopped goes back into the queue.
         let ends = shared.closing.load(Ordering::SeqCst) && state.running.is_none();
         if state.edition != written {
             written = state.edition;

@@ -1,7 +1,7 @@
 //! Studies run one after another on a thread of their own; pages see how they go.
 //!
-//! [`Queue`] is what the window holds. `worker` runs the jobs, `watch` is the monitor that tells of them, `kept` writes down
-//! what waits so that it outlives the program, and [`state`] is what they all share.
+//! [`Queue`] is what the window holds. `worker` runs the jobs, `watch` is the monitor that reports on them, `kept`
+//! stores the waiting jobs on disk, and [`state`] is what they share.
 
 mod kept;
 mod state;
@@ -24,13 +24,13 @@ use crate::device::DeviceChoice;
 use crate::study::{self, StudyConfig};
 use state::Shared;
 
-/// The seed of the demo, as the command line has it.
+/// The seed of the demo, as in the command line.
 const DEMO_SEED: u64 = 42;
 
 /// Something to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// What it is called until it tells its own name.
+    /// Its name until the study's own name is known.
     name: String,
     folder: PathBuf,
     work: Work,
@@ -49,12 +49,12 @@ pub enum Work {
     },
     /// A new study.
     Study(Box<StudyConfig>),
-    /// What is missing of a study that has begun.
+    /// The missing tasks of a study.
     Resume,
 }
 
 impl Job {
-    /// The built-in experiment on a device, in a folder of `data`: where an earlier demo is not finished, its own.
+    /// The built-in experiment on a device, in a folder of `data`: if an earlier demo is not finished, its folder.
     pub fn demo(data: &Path, device: &str) -> Self {
         let studies = data.join("studies");
         let is_free = |folder: &PathBuf| match study::status(folder) {
@@ -71,7 +71,7 @@ impl Job {
         Self { name: config.name.clone(), folder, work: Work::Study(Box::new(config)) }
     }
 
-    /// What is missing of the study in a folder.
+    /// A job for the missing tasks of the study in a folder.
     pub fn resume(folder: &Path) -> Self {
         let name =
             folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
@@ -107,8 +107,8 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Starts the worker; `data` is where the application keeps what it makes, the queue itself among it. What an earlier
-    /// start left unfinished is offered, not started.
+    /// Starts the worker; `data` is the folder for the application's own files, including the queue. Jobs that an
+    /// earlier start left unfinished are offered, not started.
     pub fn start(context: &Context, data: PathBuf) -> Self {
         let shared = Arc::new(Shared::new(context.clone()));
         let keeper = {
@@ -129,7 +129,7 @@ impl Queue {
         Self { shared, threads }
     }
 
-    /// One more, at the end; none where the same folder's is there already.
+    /// Adds a job at the end, unless one with the same folder is already there.
     pub fn push(&mut self, job: Job) {
         self.shared.change(|state| {
             let running = state.running.iter().map(|running| &running.entry);
@@ -168,7 +168,7 @@ impl Queue {
         std::mem::take(&mut self.shared.lock().changed)
     }
 
-    /// What there is to see, where that is newer than `known`; with the number that says how new.
+    /// The view, if it is newer than version `known`, with its version.
     pub fn newer(&self, known: u64) -> Option<(u64, View)> {
         let state = self.shared.lock();
         (state.revision != known).then(|| (state.revision, state.view()))
@@ -194,7 +194,7 @@ impl Queue {
         self.shared.change(|state| state.waiting.retain(|entry| entry.id != id));
     }
 
-    /// Lets what waits have its turn one earlier.
+    /// Moves a waiting job one place up.
     pub fn move_up(&mut self, id: u64) {
         self.shared.change(|state| {
             if let Some(at) = state.waiting.iter().position(|entry| entry.id == id).filter(|&at| at > 0) {
@@ -203,7 +203,7 @@ impl Queue {
         });
     }
 
-    /// Takes up what an earlier start left unfinished.
+    /// Queues a job that an earlier start left unfinished.
     pub fn take_up(&mut self, id: u64) {
         self.shared.change(|state| {
             if let Some(at) = state.offered.iter().position(|entry| entry.id == id) {
@@ -213,7 +213,7 @@ impl Queue {
         });
     }
 
-    /// Forgets what an earlier start left unfinished, or what has ended; the folder stays.
+    /// Removes an unfinished job of an earlier start, or an ended job, from the list; the folder stays.
     pub fn forget(&mut self, id: u64) {
         self.shared.change(|state| {
             state.offered.retain(|entry| entry.id != id);
@@ -243,7 +243,7 @@ impl Queue {
 }
 
 impl Drop for Queue {
-    /// Nobody waits: what is not saved in time is done again at the next start.
+    /// The thread is not joined: unsaved work is done again at the next start.
     fn drop(&mut self) {
         self.stop();
         self.shared.closing.store(true, Ordering::SeqCst);

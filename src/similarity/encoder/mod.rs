@@ -1,8 +1,9 @@
-//! A sentence encoder as features: texts become vectors of length 1, near where the texts mean alike.
+//! A sentence encoder as features: texts become vectors of length 1; texts with similar meaning have near vectors.
 //!
-//! BERT-type encoders in the layout of sentence-transformers, such as all-MiniLM-L6-v2; what a folder may say is in
-//! [`folder`]. A passage is encoded as sentence-transformers does it (Reimers and Gurevych, arXiv 1908.10084): pooled token
-//! states, divided by their length. [`SentenceEncoder::embed`] makes vectors of documents of those of their passages.
+//! BERT-type encoders in the layout of sentence-transformers, such as all-MiniLM-L6-v2; [`folder`] describes the
+//! allowed settings. A passage is encoded as sentence-transformers does it (Reimers and Gurevych, arXiv 1908.10084):
+//! pooled token states, divided by their length. [`SentenceEncoder::embed`] makes vectors of documents of those of
+//! their passages.
 
 mod documents;
 pub mod folder;
@@ -29,8 +30,8 @@ use crate::text::Tokenizer;
 /// Bytes of a piece where a long text is tokenised piece by piece.
 const PIECE: usize = 1 << 16;
 
-/// Tokens encoded together on a CPU. Fewer than a model is evaluated with: what stands between two layers then stays in
-/// its caches, which takes 20 % less time with all-MiniLM-L6-v2 than four times as many.
+/// Tokens encoded together on a CPU. Fewer than for evaluating a model: the values between two layers then stay in its
+/// caches, which takes 20 % less time with all-MiniLM-L6-v2 than four times as many.
 const TOGETHER_ON_CPU: usize = 1024;
 
 /// A sentence encoder on a device.
@@ -40,7 +41,7 @@ pub struct SentenceEncoder {
     settings: EncoderFolder,
     bert: Bert,
     tokenizer: Tokenizer,
-    /// What stands before and after every passage: `[CLS]` and `[SEP]`.
+    /// The tokens before and after every passage: `[CLS]` and `[SEP]`.
     around: [u32; 2],
     /// Tokens encoded together.
     together: usize,
@@ -52,7 +53,7 @@ impl SentenceEncoder {
     /// Reads the encoder in `folder` onto `device`.
     ///
     /// # Errors
-    /// [`Error::Input`] for what is missing, broken or not implemented, by file.
+    /// [`Error::Input`] for a file that is missing, broken, or has settings that are not implemented.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
         let (settings, tokenizer, around) = read(folder)?;
         let device = device.clone().inner();
@@ -79,7 +80,7 @@ impl SentenceEncoder {
         identity(&self.settings, &self.tokenizer)
     }
 
-    /// The token ids of a text, without what stands around a passage.
+    /// The token ids of a text, without the tokens around a passage.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
@@ -136,7 +137,7 @@ impl SentenceEncoder {
         Ok(())
     }
 
-    /// What is pooled of passages, in windows of `time` tokens: `[passages, channels]`.
+    /// The pooled states of passages, in windows of `time` tokens: `[passages, channels]`.
     fn pooled(&self, passages: &[&[u32]], time: usize) -> Tensor<2> {
         let [before, after] = self.around;
         let filled = |passage: &&[u32]| passage.len() + self.around.len();
@@ -144,7 +145,7 @@ impl SentenceEncoder {
             .iter()
             .map(|passage| {
                 let mut window = [&[before][..], passage, &[after]].concat();
-                window.resize(time, after); // any id: nothing looks there
+                window.resize(time, after); // any id: these positions are masked
                 window
             })
             .collect();
@@ -175,7 +176,7 @@ impl std::fmt::Display for SentenceEncoder {
     }
 }
 
-/// Divides a vector by its length; says what is wrong with one that has none.
+/// Divides a vector by its length; a vector without a length gives an error text.
 fn to_length_one(vector: &mut [f32]) -> Result<(), String> {
     let length = vector.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
     if !length.is_finite() {
@@ -188,7 +189,7 @@ fn to_length_one(vector: &mut [f32]) -> Result<(), String> {
     Ok(())
 }
 
-/// What the folder of an encoder holds, its tokenizer, and what that puts before and after a text.
+/// The settings of an encoder's folder, its tokenizer, and the tokens that it puts before and after a text.
 fn read(folder: &Path) -> Result<(EncoderFolder, Tokenizer, [u32; 2])> {
     let settings = EncoderFolder::read(folder)?;
     let EncoderFolder { body, config, .. } = &settings;
@@ -215,8 +216,8 @@ fn read(folder: &Path) -> Result<(EncoderFolder, Tokenizer, [u32; 2])> {
     Ok((settings, tokenizer, around))
 }
 
-/// The hash of [`SentenceEncoder::hash`], of an encoder that is not opened. Refuses a folder that no encoder can be opened
-/// from, as far as that can be told without its weights.
+/// The hash of [`SentenceEncoder::hash`], of an encoder that is not opened. Refuses a folder from which no encoder can
+/// be opened, if that shows without reading its weights.
 ///
 /// # Errors
 /// As [`SentenceEncoder::open`] and [`SentenceEncoder::hash`].
