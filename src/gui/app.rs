@@ -28,7 +28,7 @@ const KEYS: [(&str, &str); 12] = [
     ("Ctrl+1 … Ctrl+5", "the pages, in the order of the navigation"),
     ("Ctrl+O", "open a study"),
     ("Ctrl+N", "new study"),
-    ("Ctrl+R", "read the opened study anew"),
+    ("Ctrl+R", "read the opened study again"),
     ("Tab, Shift+Tab", "next and previous control; Enter or Space presses it"),
     ("Arrow keys", "next and previous domain on the pages of a study"),
     ("Enter", "open the selected domain's card"),

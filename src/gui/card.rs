@@ -140,7 +140,7 @@ impl Card {
         if seen.predicted.is_none() {
             seen.predicted = match &self.advice {
                 Advice::Said(said) => Some(predicted(said, study, point)),
-                Advice::Nothing(why) => Some(format!("It cannot be told: {why}").into()),
+                Advice::Nothing(why) => Some(format!("It is not known: {why}").into()),
                 Advice::NotAsked | Advice::Asked(_) => None,
             };
         }
@@ -196,8 +196,9 @@ impl Card {
             ui.weak(study.groups.get(point.group).map_or("", String::as_str));
             let word = RichText::new(point.verdict.name()).size(19.0).strong();
             ui.label(word.color(theme::verdict(point.verdict, dark)));
-            ui.checkbox(&mut self.without_newlines, "without line breaks")
-                .on_hover_text("Perplexities and δ over the targets that hold no line break; contexts keep them");
+            ui.checkbox(&mut self.without_newlines, "without line breaks").on_hover_text(
+                "Perplexities and δ over the targets without a line break; the model still reads the line breaks",
+            );
         });
         let Some(seen) = &self.seen else { return };
         grid(
@@ -359,11 +360,11 @@ fn found(study: &OpenStudy, point: &DomainPoint) -> Vec<String> {
         (Some(forgotten), ends) => {
             let ends = ends.map(|ends| format!(" {}", interval(ends, delta))).unwrap_or_default();
             let seed = if point.rows.len() > 1 { format!(" (seed {})", row.seed) } else { String::new() };
-            format!("On the reference corpus it comes to {}{ends}{seed}: positive is forgotten.", delta(forgotten))
+            format!("On the reference corpus the change is {}{ends}{seed}: positive is forgotten.", delta(forgotten))
         }
         (None, _) => {
             let why = row.evidence.forgetting_reason.as_deref().unwrap_or("it was not measured");
-            format!("What it forgot of the reference corpus is not known: {}.", theme::visible(why))
+            format!("How much of the reference corpus it forgot is not known: {}.", theme::visible(why))
         }
     });
     if let Some(rank) = &row.rank {
@@ -384,7 +385,7 @@ fn found(study: &OpenStudy, point: &DomainPoint) -> Vec<String> {
     }
     let tokens = row.evidence.available_tokens.unwrap_or(row.train_tokens);
     said.push(format!(
-        "Trained on {} tokens of {} there are, tested on {}.",
+        "Trained on {} of {} available tokens, tested on {}.",
         count(row.train_tokens),
         count(tokens),
         count(row.test_tokens as u64)
@@ -411,7 +412,10 @@ fn call(change: &DomainChange) -> Vec<String> {
         p("t test p", change.t_p),
         p("Wilcoxon p", change.wilcoxon_p),
     )];
-    said.push(format!("A change below {:.4} could not have been shown with this much text.", change.smallest_effect));
+    said.push(format!(
+        "A change below {:.4} could not have been detected with this much text.",
+        change.smallest_effect
+    ));
     said.extend(
         change.seed_sd.map(|sd| format!("Between {} seeds δ has a standard deviation of {sd:.4}.", change.seeds.len())),
     );
@@ -440,7 +444,7 @@ fn predicted(said: &[Hindsight], study: &OpenStudy, point: &DomainPoint) -> Pred
     // The study's own recipe, not those of the ablation grid.
     let far = |said: &&Hindsight| (said.joined_otherwise, (said.found - point.delta).abs());
     let Some(said) = mine.min_by(|a, b| far(a).0.cmp(&far(b).0).then(far(a).1.total_cmp(&far(b).1))) else {
-        return "Nothing: the results hold too little of what advice learns from.".to_owned().into();
+        return "Nothing: the results lack values that advice needs.".to_owned().into();
     };
     let mut lines = vec![theme::visible(&said.words)];
     match &said.predicted {

@@ -204,7 +204,7 @@ impl Devices {
             if listed.devices.len() < 2 {
                 ui.weak("No graphics adapter was found. With a driver (Vulkan, Metal or Direct3D 12) it would be listed here.");
             }
-            again |= ui.button("Look again").on_hover_text("Reads what is known of the devices anew").clicked();
+            again |= ui.button("Look again").on_hover_text("Reads the devices and their diagnoses again").clicked();
             if let Some(choice) = wanted {
                 let progress = Arc::new(Progress::default());
                 let mut watcher = Watcher { progress: Arc::clone(&progress), context: ui.ctx().clone() };
@@ -278,7 +278,8 @@ fn device(ui: &mut Ui, listing: &Listing, settings: &mut Settings, examining: Op
             other => {
                 let button = ui.add_enabled(other.is_none(), egui::Button::new("Examine"));
                 button.widget_info(|| WidgetInfo::labeled(Role::Button, other.is_none(), format!("Examine {choice}")));
-                let hint = "Compares everything the models compute with the truth in 64 bits: seconds to minutes";
+                let hint =
+                    "Compares everything that models compute with exact values in 64 bits: takes seconds to minutes";
                 if button.on_hover_text(hint).clicked() {
                     pressed = Pressed::Examine;
                 }

@@ -36,7 +36,7 @@ impl Shown {
                 "Orange and underlined: worse by half a nat or more. Blue and slanted: better by half a nat or more. The \
                  stronger the colour, the larger the change."
             }
-            _ => "The stronger the ground, the higher the token's loss: the less the model expected it.",
+            _ => "The stronger the background, the higher the loss of the token: the model expected it less.",
         }
     }
 }
@@ -68,7 +68,7 @@ impl Heat {
             }
         });
         ui.weak(self.shown.meaning());
-        ui.weak("For a token's numbers point at it, or reach the passage with Tab and go along it with ← and →.");
+        ui.weak("Point at a token to see its numbers, or move to the passage with Tab and along it with ← and →.");
         for (index, passage) in passages.iter().enumerate() {
             ui.add_space(8.0);
             let way = if passage.delta > 0.0 { "worse" } else { "better" };

@@ -63,8 +63,8 @@ impl Home {
         self.keep_up(ui.ctx(), settings);
         ui.heading("Will additional pretraining help or hurt here?");
         ui.label(
-            "odyssey adapts a language model to your domains, measures perplexity before and after, and says which tokens pay \
-             for it, how sure that is, and what to do.",
+            "odyssey adapts a language model to your domains, measures perplexity before and after, and says which tokens carry \
+             the change, how sure that is, and what to do.",
         );
         ui.add_space(8.0);
         ui.horizontal_wrapped(|ui| {
@@ -98,7 +98,7 @@ impl Home {
         });
         if self.entries.is_empty() {
             if self.looking.is_none() {
-                ui.weak("None yet. The demo takes a few minutes and needs nothing but this program.");
+                ui.weak("No studies yet. The demo takes a few minutes and needs only this program.");
             }
             return;
         }
@@ -167,7 +167,8 @@ impl Home {
                         });
                         row.col(|ui| {
                             if settings.recent.contains(&entry.folder) {
-                                let forget = ui.small_button("×").on_hover_text("Forget it here; the folder stays");
+                                let forget =
+                                    ui.small_button("×").on_hover_text("Remove it from this list; the folder stays");
                                 forget.widget_info(|| {
                                     let label = format!("Forget {}", entry.name);
                                     egui::WidgetInfo::labeled(egui::Role::Button, true, label)

@@ -99,8 +99,7 @@ pub fn studies_in(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     if found.is_empty() {
-        let cure =
-            "name the folder that `odyssey study run --out` or `odyssey demo --out` made, or one that holds such";
+        let cure = "name the folder that `odyssey study run --out` or `odyssey demo --out` made, or a folder with such folders";
         return Err(Error::file(folder, "holds no study", cure));
     }
     Ok(found)

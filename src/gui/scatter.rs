@@ -83,7 +83,9 @@ impl Scatter {
     /// Draws it. Whether a domain's card is to be opened.
     pub fn show(&mut self, ui: &mut Ui, study: &OpenStudy, selection: &mut Selection, exports: &mut Exports) -> bool {
         let (Some(arm), Some(against)) = (selection.arm(study), selection.against(study)) else {
-            ui.label("No domain has a distance yet: run the study's similarity tasks, then read it anew (Ctrl+R).");
+            ui.label(
+                "No domain has a distance yet: run the similarity tasks of the study, then read it again (Ctrl+R).",
+            );
             return false;
         };
         self.controls(ui, study, arm, against, selection, exports);
@@ -130,7 +132,7 @@ impl Scatter {
             table::distance(ui, study, selection);
             ui.checkbox(&mut self.intervals, "intervals");
             ui.checkbox(&mut self.null_band, "null band").on_hover_text(
-                "Grey: no farther from the reference corpus than parts of that corpus are from one another",
+                "Grey: not farther from the reference corpus than parts of this corpus are from one another",
             );
             ui.checkbox(&mut self.fit, "fit line");
             let mut named = self.names.unwrap_or(arm.domains.len() <= NAMED);

@@ -75,7 +75,7 @@ impl Strategies {
                     show_sheet(ui, sheet);
                 }
                 None => {
-                    ui.weak("The study has no ablation grid: an [ablation] table in its TOML makes one.");
+                    ui.weak("The study has no ablation grid: add an [ablation] table to its TOML.");
                 }
             }
         });

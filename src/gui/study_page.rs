@@ -150,7 +150,7 @@ impl StudyPage {
         let missing = self.study.results.missing.len();
         if missing > 0 {
             ui.horizontal_wrapped(|ui| {
-                let text = format!("{missing} tasks are not done: what stands here is of the others.");
+                let text = format!("{missing} tasks are not done: the results are from the others.");
                 ui.label(RichText::new(text).color(theme::worse(ui.visuals().dark_mode)));
                 if ui.button("Run what is missing").clicked() {
                     asks.push(Ask::Run(Box::new(Job::resume(&self.study.folder))));

@@ -17,7 +17,7 @@ const TITLES: [(&str, &str); 14] = [
     ("ppl after", "Perplexity of the adapted model"),
     ("δ", "Change in log-perplexity, nats per token: positive is worse"),
     ("95 % interval", "Of δ, documents resampled; sorted by its lower end"),
-    ("call", "What the study calls it, after a test corrected over domains"),
+    ("call", "The call of the study: a test, corrected over domains"),
     ("p", "Of a paired sign-flip test"),
     ("q", "p corrected over the domains, after Benjamini and Hochberg"),
     ("beyond restart", "δ beyond that of the restart control"),
@@ -97,7 +97,7 @@ impl Table {
         self.seen = Some(Seen { of, cells, rows });
     }
 
-    /// Goes to the next (1) or previous (−1) domain of those shown, round and round.
+    /// Goes to the next (1) or previous (−1) domain of those shown, with wrap-around.
     pub fn step(&self, study: &OpenStudy, selection: &mut Selection, step: isize) {
         let (Some(arm), Some(seen)) = (selection.arm(study), &self.seen) else { return };
         let now = selection.index(study).and_then(|index| seen.rows.iter().position(|&row| row == index));
@@ -120,7 +120,7 @@ impl Table {
         self.prepare(study, selection);
         let (Some(arm), Some(seen)) = (selection.arm(study), &self.seen) else { return false };
         if seen.rows.is_empty() {
-            ui.label("No domain fits: clear the text and the call above.");
+            ui.label("No domain matches: clear the text and the call above.");
             return false;
         }
         let distance = selection.against(study).map_or("distance", |against| against.measure.label);

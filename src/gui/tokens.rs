@@ -82,7 +82,7 @@ impl Tokens {
         });
         self.prepare(types);
         if self.rows.is_empty() {
-            ui.label("No token type fits: choose class “all” and clear the text.");
+            ui.label("No token type matches: choose class “all” and clear the text.");
             return;
         }
         let height = ui.spacing().interact_size.y;

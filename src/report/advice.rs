@@ -66,7 +66,7 @@ pub fn note(said: &[Hindsight]) -> Option<String> {
     }
     if let (Some(coverage), Some(width)) = (found.coverage, found.median_width) {
         text.push_str(&format!(
-            "; {} of findings lie inside their 90 % interval, which is {width:.4} wide in the median",
+            "; {} of results lie inside their 90 % interval, which is {width:.4} wide in the median",
             percent(coverage)
         ));
     }

@@ -123,8 +123,8 @@ pub(super) fn restart_sentence(changes: &[&DomainChange]) -> Option<String> {
         changes.iter().filter(|change| change.beyond_restart_ci95.is_some_and(side)).count()
     };
     let meaning = match restart > 0.0 {
-        true => "that is what restarting the optimiser costs",
-        false => "the recipe gains even where nothing is new, so the base had not learnt its corpus to the end",
+        true => "this is the cost of restarting the optimiser",
+        false => "the recipe gains even on the known corpus, so the base was not fully trained on it",
     };
     Some(format!(
         "Adapting to the reference corpus itself by the same recipe gives δ = {}: {meaning}. Beyond it, the whole 95 % \

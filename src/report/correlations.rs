@@ -40,9 +40,9 @@ pub fn sentences(results: &StudyResults, of: &str, measure: &str) -> Vec<String>
     }
     if let Some(influence) = &pooled.influence {
         let (domain, r) = (visible(&influence.domain), coefficient(influence.pearson));
-        said.push(format!("Without {domain}, which counts most: r = {r}."));
+        said.push(format!("Without {domain}, which has the largest influence: r = {r}."));
     }
-    said.extend(pooled.warning.as_ref().map(|warning| format!("Beware, it is {}.", visible(warning))));
+    said.extend(pooled.warning.as_ref().map(|warning| format!("Caution: it is {}.", visible(warning))));
     said
 }
 

@@ -51,7 +51,7 @@ pub fn rows(results: &StudyResults) -> Result<Vec<u8>> {
 /// The bytes of `domains.csv`; `None` without domains.
 ///
 /// # Errors
-/// None that input could cause.
+/// None that input can cause.
 pub fn domains(results: &StudyResults) -> Result<Option<Vec<u8>>> {
     const HEADER: [&str; 22] = [
         "model",

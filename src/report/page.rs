@@ -222,17 +222,20 @@ fn strongest(results: &StudyResults, of: &str) -> Option<String> {
     let (best, r) = distances.iter().copied().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
     let similarity = Distances::MEASURES.iter().any(|measure| measure.key == best.x && measure.similarity);
     let direction = match (best.pearson_p.is_some_and(|p| p < 0.05), (r > 0.0) == similarity) {
-        (false, _) => "That is no more than chance may give.",
+        (false, _) => "Chance alone may give as much.",
         (true, true) => "Domains closer to the reference corpus gained less, or lost more.",
         (true, false) => "Domains farther from the reference corpus gained less, or lost more.",
     };
     let mut text = format!(
-        "Of the distances, {} goes most closely with δ: Pearson {}. {direction}",
+        "Of the distances, {} has the strongest correlation with δ: Pearson {}. {direction}",
         measure_label(&best.x),
         r_phrase(best, r)
     );
     if distances.len() > 1 {
-        text.push_str(&format!(" It is the strongest of {}, which its p-value does not allow for.", distances.len()));
+        text.push_str(&format!(
+            " It is the strongest of {}, and its p-value does not account for this choice.",
+            distances.len()
+        ));
     }
     let within: Vec<String> = results
         .correlations
@@ -244,7 +247,7 @@ fn strongest(results: &StudyResults, of: &str) -> Option<String> {
         })
         .collect();
     if let Some(warning) = &best.warning {
-        text.push_str(&format!(" Beware, it is {}.", visible(warning)));
+        text.push_str(&format!(" Caution: it is {}.", visible(warning)));
     }
     let groups: BTreeSet<&str> =
         results.rows.iter().filter(|row| arm(row) == of).map(|row| row.group.as_str()).collect();

@@ -182,7 +182,7 @@ pub fn comparison_table(comparison: &Comparison, top: usize) -> String {
 
     if let Some(Divergence { kl, top1_agreement, .. }) = comparison.divergence {
         parts.push(format!(
-            "KL(before‖after) {} nats per token; both find the same token likeliest at {} of positions",
+            "KL(before‖after) {} nats per token; both find the same token most likely at {} of positions",
             significant(kl),
             percent(top1_agreement),
         ));

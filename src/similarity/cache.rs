@@ -38,7 +38,7 @@ pub fn features(
     if path.exists() {
         match read(&path, &key) {
             Ok(features) => return Ok((Ok(features), true)),
-            Err(fault) => tracing::warn!("{}: kept features are made anew: {fault}", path.display()),
+            Err(fault) => tracing::warn!("{}: stored features are computed again: {fault}", path.display()),
         }
     }
     let computed = compute()?;
@@ -74,7 +74,7 @@ fn read(path: &Path, key: &str) -> Result<Features, String> {
         found.map(|(_, view)| view).ok_or_else(|| format!("has no {name}"))
     };
     let (features, documents) = (find("features", Dtype::F32)?, find("documents", Dtype::U32)?);
-    let [samples, dimension] = *features.shape() else { return Err("features are no matrix".into()) };
+    let [samples, dimension] = *features.shape() else { return Err("features are not a matrix".into()) };
     let caveats = find("caveats", Dtype::U8).map_or(String::new(), |text| String::from_utf8_lossy(text.data()).into());
     let caveats = caveats.lines().map(str::to_owned).collect();
     Features::new(samples, dimension, bytemuck::pod_collect_to_vec(features.data()))

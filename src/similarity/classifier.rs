@@ -222,7 +222,9 @@ impl Classifier {
             let Some(next) = found else { break }; // as near as rounding allows
             classifier.weights = next;
             if monitor.stopped() {
-                return Err(Error::Interrupted("stopped while classifying, which starts anew".into()));
+                return Err(Error::Interrupted(
+                    "stopped while classifying; the next run starts from the beginning".into(),
+                ));
             }
         }
         Ok(classifier)

@@ -92,7 +92,9 @@ impl Embedder<'_> {
             values.extend(to_host(self.pooled(&windows))?);
             monitor.advance(batch.len() as u64, "");
             if monitor.stopped() {
-                return Err(Error::Interrupted("stopped while embedding, which starts anew".into()));
+                return Err(Error::Interrupted(
+                    "stopped while embedding; the next run starts from the beginning".into(),
+                ));
             }
         }
         monitor.end();

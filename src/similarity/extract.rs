@@ -92,7 +92,7 @@ impl FromStr for FeatureSpec {
                 }
                 match folder {
                     Some(_) if rest.is_empty() => refuse("names no model".into()),
-                    None if !rest.is_empty() => refuse(format!("{rest:?} is no layer, mean or last")),
+                    None if !rest.is_empty() => refuse(format!("{rest:?} is not a layer, mean or last")),
                     _ => Ok(Self::Model { folder: folder.map(|_| rest.into()), hidden }),
                 }
             }

@@ -186,7 +186,9 @@ impl Features {
             blocks.iter().for_each(|(sums, _)| total.iter_mut().zip(sums).for_each(|(t, sum)| *t += sum));
             monitor.advance(blocks.iter().map(|(_, pairs)| pairs).sum(), "");
             if monitor.stopped() {
-                return Err(Error::Interrupted("stopped while comparing samples, which starts anew".into()));
+                return Err(Error::Interrupted(
+                    "stopped while comparing samples; the next run starts from the beginning".into(),
+                ));
             }
         }
         Ok(total)

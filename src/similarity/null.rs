@@ -141,7 +141,9 @@ impl Reference {
 
 fn stop(monitor: &dyn Monitor) -> Result<()> {
     match monitor.stopped() {
-        true => Err(Error::Interrupted("stopped while comparing the reference with itself, which starts anew".into())),
+        true => Err(Error::Interrupted(
+            "stopped while comparing the reference with itself; the next run starts from the beginning".into(),
+        )),
         false => Ok(()),
     }
 }

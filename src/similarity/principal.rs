@@ -61,7 +61,7 @@ pub fn frechet_distances(x: &Features, y: &Features, draws: &Draws, monitor: &mu
         distances.extend(found.into_iter().collect::<Result<Vec<f64>>>()?);
         monitor.advance(turn.len() as u64, "");
         if monitor.stopped() {
-            return Err(Error::Interrupted("stopped while permuting, which starts anew".into()));
+            return Err(Error::Interrupted("stopped while permuting; the next run starts from the beginning".into()));
         }
     }
     monitor.end();

@@ -223,7 +223,9 @@ fn drawn(
             }
             monitor.advance(1, "");
             if monitor.stopped() {
-                return Err(Error::Interrupted("stopped while permuting, which starts anew".into()));
+                return Err(Error::Interrupted(
+                    "stopped while permuting; the next run starts from the beginning".into(),
+                ));
             }
         }
     }

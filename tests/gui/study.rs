@@ -89,8 +89,8 @@ fn another_distance_is_chosen_and_its_correlation_is_said_in_words() {
     assert!(window.holds("Over 25 domains, r = −0.87 [−0.97, −0.77] (p = 0.003), ρ = −0.78 (p < 0.001)."));
     assert!(window.holds("Inside groups, each group's means taken off: r = −0.12"));
     assert!(window.holds("With newline_rate allowed for: r = −0.46 (p = 0.021)."));
-    assert!(window.holds("which counts most: r = −0.79."));
-    assert!(window.holds("Beware, it is mostly the contrast between groups."));
+    assert!(window.holds("which has the largest influence: r = −0.79."));
+    assert!(window.holds("Caution: it is mostly the contrast between groups."));
     assert!(window.holds("within arXiv (n = 25): r = −0.31"));
 
     window.choose("distance", "vocabulary overlap");
@@ -118,7 +118,7 @@ fn a_point_is_selected_by_its_name_and_its_card_says_what_the_results_say() {
     }
     assert!(window.has(change.call.name()));
     assert!(window.holds("p = 0.012, q = 0.034 over 80 documents, called at an error rate of 5.0 %"));
-    assert!(window.holds("A change below 0.0312 could not have been shown"));
+    assert!(window.holds("A change below 0.0312 could not have been detected"));
     let beyond = delta(change.beyond_restart.unwrap());
     assert!(window.holds(&format!("comes to +0.1926; beyond it this domain's change is {beyond}")));
     assert!(window.holds("17 token types carry 90.3 % of the worsening."));
@@ -139,7 +139,7 @@ fn assert_tells_hindsight(window: &mut Window, results: &StudyResults, domain: &
     match hindsight(results) {
         Err(error) => assert!(window.holds(&format!("It cannot be told: {}", visible(&error.to_string())))),
         Ok(said) => match said.iter().find(|said| said.domain == domain) {
-            None => assert!(window.holds("Nothing: the results hold too little")),
+            None => assert!(window.holds("Nothing: the results lack values that advice needs")),
             Some(said) => {
                 assert!(window.has(&visible(&said.words)), "{}", said.words);
                 if let Some(predicted) = said.predicted {

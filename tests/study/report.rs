@@ -322,14 +322,14 @@ fn the_answer_counts_domains_by_their_interval_and_names_the_strongest_distance(
     assert!(text.contains("better for 3 of 6 domains, worse for 2, and left 1 undecided"), "{text}");
     assert!(text.contains("from −0.2500 (wiki_film_tv) to +0.1550 (wiki_military_history)"), "{text}");
     // δ falls with the distance, so the near domains are the worse ones.
-    assert!(text.contains("MMD² goes most closely with δ: Pearson r = −0.87 (n = 25, p = 0.003)"), "{text}");
+    assert!(text.contains("MMD² has the strongest correlation with δ: Pearson r = −0.87 (n = 25, p = 0.003)"), "{text}");
     assert!(text.contains("closer to the reference corpus gained less, or lost more"), "{text}");
     assert!(!text.contains("Caution"), "all six domains are of one group: {text}");
     assert!(page::answer(&made_up(25)).join("\n").contains("the domains come from 3 groups"));
     // The same holds when the strongest measure is one of similarity, where the sign turns round.
     results.correlations.iter_mut().find(|c| c.x == "centroid_cosine").unwrap().pearson = Some(0.95);
     let text = page::answer(&results).join("\n");
-    assert!(text.contains("centroid cosine goes most closely") && text.contains("closer to the reference"), "{text}");
+    assert!(text.contains("centroid cosine has the strongest correlation") && text.contains("closer to the reference"), "{text}");
 }
 
 #[test]
@@ -492,8 +492,8 @@ fn calls_and_the_restart_stand_in_table_page_figures_and_csv() {
     let called = "at an error rate of 5.0 % over the domains, additional pretraining made perplexity on the domain's own test text \
                   better for 2 of 6 domains, worse for 2, and no difference was found for 2 (a change below 0.0312";
     assert!(answer.contains(called), "{answer}");
-    assert!(answer.contains("gives δ = +0.1926: that is what restarting the optimiser costs"), "{answer}");
-    assert!(answer.contains("Beware, it is mostly the contrast"), "{answer}");
+    assert!(answer.contains("gives δ = +0.1926: this is the cost of restarting the optimiser"), "{answer}");
+    assert!(answer.contains("Caution: it is mostly the contrast"), "{answer}");
 
     let text = table::results_table(&results);
     let row = &results.rows[0];
@@ -605,7 +605,7 @@ fn what_could_be_told_beforehand_stands_with_reasons_and_whether_the_finding_lie
     let inside = said.iter().filter(|said| said.inside == Some(true)).count();
     let signs = said.iter().filter(|said| (said.predicted.unwrap().delta < 0.0) == (said.found < 0.0)).count();
     assert!(note.contains(&format!("right side of zero in {}", share(signs))), "{note}");
-    assert!(note.contains(&format!("{} of findings lie inside", share(inside))), "{note}");
+    assert!(note.contains(&format!("{} of results lie inside", share(inside))), "{note}");
     assert!(note.contains("12 predictions for 12 domains, each from the study's other domains, were"), "{note}");
 
     results.rows[2].domain = HOSTILE[0].to_owned();

@@ -103,7 +103,7 @@ impl Form {
         let seeds = self.seeds.split(',').map(str::trim).filter(|seed| !seed.is_empty());
         config.seeds = seeds
             .map(|seed| {
-                let fault = format!("{seed:?} is no seed");
+                let fault = format!("{seed:?} is not a seed");
                 seed.parse().map_err(|_| Error::input("seeds", fault, "write whole numbers apart by commas: 1, 2, 3"))
             })
             .collect::<Result<_>>()?;
@@ -111,10 +111,10 @@ impl Form {
         config.devices = devices.map(str::parse).collect::<Result<_>>()?;
         if let Some(strategy) = config.strategies.first_mut() {
             strategy.recipe.lr = self.lr.trim().parse().map_err(|_| {
-                Error::input("learning rate", format!("{:?} is no number", self.lr), "write one such as 3e-4")
+                Error::input("learning rate", format!("{:?} is not a number", self.lr), "write one such as 3e-4")
             })?;
         }
-        let cure = "name a folder, or a model on the hub such as gpt2";
+        let cure = "enter a folder, or a model on the hub such as gpt2";
         let path = named(Kind::Model, &self.model, "model", cure)?;
         let cure = "name a corpus: a sample of what the model was pretrained on";
         let reference = named(Kind::Dataset, &self.reference, "reference corpus", cure)?;
@@ -146,7 +146,7 @@ impl Form {
         let folder = self.study_folder(&config.name, data)?;
         let mut notes = Vec::new();
         if is_study(&folder) {
-            notes.push("this folder holds a study: what of it is the same is not computed again".to_owned());
+            notes.push("this folder holds a study: tasks that are the same are not computed again".to_owned());
         }
         let hub = Hub::new();
         let mut planned = Vec::new();

@@ -23,7 +23,7 @@ impl NewStudy {
             if ui.button("From a file…").on_hover_text("A study's TOML; or drop it on the window").clicked() {
                 self.choose(ui.ctx(), Purpose::Study);
             }
-            if ui.button("Clear").on_hover_text("Everything as it was at first").clicked() {
+            if ui.button("Clear").on_hover_text("Resets the form").clicked() {
                 self.form = Form::empty(&self.form.device);
             }
         });
@@ -51,11 +51,16 @@ impl NewStudy {
             asked =
                 asked.or(path(ui, "Results in", &mut self.form.folder, "a new folder, by the study's name", &buttons));
             self.device(ui);
-            line(ui, "Seeds", &mut self.form.seeds, "42; several apart by commas show what chance does");
+            line(
+                ui,
+                "Seeds",
+                &mut self.form.seeds,
+                "42; several seeds, separated by commas, show the effect of chance",
+            );
         });
         let control = "Restart control: adapt to the reference corpus too";
         ui.checkbox(&mut self.form.config.restart_control, control);
-        ui.weak("It shows what starting the optimiser anew costs by itself, with nothing to adapt to.");
+        ui.weak("It shows the cost of restarting the optimiser alone, without anything new to learn.");
         ui.add_space(6.0);
         self.recipe(ui);
         if let Some(purpose) = asked {
@@ -68,7 +73,7 @@ impl NewStudy {
         let count = self.form.config.domains.len();
         ui.horizontal_wrapped(|ui| {
             ui.strong(if count == 0 { "Domains".to_owned() } else { format!("Domains ({count})") });
-            let hint = "Folders with train, valid and test texts; a folder of such adds them all";
+            let hint = "Folders with train, valid and test texts; a folder of such folders adds them all";
             if ui.button("Add folders…").on_hover_text(hint).clicked() {
                 asked = Some(Purpose::DomainFolders);
             }
@@ -90,7 +95,7 @@ impl NewStudy {
             }
         });
         if count == 0 {
-            ui.weak("None yet. A domain is the kind of text that the model is to be adapted to.");
+            ui.weak("No domains yet. A domain is the kind of text that the model is adapted to.");
             return asked;
         }
         let mut removed = None;
@@ -130,7 +135,8 @@ impl NewStudy {
                         ui.add(egui::Label::new(&place).truncate()).on_hover_text(place);
                     });
                     row.col(|ui| {
-                        let remove = ui.small_button("×").on_hover_text("Out of this study; nothing is deleted");
+                        let remove =
+                            ui.small_button("×").on_hover_text("Removes it from this study; nothing is deleted");
                         let label = format!("Remove {}", theme::visible(&domain.name));
                         remove.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
                         if remove.clicked() {
@@ -197,29 +203,29 @@ impl NewStudy {
             }
             line(ui, "Learning rate", lr, "3e-4");
             number(ui, "Epochs", &mut recipe.epochs, 1..=1000);
-            at_most(ui, "Steps at most", &mut recipe.max_steps, 1000, 1..=10_000_000);
+            at_most(ui, "Largest number of steps", &mut recipe.max_steps, 1000, 1..=10_000_000);
             at_most(ui, "Steps instead of epochs", &mut recipe.steps, 1000, 1..=10_000_000);
-            number(ui, "Blocks of a step", &mut recipe.batch, 1..=65_536);
+            number(ui, "Windows of a step", &mut recipe.batch, 1..=65_536);
         });
         CollapsingHeader::new("More of the recipe").id_salt("more").show(ui, |ui| {
             Grid::new("more").num_columns(2).spacing([12.0, 8.0]).show(ui, |ui| more(ui, recipe));
-            let blocks = "Compute blocks twice: a third more time, a fraction of the memory";
+            let blocks = "Compute layers twice: a third more time, a fraction of the memory";
             ui.checkbox(&mut recipe.gradient_checkpointing, blocks);
-            let rank = "Measure also how high the models rank each domain's own terms";
+            let rank = "Also measure how high the models rank the terms of each domain";
             ui.checkbox(&mut config.evaluation.rank, rank);
         });
     }
 }
 
 fn more(ui: &mut Ui, recipe: &mut AdaptSettings) {
-    number(ui, "Blocks at once", &mut recipe.micro_batch, 1..=65_536);
-    at_most(ui, "Tokens of a block", &mut recipe.context, 512, 2..=1_000_000);
+    number(ui, "Windows at once", &mut recipe.micro_batch, 1..=65_536);
+    at_most(ui, "Tokens of a window", &mut recipe.context, 512, 2..=1_000_000);
     choice(ui, "Rate after the warm-up", &mut recipe.decay);
     number(ui, "Share that warms up", &mut recipe.warmup_ratio, 0.0..=1.0);
-    choice(ui, "Documents in blocks", &mut recipe.packing);
+    choice(ui, "Documents in windows", &mut recipe.packing);
     choice(ui, "Products computed in", &mut recipe.compute);
     number(ui, "Validations", &mut recipe.validations, 0..=1000);
-    at_most(ui, "Stop after worse validations", &mut recipe.patience, 3, 1..=1000);
+    at_most(ui, "Stop after validations without improvement", &mut recipe.patience, 3, 1..=1000);
     if let Some(lora) = &mut recipe.lora {
         number(ui, "Rank of adapters", &mut lora.rank, 1..=65_536);
         number(ui, "Alpha of adapters", &mut lora.alpha, 0.0..=1e6);

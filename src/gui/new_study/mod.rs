@@ -108,7 +108,7 @@ impl NewStudy {
         self.watch(ui.ctx());
     }
 
-    /// Takes what threads have finished.
+    /// Takes the results of finished threads.
     fn keep_up(&mut self, context: &Context, asks: &mut Asks) {
         if self.devices.is_none() {
             let listing = self.listing.get_or_insert_with(|| Background::start(context, super::devices::choices));
@@ -160,7 +160,7 @@ impl NewStudy {
             }
             Some(Arrival::Lost) => {
                 self.checking = None;
-                self.checked = Some(Err("what was typed could not be checked, which is a fault of odyssey".into()));
+                self.checked = Some(Err("the values could not be checked; this is a fault of odyssey".into()));
             }
             Some(Arrival::Pending) | None => {}
         }

@@ -52,7 +52,7 @@ pub(super) fn keep(shared: &Shared, data: &Path) {
             drop(state);
             let done = if kept.jobs.is_empty() && !path.exists() { Ok(()) } else { files::write_json(&path, &kept) };
             state = shared.lock();
-            let trouble = done.err().map(|error| format!("what waits here is not kept for the next start: {error}"));
+            let trouble = done.err().map(|error| format!("the waiting jobs are not saved for the next start: {error}"));
             if trouble.is_some() && state.trouble != trouble {
                 state.trouble = trouble;
                 state.revision += 1;
@@ -78,7 +78,7 @@ fn read(path: &Path) -> Result<Vec<Job>> {
     let kept: Kept = files::read_json(path)?;
     if kept.schema != SCHEMA {
         let fault = format!("is {:?}, expected {SCHEMA:?}", kept.schema);
-        return Err(Error::file(path, fault, "it is of another version of odyssey, and is written anew"));
+        return Err(Error::file(path, fault, "another version of odyssey wrote it; it is replaced"));
     }
     Ok(kept.jobs)
 }
@@ -92,7 +92,7 @@ fn lock(data: &Path) -> Result<File> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             let fault = "another window of odyssey keeps its queue here";
-            Err(Error::file(data, fault, "what waits in this window is lost when it is closed"))
+            Err(Error::file(data, fault, "the waiting jobs of this window are lost when it is closed"))
         }
         Err(TryLockError::Error(error)) => Err(Error::writing(&path, error)),
     }

@@ -37,7 +37,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
                 let words =
                     panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
                 let words = words.unwrap_or("a panic");
-                Outcome::Failed(format!("this is a fault of odyssey itself: {words}; what was done before is kept"))
+                Outcome::Failed(format!("this is a fault of odyssey itself: {words}; finished tasks are kept"))
             }
         };
         shared.change(|state| state.end(outcome));

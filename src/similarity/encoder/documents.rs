@@ -238,7 +238,7 @@ impl<'e, 'm> Work<'e, 'm> {
 
     fn stopped(&self) -> Result<()> {
         match self.monitor.stopped() {
-            true => Err(Error::Interrupted("stopped while embedding, which starts anew".into())),
+            true => Err(Error::Interrupted("stopped while embedding; the next run starts from the beginning".into())),
             false => Ok(()),
         }
     }
