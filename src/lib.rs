@@ -30,6 +30,7 @@
 
 pub mod adapt;
 pub mod advise;
+pub mod columns;
 pub mod compare;
 pub mod demo;
 pub mod device;
@@ -48,6 +49,7 @@ pub mod process;
 pub mod progress;
 pub mod rank;
 pub mod report;
+pub mod shown;
 pub mod similarity;
 pub mod spool;
 pub mod stats;

@@ -1,4 +1,4 @@
-//! One domain: before and after, the verdict, the tokens that carry the change.
+//! One domain: before and after, the call, the tokens that carry the change.
 
 use egui::{Grid, RichText, ScrollArea, Ui};
 
@@ -10,9 +10,9 @@ use super::tokens::Tokens;
 use super::{marks, theme};
 use crate::advise::hindsight::{Hindsight, hindsight};
 use crate::advise::verdict::{PointsTo, Reason};
+use crate::columns::{Cell, class_label};
 use crate::compare::Without;
 use crate::error::Result;
-use crate::report::table::class_label;
 use crate::report::{MISSING, count, delta, handful_sentence, interval, p_phrase, percent, significant};
 use crate::study::{DomainChange, Row};
 
@@ -23,7 +23,7 @@ const NEWLINE: &str = "newline";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Section {
     #[default]
-    Verdict,
+    Found,
     Tokens,
     Passages,
     Curves,
@@ -31,7 +31,7 @@ enum Section {
 
 impl Section {
     const ALL: [(Self, &'static str); 4] = [
-        (Self::Verdict, "Verdict and classes"),
+        (Self::Found, "Verdict and classes"),
         (Self::Tokens, "Tokens"),
         (Self::Passages, "Passages"),
         (Self::Curves, "Curves"),
@@ -177,7 +177,7 @@ impl Card {
         let Some(row) = row(study, point, self.seed) else { return };
         ScrollArea::vertical().id_salt(("card", self.section as u8)).auto_shrink(false).show(ui, |ui| {
             match self.section {
-                Section::Verdict => self.verdict(ui),
+                Section::Found => self.found(ui),
                 Section::Tokens => self.tokens.show(ui, &row.top_types),
                 Section::Passages => self.heat.show(ui, &row.passages),
                 Section::Curves => {
@@ -194,8 +194,8 @@ impl Card {
             marks::inline(ui, point.group, point.is_open());
             ui.label(RichText::new(&point.name).size(19.0).strong());
             ui.weak(study.groups.get(point.group).map_or("", String::as_str));
-            let word = RichText::new(point.verdict.name()).size(19.0).strong();
-            ui.label(word.color(theme::verdict(point.verdict, dark)));
+            let word = RichText::new(point.direction.name()).size(19.0).strong();
+            ui.label(word.color(theme::direction(point.direction, dark)));
             ui.checkbox(&mut self.without_newlines, "without line breaks").on_hover_text(
                 "Perplexities and δ over the targets without a line break; the model still reads the line breaks",
             );
@@ -212,7 +212,7 @@ impl Card {
         }
     }
 
-    fn verdict(&self, ui: &mut Ui) {
+    fn found(&self, ui: &mut Ui) {
         let Some(seen) = &self.seen else { return };
         ui.strong("What was found");
         for line in &seen.found {
@@ -321,7 +321,7 @@ fn numbers(study: &OpenStudy, point: &DomainPoint) -> Vec<[String; 5]> {
 }
 
 fn numbers_without(study: &OpenStudy, point: &DomainPoint) -> (Vec<[String; 5]>, String) {
-    let number = |value: Option<f64>, write: fn(f64) -> String| value.map_or_else(|| MISSING.to_owned(), write);
+    let number = |value: Option<f64>, write: fn(f64) -> String| Cell::number(value, write, "").text;
     let line = |row: &Row| match row.without.get(NEWLINE) {
         Some(left) => [
             row.seed.to_string(),
@@ -352,18 +352,18 @@ fn found(study: &OpenStudy, point: &DomainPoint) -> Vec<String> {
         Some(change) => said.extend(call(change)),
         None => said.push(format!(
             "{}: that is what the 95 % interval of δ says; the results hold no test.",
-            point.verdict.name()
+            point.direction.name()
         )),
     }
     let Some(row) = study.rows(point).next() else { return said };
-    said.push(match (row.evidence.forgetting, row.evidence.forgetting_ci95) {
+    said.push(match (row.evidence.forgetting.value, row.evidence.forgetting.ci95) {
         (Some(forgotten), ends) => {
             let ends = ends.map(|ends| format!(" {}", interval(ends, delta))).unwrap_or_default();
             let seed = if point.rows.len() > 1 { format!(" (seed {})", row.seed) } else { String::new() };
             format!("On the reference corpus the change is {}{ends}{seed}: positive is forgotten.", delta(forgotten))
         }
         (None, _) => {
-            let why = row.evidence.forgetting_reason.as_deref().unwrap_or("it was not measured");
+            let why = row.evidence.forgetting.why_missing().unwrap_or("it was not measured");
             format!("How much of the reference corpus it forgot is not known: {}.", theme::visible(why))
         }
     });

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::against::Against;
 use super::theme;
+use crate::columns::{self, Face, Sheet};
 use crate::error::Result;
 use crate::files;
-use crate::report::sheet::Sheet;
 use crate::report::{
-    Outcome, Verdict, ablation, count, delta, interval, outcomes, p_value, page, percent, plots, significant,
+    Direction, Outcome, ablation, answer, count, delta, interval, outcomes, p_value, percent, short, significant,
 };
-use crate::similarity::{Distances, Measure};
+use crate::similarity::Measure;
 use crate::study::{self, DomainChange, Row, StudyResults};
 
 /// Characters of a name that lists show.
@@ -39,8 +39,10 @@ pub struct Arm {
     pub name: String,
     /// Its domains, by name.
     pub domains: Vec<DomainPoint>,
-    /// Its domains against each distance that the study has, in the order of [`Distances::MEASURES`].
+    /// Its domains against each distance that the study has, in the order of [`Measure::shown`].
     pub against: Vec<Against>,
+    /// Its domains in numbers, with the columns of every distance.
+    pub sheet: Sheet,
     /// Test tokens of the domain that has the most.
     pub most_tokens: usize,
 }
@@ -58,17 +60,13 @@ pub struct DomainPoint {
     /// 95 % interval of `delta`.
     pub ci95: [f64; 2],
     /// The call of the study.
-    pub verdict: Verdict,
+    pub direction: Direction,
     /// The test and call, as an index into the results' domains; `None` in results of older versions.
     pub change: Option<usize>,
     /// Perplexity of the base on the test text.
     pub before: f64,
     /// Perplexity of the adapted model; over several seeds the geometric mean.
     pub after: f64,
-    /// Change on the reference corpus, nats per token, mean over seeds.
-    pub forgetting: Option<f64>,
-    /// Share of test tokens that hold a line break.
-    pub newline_rate: f64,
     /// Test tokens scored.
     pub tokens: usize,
     /// The lines of its tooltip.
@@ -98,10 +96,8 @@ impl OpenStudy {
         groups.dedup();
         let of_arm = |(name, outcomes): (String, Vec<Outcome<'_>>)| Arm {
             domains: outcomes.iter().map(|outcome| DomainPoint::of(&results, outcome, &groups)).collect(),
-            against: Distances::MEASURES
-                .into_iter()
-                .filter_map(|measure: Measure| Against::of(&results, &name, &outcomes, measure))
-                .collect(),
+            against: Measure::shown().filter_map(|measure| Against::of(&results, &name, &outcomes, measure)).collect(),
+            sheet: in_numbers(&outcomes),
             most_tokens: outcomes
                 .iter()
                 .flat_map(|outcome| &outcome.rows)
@@ -115,7 +111,7 @@ impl OpenStudy {
             folder: folder.to_owned(),
             arms,
             groups: groups.into_iter().map(name).collect(),
-            answer: page::answer(&results),
+            answer: answer(&results),
             ablation: ablation::sheet(&results),
             results: Arc::new(results),
         }
@@ -140,7 +136,7 @@ impl DomainPoint {
         let tokens = outcome.rows.first().map_or(0, |row| row.test_tokens);
         let mut summary = vec![
             format!("group {}", name(outcome.group)),
-            format!("δ {} {}: {}", delta(outcome.delta), interval(outcome.ci95, delta), outcome.verdict().name()),
+            format!("δ {} {}: {}", delta(outcome.delta), interval(outcome.ci95, delta), outcome.direction().name()),
             format!("perplexity {} → {}", significant(before), significant(after)),
         ];
         if let Some(DomainChange { p: Some(p), q: Some(q), .. }) = outcome.change {
@@ -154,12 +150,10 @@ impl DomainPoint {
             group,
             delta: outcome.delta,
             ci95: outcome.ci95,
-            verdict: outcome.verdict(),
+            direction: outcome.direction(),
             change: outcome.change.and_then(|change| results.domains.iter().position(|c| std::ptr::eq(c, change))),
             before,
             after,
-            forgetting: outcome.mean(|row| row.evidence.forgetting),
-            newline_rate,
             tokens,
             summary,
             rows: outcome.rows.iter().filter_map(index).collect(),
@@ -168,13 +162,34 @@ impl DomainPoint {
 
     /// Whether no difference was found, so that its marker is open.
     pub fn is_open(&self) -> bool {
-        matches!(self.verdict, Verdict::NoDifference | Verdict::Undecided)
+        matches!(self.direction, Direction::NoDifference | Direction::Undecided)
     }
+}
+
+/// The table of domains, in the order of `outcomes`.
+fn in_numbers(outcomes: &[Outcome<'_>]) -> Sheet {
+    shown_here(Sheet::of(&columns::rows(), Face::App, outcomes))
+}
+
+/// A table as the application shows it: names are not too long, and every character is in its fonts.
+pub fn shown_here(mut sheet: Sheet) -> Sheet {
+    for heading in &mut sheet.headings {
+        heading.title = theme::in_this_font(&heading.title);
+    }
+    for row in &mut sheet.rows {
+        for (cell, heading) in row.iter_mut().zip(&sheet.headings) {
+            cell.text = match heading.key.as_str() {
+                "domain" | "group" | "arm" => cell.fields.first().map(|text| name(text)).unwrap_or_default(),
+                _ => theme::in_this_font(&cell.text),
+            };
+        }
+    }
+    sheet
 }
 
 /// A name as lists show it: everything in it visible, not too long, never nothing.
 pub fn name(text: &str) -> String {
-    if text.is_empty() { "(no name)".to_owned() } else { plots::short(&theme::visible(text), NAME) }
+    if text.is_empty() { "(no name)".to_owned() } else { short(&theme::visible(text), NAME) }
 }
 
 /// The selection, common to all tabs.
@@ -184,8 +199,8 @@ pub struct Selection {
     pub arm: usize,
     /// The domain's name.
     pub domain: Option<String>,
-    /// The key of the distance; the first that the study has where there is none.
-    pub measure: Option<&'static str>,
+    /// The distance; the first that the study has where there is none.
+    pub measure: Option<Measure>,
 }
 
 impl Selection {
@@ -212,7 +227,7 @@ impl Selection {
     /// The arm's domains against the chosen distance.
     pub fn against<'a>(&self, study: &'a OpenStudy) -> Option<&'a Against> {
         let against = &self.arm(study)?.against;
-        against.iter().find(|against| Some(against.measure.key) == self.measure).or_else(|| against.first())
+        against.iter().find(|against| Some(against.measure) == self.measure).or_else(|| against.first())
     }
 
     /// The index of the selected domain in its arm.

@@ -14,6 +14,7 @@ use super::export::{Exports, Format};
 use super::opened::{Arm, OpenStudy, Selection, round};
 use super::{marks, table, theme};
 use crate::report::{delta, significant};
+use crate::similarity::measures::Sense;
 
 /// Domains up to which all are named at first.
 const NAMED: usize = 40;
@@ -153,7 +154,7 @@ impl Scatter {
                     let name = if format == Format::Csv { String::new() } else { format.ending().to_uppercase() };
                     if ui.add_enabled(!exports.is_busy(), Button::new(format!("{what}{name}"))).clicked() {
                         let results = study.results.clone();
-                        exports.scatter(ui.ctx(), results, arm.name.clone(), against.measure.key, format);
+                        exports.scatter(ui.ctx(), results, arm.name.clone(), against.measure, format);
                         ui.close();
                     }
                 }
@@ -188,18 +189,18 @@ impl Scatter {
         let dark = ui.visuals().dark_mode;
         let shown: Vec<usize> =
             (0..arm.domains.len()).filter(|&i| self.is_shown(view, i) && view.place(i).is_some()).collect();
-        let direction = match (against.measure.key, against.measure.similarity) {
-            ("newline_rate", _) => "",
-            (_, true) => " (larger is closer to the reference)",
-            (_, false) => " (larger is farther from the reference)",
+        let direction = match against.measure.about().sense {
+            Sense::Rival => "",
+            Sense::Similarity => " (larger is closer to the reference)",
+            Sense::Distance => " (larger is farther from the reference)",
         };
-        let mut plot = marks::plot(ui, ("scatter", &arm.name, against.measure.key, log))
+        let mut plot = marks::plot(ui, ("scatter", &arm.name, against.measure, log))
             .default_x_bounds(plane.x[0], plane.x[1])
             .default_y_bounds(plane.y[0], plane.y[1])
             .allow_double_click_reset(false)
             .show_x(false)
             .show_y(false)
-            .x_axis_label(format!("{}{direction}", against.measure.label))
+            .x_axis_label(format!("{}{direction}", against.measure.label()))
             .y_axis_label("δ, nats per token")
             .y_axis_formatter(|mark, _| tick(mark));
         plot = if log {
@@ -252,7 +253,7 @@ impl Scatter {
         self.labels(ui, view, &shown, &answer.transform, selection);
         let (response, transform) = (answer.response, answer.transform);
         response.widget_info(|| {
-            WidgetInfo::labeled(Role::Image, true, format!("Plot of δ against {}", against.measure.label))
+            WidgetInfo::labeled(Role::Image, true, format!("Plot of δ against {}", against.measure.label()))
         });
         self.point_at(ui, &response, &transform, view, &shown, selection)
     }

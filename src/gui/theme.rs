@@ -3,7 +3,7 @@
 
 use egui::{Color32, Context, FontDefinitions, FontFamily, FontId, Stroke, TextStyle, Theme, Vec2, Visuals};
 
-use crate::report::{self, PALETTE, Verdict};
+use crate::report::{self, Direction, PALETTE};
 
 /// Dark text on light ground needs darker colours than light text on dark ground; these are readable on both (contrast of at
 /// least 4.5 : 1), by the theme.
@@ -27,12 +27,12 @@ pub fn undecided(dark: bool) -> Color32 {
     by_theme(dark, [0x5c, 0x5c, 0x5c], [0xb0, 0xb0, 0xb0])
 }
 
-/// The colour of a verdict's word.
-pub fn verdict(verdict: Verdict, dark: bool) -> Color32 {
-    match verdict {
-        Verdict::Better => better(dark),
-        Verdict::Worse => worse(dark),
-        Verdict::Undecided | Verdict::NoDifference => undecided(dark),
+/// The colour of a direction's word.
+pub fn direction(direction: Direction, dark: bool) -> Color32 {
+    match direction {
+        Direction::Better => better(dark),
+        Direction::Worse => worse(dark),
+        Direction::Undecided | Direction::NoDifference => undecided(dark),
     }
 }
 
@@ -54,12 +54,17 @@ pub fn heat(nats: f64, dark: bool) -> Color32 {
 
 /// Text in which everything invisible can be seen, as reports show it, in characters that the fonts here have.
 pub fn visible(text: &str) -> String {
-    report::visible(text).replace('⏎', "↵")
+    in_this_font(&report::visible(text))
 }
 
 /// A token in the same way, its spaces as ·.
 pub fn visible_token(text: &str) -> String {
-    report::visible_token(text).replace('⏎', "↵")
+    in_this_font(&report::visible_token(text))
+}
+
+/// Text of a report in characters that the fonts here have.
+pub fn in_this_font(text: &str) -> String {
+    text.replace('⏎', "↵")
 }
 
 /// Spacing and type for every page.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
-use super::plots::Mark;
+use super::figure::Mark;
 
 /// A scale: its range in positions, where it is marked, and whether positions are decimal logarithms of values.
 #[derive(Clone)]

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use minijinja::{Value, context};
 
-use super::page::cell;
-use super::table::{class_label, without_label};
-use super::{count, delta, handful_sentence, interval, percent, significant, visible, visible_token};
+use super::{class_label, count, delta, handful_sentence, interval, percent, significant, visible, visible_token};
+use crate::columns::{Cell, without_label};
 use crate::compare::{ClassChange, Handful, Passage, PassageToken, TypeChange, Without};
 
 /// Token types shown of those that got worse, and of those that got better.
@@ -103,4 +102,10 @@ fn token_value(token: &PassageToken) -> Value {
         _ => ("u".to_owned(), "not scored".to_owned()),
     };
     context! { text, shade, title }
+}
+
+/// A number for the page; a missing one is a dash with the reason.
+fn cell(value: Option<f64>, write: fn(f64) -> String, why: &str) -> Value {
+    let Cell { text, note, .. } = Cell::number(value, write, why);
+    context! { text, why => note }
 }

@@ -1,8 +1,13 @@
-//! The correlation of δ with one distance, in sentences.
+//! The correlations of δ with the distances, as a table; that with one distance in sentences.
 
-use super::page::scope_label;
 use super::{coefficient, interval, p_phrase, visible};
+use crate::columns::{self, Face, Sheet, scope_label};
 use crate::study::{Correlation, StudyResults};
+
+/// δ against every distance, pooled and within groups; `None` if nothing was correlated.
+pub fn sheet(results: &StudyResults) -> Option<Sheet> {
+    (!results.correlations.is_empty()).then(|| Sheet::of(&columns::correlations(), Face::Page, &results.correlations))
+}
 
 /// What the study found about one measure under one model and strategy (`of`), a sentence each: pooled, within groups,
 /// after allowing for rival explanations, without the most influential domain, and warnings. Empty if nothing was

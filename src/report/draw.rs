@@ -11,7 +11,7 @@ use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::Axis;
-use super::plots::{Guides, Mark};
+use super::figure::{Guides, Mark};
 use super::{PALETTE, delta, interval};
 use crate::stats::least_squares;
 

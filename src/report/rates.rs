@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::plots::{Content, Figure, Kind, RateCurve, RatePanel, RatePoint, columns, drawable, short, word};
-use super::visible;
+use super::figure::{Content, Figure, Kind, RateCurve, RatePanel, RatePoint, columns, drawable, short};
+use super::{visible, word};
 use crate::study::{AblationRow, StudyResults};
 
 /// A value and its 95 % interval.

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bandwidth::median_distance;
 use super::features::{Features, product, squared_distance};
-use super::mmd::median_distance;
 use crate::error::{Error, Result};
 
 /// Which kernel MMD takes.

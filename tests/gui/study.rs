@@ -14,6 +14,7 @@ use odyssey::compare::TokenClass;
 use odyssey::files::write_json;
 use odyssey::gui::export::{Format, write_all, write_scatter};
 use odyssey::report::{delta, interval, significant, visible};
+use odyssey::similarity::Measure;
 use odyssey::study::{self, Row, StudyResults};
 
 /// The application on a study, and the folder that both stand in.
@@ -313,7 +314,7 @@ fn the_table_sorts_filters_and_is_copied() {
         let row = row_of(&results, &line[0]);
         assert_eq!(line[column("delta")].parse::<f64>().unwrap(), row.delta);
         assert_eq!(line[column("adapted_ppl")].parse::<f64>().unwrap(), row.adapted_ppl);
-        assert_eq!(line[column("mmd2")].parse::<f64>().unwrap(), row.similarity.mmd2.unwrap());
+        assert_eq!(line[column("mmd2")].parse::<f64>().unwrap(), row.similarity.get(Measure::Mmd2).unwrap());
         assert_eq!(&line[column("verdict")], "worse");
     }
 }
@@ -441,7 +442,7 @@ fn a_scatter_becomes_a_figure_or_its_points_and_a_study_a_folder() {
     let arm = "gpt2 / full";
     let write = |format: Format| {
         let path = place.path().join(format!("scatter.{}", format.ending()));
-        write_scatter(&results, arm, "mmd2", format, &path).unwrap();
+        write_scatter(&results, arm, Measure::Mmd2, format, &path).unwrap();
         fs::read(path).unwrap()
     };
     assert!(write(Format::Png).starts_with(b"\x89PNG"));
@@ -454,10 +455,10 @@ fn a_scatter_becomes_a_figure_or_its_points_and_a_study_a_folder() {
     let lines: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
     assert_eq!(lines.len(), 8);
     for line in lines {
-        assert_eq!(line[at].parse::<f64>().ok(), row_of(&results, &line[0]).similarity.mmd2);
+        assert_eq!(line[at].parse::<f64>().ok(), row_of(&results, &line[0]).similarity.get(Measure::Mmd2));
     }
     let path = place.path().join("none.svg");
-    assert!(write_scatter(&results, arm, "energy", Format::Svg, &path).is_err() && !path.exists());
+    assert!(write_scatter(&results, arm, Measure::Energy, Format::Svg, &path).is_err() && !path.exists());
 
     let folder = place.path().join("all");
     write_all(&results, &folder).unwrap();
