@@ -54,28 +54,50 @@ const ONE_SEED: &str = "one seed does not vary";
 /// Every column of a call. The faces in brackets: CSV, points, terminal, page, app, strategies.
 pub fn calls<'a>() -> Vec<Column<Called<'a>>> {
     columns! { Called<'a>;
-        "model" "model" Text [A N N N N N] c => c.of(|change| change.model.as_str().into()), "The base model";
-        "domain" "domain" Text [A N A A N N] c => domain(*c), "The domain, or the corpus of the restart control";
-        "group" "group" Text [A N N N N N] c => c.of(|change| change.group.as_str().into()), "Its group in the study";
-        "strategy" "strategy" Text [A N N N N N] c => c.of(|change| change.strategy.as_str().into()), "The name of the strategy";
-        "arm" "model / strategy" Text [N N V V N N] c => arm(*c), "The base model and the name of the strategy";
-        "seeds" "seeds" Text [A N N N N N] c => joined(c.seeds()), "The seeds";
-        "number_of_seeds" "seeds" Count [N N V V N N] c => c.seeds().len(), "Number of seeds";
-        "over" "over" Text [A N N N N N] c => c.of(|change| change.over.as_str().into()), "What is resampled";
-        "clusters" "clusters" Count [A N N N N N] c => c.of(|change| change.clusters.into()), "How many of them are scored";
-        "delta" "δ" Nats [A N A A N N] c => c.either(|change| Some(change.delta), |control| control.delta), "Change in log-perplexity, nats per token, mean over seeds: positive is worse";
-        "delta_ci95" "95 % interval" Nats [A N A A N N] c => c.either(|change| Some(change.delta_ci95), |control| control.delta_ci95), "Of δ, documents resampled for all seeds at once";
-        "seed_sd" "sd of seeds" Nats [A N V V N N] c => seed_sd(*c), "Standard deviation of δ between seeds";
-        "p" "p" P [A N A A N N] c => c.of(|change| (change.p, Called::reason(change)).into()), "Of a paired sign-flip test";
-        "q" "q" P [A N A A N N] c => c.of(|change| (change.q, Called::reason(change)).into()), "p corrected over the domains, after Benjamini and Hochberg";
-        "t_p" "t test p" P [A N A A N N] c => c.of(|change| (change.t_p, "the changes of documents do not vary").into()), "Of the paired t test";
-        "wilcoxon_p" "Wilcoxon p" P [A N A A N N] c => c.of(|change| (change.wilcoxon_p, "no document changed").into()), "Of Wilcoxon's signed-rank test";
-        "call" "call" Text [A N A A N N] c => call(*c), "Better or worse if q is at most the error rate";
-        "error_rate" "error rate" Share [A N N N N N] c => c.of(|change| change.error_rate.into()), "The share of calls that may be false";
-        "smallest_effect" "smallest effect" Size [A N A A N N] c => c.of(|change| change.smallest_effect.into()), "A smaller change could not have been detected";
-        "restart_delta" "δ of the restart" Nats [A N N N N N] c => c.of(|change| (change.restart_delta, NO_CONTROL).into()), "δ of the restart control";
-        "beyond_restart" "δ beyond the restart" Nats [A N A A N N] c => c.of(|change| (change.beyond_restart, NO_CONTROL).into()), "δ minus that of the restart control";
-        "beyond_restart_ci95" "95 % interval" Nats [A N A A N N] c => c.of(|change| (change.beyond_restart_ci95, NO_CONTROL).into()), "Of δ beyond the restart";
+        "model" "model" Text [A N N N N N] c => c.of(|change| change.model.as_str().into()),
+            "The base model";
+        "domain" "domain" Text [A N A A N N] c => domain(*c),
+            "The domain, or the corpus of the restart control";
+        "group" "group" Text [A N N N N N] c => c.of(|change| change.group.as_str().into()),
+            "Its group in the study";
+        "strategy" "strategy" Text [A N N N N N] c => c.of(|change| change.strategy.as_str().into()),
+            "The name of the strategy";
+        "arm" "model / strategy" Text [N N V V N N] c => arm(*c),
+            "The base model and the name of the strategy";
+        "seeds" "seeds" Text [A N N N N N] c => joined(c.seeds()),
+            "The seeds";
+        "number_of_seeds" "seeds" Count [N N V V N N] c => c.seeds().len(),
+            "Number of seeds";
+        "over" "over" Text [A N N N N N] c => c.of(|change| change.over.as_str().into()),
+            "What is resampled";
+        "clusters" "clusters" Count [A N N N N N] c => c.of(|change| change.clusters.into()),
+            "How many of them are scored";
+        "delta" "δ" Nats [A N A A N N] c => c.either(|change| Some(change.delta), |control| control.delta),
+            "Change in log-perplexity, nats per token, mean over seeds: positive is worse";
+        "delta_ci95" "95 % interval" Nats [A N A A N N] c => c.either(|change| Some(change.delta_ci95), |control| control.delta_ci95),
+            "Of δ, documents resampled for all seeds at once";
+        "seed_sd" "sd of seeds" Nats [A N V V N N] c => seed_sd(*c),
+            "Standard deviation of δ between seeds";
+        "p" "p" P [A N A A N N] c => c.of(|change| (change.p, Called::reason(change)).into()),
+            "Of a paired sign-flip test";
+        "q" "q" P [A N A A N N] c => c.of(|change| (change.q, Called::reason(change)).into()),
+            "p corrected over the domains, after Benjamini and Hochberg";
+        "t_p" "t test p" P [A N A A N N] c => c.of(|change| (change.t_p, "the changes of documents do not vary").into()),
+            "Of the paired t test";
+        "wilcoxon_p" "Wilcoxon p" P [A N A A N N] c => c.of(|change| (change.wilcoxon_p, "no document changed").into()),
+            "Of Wilcoxon's signed-rank test";
+        "call" "call" Text [A N A A N N] c => call(*c),
+            "Better or worse if q is at most the error rate";
+        "error_rate" "error rate" Share [A N N N N N] c => c.of(|change| change.error_rate.into()),
+            "The share of calls that may be false";
+        "smallest_effect" "smallest effect" Size [A N A A N N] c => c.of(|change| change.smallest_effect.into()),
+            "A smaller change could not have been detected";
+        "restart_delta" "δ of the restart" Nats [A N N N N N] c => c.of(|change| (change.restart_delta, NO_CONTROL).into()),
+            "δ of the restart control";
+        "beyond_restart" "δ beyond the restart" Nats [A N A A N N] c => c.of(|change| (change.beyond_restart, NO_CONTROL).into()),
+            "δ minus that of the restart control";
+        "beyond_restart_ci95" "95 % interval" Nats [A N A A N N] c => c.of(|change| (change.beyond_restart_ci95, NO_CONTROL).into()),
+            "Of δ beyond the restart";
     }
 }
 

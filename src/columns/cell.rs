@@ -1,6 +1,6 @@
 //! A cell of a table, the same for the terminal, the page, the application and CSV.
 
-use super::column::Unit;
+use super::unit::Unit;
 use super::written::{MISSING, interval};
 use crate::shown::visible;
 use crate::stats::Estimate;

@@ -1,7 +1,7 @@
 //! A column: what it is called, what it takes from a row, and which places show it.
 
 use super::cell::{Cell, Value};
-use super::written::{MISSING, coefficient, count, delta, p_value, percent, significant, size};
+use super::unit::Unit;
 use crate::similarity::Measure;
 
 /// A place that shows columns.
@@ -39,57 +39,6 @@ pub enum Shown {
     Varies,
     /// If its measure is the one that was chosen.
     Chosen,
-}
-
-/// How the values of a column are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
-    /// Words.
-    Text,
-    /// A number with four significant digits.
-    Plain,
-    /// A change in log-perplexity, nats per token.
-    Nats,
-    /// A size in nats, without a sign.
-    Size,
-    /// A share, as a percentage.
-    Share,
-    /// A p-value.
-    P,
-    /// A correlation coefficient.
-    Coefficient,
-    /// A number of things.
-    Count,
-    /// The shortest text that reads back as the same number.
-    Exact,
-}
-
-impl Unit {
-    /// Whether it is of numbers, which are set to the right.
-    pub fn is_number(self) -> bool {
-        self != Self::Text
-    }
-
-    pub(super) fn writer(self) -> fn(f64) -> String {
-        match self {
-            Self::Plain => significant,
-            Self::Nats => delta,
-            Self::Size => size,
-            Self::Share => percent,
-            Self::P => p_value,
-            Self::Coefficient => coefficient,
-            Self::Count => |value| if value >= 0.0 { count(value.round() as u64) } else { MISSING.to_owned() },
-            Self::Text | Self::Exact => |value| value.to_string(),
-        }
-    }
-
-    pub(super) fn write(self, value: f64) -> String {
-        self.writer()(value)
-    }
-
-    pub(super) fn write_count(self, number: u64) -> String {
-        if self == Self::Count { count(number) } else { number.to_string() }
-    }
 }
 
 /// A column of a table whose rows are made from `R`.

@@ -14,11 +14,12 @@ mod labels;
 mod outcome;
 mod rows;
 mod sheet;
+mod unit;
 pub mod written;
 
 pub use calls::{Called, calls};
 pub use cell::{Cell, Value};
-pub use column::{Column, Face, Shown, Unit};
+pub use column::{Column, Face, Shown};
 pub use correlations::correlations;
 pub use direction::Direction;
 pub use grid::{grid, word};
@@ -26,3 +27,4 @@ pub use labels::{class_label, measure_label, scope_label, without_label};
 pub use outcome::{Outcome, arm, change_of, outcomes};
 pub use rows::{null_line, rows};
 pub use sheet::{Heading, Sheet};
+pub use unit::Unit;

@@ -1,9 +1,10 @@
 //! The table of what is said of a domain. `results.csv` has the columns in this order; a new one stands at the end.
 
 use super::cell::{Cell, Value};
-use super::column::{A, C, Column, Face, K, N, Shown, Unit, columns};
+use super::column::{A, C, Column, Face, K, N, Shown, columns};
 use super::labels::without_label;
 use super::outcome::{Outcome, arm};
+use super::unit::Unit;
 use super::written::{delta, interval, percent, size};
 use crate::shown::visible;
 use crate::similarity::Measure;
@@ -16,52 +17,89 @@ const WITHOUT: [&str; 4] = ["newline", "after_newline", "newline_and_after", "ha
 /// Every column of a domain. The faces in brackets are those of [`Face::ALL`]: CSV, points, terminal, page, app, strategies.
 pub fn rows<'a>() -> Vec<Column<Outcome<'a>>> {
     let mut all = columns! { Outcome<'a>;
-        "model" "model" Text [A N N N N N] o => o.row.model.as_str(), "The base model";
-        "domain" "domain" Text [A A A A A N] o => o.domain, "The domain";
-        "group" "group" Text [A A A A A N] o => o.group, "Its group in the study";
-        "strategy" "strategy" Text [A N N N N N] o => o.row.strategy.as_str(), "The name of the strategy";
-        "arm" "model / strategy" Text [N N V V N A] o => arm(o.row), "The base model and the name of the strategy";
-        "seed" "seed" Exact [A N V V N A] o => seeds(o), "The seed of everything random";
-        "device" "device" Text [A N N N N N] o => o.row.device.as_str(), "The device it ran on";
-        "fingerprint" "fingerprint" Text [A N N N N N] o => o.row.fingerprint.as_str(), "Of the evaluation protocol: numbers with different ones are not comparable";
-        "zero_shot_ppl" "ppl before" Plain [A A A A A N] o => o.perplexities()[0], "Perplexity of the base on the domain's test text";
-        "adapted_ppl" "ppl after" Plain [A A A A A A] o => o.perplexities()[1], "Perplexity of the adapted model";
-        "delta" "δ" Nats [A A A A A A] o => o.delta, "Change in log-perplexity, nats per token: positive is worse";
-        "delta_ci95" "95 % interval" Nats [A A A A A A] o => (o.ci95, "not finite numbers"), "Of δ, documents resampled; sorted by its lower end";
-        "verdict" "call" Text [N A A A A A] o => o.direction().name(), "The call of the study: a test, corrected over domains; without one the side of 0 of the interval";
-        "p" "p" P [N A N N A N] o => o.change.and_then(|change| change.p), "Of a paired sign-flip test";
-        "q" "q" P [N A N N A N] o => o.change.and_then(|change| change.q), "p corrected over the domains, after Benjamini and Hochberg";
+        "model" "model" Text [A N N N N N] o => o.row.model.as_str(),
+            "The base model";
+        "domain" "domain" Text [A A A A A N] o => o.domain,
+            "The domain";
+        "group" "group" Text [A A A A A N] o => o.group,
+            "Its group in the study";
+        "strategy" "strategy" Text [A N N N N N] o => o.row.strategy.as_str(),
+            "The name of the strategy";
+        "arm" "model / strategy" Text [N N V V N A] o => arm(o.row),
+            "The base model and the name of the strategy";
+        "seed" "seed" Exact [A N V V N A] o => seeds(o),
+            "The seed of everything random";
+        "device" "device" Text [A N N N N N] o => o.row.device.as_str(),
+            "The device it ran on";
+        "fingerprint" "fingerprint" Text [A N N N N N] o => o.row.fingerprint.as_str(),
+            "Of the evaluation protocol: numbers with different ones are not comparable";
+        "zero_shot_ppl" "ppl before" Plain [A A A A A N] o => o.perplexities()[0],
+            "Perplexity of the base on the domain's test text";
+        "adapted_ppl" "ppl after" Plain [A A A A A A] o => o.perplexities()[1],
+            "Perplexity of the adapted model";
+        "delta" "δ" Nats [A A A A A A] o => o.delta,
+            "Change in log-perplexity, nats per token: positive is worse";
+        "delta_ci95" "95 % interval" Nats [A A A A A A] o => (o.ci95, "not finite numbers"),
+            "Of δ, documents resampled; sorted by its lower end";
+        "verdict" "call" Text [N A A A A A] o => o.direction().name(),
+            "The call of the study: a test, corrected over domains; without one the side of 0 of the interval";
+        "p" "p" P [N A N N A N] o => o.change.and_then(|change| change.p),
+            "Of a paired sign-flip test";
+        "q" "q" P [N A N N A N] o => o.change.and_then(|change| change.q),
+            "p corrected over the domains, after Benjamini and Hochberg";
     };
     all.extend(WITHOUT.map(without));
     all.extend(columns! { Outcome<'a>;
-        "samples" "samples" Count [A N N N N N] o => o.row.similarity.samples, "Feature vectors of the domain that are compared";
+        "samples" "samples" Count [A N N N N N] o => o.row.similarity.samples,
+            "Feature vectors of the domain that are compared";
     });
     all.extend(Measure::shown().map(value));
     all.extend(Measure::tested().flat_map(|measure| [p(measure), q(measure)]));
     all.extend(Measure::shown().map(ends));
     all.extend(Measure::ALL.into_iter().filter(|measure| !measure.about().effect.is_empty()).map(effect));
     all.extend(columns! { Outcome<'a>;
-        "test_newline_rate" "⏎ rate" Share [A A A A A N] o => mean(o, |row| Some(row.newline_rate)), "Share of test tokens that contain a line break";
-        "test_13grams_in_train" "in train" Share [A N A A K N] o => in_train(o), "Share of the test text's sequences of 13 tokens that are in the training text too";
-        "near_duplicate_documents" "near-duplicates" Share [A N N N N N] o => mean(o, |row| row.overlap.as_ref()?.near_duplicate_documents), "Share of test documents that are near-duplicates of training text";
-        "forgetting" "forgetting" Nats [A A K K A A] o => forgetting(o), "Change on held-out text of the reference corpus, nats per token: positive is forgotten";
-        "forgetting_ci95" "95 % interval" Nats [A N N N N N] o => o.row.evidence.forgetting.ci95, "Of the forgetting";
-        "base_loss_document_sd" "sd of base loss" Plain [A N N N N N] o => o.row.evidence.base_loss.as_ref().and_then(|loss| loss.document_sd), "Standard deviation of the base's loss between test documents";
-        "available_tokens" "available tokens" Count [A N N N N N] o => o.row.evidence.available_tokens, "Tokens of the domain's training text";
-        "train_tokens" "tokens trained" Count [A N N A N N] o => o.row.train_tokens, "Tokens the adaptation trained on";
-        "test_tokens" "tokens tested" Count [A A N A A N] o => o.row.test_tokens, "Test tokens scored";
-        "handful_types" "handful" Count [A N N N N N] o => o.row.handful.types, "The fewest token types that carry nine tenths of the worsening";
-        "handful_share_of_worsening" "share of worsening" Share [A N N N N N] o => o.row.handful.share_of_worsening, "What the handful carries";
-        "held_out_share_of_top_10" "worst ten held out" Share [A N N N N N] o => o.row.handful.held_out_share_of_top_10, "What the ten worst types of one half of the documents carry in the other half";
-        "held_out_share_of_random_10" "random ten held out" Share [A N N N N N] o => o.row.handful.held_out_share_of_random_10, "What ten random types carry in that half";
-        "seconds" "seconds" Plain [A N N N N N] o => o.row.seconds, "Seconds of training";
-        "restart_delta" "δ of the restart" Nats [A N N N N N] o => o.change.and_then(|change| change.restart_delta), "δ of the restart control";
-        "beyond_restart" "beyond restart" Nats [A A K K A N] o => beyond_restart(o), "δ minus that of the restart control";
-        "rank_before" "rank before" Plain [K N K K N N] o => rank(o, |rank| rank.rank_before), "Trimmed mean of the base's ranks of the word that follows where a term of the domain should; 1 is best";
-        "rank_after" "rank after" Plain [K N K K N N] o => rank(o, |rank| rank.rank_after), "The same of the adapted model";
-        "rank_change" "Δ ln rank" Nats [K N K K K N] o => rank_change(o), "Change in the mean logarithm of the rank, nats: positive is worse";
-        "rank_change_ci95" "95 % interval" Nats [K N K N N N] o => o.row.rank.as_ref().and_then(|rank| rank.rank_change_ci95), "Of Δ ln rank; terms resampled";
-        "rank_prompts" "prompts" Count [K N N N N N] o => o.row.rank.as_ref().map(|rank| rank.rank_prompts as u64), "Prompts whose ranks are compared";
+        "test_newline_rate" "⏎ rate" Share [A A A A A N] o => mean(o, |row| Some(row.newline_rate)),
+            "Share of test tokens that contain a line break";
+        "test_13grams_in_train" "in train" Share [A N A A K N] o => in_train(o),
+            "Share of the test text's sequences of 13 tokens that are in the training text too";
+        "near_duplicate_documents" "near-duplicates" Share [A N N N N N] o => mean(o, |row| row.overlap.as_ref()?.near_duplicate_documents),
+            "Share of test documents that are near-duplicates of training text";
+        "forgetting" "forgetting" Nats [A A K K A A] o => forgetting(o),
+            "Change on held-out text of the reference corpus, nats per token: positive is forgotten";
+        "forgetting_ci95" "95 % interval" Nats [A N N N N N] o => o.row.evidence.forgetting.ci95,
+            "Of the forgetting";
+        "base_loss_document_sd" "sd of base loss" Plain [A N N N N N] o => o.row.evidence.base_loss.as_ref().and_then(|loss| loss.document_sd),
+            "Standard deviation of the base's loss between test documents";
+        "available_tokens" "available tokens" Count [A N N N N N] o => o.row.evidence.available_tokens,
+            "Tokens of the domain's training text";
+        "train_tokens" "tokens trained" Count [A N N A N N] o => o.row.train_tokens,
+            "Tokens the adaptation trained on";
+        "test_tokens" "tokens tested" Count [A A N A A N] o => o.row.test_tokens,
+            "Test tokens scored";
+        "handful_types" "handful" Count [A N N N N N] o => o.row.handful.types,
+            "The fewest token types that carry nine tenths of the worsening";
+        "handful_share_of_worsening" "share of worsening" Share [A N N N N N] o => o.row.handful.share_of_worsening,
+            "What the handful carries";
+        "held_out_share_of_top_10" "worst ten held out" Share [A N N N N N] o => o.row.handful.held_out_share_of_top_10,
+            "What the ten worst types of one half of the documents carry in the other half";
+        "held_out_share_of_random_10" "random ten held out" Share [A N N N N N] o => o.row.handful.held_out_share_of_random_10,
+            "What ten random types carry in that half";
+        "seconds" "seconds" Plain [A N N N N N] o => o.row.seconds,
+            "Seconds of training";
+        "restart_delta" "δ of the restart" Nats [A N N N N N] o => o.change.and_then(|change| change.restart_delta),
+            "δ of the restart control";
+        "beyond_restart" "beyond restart" Nats [A A K K A N] o => beyond_restart(o),
+            "δ minus that of the restart control";
+        "rank_before" "rank before" Plain [K N K K N N] o => rank(o, |rank| rank.rank_before),
+            "Trimmed mean of the base's ranks of the word that follows where a term of the domain should; 1 is best";
+        "rank_after" "rank after" Plain [K N K K N N] o => rank(o, |rank| rank.rank_after),
+            "The same of the adapted model";
+        "rank_change" "Δ ln rank" Nats [K N K K K N] o => rank_change(o),
+            "Change in the mean logarithm of the rank, nats: positive is worse";
+        "rank_change_ci95" "95 % interval" Nats [K N K N N N] o => o.row.rank.as_ref().and_then(|rank| rank.rank_change_ci95),
+            "Of Δ ln rank; terms resampled";
+        "rank_prompts" "prompts" Count [K N N N N N] o => o.row.rank.as_ref().map(|rank| rank.rank_prompts as u64),
+            "Prompts whose ranks are compared";
     });
     all
 }

@@ -10,6 +10,7 @@
 
 pub mod against;
 pub mod app;
+mod asks;
 pub mod background;
 mod card;
 mod curves;
@@ -23,6 +24,7 @@ mod live;
 mod marks;
 mod new_study;
 pub mod opened;
+mod pages;
 pub mod queue;
 mod scatter;
 pub mod settings;
@@ -34,69 +36,7 @@ pub mod theme;
 mod tokens;
 mod window;
 
-use std::path::PathBuf;
-
 pub use app::App;
+pub use asks::{Ask, Asks};
+pub use pages::Page;
 pub use window::{WindowOptions, run};
-
-use queue::Job;
-
-/// The pages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Page {
-    /// Recent studies, and what to do first.
-    #[default]
-    Home,
-    /// A form that makes a study.
-    NewStudy,
-    /// The opened study.
-    Study,
-    /// Running and waiting jobs.
-    Live,
-    /// The machine's devices and whether they compute right.
-    Devices,
-}
-
-impl Page {
-    /// All, in the order of the navigation.
-    pub const ALL: [Self; 5] = [Self::Home, Self::NewStudy, Self::Study, Self::Live, Self::Devices];
-
-    /// Its label in the navigation.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Home => "Home",
-            Self::NewStudy => "New study",
-            Self::Study => "Study",
-            Self::Live => "Live",
-            Self::Devices => "Devices",
-        }
-    }
-}
-
-/// A request of a page to the application.
-#[derive(Debug)]
-pub enum Ask {
-    /// Show this page.
-    Go(Page),
-    /// Ask which study to open.
-    Choose,
-    /// Open the study in this folder and show it.
-    Open(PathBuf),
-    /// Run this when its turn comes, and show how it goes.
-    Run(Box<Job>),
-    /// Say that something was done.
-    Say(String),
-    /// Say that something failed, and how to go on.
-    Fail(String),
-}
-
-/// The requests of the pages during one frame.
-#[derive(Debug, Default)]
-pub struct Asks(Vec<Ask>);
-
-impl Asks {
-    /// One more.
-    pub fn push(&mut self, ask: Ask) {
-        self.0.push(ask);
-    }
-}

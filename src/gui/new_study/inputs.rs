@@ -8,7 +8,7 @@ use egui::{Align, CollapsingHeader, ComboBox, DragValue, Grid, Layout, Role, Tex
 use egui_extras::{Column, TableBuilder};
 
 use super::form::{Form, rate};
-use super::{NewStudy, Purpose};
+use super::page::{NewStudy, Purpose};
 use crate::adapt::preset::Preset;
 use crate::adapt::{AdaptSettings, Strategy};
 use crate::gui::theme;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use egui::{CollapsingHeader, Grid, Label, RichText, TextEdit, Ui, WidgetInfo};
 
-use super::NewStudy;
 use super::estimate::Outlook;
 use super::form::{Checked, Planned};
+use super::page::NewStudy;
 use crate::gui::live::duration;
 use crate::gui::queue::Job;
 use crate::gui::{Ask, Asks, theme};
