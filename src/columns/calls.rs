@@ -76,7 +76,7 @@ pub fn calls<'a>() -> Vec<Column<Called<'a>>> {
             "Change in log-perplexity, nats per token, mean over seeds: positive is worse";
         "delta_ci95" "95 % interval" Nats [A N A A N N] c => c.either(|change| Some(change.delta_ci95), |control| control.delta_ci95),
             "Of δ, documents resampled for all seeds at once";
-        "seed_sd" "sd of seeds" Nats [A N V V N N] c => seed_sd(*c),
+        "seed_sd" "sd of seeds" Nats [A N K K N N] c => seed_sd(*c),
             "Standard deviation of δ between seeds";
         "p" "p" P [A N A A N N] c => c.of(|change| (change.p, Called::reason(change)).into()),
             "Of a paired sign-flip test";

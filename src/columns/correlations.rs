@@ -18,7 +18,7 @@ pub fn correlations() -> Vec<Column<Correlation>> {
             "Domains";
         "pearson" "r" Coefficient [N N A A N N] c => (c.pearson, why(c)),
             "Pearson's r";
-        "ci95" "95 % interval" Coefficient [N N A A N N] c => (c.ci95, why(c)),
+        "pearson_ci95" "95 % interval" Coefficient [N N A A N N] c => (c.ci95, why(c)),
             "Of r; domains are drawn within groups";
         "pearson_p" "p" P [N N A A N N] c => (c.pearson_p, why(c)),
             "Of r";
@@ -39,7 +39,7 @@ pub fn correlations() -> Vec<Column<Correlation>> {
         "partial_p" "p" P [N N A A N N] c => (c.partial.as_ref().and_then(|partial| partial.pearson_p), why_no_partial(c)),
             "Of the partial r";
         "influence" "without one" Coefficient [N N A A N N] c => influence(c),
-            "r without the domain that has the largest influence";
+            "r without the domain that counts most";
     }
 }
 
@@ -54,10 +54,9 @@ fn why_no_partial(correlation: &Correlation) -> &str {
 
 fn influence(correlation: &Correlation) -> Value {
     match &correlation.influence {
-        Some(influence) => Value::noted(
-            Some(influence.pearson),
-            format!("r without {}, which has the largest influence", influence.domain),
-        ),
+        Some(influence) => {
+            Value::noted(Some(influence.pearson), format!("r without {}, which counts most", influence.domain))
+        }
         None => (None::<f64>, "fewer than four domains").into(),
     }
 }

@@ -22,7 +22,7 @@ pub fn answer(results: &StudyResults) -> Vec<String> {
 }
 
 fn tally(of: &str, outcomes: &[Outcome]) -> String {
-    let number = |verdict| outcomes.iter().filter(|outcome| Direction::of(outcome.ci95) == verdict).count();
+    let number = |direction| outcomes.iter().filter(|outcome| Direction::of(outcome.ci95) == direction).count();
     let changes: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.change).collect();
     let called = (changes.len() == outcomes.len()).then(|| calls::tally(of, &changes)).flatten();
     let mut text = called.unwrap_or_else(|| format!(
@@ -65,10 +65,10 @@ fn rank_tally(of: &str, outcomes: &[Outcome]) -> Option<String> {
     if measured.is_empty() {
         return None;
     }
-    let number = |verdict| measured.iter().filter(|(_, rank)| *rank == verdict).count();
+    let number = |direction| measured.iter().filter(|(_, rank)| *rank == direction).count();
     Some(format!(
         "{}: by the 95 % interval of the change in mean ln rank, the words that follow where a term of the domain should \
-         are ranked better for {} of {} {}, worse for {}, and undecided for {}. Perplexity and rank give the same verdict \
+         are ranked better for {} of {} {}, worse for {}, and undecided for {}. Perplexity and rank agree \
          for {}.",
         visible(of),
         number(Direction::Better),
