@@ -11,10 +11,13 @@ use serde_json::{Map, Value, json};
 use crate::adapt::optimizer::AdamWConfig;
 use crate::adapt::schedule::Decay;
 use crate::adapt::settings::AdaptSettings;
+use crate::adapt::{Form, Resumable, RunPlace};
 use crate::device::DeviceChoice;
+use crate::disk::lock::Lock;
+use crate::disk::scratch;
 use crate::error::Result;
-use crate::pretrain::{Diary, PretrainConfig, pretrain};
-use crate::progress::Monitor;
+use crate::pretrain::{PretrainConfig, pretrain};
+use crate::progress::{Monitor, Watched};
 use crate::study::StudyConfig;
 use crate::study::config::{
     DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StatisticsSettings, StrategyEntry, TextSettings,
@@ -44,9 +47,11 @@ pub fn prepare(
     device: &Device,
     monitor: &mut dyn Monitor,
 ) -> Result<StudyConfig> {
+    let _lock = Lock::inside(out, "demo")?;
+    scratch::sweep_folder(out);
     let (corpora, base) = (out.join("corpora"), out.join("base"));
     if !corpora.exists() {
-        write_family(&corpora, seed, &LAMBDAS, SIZES)?;
+        write_family(&corpora, seed, &LAMBDAS, Watched::by(SIZES, monitor))?;
     }
     if !base.exists() {
         let tokenizer = corpora.join("tokenizer.json");
@@ -54,6 +59,7 @@ pub fn prepare(
             corpus: corpora.join("base"),
             seed,
             document: DocumentRule::BlankLine,
+            text_field: None,
             text: StreamOptions::default(),
             model: architecture(&Tokenizer::from_file(&tokenizer)?),
             recipe: AdaptSettings {
@@ -66,7 +72,9 @@ pub fn prepare(
             },
             tokenizer,
         };
-        pretrain(&config, &base, Diary::default(), device, monitor)?;
+        let place = RunPlace::take(&base, Form::default(), true, "demo")?;
+        let resumable = place.resumable(None, Resumable::LONGEST, "the demo goes on from there when it is run again");
+        pretrain(&config, &place, resumable, device, monitor)?;
     }
     let domain = |lambda: f64| DomainEntry {
         name: format!("lambda-{lambda}"),

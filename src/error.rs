@@ -6,6 +6,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::shown::quoted;
+
 /// Result of everything in this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -24,7 +26,7 @@ pub enum Error {
         cure: String,
     },
     /// The operating system refused to read or write.
-    #[error("{path}: cannot {action}: {source}", path = .path.display())]
+    #[error("{path}: cannot {action}: {source}{cure}", path = quoted(&.path.display().to_string()), cure = cure_of(.source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -74,10 +76,10 @@ impl std::fmt::Display for DeviceFault {
 }
 
 impl Error {
-    /// An [`Error::Input`] about `place`. What it quotes of a file may hold line breaks or commands to a terminal: control
-    /// characters are escaped.
+    /// An [`Error::Input`] about `place`. What it quotes of a file may hold line breaks or commands to a terminal: what is
+    /// invisible is escaped.
     pub fn input(place: impl std::fmt::Display, fault: impl Into<String>, cure: impl Into<String>) -> Self {
-        let [place, fault, cure] = [place.to_string(), fault.into(), cure.into()].map(printable);
+        let [place, fault, cure] = [place.to_string(), fault.into(), cure.into()].map(|text| quoted(&text));
         Self::Input { place, fault, cure }
     }
 
@@ -90,15 +92,25 @@ impl Error {
     /// the system's.
     pub fn reading(path: &Path, source: std::io::Error) -> Self {
         match source.kind() {
-            ErrorKind::NotFound | ErrorKind::NotADirectory => {
-                Self::file(path, "no such file or folder", "check the path")
+            ErrorKind::NotFound => match path.read_link() {
+                Ok(target) => {
+                    let fault = format!("is a link to {}, which does not exist", target.display());
+                    Self::file(path, fault, "correct the link, or name the file itself")
+                }
+                Err(_) => Self::file(path, "no such file or folder", "check the path"),
+            },
+            ErrorKind::NotADirectory if path.exists() => {
+                Self::file(path, "is a file, expected a folder", "name a folder")
             }
+            ErrorKind::NotADirectory => Self::file(path, "no such file or folder", "check the path"),
             ErrorKind::IsADirectory => Self::file(path, "is a folder, expected a file", "name a file"),
             ErrorKind::InvalidData => Self::file(path, "not text in UTF-8", "save it as UTF-8 or make it again"),
+            ErrorKind::UnexpectedEof => Self::file(path, "ends too early", "copy or make it again"),
             ErrorKind::PermissionDenied => {
                 Self::file(path, "cannot be read (permission denied)", "change its permissions")
             }
-            _ => Self::Io { path: path.to_owned(), action: "read", source },
+            _ if path.is_dir() => Self::file(path, "is a folder, expected a file", "name a file"),
+            _ => Self::answered(path, "read", source),
         }
     }
 
@@ -106,14 +118,28 @@ impl Error {
     /// else (a full disk, say) the system's.
     pub fn writing(path: &Path, source: std::io::Error) -> Self {
         match source.kind() {
+            ErrorKind::NotFound => Self::file(
+                path,
+                "cannot be made: its folder does not exist",
+                "make the folder, or choose another place",
+            ),
             ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
                 Self::file(path, "cannot be made: a file stands where a folder is needed", "choose another place")
             }
+            ErrorKind::DirectoryNotEmpty => Self::file(path, "exists already and is not empty", "choose another place"),
             ErrorKind::IsADirectory => Self::file(path, "is a folder, expected a file's name", "name a file"),
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
                 Self::file(path, "cannot be written (permission denied)", "choose a place that you may write to")
             }
-            _ => Self::Io { path: path.to_owned(), action: "write", source },
+            _ => Self::answered(path, "write", source),
+        }
+    }
+
+    /// The error for an answer of the system that means the same for reading and writing.
+    fn answered(path: &Path, action: &'static str, source: std::io::Error) -> Self {
+        match Answer::of(&source) {
+            Some(Answer { fault: Some(fault), cure }) => Self::file(path, fault, cure),
+            _ => Self::Io { path: path.to_owned(), action, source },
         }
     }
 
@@ -122,14 +148,25 @@ impl Error {
         match source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
                 let needed = crate::process::bytes(bytes);
+                let cure = cure_of(&source);
                 let source = std::io::Error::new(
                     source.kind(),
-                    format!("{source}; {needed} are needed there, and what stood there before is as it was"),
+                    format!("{source}; {needed} are needed there, and what stood there before is as it was{cure}"),
                 );
                 Self::Io { path: path.to_owned(), action: "write", source }
             }
             _ => Self::writing(path, source),
         }
+    }
+
+    /// The error for a result that could not be printed.
+    pub fn printing(source: std::io::Error) -> Self {
+        let words = format!(
+            "{source}: the result is not printed, but files that the command was to write are whole; send its output to \
+             a file on a disk with room, or to a program that reads it"
+        );
+        let source = std::io::Error::new(source.kind(), words);
+        Self::Io { path: "standard output".into(), action: "write", source }
     }
 
     /// Whether a device had too little memory.
@@ -152,10 +189,101 @@ impl Error {
     }
 }
 
-fn printable(text: String) -> String {
-    if !text.contains(char::is_control) {
-        return text;
+/// What an answer of the system means, whatever was asked of it.
+struct Answer {
+    /// What is wrong with the path, where the request is at fault. `None`: the system is.
+    fault: Option<&'static str>,
+    /// What to do about it.
+    cure: &'static str,
+}
+
+impl Answer {
+    /// The one table of them. `None` for an answer that says nothing more than its own words.
+    fn of(source: &std::io::Error) -> Option<Self> {
+        let request = |fault, cure| Some(Self { fault: Some(fault), cure });
+        let system = |cure| Some(Self { fault: None, cure });
+        // Those for which the standard library has no name yet.
+        #[cfg(unix)]
+        match code_of(source) {
+            Some(libc::ELOOP) => {
+                return request(
+                    "is a link that leads back to itself, or one of too many",
+                    "correct the link, or name the file itself",
+                );
+            }
+            Some(libc::ENXIO | libc::ENODEV) => {
+                return request(
+                    "is a socket or a device, or on a file system that cannot map files; expected an ordinary file",
+                    "copy it to an ordinary disk, and name the copy",
+                );
+            }
+            Some(libc::EMFILE | libc::ENFILE) => {
+                return system("close other programs, or raise the limit on open files (ulimit -n)");
+            }
+            Some(libc::EIO) => {
+                return system(
+                    "the disk or the connection to it fails: check it, and work on a copy of the files elsewhere",
+                );
+            }
+            _ => {}
+        }
+        match source.kind() {
+            ErrorKind::InvalidFilename => request("has a name that is too long or not allowed here", "choose another"),
+            ErrorKind::InvalidInput if code_of(source).is_none() => {
+                request("is no name that a file can have", "choose another")
+            }
+            ErrorKind::NotSeekable => {
+                request("is a pipe or a device, expected a file", "save it as a file, and name that")
+            }
+            ErrorKind::StorageFull => system("make room there, or choose another disk"),
+            ErrorKind::QuotaExceeded => system("make room within your quota there, or choose another disk"),
+            ErrorKind::FileTooLarge => {
+                system("raise the limit on the size of files (ulimit -f), or choose a disk that takes larger ones")
+            }
+            ErrorKind::OutOfMemory => {
+                system("close other programs, or raise the limit on memory (ulimit -v, or that of the container)")
+            }
+            ErrorKind::WouldBlock => system(
+                "close other programs, raise the limit on threads (ulimit -u, or that of the container), or set \
+                 RAYON_NUM_THREADS=1",
+            ),
+            ErrorKind::StaleNetworkFileHandle | ErrorKind::NotConnected => {
+                system("mount the drive again, then give the same command again")
+            }
+            ErrorKind::TimedOut
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset => {
+                system("check the connection to the drive, then give the same command again")
+            }
+            ErrorKind::ResourceBusy | ErrorKind::ExecutableFileBusy | ErrorKind::Deadlock => {
+                system("another program uses it: wait until that has ended, or choose another file")
+            }
+            ErrorKind::Unsupported | ErrorKind::CrossesDevices | ErrorKind::TooManyLinks => {
+                system("choose a place on an ordinary disk")
+            }
+            _ => None,
+        }
     }
-    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(shown).collect()
+}
+
+/// The system's number of an error. What wraps one keeps it in its words alone.
+fn code_of(source: &std::io::Error) -> Option<i32> {
+    let in_words = || {
+        let words = source.to_string();
+        let (_, after) = words.rsplit_once("(os error ")?;
+        after.split_once(')')?.0.parse().ok()
+    };
+    source.raw_os_error().or_else(in_words)
+}
+
+/// The cure that follows an answer of the system. Where this program put it into words of its own, they have their cure.
+fn cure_of(source: &std::io::Error) -> String {
+    if source.get_ref().is_some_and(|words| words.to_string().contains("; ")) {
+        return String::new();
+    }
+    let usual = "check the disk and the path, then give the same command again";
+    format!("; {}", Answer::of(source).map_or(usual, |answer| answer.cure))
 }

@@ -3,57 +3,55 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
-use memmap2::Mmap;
-use safetensors::tensor::{TensorView, View};
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::tensor::View;
+use safetensors::{Dtype, SafeTensorError};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
+pub(crate) use crate::disk::hashes::hexadecimal;
+pub use crate::disk::hashes::{hash_bytes, hash_file};
+pub use crate::disk::ordinary::{is_pointer_line, open, pointer, read};
+use crate::disk::paths::parent;
+use crate::disk::{mounts, paths, scratch};
 use crate::error::{Error, Result};
+use crate::process::Unbroken;
+use crate::safetensors_file::SafetensorsFile;
 
 /// Writes `path` whole: `write` fills a temporary file beside it, which then takes its name in one step.
 ///
-/// The rename also protects readers that have the old file mapped.
+/// The rename also protects readers that have the old file open.
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>) -> Result<()> {
+    let _unbroken = Unbroken::begin();
     let folder = parent(path);
     let failed = |source| Error::writing(path, source);
+    refuse_special(path)?;
     fs::create_dir_all(&folder).map_err(failed)?;
-    let scratch = tempfile::Builder::new().prefix(&scratch_prefix(path)).tempfile_in(&folder).map_err(failed)?;
+    scratch::sweep(path);
+    let scratch = scratch::file_for(path).map_err(failed)?;
     let mut writer = BufWriter::new(scratch.as_file());
     write(&mut writer).and_then(|()| writer.flush()).map_err(failed)?;
     drop(writer);
     scratch.as_file().sync_all().map_err(failed)?;
-    allow_reading(scratch.path()).map_err(failed)?;
     scratch.persist(path).map_err(|e| failed(e.error))?;
     sync_folder(&folder);
     Ok(())
 }
 
-/// What scratch files and folders for `path`, beside it, begin with.
-fn scratch_prefix(path: &Path) -> String {
-    let name: String = path.file_name().unwrap_or_default().to_string_lossy().chars().take(60).collect();
-    format!(".odyssey-{name}-")
-}
-
-/// Removes what a process that was killed while it wrote `path` left beside it. Only for a path that no other process
-/// writes.
-pub fn sweep(path: &Path) {
-    let prefix = scratch_prefix(path);
-    let entries = fs::read_dir(parent(path)).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)) {
-        let left = entry.path();
-        let removed = if left.is_dir() { fs::remove_dir_all(&left) } else { fs::remove_file(&left) };
-        match removed {
-            Ok(()) => tracing::info!("removed {}, left by a process that was killed", left.display()),
-            Err(e) => {
-                tracing::warn!("{}: left by a process that was killed, and cannot be removed: {e}", left.display())
-            }
-        }
+/// Refuses to put a file in the place of something that is none: a device, a pipe, a folder.
+pub fn refuse_special(path: &Path) -> Result<()> {
+    // A link is replaced, not what it leads to.
+    let Ok(about) = path.symlink_metadata() else { return Ok(()) };
+    let kind = about.file_type();
+    match kind.is_file() || kind.is_symlink() {
+        true => Ok(()),
+        false if kind.is_dir() => Err(Error::writing(path, std::io::ErrorKind::IsADirectory.into())),
+        false => Err(Error::file(path, "is a device, pipe or socket, expected a file's name", "name a file")),
     }
 }
 
@@ -128,11 +126,14 @@ pub fn write_safetensors<'a>(
     let mut size = 0;
     let arrays = arrays.into_iter().inspect(|array| size += array.size());
     let views: Vec<_> = arrays.map(|array| (array.name.clone(), Lazy { array, failure: &failure })).collect();
+    let _unbroken = Unbroken::begin();
     let metadata = HashMap::from([(metadata.0.to_owned(), metadata.1)]);
     let folder = parent(path);
     let failed = |source| Error::writing(path, source);
+    refuse_special(path)?;
     fs::create_dir_all(&folder).map_err(failed)?;
-    let scratch = tempfile::Builder::new().prefix(&scratch_prefix(path)).tempdir_in(&folder).map_err(failed)?;
+    scratch::sweep(path);
+    let scratch = scratch::folder_for(path).map_err(failed)?;
     let aside = scratch.path().join("arrays");
     let written = safetensors::serialize_to_file(views, Some(metadata), &aside);
     if let Some(error) = failure.take() {
@@ -143,8 +144,10 @@ pub fn write_safetensors<'a>(
         // Arrays that do not fit together are a fault of this program, not of its input.
         e => Error::Numeric(format!("{}: cannot be laid out: {e}", path.display())),
     })?;
+    // The library keeps the file to its owner; it gets what the umask makes of any new file.
+    let permissions = File::create(scratch.path().join("new")).and_then(|new| Ok(new.metadata()?.permissions()));
+    permissions.and_then(|permissions| fs::set_permissions(&aside, permissions)).map_err(failed)?;
     File::open(&aside).and_then(|file| file.sync_all()).map_err(failed)?;
-    allow_reading(&aside).map_err(failed)?;
     fs::rename(&aside, path).map_err(failed)?;
     sync_folder(&folder);
     Ok(())
@@ -162,8 +165,12 @@ impl SealHasher {
         Self(Sha256::new_with_prefix(metadata))
     }
 
-    fn add(&mut self, name: &str, shape: &[usize], bytes: &[u8]) {
+    /// Adds the name and shape of an array, whose bytes follow.
+    fn begin(&mut self, name: &str, shape: &[usize]) {
         self.0.update(format!("{name} {shape:?}"));
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 }
@@ -181,7 +188,9 @@ pub fn write_sealed<'a>(
         let bytes = array.bytes;
         let bytes = move || {
             let bytes = bytes()?;
-            hasher.borrow_mut().add(&name, &shape, &bytes);
+            let mut hasher = hasher.borrow_mut();
+            hasher.begin(&name, &shape);
+            hasher.add(&bytes);
             Ok(bytes)
         };
         Array { name: array.name, dtype: array.dtype, shape: array.shape, bytes: Box::new(bytes) }
@@ -209,9 +218,9 @@ pub enum Unsealed {
     Damaged(String),
 }
 
-/// A sealed safetensors file, mapped, whose checksum is right.
+/// A sealed safetensors file whose checksum is right. Its arrays are read one at a time.
 pub struct Sealed {
-    map: Mmap,
+    file: SafetensorsFile,
     /// The text of its metadata.
     pub metadata: String,
 }
@@ -222,35 +231,52 @@ impl Sealed {
     /// # Errors
     /// What is wrong with the file, as the inner result; the system's.
     pub fn open(path: &Path, key: &str) -> Result<std::result::Result<Self, Unsealed>> {
-        let file = File::open(path).map_err(|e| Error::reading(path, e))?;
-        // SAFETY: the map is read-only, and this program replaces such files by renaming, never in place.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::reading(path, e))?;
-        Ok(Self::checked(map, key))
-    }
-
-    fn checked(map: Mmap, key: &str) -> std::result::Result<Self, Unsealed> {
-        let damaged = |e: SafeTensorError| Unsealed::Damaged(format!("not a whole safetensors file ({e})"));
-        let (_, header) = SafeTensors::read_metadata(&map).map_err(damaged)?;
-        let metadata = header.metadata().as_ref().and_then(|m| m.get(key)).cloned();
-        let sealed = Self { metadata: metadata.ok_or(Unsealed::OtherKind)?, map };
-        let mut tensors = sealed.tensors().map_err(damaged)?;
-        tensors.sort_by_key(|(_, view)| view.data().as_ptr() as usize);
-        let mut hasher = SealHasher::new(&sealed.metadata);
-        match tensors.pop() {
-            Some((name, seal)) if name == SEAL => {
-                tensors.iter().for_each(|(name, view)| hasher.add(name, view.shape(), view.data()));
-                match hasher.0.finalize().as_slice() == seal.data() {
-                    true => Ok(sealed),
-                    false => Err(Unsealed::Damaged("its checksum is not that of its content".into())),
-                }
-            }
-            _ => Err(Unsealed::WithoutSeal(sealed.metadata.clone())),
+        let mut file = match SafetensorsFile::open(path)? {
+            Ok(file) => file,
+            Err(fault) => return Ok(Err(Unsealed::Damaged(format!("not a whole safetensors file ({fault})")))),
+        };
+        let Some(metadata) = file.metadata(key).map(str::to_owned) else { return Ok(Err(Unsealed::OtherKind)) };
+        let mut names = file.names();
+        if names.pop().is_none_or(|last| last != SEAL) {
+            return Ok(Err(Unsealed::WithoutSeal(metadata)));
+        }
+        let mut hasher = SealHasher::new(&metadata);
+        for name in names {
+            let shape = file.info(&name).map_or_else(Vec::new, |info| info.shape.clone());
+            hasher.begin(&name, &shape);
+            let length = file.bytes_of(&name);
+            file.stretches(&name, 0..length, |stretch| hasher.add(stretch))?;
+        }
+        match hasher.0.finalize().as_slice() == file.read(SEAL)? {
+            true => Ok(Ok(Self { file, metadata })),
+            false => Ok(Err(Unsealed::Damaged("its checksum is not that of its content".into()))),
         }
     }
 
-    /// Its arrays and their names, the checksum among them.
-    pub fn tensors(&self) -> std::result::Result<Vec<(String, TensorView<'_>)>, SafeTensorError> {
-        Ok(SafeTensors::deserialize(&self.map)?.tensors())
+    /// The names of its arrays in the order of the file, but for the checksum's.
+    pub fn names(&self) -> Vec<String> {
+        self.file.names().into_iter().filter(|name| name != SEAL).collect()
+    }
+
+    /// Type and shape of an array.
+    pub fn kind_of(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        self.file.info(name).map(|info| (info.dtype, info.shape.as_slice()))
+    }
+
+    /// The bytes of an array.
+    ///
+    /// # Errors
+    /// There is none; the file was cut short since its checksum was found right; the system's.
+    pub fn read(&mut self, name: &str) -> Result<Vec<u8>> {
+        self.file.read(name)
+    }
+
+    /// Asked for when all is read: whether the file is still the one whose checksum was right.
+    ///
+    /// # Errors
+    /// Somebody wrote to it meanwhile; the system's.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.file.check_unchanged()
     }
 }
 
@@ -265,9 +291,16 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// The largest file of JSON or TOML that is read, bytes: more than the results of any study, and little enough to hold.
 const LARGEST_TEXT: u64 = 1 << 28;
 
-fn read_text(path: &Path) -> Result<String> {
+/// The text of a small file.
+///
+/// # Errors
+/// As [`open`]; [`Error::Input`] for what is larger than 256 MiB, or is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
+    text_of(path, open(path)?)
+}
+
+fn text_of(path: &Path, file: File) -> Result<String> {
     let failed = |e| Error::reading(path, e);
-    let file = File::open(path).map_err(failed)?;
     let mut text = String::new();
     // Pipes claim no size, so that what is read is counted too.
     if file.metadata().map_err(failed)?.len() <= LARGEST_TEXT {
@@ -281,14 +314,21 @@ fn read_text(path: &Path) -> Result<String> {
 
 /// Reads `path` as JSON of type `T`. What does not fit is the file's fault.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = read_text(path)?;
-    serde_json::from_str(&text)
+    parse_json(path, &read_text(path)?)
+}
+
+/// The same of `text`, which was read from `path`.
+pub(crate) fn parse_json<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
+    serde_json::from_str(text)
         .map_err(|e| Error::file(path, format!("not the JSON expected here: {e}"), "restore the file or make it again"))
 }
 
 /// Reads `path` as TOML of type `T`. What does not fit is the file's fault, named by its line.
 pub fn read_toml<T: DeserializeOwned>(path: &Path, what: &str, cure: &str) -> Result<T> {
-    let text = read_text(path)?;
+    // Its path was given by the user, so that it may be a pipe: `study run <(…)`.
+    let is_pipe = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
+    let file = if is_pipe { File::open(path).map_err(|e| Error::reading(path, e))? } else { open(path)? };
+    let text = text_of(path, file)?;
     toml::from_str(&text).map_err(|e| {
         let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = 1 + before.matches('\n').count();
@@ -300,22 +340,39 @@ pub fn read_toml<T: DeserializeOwned>(path: &Path, what: &str, cure: &str) -> Re
 
 /// Fills a new folder whole: `fill` writes into a folder beside it, which then takes the name `path`.
 ///
-/// A folder that exists already is refused, so that nothing is ever overwritten.
+/// A folder with anything in it is refused, so that nothing is ever overwritten. An empty one is filled: the new folder
+/// takes its place and its permissions.
 pub fn folder_whole<T>(path: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    refuse_existing(path)?;
+    refuse_taken(path)?;
     let beside = parent(path);
+    let failed = |e| Error::writing(path, e);
     fs::create_dir_all(&beside).map_err(|e| Error::writing(&beside, e))?;
-    let scratch = tempfile::Builder::new()
-        .prefix(&scratch_prefix(path))
-        .tempdir_in(&beside)
-        .map_err(|e| Error::writing(path, e))?;
+    scratch::sweep(path);
+    let scratch = scratch::folder_for(path).map_err(failed)?;
     let value = fill(scratch.path())?;
+    if let Ok(empty) = path.metadata() {
+        fs::set_permissions(scratch.path(), empty.permissions()).map_err(failed)?;
+        if cfg!(windows) {
+            fs::remove_dir(path).map_err(failed)?; // there a name that is taken is never given anew
+        }
+    }
+    let _unbroken = Unbroken::begin();
     sync_folder(scratch.path());
-    allow_reading(scratch.path()).map_err(|e| Error::writing(path, e))?;
-    fs::rename(scratch.path(), path).map_err(|e| Error::writing(path, e))?;
+    refuse_taken(path)?; // who came meanwhile
+    fs::rename(scratch.path(), path).map_err(failed)?;
     let _ = scratch.keep(); // it has its new name; there is nothing left to clean up
     sync_folder(&beside);
     Ok(value)
+}
+
+/// Removes a file, a link, or a folder with all that is in it.
+///
+/// # Errors
+/// The system's.
+pub fn remove(path: &Path) -> Result<()> {
+    let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+    let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(|e| Error::writing(path, e))
 }
 
 /// Refuses a path that is already taken, with the remedy.
@@ -326,49 +383,63 @@ pub fn refuse_existing(path: &Path) -> Result<()> {
     }
 }
 
+/// The same for a folder that is to be filled: an empty one is as good as none.
+fn refuse_taken(path: &Path) -> Result<()> {
+    match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
+        Ok(true) if !path.is_symlink() => refuse_fixed(path),
+        _ => refuse_existing(path),
+    }
+}
+
+/// Refuses an empty folder that another cannot take the place of.
+fn refuse_fixed(path: &Path) -> Result<()> {
+    let cure = || format!("name a new folder in it: {}", path.join("new").display());
+    if std::env::current_dir().is_ok_and(|here| paths::is_same(&here, path)) {
+        return Err(Error::file(path, "is the folder where the program runs, and cannot be replaced", cure()));
+    }
+    if mounts::is_mount_point(path) {
+        return Err(Error::file(path, "is where a disk is mounted, and cannot be replaced", cure()));
+    }
+    Ok(())
+}
+
 /// Refuses a new folder that could not be written later: the path is taken, or its place takes no new files. Asked
 /// before work that takes hours.
 pub fn check_new_folder(path: &Path) -> Result<()> {
-    refuse_existing(path)?;
+    refuse_taken(path)?;
     let mut place = parent(path);
     while place.symlink_metadata().is_err() {
         place = parent(&place);
     }
-    // Permissions tell less than trying.
-    tempfile::Builder::new().prefix(&scratch_prefix(path)).tempfile_in(&place).map_err(|e| Error::writing(path, e))?;
+    // Permissions tell less than trying; the file has no name.
+    tempfile::tempfile_in(&place).map_err(|e| Error::writing(path, e))?;
     Ok(())
 }
 
-/// SHA-256 of a file's bytes, in hexadecimal.
-pub fn hash_file(path: &Path) -> Result<String> {
-    let failed = |e| Error::reading(path, e);
-    let mut file = File::open(path).map_err(failed)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(hexadecimal(&hasher.finalize())),
-            n => hasher.update(&buffer[..n]),
+/// Whether both folders hold the same files and folders, byte for byte.
+pub fn is_same_tree(a: &Path, b: &Path) -> std::io::Result<bool> {
+    let names = |folder: &Path| -> std::io::Result<Vec<OsString>> {
+        let mut names =
+            fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    };
+    let all = names(a)?;
+    if all != names(b)? {
+        return Ok(false);
+    }
+    for name in all {
+        let [a, b] = [a, b].map(|folder| folder.join(&name));
+        let same = match (a.is_dir(), b.is_dir()) {
+            (true, true) => is_same_tree(&a, &b)?,
+            (false, false) => a.metadata()?.len() == b.metadata()?.len() && fs::read(&a)? == fs::read(&b)?,
+            _ => false,
+        };
+        if !same {
+            return Ok(false);
         }
     }
-}
-
-/// SHA-256 of some bytes, in hexadecimal.
-pub fn hash_bytes(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
-}
-
-/// Bytes in hexadecimal.
-pub(crate) fn hexadecimal(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The folder a path lies in; "." for a bare name.
-fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    }
+    Ok(true)
 }
 
 /// Makes a rename durable. Some systems cannot sync a folder; they order renames by themselves.
@@ -376,17 +447,4 @@ fn sync_folder(folder: &Path) {
     if let Ok(handle) = File::open(folder) {
         let _ = handle.sync_all();
     }
-}
-
-/// Temporary files are private to their owner; results are for everybody the umask allows, as any new file is.
-#[cfg(unix)]
-fn allow_reading(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = if path.is_dir() { 0o755 } else { 0o644 };
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
-
-#[cfg(not(unix))]
-fn allow_reading(_path: &Path) -> std::io::Result<()> {
-    Ok(())
 }

@@ -20,7 +20,9 @@
 //! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says beforehand what a run
 //! needs, [`hub`] finds what is named as on the Hugging Face hub, [`doctor`] asks whether a device computes right, and
 //! [`kernels`] computes what the framework is too slow for.
-//! [`error`], [`files`], [`spool`] (what is too large for memory), [`process`] and [`progress`] serve them all. Nothing
+//! [`error`], [`last_words`], [`files`], [`disk`] (paths, locks, what must not be overwritten), [`seal`] (checksums of what
+//! is kept), [`safetensors_file`], [`spool`] (what is too large for memory), [`process`], [`threads`], [`notice`],
+//! [`shown`] (text and numbers for people) and [`progress`] serve them all. Nothing
 //! here prints: the command line and `gui`, the desktop application (with the feature of that name), are thin faces over
 //! the same calls.
 //!
@@ -34,6 +36,7 @@ pub mod columns;
 pub mod compare;
 pub mod demo;
 pub mod device;
+pub mod disk;
 pub mod doctor;
 pub mod error;
 pub mod evaluate;
@@ -42,13 +45,17 @@ pub mod files;
 pub mod gui;
 pub mod hub;
 pub mod kernels;
+pub mod last_words;
 pub mod memory;
 pub mod model;
+pub mod notice;
 pub mod pretrain;
 pub mod process;
 pub mod progress;
 pub mod rank;
 pub mod report;
+pub mod safetensors_file;
+pub mod seal;
 pub mod shown;
 pub mod similarity;
 pub mod spool;
@@ -56,3 +63,4 @@ pub mod stats;
 pub mod study;
 pub mod synth;
 pub mod text;
+pub mod threads;

@@ -2,7 +2,12 @@
 
 use std::process::ExitCode;
 
+use odyssey::last_words::TellingAllocator;
+
 mod cli;
+
+#[global_allocator]
+static ALLOCATOR: TellingAllocator = TellingAllocator;
 
 fn main() -> ExitCode {
     cli::run()

@@ -1,20 +1,21 @@
 //! A small base model from scratch, when the pretraining corpus must be known.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tempfile::TempDir;
 
-use crate::adapt::events::Recorded;
-use crate::adapt::{self, AdaptResult, AdaptSettings, adapt};
+use crate::adapt::objective::Objective;
+use crate::adapt::{AdaptResult, AdaptSettings, Resumable, RunPlace, Training};
+use crate::disk::{paths, scratch};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::hub;
 use crate::model::{LoadedModel, ModelConfig};
 use crate::progress::{Monitor, Watched};
-use crate::text::{DocumentRule, Domain, Split, StreamOptions};
+use crate::text::{DocumentRule, Domain, ReadOptions, Split, StreamOptions, TokenStream};
 
 /// `pretrain`'s TOML. Paths are relative to the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub struct PretrainConfig {
     /// What a document is in a `.txt` file.
     #[serde(default)]
     pub document: DocumentRule,
+    /// The field of `.jsonl` and column of `.parquet` that holds the text; `text` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_field: Option<String>,
     /// How texts become tokens.
     #[serde(default)]
     pub text: StreamOptions,
@@ -61,56 +65,105 @@ impl PretrainConfig {
             let fault = format!("asks for a model of {parameters} parameters or more, expected a small one");
             return Err(Error::input(place, fault, "choose a smaller vocabulary, width or number of layers"));
         }
+        config.recipe.check(model.context()).map_err(|error| match error {
+            Error::Input { place, fault, cure } => {
+                Error::Input { place: format!("{}: [recipe]: {place}", path.display()), fault, cure }
+            }
+            other => other,
+        })?;
         let folder = path.parent().unwrap_or(Path::new("."));
         config.corpus = hub::name::beside(folder, &config.corpus);
-        config.tokenizer = folder.join(&config.tokenizer);
+        config.tokenizer = paths::normal(&folder.join(&config.tokenizer));
         Ok(config)
     }
 }
 
-/// Where a run keeps what it tells.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Diary<'a> {
-    /// A new file of JSON lines.
-    pub metrics: Option<&'a Path>,
-    /// A folder of TensorBoard's event files.
-    pub tensorboard: Option<&'a Path>,
-    /// Whether the file may be there, of an attempt that failed.
-    pub again: bool,
+/// A run that is ready to begin: a base with random weights, and its texts.
+pub struct Pretraining<'a> {
+    config: &'a PretrainConfig,
+    base: LoadedModel,
+    train: TokenStream,
+    valid: TokenStream,
+    /// The base's configuration and tokenizer, until there are weights to go with them.
+    _start: TempDir,
 }
 
-/// Trains a model from random weights on `config.corpus` and writes it to the new folder `out`.
+impl<'a> Pretraining<'a> {
+    /// Reads the texts of `config`, for a run whose result will be at `place`.
+    ///
+    /// # Errors
+    /// A configuration that is no model's; texts that cannot be read.
+    pub fn prepare(
+        config: &'a PretrainConfig,
+        place: &RunPlace,
+        device: &Device,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Self> {
+        // Beside the result, where the next run finds and removes what a killed one leaves.
+        let start = scratch::folder_for(&place.out).map_err(|e| Error::writing(&place.out, e))?;
+        let tokenizer = files::read(&config.tokenizer)?;
+        files::write_whole(&start.path().join("tokenizer.json"), |file| std::io::Write::write_all(file, &tokenizer))?;
+        files::write_json(&start.path().join("config.json"), &config.model)?;
+
+        let model_config = ModelConfig::from_json(config.tokenizer.with_file_name("[model]"), config.model.clone())?;
+        let base = LoadedModel::random(model_config, start.path(), config.seed, device)?;
+        let tokenizer = base.tokenizer()?;
+        let options = ReadOptions { document: config.document, text_field: config.text_field.clone() };
+        let domain = Domain::open(&config.corpus, Watched::by(options, monitor))?;
+        let mut stream = |split| {
+            let corpus = domain.split(Watched::by(split, monitor))?;
+            base.stream(&corpus, tokenizer.as_ref(), Watched::by(&config.text, monitor))
+        };
+        let (train, valid) = (stream(Split::Train)?, stream(Split::Valid)?);
+        Ok(Self { config, base, train, valid, _start: start })
+    }
+
+    fn training<'b>(&'b self, resumable: Option<Resumable<'b>>) -> Training<'b> {
+        Training {
+            base: &self.base,
+            settings: &self.config.recipe,
+            seed: self.config.seed,
+            resumable,
+            objective: &Objective,
+        }
+    }
+
+    /// The result at `place` where this run was done before.
+    ///
+    /// # Errors
+    /// As [`RunPlace::result_of`].
+    pub fn done_before(&self, place: &RunPlace) -> Result<Option<AdaptResult>> {
+        match place.is_filled() {
+            true => place.result_of(&self.training(None).determined_by(&self.train, &self.valid)?),
+            false => Ok(None),
+        }
+    }
+
+    /// Trains, keeping the state as `resumable` says, and writes the model to `place`.
+    ///
+    /// # Errors
+    /// As [`Training::run`].
+    pub fn run(self, place: &RunPlace, resumable: Resumable<'_>, monitor: &mut dyn Monitor) -> Result<AdaptResult> {
+        let mut trained = self.training(Some(resumable)).run(self.train.clone(), &self.valid, monitor)?;
+        place.write(&mut trained, &self.base)?;
+        Ok(trained.result)
+    }
+}
+
+/// Trains a model from random weights on `config.corpus` and writes it to `place`, unless that has it already.
 ///
 /// # Errors
-/// As [`adapt()`]; a configuration that is no model's; a diary that cannot be written.
+/// As [`Pretraining::prepare`], [`Pretraining::done_before`] and [`Pretraining::run`].
 pub fn pretrain(
     config: &PretrainConfig,
-    out: &Path,
-    diary: Diary<'_>,
+    place: &RunPlace,
+    resumable: Resumable<'_>,
     device: &Device,
     monitor: &mut dyn Monitor,
 ) -> Result<AdaptResult> {
-    files::check_new_folder(out)?;
-    if let (Some(metrics), false) = (diary.metrics, diary.again) {
-        files::refuse_existing(metrics)?; // before the texts are read
+    let ready = Pretraining::prepare(config, place, device, monitor)?;
+    match ready.done_before(place)? {
+        Some(result) => Ok(result),
+        None => ready.run(place, resumable, monitor),
     }
-    // The base's configuration and tokenizer wait in a folder of their own until there are weights to go with them.
-    let start = tempfile::tempdir().map_err(|e| Error::writing(Path::new("the temporary folder"), e))?;
-    let tokenizer = fs::read(&config.tokenizer).map_err(|e| Error::reading(&config.tokenizer, e))?;
-    files::write_whole(&start.path().join("tokenizer.json"), |file| std::io::Write::write_all(file, &tokenizer))?;
-    files::write_json(&start.path().join("config.json"), &config.model)?;
-
-    let model_config = ModelConfig::from_json(config.tokenizer.with_file_name("[model]"), config.model.clone())?;
-    let base = LoadedModel::random(model_config, start.path(), config.seed, device)?;
-    let tokenizer = base.tokenizer()?;
-    let domain = Domain::open(&config.corpus, Watched::by(config.document, monitor))?;
-    let mut stream = |split| {
-        let corpus = domain.split(Watched::by(split, monitor))?;
-        base.stream(&corpus, tokenizer.as_ref(), Watched::by(&config.text, monitor))
-    };
-    let (train, valid) = (stream(Split::Train)?, stream(Split::Valid)?);
-    let mut recorded = Recorded::by(monitor, diary.metrics, diary.tensorboard, diary.again)?;
-    let mut trained = adapt(&base, train, &valid, &config.recipe, config.seed, None, &mut recorded)?;
-    adapt::write(&mut trained, &base, out)?;
-    Ok(trained.result)
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::adapt::events::Event;
 use crate::error::{Error, Result};
 
@@ -22,6 +24,11 @@ pub trait Monitor {
         let _ = event;
     }
 
+    /// What was read of a text, in one line and as JSON, to stand beside the result.
+    fn note(&mut self, line: &str, facts: &Value) {
+        let _ = (line, facts);
+    }
+
     /// The latest begun work is done.
     fn end(&mut self) {}
 
@@ -37,6 +44,15 @@ pub struct Silent;
 
 impl Monitor for Silent {}
 
+/// Watches nothing, but hears of a wish to stop as the monitor does that it stands for: work within work that is not shown.
+pub struct Unseen<'m>(pub &'m dyn Monitor);
+
+impl Monitor for Unseen<'_> {
+    fn stopped(&self) -> bool {
+        self.0.stopped()
+    }
+}
+
 /// What work is asked for, with who watches it. What takes this also takes the request alone and is silent then.
 pub struct Watched<'m, T> {
     /// What is asked for.
@@ -48,6 +64,11 @@ impl<'m, T> Watched<'m, T> {
     /// `monitor` watches.
     pub fn by(request: T, monitor: &'m mut dyn Monitor) -> Self {
         Self { request, monitor: Some(monitor) }
+    }
+
+    /// The same for another request, made of this one.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Watched<'m, U> {
+        Watched { request: change(self.request), monitor: self.monitor }
     }
 }
 
@@ -73,6 +94,12 @@ impl<T> Monitor for Watched<'_, T> {
     fn event(&mut self, event: &Event) {
         if let Some(monitor) = &mut self.monitor {
             monitor.event(event);
+        }
+    }
+
+    fn note(&mut self, line: &str, facts: &Value) {
+        if let Some(monitor) = &mut self.monitor {
+            monitor.note(line, facts);
         }
     }
 
@@ -102,6 +129,11 @@ impl<'m> MaybeLong<'m> {
     /// `what` is what is being done, as in "reading books.txt".
     pub fn new(monitor: &'m mut dyn Monitor, what: String, total: u64) -> Self {
         Self { monitor, what, total, pending: 0, since: Instant::now(), begun: false }
+    }
+
+    /// Who watches.
+    pub fn monitor(&mut self) -> &mut dyn Monitor {
+        self.monitor
     }
 
     /// So many more units are done.

@@ -76,7 +76,12 @@ pub fn fixed(value: f64, decimals: usize) -> String {
     }
 }
 
-/// The same with its sign, also a plus.
+/// A number as it was given; from a million on as `1e308`.
+pub fn plain(value: f64) -> String {
+    if value.is_finite() && value.abs() >= LARGE { format!("{value:e}") } else { value.to_string() }
+}
+
+/// [`fixed`] with its sign, also a plus.
 pub fn signed(value: f64, decimals: usize) -> String {
     match value {
         value if !value.is_finite() => "–".to_owned(),

@@ -16,6 +16,7 @@ use bytemuck::Pod;
 use memmap2::Mmap;
 
 use crate::error::{Error, Result};
+use crate::process::bytes;
 
 /// Bytes up to which an array stays in memory. A corpus and its tokens are five arrays.
 pub const BUDGET: usize = 32 << 20;
@@ -206,9 +207,9 @@ fn nameless_file(folder: &Path) -> Result<File> {
 /// The error for a file that cannot grow.
 fn full(folder: &Path, needed: usize, source: io::Error) -> Error {
     let words = format!(
-        "{source}: a long text is kept there while it is used, and so far {} MiB of it are needed; make room, or set \
+        "{source}: a long text is kept there while it is used, and so far {} of it are needed; make room, or set \
          ODYSSEY_CACHE to a folder with more",
-        needed.div_ceil(1 << 20)
+        bytes(needed as u64)
     );
     Error::Io { path: folder.to_owned(), action: "write", source: io::Error::new(source.kind(), words) }
 }

@@ -110,7 +110,7 @@ impl Checkpoint {
     ) -> Result<Self> {
         let cure = "start again without --resume, or remove the file";
         let broken = |fault: String| Error::file(path, fault, cure);
-        let sealed = Sealed::open(path, POSITION)?.map_err(|unsealed| match unsealed {
+        let mut sealed = Sealed::open(path, POSITION)?.map_err(|unsealed| match unsealed {
             Unsealed::WithoutSeal(position) if is_of_format_1(&position) => {
                 broken("is of checkpoint format 1, which an older version of this program wrote".into())
             }
@@ -126,21 +126,21 @@ impl Checkpoint {
         }
         let position: Position =
             serde_json::from_value(position).map_err(|e| broken(format!("not a checkpoint: {e}")))?;
-        let differences: Vec<String> = differences("", &position.determined_by, determined_by)
-            .into_iter()
-            .filter_map(|(key, difference)| (!ROUNDING_ALONE.contains(&key.as_str())).then_some(difference))
-            .collect();
+        let differences = differences_of_runs(&position.determined_by, determined_by);
         if !differences.is_empty() {
             return Err(broken(format!("is of another run: {}", differences.join(", "))));
         }
 
-        let tensors = sealed.tensors().map_err(|e| broken(format!("not a whole checkpoint: {e}")))?;
         let mut arrays: BTreeMap<String, Tensor<1>> = BTreeMap::new();
-        for (name, view) in tensors.into_iter().filter(|(_, view)| view.dtype() == Dtype::F32) {
-            let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+        for name in sealed.names() {
+            if sealed.kind_of(&name).is_none_or(|(dtype, _)| dtype != Dtype::F32) {
+                continue;
+            }
+            let values: Vec<f32> = bytemuck::pod_collect_to_vec(&sealed.read(&name)?);
             let count = values.len();
             arrays.insert(name, Tensor::from_data(TensorData::new(values, [count]), device));
         }
+        sealed.check_unchanged()?;
         let trained: BTreeSet<String> = model.trained().into_iter().map(|weight| weight.name).collect();
         let mut missing = None;
         let mut filled = |prefix: &str| {
@@ -178,6 +178,12 @@ impl Checkpoint {
 /// Whether this is the position of a checkpoint of format 1, which had no checksum.
 fn is_of_format_1(position: &str) -> bool {
     serde_json::from_str::<Value>(position).is_ok_and(|position| position.get("format") == Some(&Value::from(1)))
+}
+
+/// In words, what tells one run from another by what determined them; nothing where it is rounding alone.
+pub(super) fn differences_of_runs(was: &Value, is: &Value) -> Vec<String> {
+    let differences = differences("", was, is).into_iter();
+    differences.filter_map(|(key, words)| (!ROUNDING_ALONE.contains(&key.as_str())).then_some(words)).collect()
 }
 
 /// The keys in which two JSON values differ, and both values in words.

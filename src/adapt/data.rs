@@ -112,6 +112,11 @@ impl TrainingBlocks {
         self.tokens(block).len() - 1
     }
 
+    /// Tokens that are read of the longest block.
+    pub fn longest(&self) -> usize {
+        self.blocks.iter().map(|[start, end]| (end - start) as usize - 1).max().unwrap_or(0)
+    }
+
     fn tokens(&self, block: usize) -> &[u32] {
         let [start, end] = self.blocks[block];
         &self.ids[start as usize..end as usize]

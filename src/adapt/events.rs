@@ -169,6 +169,17 @@ impl JsonLines {
     }
 }
 
+/// Whether a file holds metrics as [`Recorded`] keeps them; its last line may be cut short.
+pub fn is_metrics(path: &Path) -> bool {
+    let Ok(text) = fs::read_to_string(path) else { return false };
+    let is_record = |line: &str| {
+        serde_json::from_str::<serde_json::Value>(line)
+            .is_ok_and(|line| line["step"].is_u64() && (line.get("loss").is_some() || line.get("valid_loss").is_some()))
+    };
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    text.is_empty() || (text.starts_with('{') && whole.lines().all(is_record))
+}
+
 /// Seconds since 1970.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())

@@ -27,7 +27,9 @@ impl Sweep {
 
     /// `count` rates from `lowest` to `highest`, in equal ratios.
     pub fn new(lowest: f64, highest: f64, count: usize, steps: u64) -> Self {
-        let ratio = (highest / lowest).ln() / (count.max(2) - 1) as f64;
+        let whole = highest / lowest;
+        let whole = if whole.is_finite() { whole.ln() } else { highest.ln() - lowest.ln() };
+        let ratio = whole / (count.max(2) - 1) as f64;
         // To three digits: nobody types more of a rate.
         let rounded = |rate: f64| format!("{rate:.2e}").parse().unwrap_or(rate);
         Self { rates: (0..count).map(|i| rounded(lowest * (ratio * i as f64).exp())).collect(), steps }

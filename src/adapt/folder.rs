@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::Adaptation;
+use super::{AdaptResult, Adaptation};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::{LanguageModel, LoadedModel, save};
+use crate::model::{LanguageModel, LoadedModel, peft, save};
 
 /// What is written of a model with adapters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub enum Form {
     /// A whole model that has them merged, and the PEFT folder in `adapter/`.
     Merged,
 }
+
+/// What says how the run went.
+const RESULT: &str = "adapt.json";
 
 /// Writes an adapted model as a new folder, whole: the last weights, the best ones in `best/` where they are others,
 /// and `adapt.json`. A Hugging Face folder, or of a model with adapters what its form says.
@@ -32,7 +35,6 @@ pub fn write(adaptation: &mut Adaptation, base: &LoadedModel, out: &Path) -> Res
             lora.save(model, base, &adapter)
         }
     };
-    files::sweep(out);
     files::folder_whole(out, |folder| {
         put(&adaptation.last, folder)?;
         if adaptation.result.best.step != adaptation.result.steps {
@@ -40,6 +42,23 @@ pub fn write(adaptation: &mut Adaptation, base: &LoadedModel, out: &Path) -> Res
             new_folder(&best)?;
             put(&adaptation.best, &best)?;
         }
-        files::write_json(&folder.join("adapt.json"), &adaptation.result)
+        files::write_json(&folder.join(RESULT), &adaptation.result)
     })
+}
+
+/// The result in a folder that [`write`] filled, with all that belongs to it; `None` where anything is missing or it has
+/// another form.
+pub(super) fn result_in(folder: &Path, form: Form) -> Option<AdaptResult> {
+    let file = folder.join(RESULT);
+    let result: AdaptResult = file.is_file().then(|| files::read_json(&file).ok())??;
+    let is_whole = |at: &Path| ["config.json", "model.safetensors"].iter().all(|name| at.join(name).is_file());
+    let is_adapter = |at: &Path| [peft::CONFIG, peft::WEIGHTS].iter().all(|name| at.join(name).is_file());
+    let has_adapters = |at: &Path| is_adapter(at) || is_adapter(&at.join("adapter"));
+    let is_complete = |at: &Path| match (has_adapters(at), form) {
+        (false, _) => is_whole(at),
+        (true, Form::Adapter) => is_adapter(at),
+        (true, Form::Merged) => is_whole(at) && is_adapter(&at.join("adapter")),
+    };
+    let has_best = result.best.step != result.steps;
+    (is_complete(folder) && (!has_best || is_complete(&folder.join("best")))).then_some(result)
 }

@@ -14,6 +14,7 @@ mod folder;
 pub mod micro_batch;
 pub mod objective;
 pub mod optimizer;
+mod place;
 pub mod preset;
 pub mod schedule;
 pub mod settings;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use folder::{Form, write};
+pub use place::RunPlace;
 pub use settings::{AdaptSettings, Strategy};
 pub use state::Resumable;
 pub use step::{Differentiable, StepDone, training_step};
@@ -39,7 +41,7 @@ use crate::error::{DeviceFault, Error, Result};
 use crate::files;
 use crate::memory::{MemoryPlan, Work};
 use crate::model::{LanguageModel, LoadedModel, LoraSettings, Precision};
-use crate::process::{bytes, peak_resident, resident};
+use crate::process::{Unbroken, bytes, peak_resident, resident};
 use crate::progress::Monitor;
 use crate::text::TokenStream;
 use checkpoint::Checkpoint;
@@ -49,7 +51,7 @@ use micro_batch::{AtOnce, Smaller};
 use objective::Objective;
 use optimizer::AdamW;
 use state::{Saving, State};
-use step::{Limit, LossScale, StepGradient};
+use step::{Limit, LossScale, StepGradient, Stoppable};
 use stopping::{Patience, Stopped};
 use validation::Validation;
 
@@ -175,7 +177,7 @@ impl Training<'_> {
             None => base.model.clone(),
         };
         let context = settings.block_length(base.config.context());
-        let determined_by = self.determined_by(context, &train, valid)?;
+        let determined_by = self.determined_by(&train, valid)?;
         let blocks = TrainingBlocks::new(train, context, settings.packing, settings.order, seed)?;
         let (steps, steps_per_epoch) = settings.steps(blocks.len())?;
         let schedule = settings.schedule(steps);
@@ -183,6 +185,12 @@ impl Training<'_> {
         let patience = Patience::new(settings, steps);
         if let Some(fault) = patience.and_then(|patience| patience.cannot_act(validation.steps())) {
             tracing::warn!("{fault}");
+        }
+        if schedule.warmup > steps {
+            tracing::warn!(
+                "the rate rises over {} steps, more than the {steps} of the run: it never comes to its peak",
+                schedule.warmup
+            );
         }
         if let Some(doubt) = settings.doubt_rate(base.config.channels()) {
             tracing::warn!("{doubt}");
@@ -199,11 +207,12 @@ impl Training<'_> {
         let position = resumed.as_ref().map(|checkpoint| &checkpoint.position);
         let mut saving = Saving::new(resumable, &determined_by, position);
         let (step, smaller) = position.map_or((0, Vec::new()), |p| (p.step, p.smaller_micro_batches.clone()));
-        let mut at_once = AtOnce::new(settings, context, most_tokens(&base.device), smaller, step + 1)?;
+        let longest = blocks.longest(); // which may be much shorter than the context
+        let mut at_once = AtOnce::new(settings, longest, most_tokens(&base.device), smaller, step + 1)?;
         let mut state = match resumed {
             Some(checkpoint) => State::of(checkpoint, settings.compute),
             None => {
-                let loss = validation.loss(&base.model, base)?;
+                let loss = validation.loss(&base.model, base, monitor)?;
                 let curves = Curves { train_loss: Vec::new(), valid_loss: vec![(0, loss)] };
                 let best = Best { step: 0, loss };
                 let model = start.clone().train().compute_in(settings.compute);
@@ -217,14 +226,16 @@ impl Training<'_> {
             }
         };
 
+        // From here on there is something to save: whoever ends the program waits for that.
+        let _unbroken = Unbroken::begin();
         monitor.begin("training", steps);
         monitor.advance(state.step, "");
         monitor.event(&Event::Begun { step: state.step, resumed: state.step > 0 });
         if state.step == 0 {
             tell(&state, &saving, monitor);
         } else if validation.due(state.step) && !state.is_validated() {
-            // It was saved because the device failed there.
-            self.validate(&validation, &mut state)?;
+            // It was saved because the device failed there, or the user stopped it.
+            self.validate(&validation, &mut state, monitor)?;
             tell(&state, &saving, monitor);
         }
         let tokens_before = trained_tokens(&blocks, settings, state.step, steps_per_epoch);
@@ -241,8 +252,9 @@ impl Training<'_> {
             let chosen = &order.1[from..(from + settings.batch).min(order.1.len())];
 
             let lr = schedule.at(state.step + 1, steps);
-            let gradient = match self.gradient(&mut state, &blocks, chosen, &mut at_once) {
+            let gradient = match self.gradient(&mut state, &blocks, chosen, &mut at_once, monitor) {
                 Ok(gradient) => gradient,
+                Err(Error::Interrupted(_)) => return Err(self.stopped(&mut saving, &state, &at_once, steps)?),
                 Err(error) => return Err(saving.after(error, &state, &at_once, &base.device)),
             };
             let limit = Limit::after(&state.curves.train_loss, settings.outlier);
@@ -276,8 +288,10 @@ impl Training<'_> {
             });
 
             if validation.due(state.step) {
-                if let Err(error) = self.validate(&validation, &mut state) {
-                    return Err(saving.after(error, &state, &at_once, &base.device));
+                match self.validate(&validation, &mut state, monitor) {
+                    Ok(()) => {}
+                    Err(Error::Interrupted(_)) => return Err(self.stopped(&mut saving, &state, &at_once, steps)?),
+                    Err(error) => return Err(saving.after(error, &state, &at_once, &base.device)),
                 }
                 tell(&state, &saving, monitor);
                 enough = patience.and_then(|patience| patience.enough(&state.curves.valid_loss));
@@ -286,17 +300,10 @@ impl Training<'_> {
 
             // The finished state is kept too: what follows, scoring or writing, may still be interrupted or fail.
             let ended = state.step == steps || enough.is_some();
-            let stopped = monitor.stopped() && !ended;
-            saving.save_when_due(&state, &at_once, stopped || ended)?;
-            if stopped {
-                let words = format!("stopped after step {} of {steps}", state.step);
-                return Err(Error::Interrupted(match resumable {
-                    Some(Resumable { path, how_to_resume, .. }) => {
-                        format!("{words}, saved in {}; {how_to_resume}", path.display())
-                    }
-                    None => format!("{words}; nothing was saved"),
-                }));
+            if monitor.stopped() && !ended {
+                return Err(self.stopped(&mut saving, &state, &at_once, steps)?);
             }
+            saving.save_when_due(&state, &at_once, ended)?;
         }
         monitor.end();
 
@@ -318,10 +325,20 @@ impl Training<'_> {
         Ok(Adaptation { last, best: state.best_model, lora, form: Form::default(), result })
     }
 
+    /// Saves `state`, at which the user stops a run of `steps` steps; the error that says so.
+    fn stopped(&self, saving: &mut Saving<'_>, state: &State, at_once: &AtOnce, steps: u64) -> Result<Error> {
+        let words = format!("stopped after step {} of {steps}", state.step);
+        let saved = saving.save(state, at_once)?;
+        Ok(Error::Interrupted(match self.resumable {
+            Some(Resumable { how_to_resume, .. }) => format!("{words}, {saved}; {how_to_resume}"),
+            None => format!("{words}; {saved}"),
+        }))
+    }
+
     /// Measures the loss of `state` on the validation text, and keeps the weights where it is the best one.
-    fn validate(&self, validation: &Validation, state: &mut State) -> Result<()> {
+    fn validate(&self, validation: &Validation, state: &mut State, monitor: &dyn Monitor) -> Result<()> {
         let now = state.for_use();
-        let loss = guarded(&self.base.device, || validation.loss(&now, self.base))?;
+        let loss = guarded(&self.base.device, || validation.loss(&now, self.base, monitor))?;
         state.curves.valid_loss.push((state.step, loss));
         if loss < state.best.loss {
             state.best = Best { step: state.step, loss };
@@ -331,8 +348,12 @@ impl Training<'_> {
     }
 
     /// Everything that determines the run. A checkpoint goes on with the same alone.
-    fn determined_by(&self, context: usize, train: &TokenStream, valid: &TokenStream) -> Result<Value> {
+    ///
+    /// # Errors
+    /// The base cannot be read.
+    pub fn determined_by(&self, train: &TokenStream, valid: &TokenStream) -> Result<Value> {
         let Self { base, settings, seed, .. } = *self;
+        let context = settings.block_length(base.config.context());
         // What a step is refused for decides whether a run goes on, not where to.
         let outlier = AdaptSettings::default().outlier;
         let written = AdaptSettings { lora: settings.adapters(), outlier, ..settings.clone() };
@@ -355,16 +376,17 @@ impl Training<'_> {
         blocks: &TrainingBlocks,
         chosen: &[usize],
         at_once: &mut AtOnce,
+        monitor: &dyn Monitor,
     ) -> Result<StepGradient> {
         let (step, device) = (state.step + 1, &self.base.device);
         let by_blocks = self.settings.gradient_checkpointing;
         let before = at_once.clone();
+        let objective = Stoppable { objective: self.objective, monitor };
         loop {
             let batches: Vec<MicroBatch> = chosen.chunks(at_once.blocks()).map(|c| blocks.micro_batch(c)).collect();
             let State { model, loss_scale, .. } = &mut *state;
-            let done = guarded(device, || {
-                StepGradient::in_range(self.objective, model, step, &batches, by_blocks, loss_scale)
-            });
+            let done =
+                guarded(device, || StepGradient::in_range(&objective, model, step, &batches, by_blocks, loss_scale));
             let Err(Error::Device { device: name, kind: kind @ DeviceFault::OutOfMemory, fault }) = done else {
                 return done;
             };

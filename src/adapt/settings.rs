@@ -8,6 +8,7 @@ use super::preset::Preset;
 use super::schedule::{Decay, DecayShape, Schedule, WarmupShape, share_of};
 use crate::error::{Error, Result};
 use crate::model::{LoraSettings, Precision};
+use crate::shown::plain;
 
 /// What is trained and against which objective.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -104,7 +105,8 @@ pub struct AdaptSettings {
     #[serde(skip_serializing_if = "Precision::is_f32")]
     #[arg(long, value_enum, value_name = "PRECISION", default_value_t)]
     pub compute: Precision,
-    /// Stop before a step whose loss is more than so many times the median of the last 64; 0: never.
+    /// Stop before a step whose loss is more than so many times the median of the last 64, and stands out from their noise,
+    /// a nat above them and above where the run began; 0: never.
     #[arg(long, value_name = "FACTOR", default_value_t = Self::default().outlier)]
     pub outlier: f64,
     /// Largest global gradient norm; 0 for no clipping.
@@ -172,7 +174,8 @@ impl Default for AdaptSettings {
 }
 
 impl AdaptSettings {
-    /// Checks that the settings make sense, naming the one that does not.
+    /// Checks that the settings make sense for a model that reads `longest` tokens (`usize::MAX` where that is not known
+    /// yet), naming the one that does not and what it may be.
     pub fn check(&self, longest: usize) -> Result<()> {
         let refuse = |key: &str, value: String, cure: &str| Err(Error::input(key, format!("is {value}"), cure));
         if self.context.is_some_and(|context| context > longest) {
@@ -182,24 +185,27 @@ impl AdaptSettings {
                 "choose a shorter one",
             );
         }
-        for (key, value, least) in [
-            ("batch", self.batch, 1),
-            ("micro_batch", self.micro_batch, 1),
-            ("context", self.context.unwrap_or(2), 2),
-            ("max_context", self.max_context.unwrap_or(2), 2),
-        ] {
-            if value < least {
-                return refuse(key, value.to_string(), "use a positive number (a context of at least 2)");
-            }
-        }
-        for (key, value) in [
-            ("steps", self.steps),
-            ("epochs", Some(self.epochs)),
-            ("max_steps", self.max_steps),
-            ("patience", self.patience),
-        ] {
-            if value == Some(0) {
-                return refuse(key, "0".into(), "use at least 1");
+        // Beyond these, products of sizes would leave the range of numbers.
+        const MOST_BLOCKS: u64 = 1 << 24;
+        const MOST_AT_ONCE: u64 = 1 << 16;
+        const MOST_STEPS: u64 = 1 << 40;
+        let counts = [
+            ("batch", Some(self.batch as u64), 1, MOST_BLOCKS),
+            ("micro_batch", Some(self.micro_batch as u64), 1, MOST_AT_ONCE),
+            ("context", self.context.map(|context| context as u64), 2, u64::MAX),
+            ("max_context", self.max_context.map(|context| context as u64), 2, u64::MAX),
+            ("steps", self.steps, 1, MOST_STEPS),
+            ("epochs", Some(self.epochs), 1, MOST_STEPS),
+            ("max_steps", self.max_steps, 1, MOST_STEPS),
+            ("warmup_steps", self.warmup_steps, 0, MOST_STEPS),
+            ("validations", Some(self.validations), 0, MOST_BLOCKS),
+            ("patience", self.patience, 1, u64::MAX),
+        ];
+        for (key, value, least, most) in counts {
+            let cure =
+                if most == u64::MAX { format!("use at least {least}") } else { format!("use {least} to {most}") };
+            if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
+                return refuse(key, value.to_string(), &cure);
             }
         }
         match (self.strategy, &self.lora) {
@@ -210,22 +216,29 @@ impl AdaptSettings {
             (_, None) => {}
         }
         let AdamWConfig { beta1, beta2, epsilon, weight_decay, moments: _ } = self.adamw;
+        // What computes is in f32.
+        const LARGEST: f64 = f32::MAX as f64;
         let ranges = [
-            ("lr", self.lr, 0.0, f64::MAX),
+            ("lr", self.lr, 0.0, LARGEST),
             ("warmup_ratio", self.warmup_ratio, 0.0, 1.0),
             ("min_lr_ratio", self.min_lr_ratio, 0.0, 1.0),
             ("decay_share", self.decay_share, 0.0, 1.0),
             ("patience_after", self.patience_after.unwrap_or(0.0), 0.0, 1.0),
-            ("outlier", self.outlier, 0.0, f64::MAX),
-            ("clip", self.clip, 0.0, f64::MAX),
+            ("outlier", self.outlier, 0.0, LARGEST),
+            ("clip", self.clip, 0.0, LARGEST),
             ("beta1", beta1, 0.0, 1.0 - f64::EPSILON),
             ("beta2", beta2, 0.0, 1.0 - f64::EPSILON),
-            ("epsilon", epsilon, 0.0, f64::MAX),
-            ("weight_decay", weight_decay, 0.0, f64::MAX),
+            ("epsilon", epsilon, 0.0, LARGEST),
+            ("weight_decay", weight_decay, 0.0, LARGEST),
         ];
         for (key, value, least, most) in ranges {
             if !(least..=most).contains(&value) {
-                return refuse(key, value.to_string(), &format!("use a number from {least} to {most:.3e}"));
+                let cure = match most {
+                    LARGEST => format!("use a number from {least} to {LARGEST:.1e}"),
+                    1.0 => format!("use a number from {least} to 1"),
+                    _ => format!("use a number from {least} to below 1"),
+                };
+                return refuse(key, plain(value), &cure);
             }
         }
         Ok(())

@@ -13,8 +13,8 @@ use super::optimizer::AdamW;
 use super::step::LossScale;
 use super::{Best, Curves};
 use crate::device::faults::guarded;
+use crate::disk::scratch;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::model::parameters::to_host;
 use crate::model::{LanguageModel, Precision};
 
@@ -105,7 +105,7 @@ impl<'a> Saving<'a> {
     /// For a run that goes on from `resumed`, if it does.
     pub fn new(resumable: Option<Resumable<'a>>, determined_by: &'a Value, resumed: Option<&Position>) -> Self {
         if let Some(Resumable { path, .. }) = resumable {
-            files::sweep(path);
+            scratch::sweep_locked(path);
         }
         let now = Instant::now();
         let seconds_before = resumed.map_or(0.0, |position| position.seconds);
@@ -163,15 +163,23 @@ impl<'a> Saving<'a> {
         self.without(error, state.step + 1)
     }
 
-    /// The error of a run that its device fails in step `step` and leaves without a state: says what was saved last.
+    /// The error of a run that its device fails in step `step` and leaves without a state, or whose weights are no numbers
+    /// any more: says what was saved last.
     pub fn without(&self, error: Error, step: u64) -> Error {
-        let Error::Device { device, kind, fault } = error else { return error };
         let left = match (self.resumable, self.saved) {
             (Some(Resumable { path, how_to_resume, .. }), Some(step)) => {
                 format!("{} has the state after step {step}; {how_to_resume}", path.display())
             }
             _ => "nothing was saved".to_owned(),
         };
-        Error::Device { device, kind, fault: format!("{fault}; this was in step {step}; {left}") }
+        match error {
+            Error::Device { device, kind, fault } => {
+                Error::Device { device, kind, fault: format!("{fault}; this was in step {step}; {left}") }
+            }
+            Error::Numeric(fault) => {
+                Error::Numeric(format!("{fault}; this was after step {step}: try a lower learning rate; {left}"))
+            }
+            other => other,
+        }
     }
 }

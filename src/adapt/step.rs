@@ -11,6 +11,7 @@ use super::optimizer::{self, AdamW};
 use crate::error::{Error, Result};
 use crate::model::parameters::to_host;
 use crate::model::{LanguageModel, Precision};
+use crate::progress::Monitor;
 
 /// What one optimiser step did.
 pub struct StepDone {
@@ -68,6 +69,29 @@ impl Differentiable for Objective {
         match by_blocks {
             true => self.backward_by_blocks(model, batch, step_weight),
             false => self.backward(model, batch, step_weight),
+        }
+    }
+}
+
+/// One that hears, before each micro-batch, of a wish to stop.
+pub struct Stoppable<'a> {
+    /// What gives loss and gradient.
+    pub objective: &'a dyn Differentiable,
+    /// Who hears of the wish.
+    pub monitor: &'a dyn Monitor,
+}
+
+impl Differentiable for Stoppable<'_> {
+    fn differentiate(
+        &self,
+        model: &LanguageModel,
+        batch: &MicroBatch,
+        step_weight: f64,
+        by_blocks: bool,
+    ) -> Result<Backward> {
+        match self.monitor.stopped() {
+            true => Err(Error::Interrupted("stopped within a step".into())),
+            false => self.objective.differentiate(model, batch, step_weight, by_blocks),
         }
     }
 }
@@ -226,14 +250,15 @@ impl StepGradient {
                 ),
             });
         }
-        let limit = limit.filter(|limit| *loss > limit.loss)?;
+        let limit = limit.filter(|limit| limit.is_exceeded(*loss))?;
         let largest = losses.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
         Some(Fault {
             micro_batch: largest.map(|(index, _)| index),
             words: format!(
-                "loss {loss:.3}, more than {} times the median of the last {} steps ({:.3}); look at its text, lower the \
-                 learning rate, or take the step all the same with --outlier 0",
-                limit.factor, limit.steps, limit.median
+                "loss {loss:.3}, more than {} times the median of the last {} steps ({:.3}) and above {:.3}, what its noise \
+                 and its beginning explain; look at its text, lower the learning rate, or take the step all the same with \
+                 --outlier 0",
+                limit.factor, limit.steps, limit.median, limit.loss
             ),
         })
     }
@@ -247,25 +272,50 @@ impl StepGradient {
 }
 
 /// A loss beyond which a step is no ordinary one.
+///
+/// A factor alone would stop healthy runs: a small text that is learned by heart has a median near 0, and a block of it
+/// that is harder than the others several times that. So a loss also has to stand out from the run's own noise, to be a
+/// nat above the median, and to be no better than where the run began.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limit {
+    /// How many times the median.
     factor: f64,
     steps: usize,
     median: f64,
+    /// The limit itself, nats per target.
     loss: f64,
 }
 
 impl Limit {
-    /// `factor` times the median of the latest losses; `None` while they are few, and for a factor of 0.
+    /// By the latest of these losses, `(step, loss)` from the first step on; `None` while they are few, and for a factor of
+    /// 0.
     pub fn after(losses: &[(u64, f64)], factor: f64) -> Option<Self> {
         const LATEST: usize = 64;
         const FEWEST: usize = 16;
-        let mut latest: Vec<f64> = losses.iter().rev().take(LATEST).map(|&(_, loss)| loss).collect();
-        if latest.len() < FEWEST || factor == 0.0 {
+        /// The least distance from the median, nats per target: probabilities almost three times lower.
+        const NAT: f64 = 1.0;
+        let sorted = |losses: &[(u64, f64)]| {
+            let mut losses: Vec<f64> = losses.iter().map(|&(_, loss)| loss).collect();
+            losses.sort_by(f64::total_cmp);
+            losses
+        };
+        if losses.len() < FEWEST || factor == 0.0 {
             return None;
         }
-        latest.sort_by(f64::total_cmp);
-        let median = latest[latest.len() / 2];
-        Some(Self { factor, steps: latest.len(), median, loss: factor * median })
+        let latest = sorted(&losses[losses.len().saturating_sub(LATEST)..]);
+        let steps = latest.len();
+        let (median, high) = (latest[steps / 2], latest[steps - 1 - steps / 16]);
+        let beginning = sorted(&losses[..FEWEST])[FEWEST / 2];
+        // A factor below 1 is for looking at what is learned worse than the rest: it is taken as it stands.
+        let loss = match factor < 1.0 {
+            true => factor * median,
+            false => (factor * median).max(median + factor * (high - median)).max(median + NAT).max(beginning),
+        };
+        Some(Self { factor, steps, median, loss })
+    }
+
+    /// Whether a loss is beyond it.
+    pub fn is_exceeded(&self, loss: f64) -> bool {
+        loss > self.loss
     }
 }

@@ -4,7 +4,7 @@ use super::settings::AdaptSettings;
 use crate::error::Result;
 use crate::evaluate::{Protocol, ProtocolName, evaluate};
 use crate::model::{LanguageModel, LoadedModel};
-use crate::progress::Silent;
+use crate::progress::{Monitor, Unseen};
 use crate::text::TokenStream;
 
 /// When and on what a run is validated.
@@ -45,8 +45,8 @@ impl Validation {
     /// Mean loss of `model`, which must be free of autodiff: nats per token.
     ///
     /// # Errors
-    /// As [`evaluate`].
-    pub fn loss(&self, model: &LanguageModel, base: &LoadedModel) -> Result<f64> {
-        Ok(evaluate(model, &base.device, &self.stream, &self.protocol, &mut Silent)?.mean_nll())
+    /// As [`evaluate`]; an interruption that `monitor` hears of.
+    pub fn loss(&self, model: &LanguageModel, base: &LoadedModel, monitor: &dyn Monitor) -> Result<f64> {
+        Ok(evaluate(model, &base.device, &self.stream, &self.protocol, &mut Unseen(monitor))?.mean_nll())
     }
 }

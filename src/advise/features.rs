@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::shown::{cell, of_cell};
 
 /// A number that is known before training: of domain and base (evidence), of the recipe, or of a pilot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -208,7 +209,7 @@ pub fn read_table(bytes: &[u8], place: &str) -> Result<Vec<Case>> {
             let value = text.parse::<f64>().ok().filter(|value| value.is_finite());
             value.map(Some).ok_or_else(|| broken(line, format!("holds {text:?}, expected a number")))
         };
-        let name = |at: usize| record.get(names[at]).unwrap_or_default().to_owned();
+        let name = |at: usize| of_cell(record.get(names[at]).unwrap_or_default()).to_owned();
         let mut features = Features::default();
         for feature in Feature::ALL {
             features.set(feature, number(column(feature.key()))?);
@@ -241,9 +242,15 @@ pub fn write_table(cases: &[Case]) -> Result<Vec<u8>> {
         let mut fields = [&case.source, &case.model, &case.domain, &case.strategy].map(String::clone).to_vec();
         fields.extend(Feature::ALL.map(|feature| number(case.features.get(feature))));
         fields.extend([number(Some(case.delta)), number(case.forgetting)]);
-        writer.write_record(fields).map_err(failed)?;
+        writer.write_record(fields.iter().map(|field| cell(field))).map_err(failed)?;
     }
     writer.into_inner().map_err(|e| failed(e.into_error().into()))
+}
+
+/// Whether a file is a table that [`write_table`] wrote.
+pub fn is_table(path: &Path) -> bool {
+    let columns: Vec<&str> = NAMES.into_iter().chain(Feature::ALL.map(Feature::key)).chain(OUTCOMES).collect();
+    std::fs::read_to_string(path).is_ok_and(|text| text.lines().next() == Some(columns.join(",").as_str()))
 }
 
 /// Reads a table from a file.

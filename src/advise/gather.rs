@@ -97,13 +97,13 @@ impl Question<'_> {
             self.base.stream(corpus, tokenizer.as_ref(), Watched::by(&options, monitor))
         };
 
-        let domain = Domain::open(self.domain, Watched::by(self.text.document, monitor))?;
+        let domain = Domain::open(self.domain, Watched::by(self.text.read(), monitor))?;
         let splits = |split, monitor: &mut dyn Monitor| domain.split(Watched::by(split, monitor));
         let [train, valid, test] =
             [splits(Split::Train, monitor)?, splits(Split::Valid, monitor)?, splits(Split::Test, monitor)?];
         let held_out = valid.documents.bytes().max(test.documents.bytes());
         let documents = test.documents.len() as u64;
-        let reference = Domain::open(self.reference, Watched::by(self.text.document, monitor))?;
+        let reference = Domain::open(self.reference, Watched::by(self.text.read(), monitor))?;
         let of_reference = reference.split(Watched::by(Split::Test, monitor))?;
         // As much as a study's restart control is tested on.
         let of_reference = if reference.is_divided() { of_reference.first(held_out)? } else { of_reference };
@@ -120,7 +120,7 @@ impl Question<'_> {
         let (model, device) = (&self.base.model, &self.base.device);
         let embedder = Embedder { model, device, vocabulary: &vocabulary, chunk, hidden: Hidden::default() };
         let SimilaritySettings { samples, reference_samples, .. } = self.similarity;
-        let corpus = open_corpus(self.reference, Split::Train, Watched::by(self.text.document, monitor))?;
+        let corpus = open_corpus(self.reference, Split::Train, Watched::by(self.text.read(), monitor))?;
         let sample = embedder.sample(&stream(&corpus, monitor)?, reference_samples, monitor)?;
         let of_domain = embedder.sample(&train, samples, monitor)?;
         // Advice rests on the distances, not on their tests.
@@ -181,10 +181,10 @@ impl Question<'_> {
         tokens_per_second(self.base, self.recipe, &batch, self.seed, monitor)
     }
 
-    /// What training takes of memory.
-    pub(super) fn plan(&self) -> Result<MemoryPlan> {
+    /// What training on this text takes of memory.
+    pub(super) fn plan(&self, train: &TokenStream) -> Result<MemoryPlan> {
         let work = Work::training(self.recipe, &self.base.config, self.base.precision)?;
-        MemoryPlan::new(&self.base.config, work, self.device)
+        MemoryPlan::new(&self.base.config, work.within(train.ids.len()), self.device)
     }
 }
 

@@ -149,7 +149,7 @@ pub fn advise(question: &Question<'_>, cases: &[Case], means: Means, monitor: &m
         Some(tokens) => Some(pilot::run(question, &known, tokens, monitor)?),
         None => None,
     };
-    let plan = question.plan()?;
+    let plan = question.plan(&known.train)?;
     let rate = match (means.tokens_per_second, &pilot) {
         (Some(rate), _) => Some(rate),
         (None, Some(pilot)) => Some(pilot.tokens_per_second),

@@ -53,7 +53,7 @@ pub(super) fn run(question: &Question<'_>, known: &Gathered, tokens: u64, monito
             "give at least one step's tokens, and fewer than the whole adaptation's",
         ));
     }
-    question.plan()?.require(&question.base.folder)?;
+    question.plan(&known.train)?.require(&question.base.folder)?;
     let short = AdaptSettings {
         steps: Some(steps),
         max_steps: None,

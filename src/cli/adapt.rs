@@ -2,28 +2,32 @@
 
 use std::path::{Path, PathBuf};
 
-use odyssey::adapt::events::Recorded;
+use odyssey::adapt::data::Packing;
 use odyssey::adapt::find_lr::{RateSweep, Sweep, find_lr};
+use odyssey::adapt::objective::Objective;
 use odyssey::adapt::preset::RecipeArgs;
-use odyssey::adapt::{AdaptResult, Form, Resumable, Strategy, adapt, write};
+use odyssey::adapt::{AdaptResult, Form, Resumable, RunPlace, Strategy, Training};
 use odyssey::error::{Error, Result};
-use odyssey::files::check_new_folder;
 use odyssey::hub::{Kind, Name};
 use odyssey::memory::Work;
 use odyssey::model::{LoadedModel, ModelConfig};
+use odyssey::process::bytes;
 use odyssey::progress::Watched;
-use odyssey::text::{Split, open_corpus};
+use odyssey::shown::{fixed, signed};
+use odyssey::text::{Split, Tokenizer, open_corpus};
 
-use super::memory::HeldArgs;
+use super::diary::DiaryArgs;
+use super::memory::{HeldArgs, Longest};
 use super::text::TextArgs;
-use super::{Common, memory, output};
+use super::{Common, memory, output, place};
 
 /// Additional pretraining of a model on a text; writes a Hugging Face folder that transformers loads, or with --strategy
 /// lora a folder that peft loads.
 ///
-/// Ctrl-C saves where it is in DIR.checkpoint, and so does every tenth minute; the same command with --resume goes on from
-/// there. Where the device has no memory for a micro-batch, the step is done with a smaller one and the same batch. A
-/// device that is lost is opened once more, and the run goes on from what was saved.
+/// Ctrl-C saves where it is in DIR.checkpoint, and so do a scheduler's signal to end, a terminal that is closed, and every
+/// tenth minute; the same command with --resume goes on from there. Where the device has no memory for a micro-batch, the
+/// step is done with a smaller one and the same batch. A device that is lost is opened once more, and the run goes on from
+/// what was saved.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -57,12 +61,8 @@ pub struct Args {
     /// Only say how much memory it takes, whether that is there, and what else would fit.
     #[arg(long)]
     dry_run: bool,
-    /// Also keep every step and validation in this file, as JSON lines.
-    #[arg(long, value_name = "FILE")]
-    metrics: Option<PathBuf>,
-    /// Also write event files for TensorBoard into this folder.
-    #[arg(long, value_name = "DIR")]
-    tensorboard: Option<PathBuf>,
+    #[command(flatten)]
+    diary: DiaryArgs,
     #[command(flatten)]
     rates: RateArgs,
     /// With --strategy lora: write a whole model with the adapters merged, and these in adapter/.
@@ -107,30 +107,18 @@ impl RateArgs {
     }
 }
 
-/// `DIR.checkpoint`, beside the folder that does not exist yet.
-fn checkpoint_of(out: &Path) -> PathBuf {
-    let mut name = out.as_os_str().to_owned();
-    name.push(".checkpoint");
-    name.into()
+impl Args {
+    fn form(&self) -> Form {
+        if self.merge { Form::Merged } else { Form::Adapter }
+    }
 }
 
-/// Refuses a new folder that cannot be written, and a checkpoint that nobody asked for; returns where that is or will
-/// be.
-fn check_place(out: &Path, args: &Args, common: &Common) -> Result<PathBuf> {
-    check_new_folder(out)?;
-    let checkpoint = checkpoint_of(out);
-    let resume = args.resume || common.again.get();
-    if checkpoint.exists() && !resume {
-        return Err(Error::file(
-            &checkpoint,
-            "is left by an interrupted run",
-            "give --resume to go on from it, or remove it to start again",
-        ));
+/// Takes the place where the result is to come; `None` where nothing will be written.
+fn take_place(out: &Path, args: &Args, common: &Common) -> Result<Option<RunPlace>> {
+    match args.dry_run {
+        true => RunPlace::check(out, args.form()).map(|_| None),
+        false => place::take(out, args.form(), args.resume, "adapt", common).map(Some),
     }
-    if args.resume && !checkpoint.exists() {
-        common.say(&format!("there is no {} to go on from: starting anew", checkpoint.display()));
-    }
-    Ok(checkpoint)
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
@@ -142,9 +130,18 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         ));
     }
     let settings = &args.settings.0;
+    settings.check(usize::MAX)?; // what depends on the model is checked with that
     let sweep = args.rates.sweep()?;
     let place = match &args.out {
-        Some(out) if !args.rates.find_lr => Some((out, check_place(out, args, common)?)),
+        Some(out) if !args.rates.find_lr => take_place(out, args, common)?,
+        _ => None,
+    };
+    let resume = args.resume || common.again.get();
+    let diary = match &place {
+        Some(place) if !place.is_filled() => {
+            let outputs = common.outputs([&args.model, &args.train, &args.valid]).beside_new_folder(&place.out);
+            Some(args.diary.check(outputs, resume, common.force)?)
+        }
         _ => None,
     };
     let chosen = common.open_device()?;
@@ -153,25 +150,30 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let config = ModelConfig::read(&folder)?;
     settings.check(config.context())?;
     let work = Work::training(settings, &config, args.held.dtype)?;
-    memory::plan(&folder, work, args.dry_run, &chosen, common)?;
+    let tokenizer = Tokenizer::find(&folder)?;
+    let stream = args.reading.stream;
+    let by_document = settings.packing == Packing::Document;
+    let longest =
+        Longest { config: &config, tokenizer: tokenizer.as_ref(), reading: args.reading.read(), stream, by_document };
+    let read = [(args.train.as_path(), Split::Train), (args.valid.as_path(), Split::Valid)];
+    memory::plan(&folder, work, args.dry_run, &chosen, common, |most| longest.of(&read, most, common))?;
     if args.dry_run {
         return Ok(());
     }
-    let mut base = LoadedModel::open_in(&folder, args.held.dtype, &chosen.device)?;
+    let mut base = LoadedModel::open_without(&folder, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;
     if let Some(name) = name {
         // So that an adapter finds it on any machine.
         base.revision = (!name.has_default_revision()).then_some(name.revision);
         base.name = name.repository;
     }
-    let tokenizer = base.tokenizer()?;
     let mut monitor = common.monitor();
     let mut stream = |path: &Path, split| {
-        let corpus = open_corpus(&common.corpus(path)?, split, Watched::by(args.reading.document, &mut monitor))?;
+        let corpus = open_corpus(&common.corpus(path)?, split, Watched::by(args.reading.read(), &mut monitor))?;
         base.stream(&corpus, tokenizer.as_ref(), Watched::by(&args.reading.stream, &mut monitor))
     };
     let (train, valid) = (stream(&args.train, Split::Train)?, stream(&args.valid, Split::Valid)?);
 
-    let Some((out, checkpoint)) = place else {
+    let Some(place) = place else {
         let found = find_lr(&base, &train, &valid, settings, &sweep, args.seed, &mut monitor)?;
         drop(monitor);
         output::result(common, &found, || rates_table(&found))?;
@@ -184,36 +186,40 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
             ))),
         };
     };
-    let resumable = Resumable {
-        path: &checkpoint,
-        resume: args.resume || common.again.get(),
-        every: args.checkpoint_every,
-        longest: Resumable::LONGEST,
-        how_to_resume: "give the same command with --resume to go on",
+    let how_to_resume = "give the same command with --resume to go on";
+    let resumable = Some(place.resumable(args.checkpoint_every, Resumable::LONGEST, how_to_resume));
+    let training = Training { base: &base, settings, seed: args.seed, resumable, objective: &Objective };
+    let Some(diary) = diary else {
+        // There is a result: this run's, or none of its business.
+        drop(monitor);
+        let result = place.result_of(&training.determined_by(&train, &valid)?)?;
+        return result.map_or(Ok(()), |result| done_before(&result, common));
     };
-    let (metrics, tensorboard) = (args.metrics.as_deref(), args.tensorboard.as_deref());
-    let mut recorded = Recorded::by(&mut monitor, metrics, tensorboard, resumable.resume)?;
-    let mut adapted = adapt(&base, train, &valid, settings, args.seed, Some(resumable), &mut recorded)?;
+    let mut recorded = diary.open(&mut monitor)?;
+    let mut adapted = training.run(train, &valid, &mut recorded)?;
     drop(monitor);
-    if args.merge {
-        adapted.form = Form::Merged;
-    }
-    write(&mut adapted, &base, out)?;
-    let _ = std::fs::remove_file(&checkpoint); // its result is whole now
+    adapted.form = args.form();
+    place.write(&mut adapted, &base)?;
     output::result(common, &adapted.result, || table(&adapted.result))
 }
 
+/// Says the result of a run that is done already.
+fn done_before(result: &AdaptResult, common: &Common) -> Result<()> {
+    place::say_done(result, common);
+    output::result(common, result, || table(result))
+}
+
 fn rates_table(found: &RateSweep) -> String {
-    let number = |number: Option<f64>| number.map_or("—".to_owned(), |number| format!("{number:.4}"));
+    let number = |number: Option<f64>| number.map_or("—".to_owned(), |number| fixed(number, 4));
     let rows = found.rates.iter().map(|rate| {
-        let delta = rate.delta.map_or("—".to_owned(), |delta| format!("{delta:+.4}"));
+        let delta = rate.delta.map_or("—".to_owned(), |delta| signed(delta, 4));
         vec![format!("{:.2e}", rate.lr), number(rate.train_loss), number(rate.valid_loss), delta]
     });
     format!(
-        "{}\n{} steps each; change of the validation loss from {:.4}, nats per token\n{}",
+        "{}\n{} steps each; change of the validation loss from {}, nats per token\n{}",
         output::table(&["rate", "train loss", "validation loss", "change"], rows),
         found.steps,
-        found.base_valid_loss,
+        fixed(found.base_valid_loss, 4),
         found.words,
     )
 }
@@ -221,20 +227,21 @@ fn rates_table(found: &RateSweep) -> String {
 fn table(result: &AdaptResult) -> String {
     let first = result.curves.valid_loss.first().map_or(f64::NAN, |(_, loss)| *loss);
     let last = result.curves.valid_loss.last().map_or(f64::NAN, |(_, loss)| *loss);
+    let [first, last] = [first, last].map(|loss| fixed(loss, 4));
     let stopped = match &result.stopped {
         Some(stopped) => format!("stopped after step {} of {}: {}\n", stopped.step, stopped.of, stopped.words),
         None => String::new(),
     };
     format!(
-        "{} steps, {} tokens, {:.0} s, {:.0} tokens/s, at most {} MiB\n\
-         validation loss {first:.4} before, {last:.4} after, best {:.4} at step {}\n{stopped}\
+        "{} steps, {} tokens, {:.0} s, {:.0} tokens/s, at most {}\n\
+         validation loss {first} before, {last} after, best {} at step {}\n{stopped}\
          written to {}",
         result.steps,
         result.tokens,
         result.seconds,
         result.tokens_per_second,
-        result.peak_memory_bytes >> 20,
-        result.best.loss,
+        bytes(result.peak_memory_bytes),
+        fixed(result.best.loss, 4),
         result.best.step,
         result.out,
     )

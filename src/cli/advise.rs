@@ -3,17 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use odyssey::adapt::preset::RecipeArgs;
-use odyssey::advise::features::{shipped, write_table};
+use odyssey::advise::features::{is_table, shipped, write_table};
 use odyssey::advise::learn::cases_in;
 use odyssey::advise::{Advice, Case, Check, Means, Question, RestsOn, TableCheck, advise, check};
 use odyssey::error::{Error, Result};
 use odyssey::files::write_whole;
-use odyssey::model::LoadedModel;
+use odyssey::memory::Work;
+use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::process::bytes;
+use odyssey::shown::{fixed, signed};
 use odyssey::study::config::{EvaluationSettings, SimilaritySettings, TextSettings};
 use odyssey::text::domain::name_of;
+use odyssey::text::{Split, Tokenizer};
 
-use super::memory::HeldArgs;
+use super::memory::{self, HeldArgs, Longest};
 use super::text::TextArgs;
 use super::{Common, output};
 
@@ -79,15 +82,26 @@ pub struct Args {
     reading: TextArgs,
 }
 
+impl Args {
+    fn similarity(&self) -> SimilaritySettings {
+        let Self { chunk, samples, reference_samples, .. } = *self;
+        SimilaritySettings { chunk, samples, reference_samples, ..SimilaritySettings::default() }
+    }
+}
+
 pub fn run(args: &Args, common: &Common) -> Result<()> {
-    if args.tokens_per_second.is_some_and(|rate| rate.is_nan() || rate <= 0.0) {
+    args.settings.0.check(usize::MAX)?;
+    args.similarity().check("--chunk, --samples, --reference-samples", usize::MAX)?;
+    if args.tokens_per_second.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
         return Err(Error::input("--tokens-per-second", "is no speed", "use a positive number"));
     }
+    let inputs = args.fit.iter().chain(&args.model).chain(&args.reference).chain(&args.domain);
+    let table = args.write_table.as_ref().map(|path| common.outputs(inputs).file(path, is_table)).transpose()?;
     let mut cases = if args.only_fit { Vec::new() } else { shipped()? };
     for path in &args.fit {
         cases.extend(cases_in(path)?);
     }
-    if let Some(path) = &args.write_table {
+    if let Some(path) = &table {
         let table = write_table(&cases)?;
         write_whole(path, |file| std::io::Write::write_all(file, &table))?;
         common.say(&format!("{} rows written to {}", cases.len(), path.display()));
@@ -103,9 +117,21 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
 
 fn answer(args: &Args, [model, reference, domain]: [&Path; 3], cases: &[Case], common: &Common) -> Result<()> {
     let chosen = common.open_device()?;
-    let base = LoadedModel::open_in(&common.model(model)?, args.held.dtype, &chosen.device)?;
+    let folder = common.model(model)?;
     let (reference, domain) = (common.corpus(reference)?, common.corpus(domain)?);
-    let TextArgs { document, stream } = args.reading;
+    let TextArgs { document, text_field, stream } = args.reading.clone();
+    let (config, tokenizer) = (ModelConfig::read(&folder)?, Tokenizer::find(&folder)?);
+    let work = Work::Evaluate { context: config.context(), precision: args.held.dtype };
+    let longest = Longest {
+        config: &config,
+        tokenizer: tokenizer.as_ref(),
+        reading: args.reading.read(),
+        stream,
+        by_document: false,
+    };
+    let read = [(reference.as_path(), Split::Test), (domain.as_path(), Split::Test)];
+    memory::plan(&folder, work, false, &chosen, common, |most| longest.of(&read, most, common))?;
+    let base = LoadedModel::open_without(&folder, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;
     let name = name_of(model);
     let question = Question {
         base: &base,
@@ -113,14 +139,9 @@ fn answer(args: &Args, [model, reference, domain]: [&Path; 3], cases: &[Case], c
         reference: &reference,
         domain: &domain,
         recipe: &args.settings.0,
-        text: TextSettings { document, join: stream.join, newlines: stream.newlines, bos: stream.bos },
+        text: TextSettings { document, text_field, join: stream.join, newlines: stream.newlines, bos: stream.bos },
         evaluation: EvaluationSettings::default(),
-        similarity: SimilaritySettings {
-            chunk: args.chunk,
-            samples: args.samples,
-            reference_samples: args.reference_samples,
-            ..SimilaritySettings::default()
-        },
+        similarity: args.similarity(),
         seed: args.seed,
         device: &chosen,
     };
@@ -132,9 +153,10 @@ fn answer(args: &Args, [model, reference, domain]: [&Path; 3], cases: &[Case], c
 }
 
 fn text(advice: &Advice, explain: bool) -> String {
-    let delta = |value: Option<f64>| value.map_or("—".to_owned(), |value| format!("{value:+.3}"));
-    let interval =
-        |ends: Option<[f64; 2]>| ends.map_or("—".to_owned(), |[low, high]| format!("{low:+.3} to {high:+.3}"));
+    let delta = |value: Option<f64>| value.map_or("—".to_owned(), |value| signed(value, 3));
+    let interval = |ends: Option<[f64; 2]>| {
+        ends.map_or("—".to_owned(), |[low, high]| format!("{} to {}", signed(low, 3), signed(high, 3)))
+    };
     let recipes = advice.recipes.iter().map(|recipe| {
         let predicted = recipe.predicted;
         vec![recipe.strategy.clone(), delta(predicted.map(|p| p.delta)), interval(predicted.and_then(|p| p.interval90))]
@@ -202,9 +224,9 @@ fn checks_table(checks: &[(&str, Option<&Check>)]) -> String {
             (*what).to_owned(),
             check.rows.to_string(),
             share(check.sign_accuracy),
-            check.median_absolute_error.map_or("—".to_owned(), |error| format!("{error:.3}")),
+            check.median_absolute_error.map_or("—".to_owned(), |error| fixed(error, 3)),
             share(check.coverage),
-            check.median_width.map_or("—".to_owned(), |width| format!("{width:.3}")),
+            check.median_width.map_or("—".to_owned(), |width| fixed(width, 3)),
             share(check.decided),
             share(check.decided_right),
         ])
@@ -221,7 +243,9 @@ fn table_check(found: &TableCheck) -> String {
             checked.domain.clone(),
             checked.model.clone(),
             format!("{:+.3}", checked.predicted),
-            checked.interval90.map_or("—".to_owned(), |[low, high]| format!("{low:+.3} to {high:+.3}")),
+            checked
+                .interval90
+                .map_or("—".to_owned(), |[low, high]| format!("{} to {}", signed(low, 3), signed(high, 3))),
             format!("{:+.3}", checked.found),
         ]
     });

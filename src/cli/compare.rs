@@ -3,18 +3,20 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use odyssey::compare::{Vocabulary, compare};
+use odyssey::compare::{Scoring, Vocabulary, check_comparable, compare};
 use odyssey::device::ChosenDevice;
+use odyssey::disk::outputs::Outputs;
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::divergence::divergence;
 use odyssey::evaluate::{EvalResult, ProtocolResult, ScoredStream, Window, evaluate, per_token};
-use odyssey::model::LoadedModel;
+use odyssey::memory::Work;
+use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::progress::Watched;
 use odyssey::rank::RankChange;
 use odyssey::text::{Domain, Split, Tokenizer, open_corpus};
 use odyssey::{files, report};
 
-use super::memory::HeldArgs;
+use super::memory::{self, HeldArgs, Longest};
 use super::rank::{self, RankArgs};
 use super::text::{ProtocolArgs, TextArgs};
 use super::{Common, output};
@@ -61,35 +63,40 @@ struct Scored {
     read: Option<(LoadedModel, Vec<Window>)>,
 }
 
+impl Scored {
+    fn scoring<'a>(&'a self, name: &'a str) -> Scoring<'a> {
+        let Self { stream, recipe, names, read } = self;
+        let tokenizer = names.as_ref().and_then(|(tokenizer, _)| tokenizer.as_ref());
+        let vocabulary = read.as_ref().map(|(model, _)| model.config.vocabulary());
+        Scoring { name, stream, recipe, tokenizer, vocabulary }
+    }
+}
+
 pub fn run(args: &Args, common: &Common) -> Result<()> {
+    let inputs = [&args.before, &args.after, &args.text].into_iter().chain(args.rank.inputs());
+    let [report, prompts_place] = places(args, common.outputs(inputs))?;
+    args.protocol.check()?;
     let chosen = common.open_device()?;
     let before = side(&args.before, args, &chosen, common)?;
     let after = side(&args.after, args, &chosen, common)?;
-    if before.recipe.fingerprint != after.recipe.fingerprint {
-        let [a, b] = [&before, &after].map(|side| &side.recipe.fingerprint);
-        return Err(Error::input(
-            format!("{} and {}", args.before.display(), args.after.display()),
-            format!(
-                "were scored by different recipes (fingerprints {a} and {b}), which differ in {}",
-                before.recipe.difference(&after.recipe)
-            ),
-            "score both with the same protocol, joins and tokenizer",
-        ));
-    }
+    let names = [&args.before, &args.after].map(|path| path.display().to_string());
+    let other_predictions = check_comparable(before.scoring(&names[0]), after.scoring(&names[1]))?;
     let vocabulary = match before.names.or(after.names) {
         Some((tokenizer, size)) => Vocabulary::new(tokenizer.as_ref(), size),
         None => Vocabulary::new(None, before.stream.ids.iter().max().map_or(0, |&id| id as usize + 1)),
     };
-    let names = [&args.before, &args.after].map(|path| path.display().to_string());
     let mut result = compare(&before.stream, &after.stream, [&names[0], &names[1]], &vocabulary)?;
     if let (Some((base, windows)), Some((adapted, _))) = (&before.read, &after.read) {
-        let divergence = divergence(base, adapted, &before.stream.ids, windows, &mut common.monitor())?;
-        result.divergence = Some(divergence);
-        result.rank = ranks(args, [base, adapted], common)?;
+        result.rank = ranks(args, [base, adapted], other_predictions.as_deref(), prompts_place.as_deref(), common)?;
+        result.divergence = match &other_predictions {
+            Some(_) => None,
+            None => Some(divergence(base, adapted, &before.stream.ids, windows, &mut common.monitor())?),
+        };
+        result.divergence_reason = other_predictions;
     } else if args.rank.rank {
         return Err(Error::input("--rank", "asks both models, but a file is given", "name the folders of both models"));
     }
-    if let Some(path) = &args.report {
+    if let Some(path) = &report {
         let page = report::page::comparison_page(&result)?;
         files::write_whole(path, |out| out.write_all(page.as_bytes()))?;
     }
@@ -102,19 +109,42 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     })
 }
 
+/// Where the page and the prompts are written, if they are.
+fn places(args: &Args, mut outputs: Outputs) -> Result<[Option<PathBuf>; 2]> {
+    let is_page = report::page::is_comparison_page;
+    let report = args.report.as_ref().map(|path| outputs.file(path, is_page)).transpose()?;
+    Ok([report, args.rank.prompts_place(&mut outputs)?])
+}
+
 /// The change in prediction rank, where it is asked for.
-fn ranks(args: &Args, models: [&LoadedModel; 2], common: &Common) -> Result<Option<RankChange>> {
+///
+/// Ranks among different vocabularies are no change: `other_predictions` says then why.
+fn ranks(
+    args: &Args,
+    models: [&LoadedModel; 2],
+    other_predictions: Option<&str>,
+    prompts_place: Option<&Path>,
+    common: &Common,
+) -> Result<Option<RankChange>> {
     if !args.rank.rank {
         return Ok(None);
     }
     let text = common.corpus(&args.text)?;
-    let test = open_corpus(&text, Split::Test, args.reading.document)?;
-    let prompts = args.rank.prompts(&text, &test, &args.reading, common)?;
+    let test = open_corpus(&text, Split::Test, args.reading.read())?;
+    let prompts = args.rank.prompts(&text, &test, &args.reading, prompts_place, common)?;
     let ask = |model: &LoadedModel| {
         rank::ask(prompts.as_ref(), model, model.tokenizer()?.as_ref(), &args.reading, &mut common.monitor())
     };
     match (ask(models[0])?, ask(models[1])?) {
-        (Some(before), Some(after)) => before.change(&after).map(Some),
+        (Some(before), Some(after)) => {
+            let change = before.change(&after)?;
+            Ok(Some(match other_predictions {
+                Some(reason) => {
+                    RankChange { change: None, change_ci95: None, reason: Some(reason.to_owned()), ..change }
+                }
+                None => change,
+            }))
+        }
         _ => Ok(None),
     }
 }
@@ -126,12 +156,22 @@ fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Res
         let names = tokenizer_of(&result, common);
         return Ok(Scored { stream, recipe: result.protocol, names, read: None });
     }
-    let model = common.named(path)?.open(args.held.dtype, &chosen.device)?;
-    let tokenizer = model.tokenizer()?;
-    let recipe = args.protocol.recipe(&model.config, tokenizer.as_ref(), &args.reading)?;
+    let named = common.named(path)?;
+    places(args, common.outputs([&named.folder]))?; // the base of an adapter, which was not known before
+    let config = ModelConfig::read(&named.folder)?;
+    let tokenizer = Tokenizer::find(&named.folder)?;
+    let recipe = args.protocol.recipe(&config, tokenizer.as_ref(), &args.reading)?;
+    // Of the second model, beside the first.
+    let work = Work::Evaluate { context: recipe.protocol.context, precision: args.held.dtype };
+    let by_document = recipe.protocol.name.by_document();
+    let stream = recipe.stream();
+    let longest =
+        Longest { config: &config, tokenizer: tokenizer.as_ref(), reading: args.reading.read(), stream, by_document };
+    let read = [(args.text.as_path(), Split::Test)];
+    memory::plan(&named.folder, work, false, chosen, common, |most| longest.of(&read, most, common))?;
+    let model = named.open(&args.held, &chosen.device)?;
     let mut monitor = common.monitor();
-    let corpus =
-        open_corpus(&common.corpus(&args.text)?, Split::Test, Watched::by(args.reading.document, &mut monitor))?;
+    let corpus = open_corpus(&common.corpus(&args.text)?, Split::Test, Watched::by(args.reading.read(), &mut monitor))?;
     let stream = model.stream(&corpus, tokenizer.as_ref(), Watched::by(&recipe.stream(), &mut monitor))?;
     let windows = recipe.protocol.windows(&stream.document);
     let stream = evaluate(&model.model, &model.device, &stream, &recipe.protocol, &mut monitor)?;
@@ -142,12 +182,14 @@ fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Res
 /// Refuses a per-token file of another text than the one asked for.
 fn check_text(path: &Path, result: &EvalResult, args: &Args, common: &Common) -> Result<()> {
     let text = common.corpus(&args.text)?;
-    let rule = args.reading.document;
+    let rule = args.reading.read();
     let scored = result.texts.first();
     let is_scored = |hash: &str| scored.is_some_and(|text| text.corpus_hash == hash);
     // A study scores the test split also of a domain that is one file.
-    let split = || Domain::open(&text, rule).and_then(|domain| domain.split(Split::Test));
-    if is_scored(&open_corpus(&text, Split::Test, rule)?.hash) || split().is_ok_and(|test| is_scored(&test.hash)) {
+    let split = || Domain::open(&text, rule.clone()).and_then(|domain| domain.split(Split::Test));
+    if is_scored(&open_corpus(&text, Split::Test, rule.clone())?.hash)
+        || split().is_ok_and(|test| is_scored(&test.hash))
+    {
         return Ok(());
     }
     let of = scored.map_or("nothing", |text| &text.text);

@@ -28,6 +28,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     drop(monitor);
     common.say("adapting the base to each of the others");
     let folder = args.out.join("study");
+    odyssey::report::check_folder(&folder, &mut common.outputs(&config.inputs()))?;
     let results = study::run_study(config, &folder, common)?;
     study::show(&results, &folder, common)
 }

@@ -2,6 +2,7 @@
 
 use odyssey::device::{Adapter, DeviceChoice, DeviceName, adapters};
 use odyssey::error::Result;
+use odyssey::process::bytes;
 use serde::Serialize;
 
 use super::{Common, output};
@@ -28,7 +29,6 @@ pub fn run(_args: &Args, common: &Common) -> Result<()> {
         adapters: adapters(),
     };
     output::result(common, &devices, || {
-        let mebibytes = |bytes: u64| format!("{} MiB", bytes >> 20);
         let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
         let cpu = vec![
             "cpu".into(),
@@ -45,7 +45,7 @@ pub fn run(_args: &Args, common: &Common) -> Result<()> {
                 a.name.clone(),
                 a.kind.into(),
                 format!("{}, {}", a.api, a.driver),
-                mebibytes(a.max_binding_bytes),
+                bytes(a.max_binding_bytes),
                 yes(a.f16),
                 yes(a.subgroups),
             ]

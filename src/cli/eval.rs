@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use odyssey::compare::{Comparison, Vocabulary, compare};
+use odyssey::disk::outputs::Outputs;
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::positions::Bin;
 use odyssey::evaluate::{
@@ -12,9 +13,10 @@ use odyssey::evaluate::{
 use odyssey::memory::Work;
 use odyssey::model::{Adapter, ModelConfig};
 use odyssey::progress::Watched;
+use odyssey::shown::{fixed, signed, visible};
 use odyssey::text::{Split, Tokenizer, open_corpus};
 
-use super::memory::{self, HeldArgs};
+use super::memory::{self, HeldArgs, Longest};
 use super::rank::{self, RankArgs};
 use super::text::{ProtocolArgs, TextArgs};
 use super::{Common, output};
@@ -63,25 +65,34 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         return Err(Error::input("--per-token", "keeps one text, but several are given", "evaluate them one by one"));
     }
     args.rank.check(args.text.len())?;
+    let inputs = args.adapter.iter().chain([&args.model]).chain(&args.text).chain(args.rank.inputs());
+    let [per_token, prompts_place] = places(args, common.outputs(inputs))?;
+    args.protocol.check()?;
     let chosen = common.open_device()?;
     let named = common.named(&args.model)?;
     let folder = &named.folder;
+    places(args, common.outputs([folder]))?; // the base of an adapter, which was not known before
     let adapter = match (&named.adapter, &args.adapter) {
         (Some(_), Some(_)) => {
             return Err(Error::input("--model", "is an adapter, and --adapter gives another", "name a base"));
         }
-        (None, Some(path)) => Some((Adapter::read(&common.model(path)?)?, path)),
+        (None, Some(path)) => Some((Adapter::read(&common.adapter(path)?)?, path)),
         _ => None,
     };
     let config = ModelConfig::read(folder)?;
     let tokenizer = Tokenizer::find(folder)?;
     let recipe = args.protocol.recipe(&config, tokenizer.as_ref(), &args.reading)?;
     let work = Work::Evaluate { context: recipe.protocol.context, precision: args.held.dtype };
-    memory::plan(folder, work, args.dry_run, &chosen, common)?;
+    let by_document = recipe.protocol.name.by_document();
+    let stream = recipe.stream();
+    let longest =
+        Longest { config: &config, tokenizer: tokenizer.as_ref(), reading: args.reading.read(), stream, by_document };
+    let read: Vec<_> = args.text.iter().map(|path| (path.as_path(), Split::Test)).collect();
+    memory::plan(folder, work, args.dry_run, &chosen, common, |most| longest.of(&read, most, common))?;
     if args.dry_run {
         return Ok(());
     }
-    let model = named.open(args.held.dtype, &chosen.device)?;
+    let model = named.open(&args.held, &chosen.device)?;
     // One base, shared: without the adapter and with it.
     let mut sides = vec![(model, named.adapter.as_ref().map(|_| args.model.display().to_string()))];
     if let Some((adapter, path)) = &adapter {
@@ -97,11 +108,11 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let mut last = None;
     let mut besides = Duration::ZERO; // what is not part of the speed that is reported
     for (path, found) in args.text.iter().zip(&texts) {
-        let corpus = open_corpus(found, Split::Test, Watched::by(args.reading.document, &mut monitor))?;
+        let corpus = open_corpus(found, Split::Test, Watched::by(args.reading.read(), &mut monitor))?;
         let stream = sides[0].0.stream(&corpus, tokenizer.as_ref(), Watched::by(&recipe.stream(), &mut monitor))?;
         let text = path.display().to_string();
         let prompting = Instant::now();
-        let prompts = args.rank.prompts(found, &corpus, &args.reading, common)?;
+        let prompts = args.rank.prompts(found, &corpus, &args.reading, prompts_place.as_deref(), common)?;
         besides += prompting.elapsed();
         let mut without: Option<ScoredStream> = None;
         for (model, adapter) in &sides {
@@ -126,22 +137,28 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let name = args.model.display().to_string();
     let mut result = summarise(&name, args.held.dtype, &chosen.name, recipe, rows, started + besides);
     result.adapter_changes = changes;
-    if let (Some(path), Some(scored)) = (&args.per_token, last) {
+    if let (Some(path), Some(scored)) = (&per_token, last) {
         per_token::write(path, &scored, &result)?;
     }
     output::result(common, &result, || table(&result))
 }
 
+/// Where the scores of tokens and the prompts are written, if they are.
+fn places(args: &Args, mut outputs: Outputs) -> Result<[Option<PathBuf>; 2]> {
+    let per_token = args.per_token.as_ref().map(|path| outputs.file(path, per_token::is_in)).transpose()?;
+    Ok([per_token, args.rank.prompts_place(&mut outputs)?])
+}
+
 fn table(result: &EvalResult) -> String {
-    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
+    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| fixed(value, 3));
     let rows = result.texts.iter().map(|t| {
         let adapter = if t.adapter.is_some() { " + adapter" } else { "" };
         vec![
             format!("{}{adapter}", t.text),
             t.scored.to_string(),
-            format!("{:.4}", t.nll),
-            format!("{:.3}", t.ppl),
-            format!("{:.3} … {:.3}", t.ppl_ci95[0], t.ppl_ci95[1]),
+            fixed(t.nll, 4),
+            fixed(t.ppl, 3),
+            format!("{} … {}", fixed(t.ppl_ci95[0], 3), fixed(t.ppl_ci95[1], 3)),
             number(t.bits_per_byte),
             number(t.word_ppl),
         ]
@@ -152,15 +169,18 @@ fn table(result: &EvalResult) -> String {
     let positions: String = result.texts.iter().filter_map(by_position).collect();
     let ranks: Vec<_> = result.texts.iter().filter_map(|t| Some((t.text.as_str(), t.rank.as_ref()?))).collect();
     let ranks = if ranks.is_empty() { String::new() } else { format!("{}\n", rank::table(&ranks)) };
+    let reasons: String =
+        result.texts.iter().filter_map(|t| Some(format!("{}: {}\n", visible(&t.text), t.reason.as_ref()?))).collect();
     let change = |c: &AdapterChange| {
         let [low, high] = c.delta_ci95;
-        format!("the adapter changes {} by {:+.4} nats/token ({low:+.4} … {high:+.4})\n", c.text, c.delta)
+        let [delta, low, high] = [c.delta, low, high].map(|value| signed(value, 4));
+        format!("the adapter changes {} by {delta} nats/token ({low} … {high})\n", visible(&c.text))
     };
     let changes: String = result.adapter_changes.iter().map(change).collect();
     format!(
-        "{}\n{positions}{ranks}{changes}macro-average perplexity {:.3} · {}, context {}, stride {} · fingerprint {} · {:.0} tokens/s",
+        "{}\n{reasons}{positions}{ranks}{changes}macro-average perplexity {} · {}, context {}, stride {} · fingerprint {} · {:.0} tokens/s",
         output::table(&headings, rows),
-        result.macro_ppl,
+        fixed(result.macro_ppl, 3),
         protocol.protocol.name,
         protocol.protocol.context,
         protocol.protocol.stride,
@@ -174,7 +194,7 @@ fn by_position(text: &TextResult) -> Option<String> {
     let positions = text.positions.as_ref()?;
     let row = |bin: &Bin| {
         let range = if bin.from == bin.to { bin.from.to_string() } else { format!("{}–{}", bin.from, bin.to) };
-        vec![range, bin.count.to_string(), format!("{:.4}", bin.nll)]
+        vec![range, bin.count.to_string(), fixed(bin.nll, 4)]
     };
     let of = |place: &str, bins: &[Bin]| {
         output::table(
@@ -185,7 +205,7 @@ fn by_position(text: &TextResult) -> Option<String> {
     let adapter = if text.adapter.is_some() { " + adapter" } else { "" };
     Some(format!(
         "\n{}{adapter}\n{}\n{}\n\n",
-        text.text,
+        visible(&text.text),
         of("window", &positions.window),
         of("document", &positions.document)
     ))

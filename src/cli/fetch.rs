@@ -5,7 +5,7 @@ use odyssey::hub::{FetchedFile, FileState, Hub, Kind, Name};
 
 use super::{Common, output};
 
-/// Fetch a model or data set from the Hugging Face hub into its ordinary cache, checked by hash.
+/// Fetch a model, adapter or data set from the Hugging Face hub into its ordinary cache, checked by hash.
 ///
 /// Of a model only what is read here is fetched. Names of models and data sets work in other commands too, which fetch what
 /// is missing; this one does it ahead of time, and checks what the cache has.
@@ -21,7 +21,8 @@ Environment:
   HF_ENDPOINT     the hub, if it is not https://huggingface.co
   HF_TOKEN        for models and data sets that ask who you are
   HF_HUB_CACHE    the cache, if it is not hub/ in HF_HOME or ~/.cache/huggingface
-  HF_HUB_OFFLINE  1: use the cache only")]
+  HF_HUB_OFFLINE  1: use the cache only
+  HF_HUB_DOWNLOAD_TIMEOUT  seconds without an answer after which a request is given up; 30 by default")]
 pub struct Args {
     /// NAME or OWNER/NAME; of a data set also a file or folder in it: OWNER/NAME/FILE.
     #[arg(value_name = "NAME")]
@@ -32,6 +33,9 @@ pub struct Args {
     /// It is a data set; a name with a file in it always is.
     #[arg(long)]
     dataset: bool,
+    /// It is an adapter; OWNER/NAME/FOLDER where it is in a folder of the repository.
+    #[arg(long, conflicts_with = "dataset")]
+    adapter: bool,
     /// Only the files that fit one of these; `*` and `?` stand for any characters and for one.
     #[arg(long, num_args = 1.., value_name = "PATTERN")]
     file: Vec<String>,
@@ -39,7 +43,11 @@ pub struct Args {
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
     let is_dataset = args.dataset || args.name.split('@').next().is_some_and(|name| name.matches('/').count() > 1);
-    let kind = if is_dataset { Kind::Dataset } else { Kind::Model };
+    let kind = match (args.adapter, is_dataset) {
+        (true, _) => Kind::Adapter,
+        (_, true) => Kind::Dataset,
+        _ => Kind::Model,
+    };
     let name = Name::parse(kind, &args.name)?;
     let name = match &args.revision {
         Some(revision) => name.at(revision)?,

@@ -19,7 +19,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let options = odyssey::gui::WindowOptions {
         folder: args.dir.as_deref(),
-        interrupted: Some(super::monitor::is_interrupted),
+        interrupted: Some(super::signals::is_interrupted),
         frame_times: args.frame_times,
     };
     odyssey::gui::run(options)

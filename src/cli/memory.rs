@@ -7,23 +7,69 @@ use odyssey::error::Result;
 use odyssey::memory::{MemoryPlan, Work};
 use odyssey::model::{ModelConfig, Precision};
 use odyssey::process::bytes;
+use odyssey::progress::Watched;
+use odyssey::text::{ReadOptions, Split, StreamOptions, Tokenizer, open_corpus};
 
 use super::{Common, output};
 
 /// How a model is held.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct HeldArgs {
     /// What matrices are held in; to compute with, they are converted.
     #[arg(long, value_enum, default_value_t)]
     pub dtype: Precision,
+    /// Tensors of the model's files that are for another use and left out: names, in which * stands for anything.
+    #[arg(long, value_name = "PATTERN,…", value_delimiter = ',')]
+    pub ignore_tensors: Vec<String>,
 }
 
-/// Whether the model in `folder` has room for `work`; refused where it has not. With `dry_run` the plan is the result.
-pub fn plan(folder: &Path, work: Work, dry_run: bool, chosen: &ChosenDevice, common: &Common) -> Result<()> {
-    let plan = MemoryPlan::new(&ModelConfig::read(folder)?, work, chosen)?;
+/// Whether the model in `folder` has room for `work` on texts; refused where it has not. With `dry_run` the plan is the
+/// result. `longest` says how long windows of the texts are at most, if it is asked; it is given the tokens of `work`'s.
+pub fn plan(
+    folder: &Path,
+    work: Work,
+    dry_run: bool,
+    chosen: &ChosenDevice,
+    common: &Common,
+    longest: impl FnOnce(usize) -> Result<usize>,
+) -> Result<()> {
+    let plan = MemoryPlan::for_texts(&ModelConfig::read(folder)?, work, chosen, dry_run, longest)?;
     match dry_run {
         true => output::result(common, &plan, || table(&plan)),
         false => plan.require(folder),
+    }
+}
+
+/// How the longest window of some texts is found.
+pub struct Longest<'a> {
+    /// The model that reads them.
+    pub config: &'a ModelConfig,
+    /// Its tokenizer.
+    pub tokenizer: Option<&'a Tokenizer>,
+    /// How files become documents.
+    pub reading: ReadOptions,
+    /// How documents become a stream.
+    pub stream: StreamOptions,
+    /// Whether windows end where documents do.
+    pub by_document: bool,
+}
+
+impl Longest<'_> {
+    /// The longest window of `texts`, at most `most` tokens. What would have to be fetched first may have windows of any
+    /// length.
+    pub fn of(&self, texts: &[(&Path, Split)], most: usize, common: &Common) -> Result<usize> {
+        let mut longest = 1;
+        for (path, split) in texts {
+            if longest >= most || !path.exists() {
+                return Ok(most);
+            }
+            let mut monitor = common.monitor();
+            let corpus = open_corpus(path, *split, Watched::by(self.reading.clone(), &mut monitor))?;
+            let Self { config, tokenizer, by_document, .. } = *self;
+            let options = Watched::by(&self.stream, &mut monitor);
+            longest = longest.max(config.longest_reading(&corpus, tokenizer, by_document, most, options)?);
+        }
+        Ok(longest)
     }
 }
 
@@ -34,9 +80,13 @@ fn table(plan: &MemoryPlan) -> String {
         None => "not known",
     };
     let parts = plan.parts.iter().map(|part| vec![part.what.to_owned(), bytes(part.bytes)]);
+    let free = match &plan.bound_by {
+        Some(bound) => format!("free on this device ({bound})"),
+        None => "free on this device".to_owned(),
+    };
     let whole = vec![
         vec!["in all".to_owned(), bytes(plan.needs_bytes)],
-        vec!["free on this device".to_owned(), plan.has_bytes.map_or("not known".to_owned(), bytes)],
+        vec![free, plan.has_bytes.map_or("not known".to_owned(), bytes)],
     ];
     let largest =
         plan.largest_micro_batch.map(|n| format!("; the largest micro-batch that fits is {n}")).unwrap_or_default();

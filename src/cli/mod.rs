@@ -5,15 +5,19 @@ mod advise;
 mod compare;
 mod demo;
 mod devices;
+mod diary;
 mod doctor;
 mod eval;
 mod fetch;
 mod gui;
+mod lines;
 mod memory;
 mod monitor;
 mod output;
+mod place;
 mod pretrain;
 mod rank;
+mod signals;
 mod similarity;
 mod study;
 mod synth;
@@ -24,14 +28,25 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use burn::tensor::Device;
-use clap::{Parser, Subcommand};
+use clap::builder::{PathBufValueParser, TypedValueParser, ValueParser};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use odyssey::device::faults::{is_guarded, once_more, renew};
 use odyssey::device::{ChosenDevice, DeviceChoice};
+use odyssey::disk::outputs::Outputs;
+use odyssey::disk::paths;
 use odyssey::error::{Error, Result};
 use odyssey::hub::Hub;
-use odyssey::model::{Adapter, LoadedModel, Precision, lora};
+use odyssey::model::weights::WeightFiles;
+use odyssey::model::{Adapter, LoadedModel, peft};
+use odyssey::notice::warn_once;
+use odyssey::shown::visible_lines;
+use odyssey::text::is_pipe;
+use odyssey::threads;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::debug_fn;
 
+use memory::HeldArgs;
 use monitor::Terminal;
 
 const EXAMPLES: &str = "\
@@ -75,6 +90,9 @@ pub struct Common {
     /// Say more; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Also replace files that this program did not write; never what the command reads, nor a device.
+    #[arg(long, global = true)]
+    force: bool,
     /// Whether to use colours.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     color: Color,
@@ -94,11 +112,13 @@ struct Named {
 
 impl Named {
     /// The model, its adapter on.
-    fn open(&self, precision: Precision, device: &Device) -> Result<LoadedModel> {
-        let base = LoadedModel::open_in(&self.folder, precision, device)?;
+    fn open(&self, held: &HeldArgs, device: &Device) -> Result<LoadedModel> {
         match &self.adapter {
-            Some(adapter) => adapter.attach(&base),
-            None => Ok(base),
+            Some(adapter) => {
+                let base = LoadedModel::open_base(&self.folder, &held.ignore_tensors, held.dtype, device)?;
+                adapter.attach(&base)
+            }
+            None => LoadedModel::open_without(&self.folder, &held.ignore_tensors, held.dtype, device),
         }
     }
 }
@@ -143,7 +163,7 @@ impl Common {
     /// Says something on standard error, unless asked to be quiet.
     fn say(&self, text: &str) {
         if !self.quiet {
-            anstream::eprintln!("{text}");
+            output::note(text);
         }
     }
 
@@ -152,14 +172,26 @@ impl Common {
         self.hub.borrow_mut().model(path, &mut self.monitor())
     }
 
+    /// The same for an adapter.
+    fn adapter(&self, path: &Path) -> Result<PathBuf> {
+        self.hub.borrow_mut().adapter(path, &mut self.monitor())
+    }
+
     /// A model given by its path or name, where it may be an adapter's: then its base is found by what the adapter says.
     fn named(&self, path: &Path) -> Result<Named> {
         let folder = self.model(path)?;
-        if folder.join("config.json").exists() || !Adapter::is_in(&folder) {
+        if !Adapter::is_in(&folder) {
             return Ok(Named { folder, adapter: None });
         }
         let adapter = Adapter::read(&folder)?;
-        let place = folder.join(lora::CONFIG);
+        if folder.join("config.json").exists() && WeightFiles::are_in(&folder) {
+            warn_once(format!(
+                "{}: holds an adapter beside the model's weights: it is put on, as transformers does",
+                folder.display()
+            ));
+            return Ok(Named { folder, adapter: Some(adapter) });
+        }
+        let place = folder.join(peft::CONFIG);
         let cure = "give the base and the adapter: `odyssey eval --model BASE --adapter DIR`";
         let Some(base) = &adapter.base else {
             return Err(Error::file(&place, "does not say which base it is for", cure));
@@ -178,45 +210,96 @@ impl Common {
 
     /// The same for a corpus or domain.
     fn corpus(&self, path: &Path) -> Result<PathBuf> {
+        if is_pipe(path) {
+            return Ok(path.to_owned());
+        }
         self.hub.borrow_mut().corpus(path, &mut self.monitor())
     }
 
-    /// A monitor with progress bars where standard error is a terminal.
+    /// The guard of what the command writes over, which reads these models, corpora and files.
+    fn outputs<'a>(&self, inputs: impl IntoIterator<Item = &'a PathBuf>) -> Outputs {
+        let hub = self.hub.borrow();
+        Outputs::new(self.force, inputs.into_iter().map(|path| hub.model_here(path).unwrap_or_else(|| path.clone())))
+    }
+
+    /// A monitor that shows progress on standard error.
     fn monitor(&self) -> Terminal {
-        Terminal::new(self.quiet)
+        Terminal::new(self.quiet, is_dumb() || self.color.is_never())
     }
 }
 
 /// Runs the command line and gives its exit status.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    odyssey::last_words::listen_for_unreadable_maps();
+    let parsed = with_normal_paths(Cli::command()).try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(said) => return said_instead(&said),
+    };
     cli.common.color.apply();
     start_logging(&cli.common);
-    monitor::listen_for_interrupt();
+    signals::listen(cli.common.quiet);
     keep_guarded_panics_quiet();
-    // A panic is a bug, or the graphics driver's; either way its message is out already and the status is 1.
     let execute = |again| {
         cli.common.again.set(again);
         execute(&cli)
     };
-    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| once_more(execute, renew)));
-    match done {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => {
-            anstream::eprintln!("odyssey: {error}");
+    let all = || threads::start().and_then(|()| once_more(execute, renew));
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(all));
+    let error = match done {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(error)) => error,
+        // A panic is a bug, or the graphics driver's; either way its message is out already and the status is 1.
+        Err(panic) => match words_of(panic.as_ref()).and_then(threads::refused) {
+            Some(error) => error,
+            None => return ExitCode::FAILURE,
+        },
+    };
+    output::note(&format!("odyssey: {error}"));
+    ExitCode::from(error.exit_code())
+}
+
+/// Prints the help or version that was asked for, or what is wrong with the command line.
+fn said_instead(said: &clap::Error) -> ExitCode {
+    if said.use_stderr() {
+        let _ = said.print();
+        return ExitCode::from(said.exit_code() as u8);
+    }
+    match output::printed(|| said.print()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::note(&format!("odyssey: {error}"));
             ExitCode::from(error.exit_code())
         }
-        Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// The command line whose paths, of every option and command, come out in one form however they are written.
+fn with_normal_paths(command: clap::Command) -> clap::Command {
+    let path = ValueParser::path_buf().type_id();
+    let command = command.mut_args(|arg| match arg.get_value_parser().type_id() == path {
+        true => arg.value_parser(PathBufValueParser::new().map(|path| paths::normal(&path))),
+        false => arg,
+    });
+    command.mut_subcommands(with_normal_paths)
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> Option<&str> {
+    panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied())
 }
 
 /// What becomes an error is said once, as that.
 fn keep_guarded_panics_quiet() {
     let loud = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| match is_guarded() {
+    std::panic::set_hook(Box::new(move |panic| match is_guarded() || panic.payload_as_str().is_some_and(is_refused) {
         true => tracing::debug!("{panic}"),
         false => loud(panic),
     }));
+}
+
+/// Whether a panic is about a thread that the system did not give.
+fn is_refused(words: &str) -> bool {
+    threads::refused(words).is_some()
 }
 
 fn execute(cli: &Cli) -> Result<(), Error> {
@@ -239,6 +322,12 @@ fn execute(cli: &Cli) -> Result<(), Error> {
 }
 
 impl Color {
+    /// Whether nothing but text is wanted.
+    fn is_never(self) -> bool {
+        let unwanted = || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        matches!(self, Self::Never) || matches!(self, Self::Auto) && unwanted()
+    }
+
     fn apply(self) {
         let choice = match self {
             Self::Auto => anstream::ColorChoice::Auto, // which heeds NO_COLOR
@@ -249,11 +338,17 @@ impl Color {
     }
 }
 
+/// Whether the terminal knows no commands.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
 fn start_logging(common: &Common) {
-    // What hf-hub and cubecl call an error is repeated, or becomes this program's own.
+    // What cubecl calls an error is repeated, or becomes this program's own.
+    // So is what wgpu says of drivers and of layers that it looks for.
     // The desktop's libraries remark on displays and locales that are none of the user's concern.
-    let others = "hf_hub=off,cubecl_common=off,cubecl_runtime=off,cubecl_wgpu=off,winit=error,egui_wgpu=error,\
-                  egui_system_font_provider=error";
+    let others = "cubecl_common=off,cubecl_runtime=off,cubecl_wgpu=off,wgpu_hal=off,wgpu_core=off,naga=off,\
+                  winit=error,egui_wgpu=error,egui_system_font_provider=error";
     let level = match (common.quiet, common.verbose) {
         (true, _) => format!("error,{others}"),
         (_, 0) => format!("warn,{others}"),
@@ -263,12 +358,19 @@ fn start_logging(common: &Common) {
     let ansi = match common.color {
         Color::Always => true,
         Color::Never => false,
-        Color::Auto => std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none(),
+        Color::Auto => std::io::IsTerminal::is_terminal(&std::io::stderr()) && !is_dumb() && !common.color.is_never(),
     };
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level))
-        .with_writer(std::io::stderr)
+        .with_writer(|| output::Log)
         .with_ansi(ansi)
         .without_time()
+        .fmt_fields(
+            debug_fn(|out, field, value| match field.name() {
+                "message" => write!(out, "{}", visible_lines(&format!("{value:?}"))),
+                name => write!(out, "{name}={}", visible_lines(&format!("{value:?}"))),
+            })
+            .delimited(" "),
+        )
         .init();
 }

@@ -1,49 +1,116 @@
-//! Progress bars on a terminal, and Ctrl-C.
+//! Progress, as bars on a terminal and as plain lines elsewhere.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use odyssey::adapt::events::{Event, sparkline};
 use odyssey::progress::Monitor;
+use odyssey::shown::visible;
+use serde_json::Value;
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+use super::lines::Lines;
+use super::output;
+use super::signals::is_interrupted;
+/// What was read of texts so far.
+static READ: Mutex<Vec<Value>> = Mutex::new(Vec::new());
 
-/// From here on the first Ctrl-C asks work to stop and save; a second one ends the program at once.
-pub fn listen_for_interrupt() {
-    let handler = || {
-        if INTERRUPTED.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
+/// What was read of texts so far, each once.
+pub fn read() -> Vec<Value> {
+    READ.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Shows work within work: as bars where standard error is a terminal, as plain lines from time to time where it is a file or
+/// nothing but text is wanted, and not at all when quiet.
+pub enum Terminal {
+    Bars(Bars),
+    Lines(Lines),
+    Quiet,
+}
+
+impl Terminal {
+    /// `plain`: no bars, which move the cursor.
+    pub fn new(quiet: bool, plain: bool) -> Self {
+        match quiet {
+            true => Self::Quiet,
+            false if plain || !std::io::stderr().is_terminal() => Self::Lines(Lines::default()),
+            false => Self::Bars(Bars::default()),
         }
-        eprintln!("\nstopping as soon as the work at hand can be saved; press Ctrl-C again to end at once");
-    };
-    if let Err(error) = ctrlc::set_handler(handler) {
-        tracing::warn!(%error, "Ctrl-C will end the program without saving");
+    }
+
+    fn shown(&mut self) -> Option<&mut dyn Monitor> {
+        match self {
+            Self::Bars(bars) => Some(bars),
+            Self::Lines(lines) => Some(lines),
+            Self::Quiet => None,
+        }
     }
 }
 
-/// Whether Ctrl-C was pressed.
-pub fn is_interrupted() -> bool {
-    INTERRUPTED.load(Ordering::SeqCst)
+impl Monitor for Terminal {
+    fn begin(&mut self, what: &str, total: u64) {
+        if let Some(shown) = self.shown() {
+            // Names of files and domains may hold commands to a terminal.
+            shown.begin(&visible(what), total);
+        }
+    }
+
+    fn advance(&mut self, units: u64, note: &str) {
+        if let Some(shown) = self.shown() {
+            shown.advance(units, note);
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        if let Some(shown) = self.shown() {
+            shown.event(event);
+        }
+    }
+
+    /// Says it once, however often it is so: several parts of a command read the same text.
+    fn note(&mut self, line: &str, facts: &Value) {
+        {
+            let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+            if read.contains(facts) {
+                return;
+            }
+            read.push(facts.clone());
+        }
+        match self {
+            Self::Bars(bars) => bars.bars.suspend(|| output::note(line)),
+            Self::Lines(_) => output::note(line),
+            Self::Quiet => {}
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(shown) = self.shown() {
+            shown.end();
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        is_interrupted()
+    }
 }
 
-/// Shows work within work as bars below one another.
-pub struct Terminal {
+/// Work within work as bars below one another.
+pub struct Bars {
     bars: MultiProgress,
     stack: Vec<ProgressBar>,
     /// Losses of the training that is shown.
     valid_loss: Vec<f64>,
 }
 
-impl Terminal {
-    /// Draws on standard error where that is a terminal, and nothing when quiet.
-    pub fn new(quiet: bool) -> Self {
-        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        Self { bars: MultiProgress::with_draw_target(target), stack: Vec::new(), valid_loss: Vec::new() }
+impl Default for Bars {
+    fn default() -> Self {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        Self { bars, stack: Vec::new(), valid_loss: Vec::new() }
     }
 }
 
-impl Monitor for Terminal {
+impl Monitor for Bars {
     fn begin(&mut self, what: &str, total: u64) {
         let bar = if total == 0 { ProgressBar::new_spinner() } else { ProgressBar::new(total) };
         let template = if total == 0 {
@@ -56,7 +123,10 @@ impl Monitor for Terminal {
         }
         bar.set_prefix(what.to_owned());
         let bar = self.bars.add(bar);
-        bar.enable_steady_tick(Duration::from_millis(200));
+        // It panics where the system gives no thread.
+        if std::thread::Builder::new().spawn(|| ()).is_ok() {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
         self.stack.push(bar);
     }
 
@@ -67,7 +137,7 @@ impl Monitor for Terminal {
                 Some(last) if !note.is_empty() => format!(", valid {} {last:.3}", sparkline(&self.valid_loss, 12)),
                 _ => String::new(),
             };
-            bar.set_message(format!("{note}{curve}"));
+            bar.set_message(visible(&format!("{note}{curve}")));
         }
     }
 
@@ -86,13 +156,9 @@ impl Monitor for Terminal {
             self.bars.remove(&bar);
         }
     }
-
-    fn stopped(&self) -> bool {
-        is_interrupted()
-    }
 }
 
-impl Drop for Terminal {
+impl Drop for Bars {
     fn drop(&mut self) {
         while !self.stack.is_empty() {
             self.end();

@@ -1,24 +1,177 @@
-//! The one result of a command, on standard output.
+//! The one result of a command, on standard output, and what is said beside it on standard error.
 
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::time::Duration;
 
 use odyssey::error::{Error, Result};
+use odyssey::shown::{is_invisible, visible, visible_lines};
 use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter};
 
-use super::Common;
+use super::{Common, monitor};
 
-/// Prints `value` as JSON or `table` as text.
+/// Prints `value` as JSON, with what was read of texts beside it, or `table` as text.
 pub fn result(common: &Common, value: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
-    let text = if common.json {
-        serde_json::to_string_pretty(value).map_err(|e| Error::Numeric(format!("the result is no JSON: {e}")))?
-    } else {
-        table()
+    put(common, || with_read(value), table)
+}
+
+/// The same where the JSON is that of a file which is kept: to the letter.
+pub fn kept(common: &Common, value: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
+    put(common, || json(value), table)
+}
+
+fn put(common: &Common, json: impl FnOnce() -> Result<String>, table: impl FnOnce() -> String) -> Result<()> {
+    let text = match common.json {
+        true => json()?,
+        false => visible_lines(&table()),
     };
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.trim_end().as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+    printed(|| print(format!("{}\n", text.trim_end()).as_bytes()))
+}
+
+/// What came of printing something on standard output.
+pub fn printed(print: impl FnOnce() -> std::io::Result<()>) -> Result<()> {
+    let closed = || Err(std::io::Error::other("it is closed"));
+    match if standard_output::was_closed() { closed() } else { print() } {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()), // the reader has seen enough
-        done => done.map_err(|e| Error::writing(Path::new("standard output"), e)),
+        done => done.map_err(Error::printing),
+    }
+}
+
+/// Writes to standard output, also to one that takes a part at a time and asks to come again.
+fn print(mut text: &[u8]) -> std::io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let mut out = std::io::stdout().lock();
+    loop {
+        let done = if text.is_empty() { out.flush().map(|()| 0) } else { out.write(text) };
+        match done {
+            Ok(0) if text.is_empty() => return Ok(()),
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => text = &text[written..],
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == ErrorKind::WouldBlock => std::thread::sleep(PAUSE),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Says a line on standard error. Where that is full, closed, or a terminal that is gone, nobody hears it, and work goes on.
+pub fn note(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{}", visible_lines(text));
+}
+
+/// Standard error for logs, which never fails.
+pub struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _ = std::io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether standard output was there when the program started. Rust opens /dev/null in the place of one that is closed, and
+/// takes one that cannot be written to for written: a result would be gone without a word.
+mod standard_output {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static CLOSED: AtomicBool = AtomicBool::new(false);
+
+    pub fn was_closed() -> bool {
+        CLOSED.load(Ordering::Relaxed)
+    }
+
+    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+    extern "C" fn look() {
+        // SAFETY: it asks for the state of a descriptor, which need not be open.
+        let flags = unsafe { libc::fcntl(1, libc::F_GETFL) };
+        CLOSED.store(flags == -1 || flags & libc::O_ACCMODE == libc::O_RDONLY, Ordering::Relaxed);
+    }
+
+    // Called before `main`, and so before Rust looks.
+    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+    #[used]
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
+    #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
+    static LOOK: extern "C" fn() = look;
+}
+
+/// The result as JSON, with what was read of each text as `read`.
+fn with_read(value: &impl Serialize) -> Result<String> {
+    let (mut text, read) = (json(value)?, monitor::read());
+    // As text, because numbers of 32 bits would look different if they went through a JSON value.
+    if let Some(open) = text.strip_suffix("\n}").filter(|_| !read.is_empty()).map(str::len) {
+        let more = json(&serde_json::json!({ "read": read }))?;
+        text.truncate(open);
+        text.push(',');
+        text.push_str(&more[1..]);
+    }
+    Ok(text)
+}
+
+/// Indented JSON. Invisible characters are written as `\u202e`, which every reader takes for the same: as they are, they
+/// would be commands to the terminal that shows them.
+fn json(value: &impl Serialize) -> Result<String> {
+    let failed = |e: &dyn std::fmt::Display| Error::Numeric(format!("the result is no JSON: {e}"));
+    let mut out = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, Visible(PrettyFormatter::new()));
+    value.serialize(&mut serializer).map_err(|e| failed(&e))?;
+    String::from_utf8(out).map_err(|e| failed(&e))
+}
+
+/// Writes strings without invisible characters.
+struct Visible(PrettyFormatter<'static>);
+
+impl Formatter for Visible {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> std::io::Result<()> {
+        let mut from = 0;
+        for (at, c) in fragment.char_indices().filter(|(_, c)| is_invisible(*c)) {
+            writer.write_all(fragment[from..at].as_bytes())?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            from = at + c.len_utf8();
+        }
+        writer.write_all(fragment[from..].as_bytes())
+    }
+
+    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.begin_array(writer)
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.end_array(writer)
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        self.0.begin_array_value(writer, first)
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.end_array_value(writer)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.begin_object(writer)
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.end_object(writer)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        self.0.begin_object_key(writer, first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.begin_object_value(writer)
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.end_object_value(writer)
     }
 }
 
@@ -28,7 +181,7 @@ pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> 
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(headings.iter().copied());
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| visible(cell)));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

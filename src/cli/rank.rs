@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use odyssey::disk::outputs::Outputs;
 use odyssey::error::{Error, Result};
 use odyssey::model::LoadedModel;
 use odyssey::progress::Monitor;
 use odyssey::rank::{PromptSet, RankChange, RankSummary, Ranks, rank};
+use odyssey::shown::fixed;
 use odyssey::text::{Corpus, Split, Tokenizer, open_corpus};
 
 use super::text::TextArgs;
@@ -32,6 +34,19 @@ pub struct RankArgs {
 }
 
 impl RankArgs {
+    /// The files it reads.
+    pub fn inputs(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.rank_terms_from, &self.rank_reference, &self.rank_from].into_iter().flatten()
+    }
+
+    /// Where the prompts are to be written, if they are.
+    ///
+    /// # Errors
+    /// What is there must not be written over.
+    pub fn prompts_place(&self, outputs: &mut Outputs) -> Result<Option<PathBuf>> {
+        self.rank_prompts.as_ref().map(|path| outputs.file(path, PromptSet::is_in)).transpose()
+    }
+
     /// Refuses files that stand for one text where several are given.
     pub fn check(&self, texts: usize) -> Result<()> {
         for (option, given) in [("--rank-prompts", &self.rank_prompts), ("--rank-from", &self.rank_from)] {
@@ -42,7 +57,7 @@ impl RankArgs {
         Ok(())
     }
 
-    /// The prompts for a text, which are written where asked for; `test` is what is evaluated of it. `None` without
+    /// The prompts for a text, which are written to `place` where that is given; `test` is what is evaluated of it. `None` without
     /// `--rank`.
     ///
     /// # Errors
@@ -52,6 +67,7 @@ impl RankArgs {
         text: &Path,
         test: &Corpus,
         reading: &TextArgs,
+        place: Option<&Path>,
         common: &Common,
     ) -> Result<Option<PromptSet>> {
         if !self.rank {
@@ -61,7 +77,7 @@ impl RankArgs {
             Some(file) => PromptSet::read(file)?,
             None => self.found(text, test, reading, common)?,
         };
-        if let Some(file) = &self.rank_prompts {
+        if let Some(file) = place {
             set.write(file)?;
         }
         Ok(Some(set))
@@ -69,8 +85,8 @@ impl RankArgs {
 
     fn found(&self, text: &Path, test: &Corpus, reading: &TextArgs, common: &Common) -> Result<PromptSet> {
         let train = match &self.rank_terms_from {
-            Some(path) => open_corpus(&common.corpus(path)?, Split::Train, reading.document)?,
-            None => match open_corpus(text, Split::Train, reading.document) {
+            Some(path) => open_corpus(&common.corpus(path)?, Split::Train, reading.read())?,
+            None => match open_corpus(text, Split::Train, reading.read()) {
                 // Of a corpus without splits this is the text that is evaluated.
                 Ok(train) if train.hash != test.hash => train,
                 Ok(_) => {
@@ -84,7 +100,7 @@ impl RankArgs {
             },
         };
         let reference = match &self.rank_reference {
-            Some(path) => Some(open_corpus(&common.corpus(path)?, Split::Train, reading.document)?),
+            Some(path) => Some(open_corpus(&common.corpus(path)?, Split::Train, reading.read())?),
             None => None,
         };
         Ok(PromptSet::build(&train, test, reference.as_ref()))
@@ -107,7 +123,7 @@ pub fn ask(
 
 /// A table of ranks, one row each, with what must be known of them.
 pub fn table(rows: &[(&str, &RankSummary)]) -> String {
-    let number = |value: Option<f64>, decimals: usize| value.map_or("–".to_owned(), |v| format!("{v:.decimals$}"));
+    let number = |value: Option<f64>, decimals: usize| value.map_or("–".to_owned(), |v| fixed(v, decimals));
     let percent = |value: Option<f64>| value.map_or("–".to_owned(), |v| format!("{:.1} %", 100.0 * v));
     let headings = [
         "prediction rank",

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use odyssey::compare::Vocabulary;
 use odyssey::error::{Error, Result};
-use odyssey::model::LoadedModel;
+use odyssey::memory::Work;
+use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::progress::Watched;
+use odyssey::shown::fixed;
 use odyssey::similarity::embed::Embedder;
 use odyssey::similarity::encoder::SentenceEncoder;
 use odyssey::similarity::extract::Hidden;
@@ -18,10 +20,10 @@ use odyssey::similarity::{
 };
 use odyssey::stats::Estimate;
 use odyssey::study::config::SimilaritySettings;
-use odyssey::text::{Corpus, Split, open_corpus};
+use odyssey::text::{Corpus, Split, Tokenizer, open_corpus};
 use serde_json::json;
 
-use super::memory::HeldArgs;
+use super::memory::{self, HeldArgs, Longest};
 use super::text::TextArgs;
 use super::{Common, output};
 
@@ -97,6 +99,7 @@ impl Args {
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
     let similarity = args.similarity()?;
+    similarity.check("--chunk, --samples, --reference-samples, --permutations, --resamples", usize::MAX)?;
     let settings = similarity.tests(args.seed);
     let sampled = match similarity.features {
         FeatureSpec::Model { folder: Some(folder), hidden } => by_model(args, common, &folder, hidden)?,
@@ -137,11 +140,25 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
 
 fn by_model(args: &Args, common: &Common, folder: &Path, hidden: Hidden) -> Result<Sampled> {
     let chosen = common.open_device()?;
-    let base = LoadedModel::open_in(&common.model(folder)?, args.held.dtype, &chosen.device)?;
-    hidden.check(base.config.layers())?;
-    let tokenizer = base.tokenizer()?;
+    let folder = common.model(folder)?;
+    let config = ModelConfig::read(&folder)?;
+    hidden.check(config.layers())?;
+    let tokenizer = Tokenizer::find(&folder)?;
+    let chunk = args.similarity()?.check("--chunk, --samples, --reference-samples", config.context())?;
+    let work = Work::Evaluate { context: chunk, precision: args.held.dtype };
+    let stream = args.reading.stream;
+    let longest = Longest {
+        config: &config,
+        tokenizer: tokenizer.as_ref(),
+        reading: args.reading.read(),
+        stream,
+        by_document: false,
+    };
+    let paths = std::iter::once(&args.reference).chain(&args.domain);
+    let read: Vec<_> = paths.map(|path| (path.as_path(), Split::Train)).collect();
+    memory::plan(&folder, work, false, &chosen, common, |most| longest.of(&read, most, common))?;
+    let base = LoadedModel::open_without(&folder, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;
     let vocabulary = Vocabulary::new(tokenizer.as_ref(), base.config.vocabulary());
-    let chunk = args.similarity()?.check("--chunk, --samples, --reference-samples", base.config.context())?;
     let of = json!({
         "model": base.hash()?, "precision": base.precision, "device": chosen.name, "text": args.reading.stream,
     });
@@ -188,6 +205,7 @@ fn by_words(
     let mut words = Words::default();
     let mut sample = |path: &Path, samples: usize| -> Result<CorpusSample> {
         let corpus = open(args, common, path)?;
+        corpus.note(&corpus.reading, &mut common.monitor());
         let stream = words.divide(&corpus)?;
         let counts = Counts::of((&stream).into(), 1, |id| words.is_newline(id));
         Ok(CorpusSample { features: features(&corpus, path, samples)?, counts })
@@ -199,7 +217,7 @@ fn by_words(
 
 fn open(args: &Args, common: &Common, path: &Path) -> Result<Corpus> {
     let mut monitor = common.monitor();
-    open_corpus(&common.corpus(path)?, Split::Train, Watched::by(args.reading.document, &mut monitor))
+    open_corpus(&common.corpus(path)?, Split::Train, Watched::by(args.reading.read(), &mut monitor))
 }
 
 /// Measures of features, and of words: two tables, because one would be too wide.
@@ -235,14 +253,14 @@ fn one_table(result: &SimilarityResult, measures: &[Measure]) -> String {
         let value = |&measure: &Measure| {
             let Estimate { value, q, .. } = distances[measure];
             let mark = if q.is_some_and(|q| q < 0.05) { "*" } else { "" };
-            value.map_or("–".into(), |v| format!("{v:.4}{mark}"))
+            value.map_or("–".into(), |v| format!("{}{mark}", fixed(v, 4)))
         };
-        let effect = |measure: &Measure| distances.effects.get(measure).map_or("–".into(), |v| format!("{v:.3}"));
+        let effect = |measure: &Measure| distances.effects.get(measure).map_or("–".into(), |v| fixed(*v, 3));
         let values = measures.iter().map(value).chain(effects.iter().map(effect));
         [name.to_owned(), distances.samples.to_string()].into_iter().chain(values).collect()
     };
     let band = |&measure: &Measure| {
-        result.null[measure].ci95.map_or("–".into(), |[low, high]| format!("{low:.4} to {high:.4}"))
+        result.null[measure].ci95.map_or("–".into(), |[low, high]| format!("{} to {}", fixed(low, 4), fixed(high, 4)))
     };
     let mut band: Vec<String> =
         ["95 % of its parts".to_owned(), String::new()].into_iter().chain(measures.iter().map(band)).collect();

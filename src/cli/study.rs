@@ -6,7 +6,7 @@ use clap::Subcommand;
 use odyssey::advise::hindsight::{Hindsight, hindsight};
 use odyssey::error::Result;
 use odyssey::report;
-use odyssey::study::{self, StudyConfig, StudyResults};
+use odyssey::study::{self, State, StudyConfig, StudyResults};
 use serde_json::json;
 
 use super::{Common, output};
@@ -68,6 +68,9 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     match &args.command {
         Command::Run { study, out } => {
             let mut config = StudyConfig::read(study)?;
+            let mut inputs = config.inputs();
+            inputs.push(study.clone());
+            report::check_folder(out, &mut common.outputs(&inputs))?;
             if common.device != "auto" {
                 config.devices = vec![common.device()?];
             }
@@ -76,6 +79,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         }
         Command::Status { dir } => status(dir, common),
         Command::Report { dir } => {
+            report::check_folder(dir, &mut common.outputs(&[]))?;
             let results = study::collect(dir)?;
             report::write(&results, dir)?;
             show(&results, dir, common)
@@ -99,7 +103,7 @@ pub fn run_study(mut config: StudyConfig, out: &Path, common: &Common) -> Result
 
 /// Prints a study's results: the tables, and where the report is.
 pub fn show(results: &StudyResults, folder: &Path, common: &Common) -> Result<()> {
-    output::result(common, results, || {
+    output::kept(common, results, || {
         let answer = report::answer(results).join("\n");
         let mut tables = vec![report::table::results_table(results)];
         tables.extend(report::calls::sheet(results).map(|sheet| report::table::sheet_table(&sheet)));
@@ -125,12 +129,24 @@ fn advice(said: &[Hindsight]) -> String {
 
 fn status(folder: &Path, common: &Common) -> Result<()> {
     let status = study::status(folder)?;
-    let done = status.tasks.iter().filter(|(_, done)| *done).count();
-    let tasks: Vec<_> = status.tasks.iter().map(|(task, done)| json!({ "task": task, "done": done })).collect();
+    let done = status.tasks.iter().filter(|(_, state)| state.is_done()).count();
+    let tasks: Vec<_> = status
+        .tasks
+        .iter()
+        .map(|(task, state)| match state {
+            State::Damaged(damage) => json!({ "task": task, "done": false, "damaged": damage.to_string() }),
+            _ => json!({ "task": task, "done": state.is_done() }),
+        })
+        .collect();
     let value = json!({ "schema": "odyssey.study-status/1", "done": done, "of": tasks.len(), "tasks": tasks });
     output::result(common, &value, || {
-        let mark = |done: bool| if done { "done" } else { "missing" }.to_owned();
-        let rows = status.tasks.iter().map(|(task, done)| vec![task.clone(), mark(*done)]);
+        let mark = |state: &State| match state {
+            State::Missing => "missing".to_owned(),
+            State::Done => "done".to_owned(),
+            State::Unchecked => "done, without checksums".to_owned(),
+            State::Damaged(damage) => format!("damaged, will be computed anew: {damage}"),
+        };
+        let rows = status.tasks.iter().map(|(task, state)| vec![task.clone(), mark(state)]);
         format!("{}\n{done} of {} tasks done", output::table(&["task", "state"], rows), status.tasks.len())
     })
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use odyssey::error::{Error, Result};
 use odyssey::progress::Watched;
+use odyssey::shown::fixed;
 use odyssey::synth::{
     Alphabet, ArtificialKind, CONCEPTS, Ginc, GincDomain, Known, Sizes, Splits, write_artificial, write_family,
     write_ginc,
 };
-use odyssey::text::DocumentRule;
+use odyssey::text::ReadOptions;
 use serde_json::json;
 
 use super::{Common, output};
@@ -110,6 +111,9 @@ struct ArtificialArgs {
     /// domain folder its train split.
     #[arg(long, value_name = "CORPUS")]
     unigram_from: Option<PathBuf>,
+    /// The field of .jsonl files, and the column of .parquet files, that holds the text of that corpus.
+    #[arg(long, value_name = "NAME", requires = "unigram_from")]
+    text_field: Option<String>,
     /// Different symbols, or as many as the corpus has words.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     alphabet: usize,
@@ -142,14 +146,16 @@ impl SizeArgs {
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
     let (out, known) = match &args.kind {
-        Kind::Languages { out, lambda, seed } => (out, write_family(out, *seed, lambda, Sizes::default())?),
-        Kind::Ginc(args) => (&args.out, ginc(args)?),
+        Kind::Languages { out, lambda, seed } => {
+            (out, write_family(out, *seed, lambda, Watched::by(Sizes::default(), &mut common.monitor()))?)
+        }
+        Kind::Ginc(args) => (&args.out, ginc(args, common)?),
         Kind::Artificial(args) => (&args.out, artificial(args, common)?),
     };
     show(out, &known, common)
 }
 
-fn ginc(args: &GincArgs) -> Result<Vec<Known>> {
+fn ginc(args: &GincArgs, common: &Common) -> Result<Vec<Known>> {
     let mut domains = Vec::new();
     for kind in &args.kind {
         match kind {
@@ -160,7 +166,8 @@ fn ginc(args: &GincArgs) -> Result<Vec<Known>> {
         }
     }
     let ginc = Ginc::new(args.seed, args.vocabulary, args.concepts)?;
-    write_ginc(&args.out, args.seed, &ginc, &domains, args.document, args.sizes.sizes())
+    let sizes = args.sizes.sizes();
+    write_ginc(&args.out, args.seed, &ginc, &domains, args.document, Watched::by(sizes, &mut common.monitor()))
 }
 
 fn artificial(args: &ArtificialArgs, common: &Common) -> Result<Vec<Known>> {
@@ -175,10 +182,14 @@ fn artificial(args: &ArtificialArgs, common: &Common) -> Result<Vec<Known>> {
         Some(corpus) => {
             let mut monitor = common.monitor();
             let corpus = common.corpus(corpus)?;
-            Alphabet::count(&corpus, args.alphabet, Watched::by(DocumentRule::default(), &mut monitor))?
+            {
+                let options = ReadOptions { text_field: args.text_field.clone(), ..ReadOptions::default() };
+                Alphabet::count(&corpus, args.alphabet, Watched::by(options, &mut monitor))?
+            }
         }
     };
-    write_artificial(&args.out, args.seed, &alphabet, &kinds, args.sizes.sizes())
+    let sizes = args.sizes.sizes();
+    write_artificial(&args.out, args.seed, &alphabet, &kinds, Watched::by(sizes, &mut common.monitor()))
 }
 
 fn show(out: &Path, known: &[Known], common: &Common) -> Result<()> {
@@ -190,7 +201,7 @@ fn show(out: &Path, known: &[Known], common: &Common) -> Result<()> {
                 k.domain.clone(),
                 k.kind.clone(),
                 k.lambda.map_or("–".to_owned(), |lambda| lambda.to_string()),
-                format!("{:.3}", k.floor_perplexity),
+                fixed(k.floor_perplexity, 3),
                 some(k.kl_to_base, 4),
                 some(k.kl_to_base.map(|kl| (k.entropy_rate + kl).exp()), 3),
                 k.tokens.train.to_string(),

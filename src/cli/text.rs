@@ -2,18 +2,28 @@
 
 use odyssey::evaluate::{Protocol, ProtocolName, ProtocolResult};
 use odyssey::model::ModelConfig;
-use odyssey::text::{DocumentRule, StreamOptions, Tokenizer};
+use odyssey::text::{DocumentRule, ReadOptions, StreamOptions, Tokenizer};
 
 use odyssey::error::Result;
 
 /// How texts become tokens.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct TextArgs {
     /// What a document is in a .txt file.
     #[arg(long, value_enum, default_value_t)]
     pub document: DocumentRule,
+    /// The field of .jsonl files, and the column of .parquet files, that holds the text.
+    #[arg(long, value_name = "NAME")]
+    pub text_field: Option<String>,
     #[command(flatten)]
     pub stream: StreamOptions,
+}
+
+impl TextArgs {
+    /// How files become documents.
+    pub fn read(&self) -> ReadOptions {
+        ReadOptions { document: self.document, text_field: self.text_field.clone() }
+    }
 }
 
 /// How perplexity is measured.
@@ -31,6 +41,11 @@ pub struct ProtocolArgs {
 }
 
 impl ProtocolArgs {
+    /// Refuses sizes that no model could follow.
+    pub fn check(&self) -> Result<()> {
+        Protocol::check_sizes(self.protocol, self.context, self.stride)
+    }
+
     /// The recipe for this model and these texts.
     pub fn recipe(
         &self,

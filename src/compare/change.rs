@@ -35,6 +35,9 @@ pub struct Comparison {
     /// How far apart the two models predict over the whole vocabulary; absent where only scorings were compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub divergence: Option<Divergence>,
+    /// Why `divergence` is missing, where both models were asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divergence_reason: Option<String>,
     /// Prediction rank of the domain's terms before and after, where asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank: Option<RankChange>,

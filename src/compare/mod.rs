@@ -5,6 +5,7 @@
 
 mod attribution;
 mod change;
+mod comparable;
 mod loss_profile;
 mod paired;
 mod parts;
@@ -14,6 +15,7 @@ pub mod token_class;
 use std::borrow::Cow;
 
 pub use change::{ClassChange, Comparison, Handful, LineBreakParts, Passage, PassageToken, Side, TypeChange, Without};
+pub use comparable::{Scoring, check_comparable};
 pub use loss_profile::{ClassLoss, LossProfile};
 pub use paired::PairedChanges;
 pub use parts::PartChanges;
@@ -35,7 +37,7 @@ impl Vocabulary {
     /// For a model of `size` entries; without a tokenizer tokens are called by their id.
     pub fn new(tokenizer: Option<&Tokenizer>, size: usize) -> Self {
         let known = tokenizer.map(|tokenizer| {
-            let texts = (0..u32::MAX).take(size).map(|id| tokenizer.token_text(id)).collect();
+            let texts = (0..u32::MAX).take(size).map(|id| tokenizer.token_shown(id)).collect();
             (texts, token_class::classes(tokenizer, size))
         });
         Self { size, known }
@@ -51,7 +53,7 @@ impl Vocabulary {
         self.size == 0
     }
 
-    /// The token as printed; empty for an id beyond the vocabulary.
+    /// The token as people read it, see [`Tokenizer::token_shown`]; empty for an id beyond the vocabulary.
     pub fn text(&self, id: u32) -> Cow<'_, str> {
         match &self.known {
             Some((texts, _)) => texts.get(id as usize).map_or("", String::as_str).into(),
@@ -124,6 +126,7 @@ pub fn compare(
         types,
         handful,
         divergence: None,
+        divergence_reason: None,
         rank: None,
         passages: passages::most_changed(before, after, vocabulary),
     })

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{DeviceName, adapter_of};
 use crate::error::Result;
 use crate::files;
+use crate::seal;
 use crate::spool::cache_folder;
 
 /// The schema of a diagnosis.
@@ -174,7 +175,7 @@ pub fn path(folder: &Path, name: &DeviceName) -> PathBuf {
 /// # Errors
 /// The folder cannot be written.
 pub fn keep(folder: &Path, diagnosis: &Diagnosis) -> Result<()> {
-    files::write_json(&path(folder, &diagnosis.device), diagnosis)
+    seal::write_json(&path(folder, &diagnosis.device), diagnosis)
 }
 
 /// The diagnosis in `folder` of the device `name` with this `driver`, made by this version of the program. A file that
@@ -184,7 +185,7 @@ pub fn known(folder: &Path, name: &DeviceName, driver: &str) -> Option<Diagnosis
     if !path.exists() {
         return None;
     }
-    let read = files::read_json::<Diagnosis>(&path);
+    let read = seal::read_json::<Diagnosis>(&path).map(|(diagnosis, _)| diagnosis);
     let diagnosis =
         read.inspect_err(|e| tracing::warn!("a kept diagnosis is ignored: {e}; odyssey doctor renews it")).ok()?;
     let holds = diagnosis.device == *name

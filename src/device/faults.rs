@@ -14,8 +14,10 @@ use std::time::Duration;
 use burn::tensor::wgpu::{WgpuBackend, WgpuInitError};
 use burn::tensor::{Device, DeviceKind, Tensor};
 
+use super::hush::hushed;
 use super::{Adapter, adapter_of, adapters};
 use crate::error::{DeviceFault, Error, Result};
+use crate::threads;
 
 /// What a device's own thread last said of memory that it did not get.
 static OUT_OF_MEMORY: Mutex<Option<String>> = Mutex::new(None);
@@ -26,7 +28,8 @@ fn out_of_memory_said() -> Option<String> {
 
 /// A new connection to the adapter of this kind, through `api`. One is possible through each API, `Auto` among them.
 pub(super) fn open(kind: DeviceKind, api: WgpuBackend) -> Result<Device, WgpuInitError> {
-    let (device, setup) = Device::wgpu_options().device_kind(kind).graphics_api(api).init_with_setup()?;
+    let options = Device::wgpu_options().device_kind(kind).graphics_api(api);
+    let (device, setup) = hushed(|| options.init_with_setup())?;
     setup.device.on_uncaptured_error(Arc::new(|error: wgpu::Error| {
         if let wgpu::Error::OutOfMemory { .. } = &error {
             *OUT_OF_MEMORY.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
@@ -41,6 +44,9 @@ pub(super) fn open(kind: DeviceKind, api: WgpuBackend) -> Result<Device, WgpuIni
 /// The error for work on `device` that failed with these words.
 pub fn failure(device: &Device, words: impl Display) -> Error {
     let words = words.to_string();
+    if let Some(error) = threads::refused(&words) {
+        return error;
+    }
     let memory = out_of_memory_said();
     let kind = match &memory {
         _ if says_lost(&words) => DeviceFault::Lost,

@@ -5,6 +5,8 @@
 
 pub mod diagnosis;
 pub mod faults;
+mod hush;
+pub mod limits;
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,6 +17,7 @@ use burn::tensor::{Device, DeviceKind};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DeviceFault, Error, Result};
+use limits::{Bound, FreeMemory};
 
 /// What `--device` asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,24 +127,15 @@ enum Memory {
 }
 
 impl ChosenDevice {
-    /// Bytes that are free for a run: of the memory that the system has, or the whole of a card's own. `None` where
-    /// nobody says.
-    pub fn free_memory(&self) -> Option<u64> {
+    /// What is free for a run: of the memory that the system has and lets this process take, or the whole of a card's own.
+    /// `None` where nobody says.
+    pub fn free_memory(&self) -> Option<FreeMemory> {
         match self.memory {
-            Memory::System => free_system_memory(),
-            Memory::Own(bytes) => Some(bytes),
+            Memory::System => FreeMemory::now(),
+            Memory::Own(bytes) => Some(FreeMemory { bytes, bound_by: Bound::Card }),
             Memory::Unknown => None,
         }
     }
-}
-
-/// Memory that this process can still take, bytes: what is available, within the limits set for it.
-fn free_system_memory() -> Option<u64> {
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    // Of what counts against a limit, cached files give way.
-    let limited = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory.saturating_sub(limits.rss));
-    Some(system.available_memory().min(limited)).filter(|&free| free > 0)
 }
 
 /// A graphics adapter that wgpu found.
@@ -219,7 +213,7 @@ const SOFTWARE: &str = "software";
 pub fn adapters() -> &'static [Adapter] {
     // Asked once: graphics loaders dislike instances that come and go on several threads.
     static ADAPTERS: OnceLock<Vec<Adapter>> = OnceLock::new();
-    ADAPTERS.get_or_init(enumerate)
+    ADAPTERS.get_or_init(|| hush::hushed(enumerate))
 }
 
 fn enumerate() -> Vec<Adapter> {

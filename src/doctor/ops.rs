@@ -18,7 +18,8 @@ use crate::kernels::cross_entropy::ChunkSoftmax;
 use crate::kernels::matmul::{self, Held};
 use crate::model::layers::{CausalMask, Embedding, Gelu, LayerNorm, RmsNorm, causal_attention, within};
 use crate::model::parameters::to_host;
-use crate::model::rotary::{RopeScaling, Rotary};
+use crate::model::rope_scaling::RopeScaling;
+use crate::model::rotary::Rotary;
 use crate::model::weights::{LARGEST_PIECE, Precision, WeightSource};
 
 const SUM: &str = "of the root of the summed squares of a result's terms; 4·ε·(√k + 1) for k terms, four times what \
@@ -370,7 +371,7 @@ fn rotary(device: &Device, cases: &mut Cases) -> Result<()> {
             (0..channels).map(length).collect::<Vec<_>>()
         });
         let expected = Expected::within(4.0 * EPSILON, turned.concat(), scale.collect());
-        let rotary = Rotary::new(&RopeScaling::Default.frequencies(10_000.0, rotated), time, device);
+        let rotary = Rotary::new(RopeScaling::Default.frequencies(10_000.0, rotated));
         let found = rotary.forward(tensor(&x, [1, heads, time, channels], device));
         cases.judge_tensor(format!("{heads}×{time}×{channels}, {rotated} turned"), found, expected)?;
     }

@@ -116,6 +116,13 @@ impl ProtocolResult {
         StreamOptions { join: self.join, newlines: self.newlines, bos: self.bos }
     }
 
+    /// Whether this recipe is another with a tokenizer of another file, and the same in all else.
+    pub fn differs_in_tokenizer_alone(&self, other: &Self) -> bool {
+        let with = |recipe: &Self, tokenizer| recipe.protocol.fingerprint(recipe.document, &recipe.stream(), tokenizer);
+        // Of both, since an older version of this program may not have noted all that its fingerprint is made of.
+        with(self, &self.tokenizer) == self.fingerprint && with(self, &other.tokenizer) == other.fingerprint
+    }
+
     /// In words, how this recipe differs from another: `context (64 and 32), stride (64 and 32)`.
     pub fn difference(&self, other: &Self) -> String {
         let shown = |recipe: &Self, key: &str| match serde_json::to_value(recipe).unwrap_or_default().get(key) {
@@ -351,7 +358,8 @@ impl ScoredStream {
         let known = stream.bytes > 0;
         // Bytes and words are the whole text's; what other protocols leave unscored is a token or so a window.
         let whole = protocol.name != ProtocolName::HalfWindow;
-        let word_ppl = (whole && stream.words > 0).then(|| (sum / stream.words as f64).exp());
+        let no_words = stream.letters.no_words(stream.words).map(|why| format!("no word perplexity: {why}"));
+        let word_ppl = (whole && stream.words > 0 && no_words.is_none()).then(|| (sum / stream.words as f64).exp());
         let reasons = [
             (!known, "the corpus is given as token ids, so its bytes and words are not known"),
             (known && !whole, "half of the text is scored, and its bytes and words are those of all"),
@@ -360,10 +368,11 @@ impl ScoredStream {
                 nll.exp().is_finite() && !interval[1].exp().is_finite(),
                 "the perplexity's interval goes beyond the range of f64",
             ),
-            // A script without spaces has few words, and so many nats to each of them.
             (word_ppl.is_some_and(f64::is_infinite), "the word perplexity is beyond the range of f64"),
         ];
-        let reasons: Vec<&str> = reasons.into_iter().filter_map(|(holds, reason)| holds.then_some(reason)).collect();
+        let mut reasons: Vec<&str> =
+            reasons.into_iter().filter_map(|(holds, reason)| holds.then_some(reason)).collect();
+        reasons.extend(no_words.as_deref().filter(|_| whole));
         Ok(TextResult {
             text: text.to_owned(),
             adapter: None,

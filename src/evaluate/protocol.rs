@@ -146,6 +146,15 @@ impl Protocol {
         Self::with_prefix(name, context, stride, config.context(), prefix)
     }
 
+    /// Refuses sizes that no model could follow; what depends on the model is checked with that.
+    ///
+    /// # Errors
+    /// As [`Protocol::new`].
+    pub fn check_sizes(name: ProtocolName, context: Option<usize>, stride: Option<usize>) -> Result<()> {
+        let stride = stride.filter(|_| context.is_some()); // else it is the model that says how long the context is
+        Self::with_prefix(name, context, stride, usize::MAX, Some(0)).map(drop)
+    }
+
     fn with_prefix(
         name: ProtocolName,
         context: Option<usize>,

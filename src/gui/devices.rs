@@ -92,7 +92,7 @@ pub(super) fn choices() -> Vec<(String, String)> {
 fn list() -> Result<Listed> {
     let known = |chosen: &ChosenDevice| diagnosis::known(&diagnosis::folder(), &chosen.name, &chosen.driver);
     let cpu = DeviceChoice::Cpu.find()?;
-    let memory = cpu.free_memory().map_or_else(|| "not known".to_owned(), bytes);
+    let memory = cpu.free_memory().map_or_else(|| "not known".to_owned(), |free| bytes(free.bytes));
     let mut devices = vec![Listing {
         choice: "cpu".into(),
         name: cpu.name.adapter.clone(),

@@ -63,8 +63,8 @@ impl Entry {
 
 fn look(folder: &Path) -> Result<(String, State)> {
     let plan = Plan::read(folder)?;
-    let status = plan.status(folder);
-    let (done, of) = (status.tasks.iter().filter(|(_, done)| *done).count(), status.tasks.len());
+    // Whether results are whole is asked where they are read: a list of studies is not to read them all.
+    let (done, of) = (plan.tasks.iter().filter(|task| task.is_done(folder)).count(), plan.tasks.len());
     let state = match done == of {
         true => State::Finished { domains: plan.config.domains.len() },
         false => State::Unfinished { done, of },

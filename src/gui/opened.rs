@@ -7,10 +7,10 @@ use super::against::Against;
 use super::theme;
 use crate::columns::{self, Face, Sheet};
 use crate::error::Result;
-use crate::files;
 use crate::report::{
     Direction, Outcome, ablation, answer, count, delta, interval, outcomes, p_value, percent, short, significant,
 };
+use crate::seal;
 use crate::similarity::Measure;
 use crate::study::{self, DomainChange, Row, StudyResults};
 
@@ -84,7 +84,9 @@ impl OpenStudy {
         let results = match study::collect(folder) {
             Ok(results) => results,
             // The tasks may have been deleted after the results were written.
-            Err(error) => files::read_json(&folder.join("results.json")).map_err(|_| error)?,
+            Err(error) => {
+                seal::read_json(&folder.join("results.json")).map(|(results, _)| results).map_err(|_| error)?
+            }
         };
         Ok(Self::new(folder, results))
     }

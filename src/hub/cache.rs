@@ -5,83 +5,75 @@
 //! models--org--name/blobs/HASH                   a file's content; HASH is its SHA-256 (large) or git's hash (small)
 //! models--org--name/blobs/HASH.incomplete        what has arrived of one
 //! models--org--name/snapshots/COMMIT/config.json a link to its blob
+//! models--org--name/trees/COMMIT.json            what the commit has, all of it
 //! .locks/models--org--name/HASH.lock             held while a file is fetched
 //! ```
+//!
+//! Who else writes there may have planted links. Nothing is written through a link, and nothing is read that a link
+//! leads to outside of the cache.
 
-use std::fs::{self, File, TryLockError};
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::name::Name;
+use serde::{Deserialize, Serialize};
+
+use super::entry::Entry;
+use super::name::{Name, is_git_hash, is_path_inside, is_sha256};
+use crate::disk::scratch;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::progress::Monitor;
 
-/// A setting of the environment; empty counts as absent.
-pub(super) fn setting(name: &str) -> Option<String> {
-    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
-}
-
-/// A folder that the environment names; `~/` is the home folder, as in Python.
-fn folder_setting(name: &str) -> Option<PathBuf> {
-    let text = setting(name)?;
-    match (text.strip_prefix("~/"), std::env::home_dir()) {
-        (Some(rest), Some(home)) => Some(home.join(rest)),
-        _ => Some(text.into()),
-    }
-}
-
-/// Where the hub's programs keep their things: `HF_HOME`, or `huggingface` in the user's cache.
-pub(super) fn hub_home() -> PathBuf {
-    folder_setting("HF_HOME").unwrap_or_else(|| {
-        let caches = folder_setting("XDG_CACHE_HOME");
-        caches.unwrap_or_else(|| std::env::home_dir().unwrap_or_default().join(".cache")).join("huggingface")
-    })
-}
-
-/// The cache: `HF_HUB_CACHE`, or `hub` in the hub's home.
-pub(super) fn hub_cache() -> PathBuf {
-    let named = folder_setting("HF_HUB_CACHE").or_else(|| folder_setting("HUGGINGFACE_HUB_CACHE"));
-    named.unwrap_or_else(|| hub_home().join("hub"))
-}
-
-/// The token, if the user has one: `HF_TOKEN`, or the file that `hf auth login` writes.
-pub(super) fn token() -> Option<String> {
-    if setting("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|value| is_yes(&value)) {
-        return None;
-    }
-    setting("HF_TOKEN").or_else(|| setting("HUGGING_FACE_HUB_TOKEN")).or_else(|| {
-        let file = folder_setting("HF_TOKEN_PATH").unwrap_or_else(|| hub_home().join("token"));
-        let text = fs::read_to_string(file).ok()?;
-        Some(text.trim().to_owned()).filter(|token| !token.is_empty())
-    })
-}
-
-/// Whether the environment forbids to use the network.
-pub(super) fn offline() -> bool {
-    ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].iter().any(|name| setting(name).is_some_and(|value| is_yes(&value)))
-}
-
-fn is_yes(value: &str) -> bool {
-    ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str())
-}
-
-/// Whether this is a full hash of git's.
-pub(super) fn is_git_hash(text: &str) -> bool {
-    text.len() == 40 && text.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
-}
+/// The format of `trees/COMMIT.json` that is known.
+const TREE_FORMAT: u32 = 1;
+/// The largest of them that is read.
+const LARGEST_TREE: u64 = 256 << 20;
 
 /// A repository's part of the cache.
 #[derive(Debug, Clone)]
 pub(super) struct Cached {
+    cache: PathBuf,
     root: PathBuf,
     locks: PathBuf,
+}
+
+/// What the cache knows of a revision.
+pub(super) enum Known {
+    /// The commit that it is.
+    Commit(String),
+    /// Nothing says so, but there is only this commit.
+    Only(String),
+    /// Nothing says so, and there are several commits.
+    OneOf(Vec<String>),
+    /// Nothing.
+    Nothing,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Tree {
+    format_version: u32,
+    files: BTreeMap<String, TreeFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TreeFile {
+    size: u64,
+    blob_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lfs_sha256: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lfs_size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    xet_hash: Option<String>,
 }
 
 impl Cached {
     pub fn new(cache: &Path, name: &Name) -> Self {
         let folder = format!("{}--{}", name.kind.plural(), name.repository.replace('/', "--"));
-        Self { root: cache.join(&folder), locks: cache.join(".locks").join(folder) }
+        Self { cache: cache.to_owned(), root: cache.join(&folder), locks: cache.join(".locks").join(folder) }
     }
 
     /// The files of a commit.
@@ -99,49 +91,150 @@ impl Cached {
         self.root.join("blobs").join(format!("{hash}.incomplete"))
     }
 
-    /// The commit a revision was when it was last asked for.
-    pub fn commit_of(&self, revision: &str) -> Option<String> {
-        if is_git_hash(revision) {
-            return Some(revision.to_owned());
+    /// Whether `path`, or as much of it as exists, is in the cache when all links are followed.
+    pub fn holds(&self, path: &Path) -> bool {
+        let Ok(cache) = fs::canonicalize(&self.cache) else { return true }; // nothing there yet
+        let mut above = path.ancestors().take_while(|at| at.starts_with(&self.cache));
+        above.find_map(|at| fs::canonicalize(at).ok()).is_none_or(|there| there.starts_with(&cache))
+    }
+
+    /// Refuses a path that a link leads out of the cache.
+    pub fn check(&self, path: &Path) -> Result<()> {
+        if self.holds(path) {
+            return Ok(());
         }
-        let text = fs::read_to_string(self.root.join("refs").join(revision)).ok()?;
+        let cure = "remove the link that leads there, or set HF_HUB_CACHE to the folder where the files really are";
+        Err(Error::file(path, format!("leads out of the hub's cache, {}", self.cache.display()), cure))
+    }
+
+    /// Makes a place in the cache ready to be written: its folder is there, and no link stands in its place.
+    fn prepare(&self, path: &Path) -> Result<()> {
+        let folder = path.parent().unwrap_or(&self.root);
+        self.check(folder)?;
+        fs::create_dir_all(folder).map_err(|e| cannot_write(folder, e))?;
+        if path.is_symlink() {
+            tracing::warn!("{}: removing a link where none belongs", path.display());
+            fs::remove_file(path).map_err(|e| cannot_write(path, e))?;
+        }
+        Ok(())
+    }
+
+    /// Opens a file of the cache for reading and writing; what it holds stays.
+    pub fn open(&self, path: &Path) -> Result<File> {
+        self.prepare(path)?;
+        let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
+        opened.map_err(|e| cannot_write(path, e))
+    }
+
+    /// The commit a revision was when it was last asked for.
+    pub fn known(&self, revision: &str) -> Known {
+        if is_git_hash(revision) {
+            return Known::Commit(revision.to_owned());
+        }
+        if let Some(commit) = self.noted(revision) {
+            return Known::Commit(commit);
+        }
+        let entries = fs::read_dir(self.root.join("snapshots")).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut commits: Vec<String> = names.filter(|name| is_git_hash(name)).collect();
+        commits.sort();
+        match commits.len() {
+            0 => Known::Nothing,
+            1 => Known::Only(commits.remove(0)),
+            _ => Known::OneOf(commits),
+        }
+    }
+
+    fn noted(&self, revision: &str) -> Option<String> {
+        let path = self.root.join("refs").join(revision);
+        let about = fs::metadata(&path).ok()?;
+        if !about.is_file() || about.len() > 100 || !self.holds(&path) {
+            return None;
+        }
+        let text = fs::read_to_string(path).ok()?;
         Some(text.trim().to_owned()).filter(|commit| is_git_hash(commit))
     }
 
     /// Notes the commit that a revision is.
-    pub fn note_commit(&self, revision: &str, commit: &str) -> Result<()> {
-        if revision == commit || self.commit_of(revision).as_deref() == Some(commit) {
+    pub fn note_commit(&self, revision: &str, commit: &str, monitor: &dyn Monitor) -> Result<()> {
+        if revision == commit || self.noted(revision).as_deref() == Some(commit) {
             return Ok(());
         }
         let path = self.root.join("refs").join(revision);
-        crate::files::write_whole(&path, |out| std::io::Write::write_all(out, commit.as_bytes()))
+        self.note(&path, monitor, || files::write_whole(&path, |out| std::io::Write::write_all(out, commit.as_bytes())))
     }
 
-    /// The blob of this many bytes whose name, which is its SHA-256, `fits`.
-    pub fn find_blob(&self, bytes: u64, fits: impl Fn(&str) -> bool) -> Option<String> {
-        fs::read_dir(self.root.join("blobs")).ok()?.filter_map(|entry| entry.ok()).find_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let found = name.len() == 64 && entry.metadata().ok()?.len() == bytes && fits(&name);
-            found.then_some(name)
-        })
+    /// Writes a small file whole, alone, and without what a process that was killed while it did the same left there.
+    fn note(&self, path: &Path, monitor: &dyn Monitor, write: impl FnOnce() -> Result<()>) -> Result<()> {
+        let _lock = self.lock("notes", monitor)?;
+        self.prepare(path)?;
+        scratch::sweep(path);
+        write()
+    }
+
+    /// All that a commit has, where that was noted.
+    pub fn tree(&self, commit: &str) -> Option<Vec<Entry>> {
+        let path = self.root.join("trees").join(format!("{commit}.json"));
+        let about = fs::metadata(&path).ok()?;
+        if !about.is_file() || about.len() > LARGEST_TREE || !self.holds(&path) {
+            return None;
+        }
+        let tree: Tree = files::read_json(&path).ok()?;
+        let is_good = |(path, file): (&String, &TreeFile)| {
+            is_path_inside(path) && is_git_hash(&file.blob_id) && file.lfs_sha256.as_deref().is_none_or(is_sha256)
+        };
+        if tree.format_version != TREE_FORMAT || !tree.files.iter().all(is_good) {
+            return None;
+        }
+        let entry = |(path, file): (String, TreeFile)| Entry {
+            path,
+            bytes: file.size,
+            oid: file.blob_id,
+            sha256: file.lfs_sha256,
+            xet: file.xet_hash,
+        };
+        Some(tree.files.into_iter().map(entry).collect())
+    }
+
+    /// Notes all that a commit has. That helps later and is no reason to fail now.
+    pub fn note_tree(&self, commit: &str, entries: &[Entry], monitor: &dyn Monitor) {
+        let path = self.root.join("trees").join(format!("{commit}.json"));
+        if self.tree(commit).is_some() {
+            return;
+        }
+        let file = |entry: &Entry| TreeFile {
+            size: entry.bytes,
+            blob_id: entry.oid.clone(),
+            lfs_sha256: entry.sha256.clone(),
+            lfs_size: entry.sha256.as_ref().map(|_| entry.bytes),
+            xet_hash: entry.xet.clone(),
+        };
+        let files = entries.iter().map(|entry| (entry.path.clone(), file(entry))).collect();
+        let tree = Tree { format_version: TREE_FORMAT, files };
+        let noted = self.note(&path, monitor, || files::write_json(&path, &tree));
+        if let Err(error) = noted {
+            tracing::debug!("the listing is not noted: {error}");
+        }
     }
 
     /// Gives a blob its name in a commit: a relative link, or a copy where links are not allowed (as on most Windows).
     pub fn point(&self, commit: &str, path: &str, hash: &str) -> Result<()> {
         let pointer = self.snapshot(commit).join(path);
-        let folder = pointer.parent().unwrap_or(&self.root);
-        fs::create_dir_all(folder).map_err(|e| Error::writing(folder, e))?;
-        // Beside it first, then renamed: another program never sees it missing.
-        let scratch = folder.join(format!(".odyssey-{}-{hash}", std::process::id()));
-        let _ = fs::remove_file(&scratch); // left by a process of this number that was killed
+        self.prepare(&pointer)?;
         let above = 2 + path.matches('/').count();
         let target: PathBuf = std::iter::repeat_n("..", above).collect::<PathBuf>().join("blobs").join(hash);
+        if link(&target, &pointer).is_ok() {
+            return Ok(()); // in one step
+        }
+        // Beside it first, then renamed: another program never sees it missing.
+        scratch::sweep(&pointer);
+        let scratch = scratch::name_for(&pointer);
         link(&target, &scratch)
-            .or_else(|_| fs::copy(self.blob(hash), &scratch).map(drop))
+            .or_else(|_| copy_new(&self.blob(hash), &scratch))
             .and_then(|()| fs::rename(&scratch, &pointer))
             .map_err(|e| {
                 let _ = fs::remove_file(&scratch);
-                Error::writing(&pointer, e)
+                cannot_write(&pointer, e)
             })
     }
 
@@ -149,8 +242,7 @@ impl Cached {
     /// `None` where the file system knows no locks: then two may fetch the same, and one of them wins.
     pub fn lock(&self, hash: &str, monitor: &dyn Monitor) -> Result<Option<File>> {
         let path = self.locks.join(format!("{hash}.lock"));
-        fs::create_dir_all(&self.locks).map_err(|e| Error::writing(&self.locks, e))?;
-        let file = File::create(&path).map_err(|e| Error::writing(&path, e))?;
+        let file = self.open(&path)?;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(file)),
@@ -163,6 +255,23 @@ impl Cached {
             }
         }
     }
+}
+
+/// The error for a place in the cache that cannot be written.
+fn cannot_write(path: &Path, source: std::io::Error) -> Error {
+    match source.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Error::file(
+            path,
+            "the hub's cache cannot be written there (permission denied)",
+            "set HF_HUB_CACHE to a folder that you may write to, or HF_HUB_OFFLINE=1 to use what the cache has",
+        ),
+        _ => Error::writing(path, source),
+    }
+}
+
+/// Copies a file to a place where nothing is, so that it goes through no link.
+fn copy_new(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::io::copy(&mut File::open(from)?, &mut File::create_new(to)?).map(drop)
 }
 
 #[cfg(unix)]

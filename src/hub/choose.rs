@@ -5,11 +5,13 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::name::{Kind, Name, is_readable, matches};
-use super::remote::{Entry, Remote, Trouble};
+use super::entry::Entry;
+use super::name::{Kind, Name, is_readable, matches, unusable};
+use super::remote::Remote;
+use super::trouble::Trouble;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::COMPANIONS;
+use crate::model::{COMPANIONS, peft};
 use crate::progress::Monitor;
 
 const CONFIG: &str = "config.json";
@@ -25,6 +27,13 @@ const OF_ENCODER: [&str; 4] =
 const OTHER_WEIGHTS: [&str; 5] =
     ["pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack", "rust_model.ot"];
 
+/// What the hub lists of a commit.
+pub(super) struct Listing {
+    pub entries: Vec<Entry>,
+    /// Whether this is all that the commit has.
+    pub whole: bool,
+}
+
 /// What the hub lists of a commit, as far as the name and the patterns could mean it.
 pub(super) fn listing(
     remote: &Remote,
@@ -32,22 +41,27 @@ pub(super) fn listing(
     commit: &str,
     patterns: &[String],
     monitor: &mut dyn Monitor,
-) -> Result<Vec<Entry>, Trouble> {
+) -> Result<Listing, Trouble> {
     if patterns.is_empty() {
-        return match name.kind {
-            Kind::Model => of_model_and_pooling(remote, name, commit, monitor),
-            // The folder it is in, in case it is a file.
-            Kind::Dataset => remote.files(name, commit, folder_of(&name.inside), true, monitor),
+        let (entries, whole) = match name.kind {
+            Kind::Model => (of_model_and_pooling(remote, name, commit, monitor)?, false),
+            Kind::Adapter => (remote.files(name, commit, &name.inside, false, monitor)?, false),
+            Kind::Dataset => {
+                // The folder it is in, in case it is a file.
+                let folder = folder_of(&name.inside);
+                (remote.files(name, commit, folder, true, monitor)?, folder.is_empty())
+            }
         };
+        return Ok(Listing { entries, whole });
     }
     let folders: BTreeSet<&str> = patterns.iter().map(|pattern| folder_of(before_wildcard(pattern))).collect();
     let mut entries = BTreeMap::new();
-    for folder in folders {
+    for folder in &folders {
         for entry in remote.files(name, commit, folder, true, monitor)? {
             entries.insert(entry.path.clone(), entry);
         }
     }
-    Ok(entries.into_values().collect())
+    Ok(Listing { entries: entries.into_values().collect(), whole: folders.contains("") })
 }
 
 /// The files of a model, and those of its pooling where it is a sentence encoder.
@@ -70,9 +84,9 @@ fn of_model_and_pooling(
     Ok(entries)
 }
 
-/// Whether a file of a model is used where it is there.
+/// Whether a file of a model is used where it is there; an adapter beside the model, too.
 fn is_companion(path: &str) -> bool {
-    COMPANIONS.contains(&path) || OF_ENCODER.contains(&path)
+    COMPANIONS.contains(&path) || OF_ENCODER.contains(&path) || [peft::CONFIG, peft::WEIGHTS].contains(&path)
 }
 
 fn folder_of(path: &str) -> &str {
@@ -89,6 +103,7 @@ pub(super) fn first(name: &Name, entries: &[Entry], patterns: &[String]) -> Resu
     let chosen: Vec<&str> = match (name.kind, patterns) {
         (_, [_, ..]) => of_patterns(name, &paths, patterns)?,
         (Kind::Model, []) => of_model(name, &paths)?,
+        (Kind::Adapter, []) => of_adapter(name, &paths)?,
         (Kind::Dataset, []) => of_dataset(name, &paths)?,
     };
     Ok(entries.iter().filter(|entry| chosen.contains(&entry.path.as_str())).cloned().collect())
@@ -103,7 +118,36 @@ fn of_patterns<'a>(name: &Name, paths: &[&'a str], patterns: &[String]) -> Resul
     Ok(paths.iter().filter(|path| patterns.iter().any(|pattern| matches(pattern, path))).copied().collect())
 }
 
+/// The two files of an adapter, in the folder that the name gives.
+fn of_adapter<'a>(name: &Name, paths: &[&'a str]) -> Result<Vec<&'a str>> {
+    let [config, weights, pickled] =
+        [peft::CONFIG, peft::WEIGHTS, "adapter_model.bin"].map(|file| below(&name.inside, file));
+    let find = |wanted: &str| paths.iter().copied().find(|path| *path == wanted);
+    match (find(&config), find(&weights)) {
+        (Some(config), Some(weights)) => Ok(vec![config, weights]),
+        (None, _) => Err(nothing(name, &format!("no {config}, so it is no adapter"), paths)),
+        (_, None) if find(&pickled).is_some() => Err(Error::input(
+            name,
+            format!("has its adapter on the hub as {pickled} only, and what is read is safetensors"),
+            "load it with peft and save it again, which writes safetensors, and name the folder",
+        )),
+        (_, None) => Err(nothing(name, &format!("no {weights}"), paths)),
+    }
+}
+
+fn below(folder: &str, file: &str) -> String {
+    if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") }
+}
+
+/// Whether a repository of models holds an adapter and no model, so that the adapter is meant.
+fn is_adapter_alone(paths: &[&str]) -> bool {
+    paths.contains(&peft::CONFIG) && !paths.contains(&WEIGHTS) && !paths.contains(&INDEX)
+}
+
 fn of_model<'a>(name: &Name, paths: &[&'a str]) -> Result<Vec<&'a str>> {
+    if is_adapter_alone(paths) {
+        return of_adapter(name, paths);
+    }
     if !paths.contains(&CONFIG) {
         return Err(nothing(name, "no config.json, so it is no model that is read here", paths));
     }
@@ -205,6 +249,11 @@ pub(super) fn of_present(
         let chosen = of_dataset(name, &paths).map_err(|_| missing())?;
         return Ok(chosen.into_iter().map(str::to_owned).collect());
     }
+    if name.kind == Kind::Adapter || is_adapter_alone(&paths) {
+        let needed = [peft::CONFIG, peft::WEIGHTS].map(|file| below(&name.inside, file));
+        let missing: Vec<String> = needed.iter().filter(|file| !paths.contains(&file.as_str())).cloned().collect();
+        return if missing.is_empty() { Ok(needed.into()) } else { Err(missing) };
+    }
     let mut missing = Vec::new();
     let mut chosen: Vec<String> =
         paths.iter().filter(|path| is_companion(path)).map(|path| (*path).to_owned()).collect();
@@ -225,5 +274,54 @@ pub(super) fn of_present(
         Ok(chosen)
     } else {
         Err(missing)
+    }
+}
+
+/// What is there of a text in shards: their numbers, and how their names end.
+#[derive(Default)]
+struct ShardSet<'a> {
+    numbers: BTreeSet<u64>,
+    ends: BTreeSet<&'a str>,
+}
+
+/// The shards that are missing of sets of which some are there, by the number that their names give
+/// ("-00001-of-00004"). Where the others' names end differently, theirs is not known, and `*` stands for it.
+pub(super) fn missing_shards(present: &[String]) -> Vec<String> {
+    let mut sets: BTreeMap<(&str, &str), ShardSet<'_>> = BTreeMap::new();
+    for (before, number, of, after) in present.iter().filter_map(|path| shard(path)) {
+        let set = sets.entry((before, of)).or_default();
+        set.numbers.extend(number.parse::<u64>());
+        set.ends.insert(after);
+    }
+    let mut missing = Vec::new();
+    for ((before, of), ShardSet { numbers, ends }) in sets {
+        let Ok(count) = of.parse::<u64>() else { continue };
+        // Most count from 0, some from 1.
+        let first = u64::from(numbers.contains(&count) && !numbers.contains(&0));
+        let after = if ends.len() == 1 { ends.first().copied().unwrap_or("*") } else { "*" };
+        let lacking = (first..count.saturating_add(first)).filter(|number| !numbers.contains(number));
+        let width = of.len();
+        missing.extend(lacking.take(20).map(|number| format!("{before}-{number:0width$}-of-{of}{after}")));
+    }
+    missing
+}
+
+/// What stands before, the number, the count and what stands after, of "train-00001-of-00004.parquet".
+fn shard(path: &str) -> Option<(&str, &str, &str, &str)> {
+    let at = path.rfind("-of-")?;
+    let (before, after) = (&path[..at], &path[at + 4..]);
+    let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+    let (before, number) = before.rsplit_once('-')?;
+    let is_number = !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit());
+    (is_number && (1..10).contains(&digits)).then(|| (before, number, &after[..digits], &after[digits..]))
+}
+
+/// Refuses files that this system cannot hold side by side, or not at all.
+pub(super) fn refuse_unusable(name: &Name, entries: &[Entry]) -> Result<()> {
+    let folds_case = cfg!(any(windows, target_os = "macos"));
+    let paths: Vec<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
+    match unusable(&paths, cfg!(windows), folds_case) {
+        None => Ok(()),
+        Some(why) => Err(Error::input(name, why, "fetch single files with --file, or fetch it on another system")),
     }
 }

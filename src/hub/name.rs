@@ -1,8 +1,10 @@
 //! What a name on the hub is, and what is a path.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
+use crate::disk::paths::normal;
 use crate::error::{Error, Result};
 
 /// Says that what follows is a name on the hub, whatever lies on the disk.
@@ -14,6 +16,10 @@ const DEFAULT_REVISION: &str = "main";
 /// Longest part of a repository's name; the hub's own limit.
 const LONGEST_PART: usize = 96;
 
+/// Bytes of a path in a repository at most, and of a name in it; file systems hold no longer ones.
+const LONGEST_PATH: usize = 1000;
+const LONGEST_NAME: usize = 255;
+
 /// Endings of files that a command reads or writes: what has one of them is meant as a file, not as a repository.
 const FILE_ENDINGS: [&str; 12] =
     [".txt", ".jsonl", ".json", ".parquet", ".csv", ".toml", ".html", ".safetensors", ".gz", ".zst", ".tgz", ".tar"];
@@ -24,6 +30,8 @@ const FILE_ENDINGS: [&str; 12] =
 pub enum Kind {
     /// A model.
     Model,
+    /// An adapter, which the hub keeps among its models; also in a folder of a repository.
+    Adapter,
     /// Texts.
     Dataset,
 }
@@ -32,7 +40,7 @@ impl Kind {
     /// How the hub's addresses and its cache call them.
     pub(super) fn plural(self) -> &'static str {
         match self {
-            Self::Model => "models",
+            Self::Model | Self::Adapter => "models",
             Self::Dataset => "datasets",
         }
     }
@@ -42,6 +50,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Model => "model",
+            Self::Adapter => "adapter",
             Self::Dataset => "data set",
         })
     }
@@ -71,6 +80,7 @@ impl Name {
         Self::read(kind, bare).ok_or_else(|| {
             let form = match kind {
                 Kind::Model => "NAME or OWNER/NAME, as in gpt2 or EleutherAI/pythia-70m, with @REVISION if need be",
+                Kind::Adapter => "OWNER/NAME or OWNER/NAME/FOLDER, with @REVISION after NAME if need be",
                 Kind::Dataset => "OWNER/NAME or OWNER/NAME/FILE, as in machelreid/m2d2/data/cs.CL.tar.gz",
             };
             Error::input(text, format!("is not the name of a {kind} on the hub"), format!("write {form}"))
@@ -85,7 +95,9 @@ impl Name {
         let parts: Vec<&str> = before.split('/').collect();
         let (repository, mut inside) = match (kind, parts.as_slice()) {
             (_, [] | [_] | [_, _]) => (before.to_owned(), String::new()),
-            (Kind::Dataset, [owner, name, inside @ ..]) => (format!("{owner}/{name}"), inside.join("/")),
+            (Kind::Dataset | Kind::Adapter, [owner, name, inside @ ..]) => {
+                (format!("{owner}/{name}"), inside.join("/"))
+            }
             (Kind::Model, _) => return None,
         };
         // A model's revision may hold slashes (refs/pr/1); a data set's ends where the path in it begins.
@@ -93,7 +105,8 @@ impl Name {
             (_, None) => DEFAULT_REVISION,
             (_, Some(_)) if !inside.is_empty() => return None,
             (Kind::Model, Some(revision)) => revision,
-            (Kind::Dataset, Some(rest)) => {
+            (Kind::Adapter, Some(revision)) if revision.starts_with("refs/") => revision,
+            (Kind::Dataset | Kind::Adapter, Some(rest)) => {
                 let (revision, path) = rest.split_once('/').unwrap_or((rest, ""));
                 inside = path.to_owned();
                 revision
@@ -109,7 +122,7 @@ impl Name {
     ///
     /// What exists is a path, and so is what looks like one: it starts with `.`, `/` or `~`, has a backslash or a
     /// colon, its first folder exists, or it ends as a file does. A model's name has one or two parts, a data set's two
-    /// or more. After `hub:` it is always a name.
+    /// or more, an adapter's any number. After `hub:` it is always a name.
     ///
     /// # Errors
     /// [`Error::Input`] for `hub:` with something that is no name.
@@ -121,6 +134,7 @@ impl Name {
         let parts: Vec<&str> = text.split('@').next().unwrap_or_default().split('/').collect();
         let few = match kind {
             Kind::Model => parts.len() <= 2,
+            Kind::Adapter => true,
             Kind::Dataset => parts.len() >= 2,
         };
         let is_file = parts.len() <= 2 && parts.last().is_some_and(|last| is_file_name(last));
@@ -148,11 +162,6 @@ impl Name {
         }
         Ok(Self { revision: revision.to_owned(), ..self })
     }
-
-    /// The owner (or nothing) and the name.
-    pub(super) fn split(&self) -> (&str, &str) {
-        self.repository.split_once('/').unwrap_or(("", &self.repository))
-    }
 }
 
 /// As people write it.
@@ -172,7 +181,7 @@ impl fmt::Display for Name {
 /// `path` as it stands in the file of a study, whose other paths are relative to `folder`: a name on the hub only after
 /// `hub:`, so that a folder that is missing never becomes a download.
 pub fn beside(folder: &Path, path: &Path) -> PathBuf {
-    if has_prefix(path) { path.to_owned() } else { folder.join(path) }
+    if has_prefix(path) { path.to_owned() } else { normal(&folder.join(path)) }
 }
 
 /// Whether `path` says by `hub:` that it is a name on the hub.
@@ -196,10 +205,25 @@ pub(super) fn is_revision(revision: &str) -> bool {
     revision.chars().all(|c| c.is_ascii_alphanumeric() || "-_./+".contains(c)) && is_path_inside(revision)
 }
 
-/// Whether this is a path below a folder, on every system, without detours.
+/// Whether this is a full hash of git's.
+pub(super) fn is_git_hash(text: &str) -> bool {
+    text.len() == 40 && is_hexadecimal(text)
+}
+
+/// Whether this is a SHA-256.
+pub(super) fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && is_hexadecimal(text)
+}
+
+fn is_hexadecimal(text: &str) -> bool {
+    text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+}
+
+/// Whether this is a path below a folder, on every system, without detours and not longer than systems allow.
 pub(super) fn is_path_inside(path: &str) -> bool {
-    !path.contains(['\\', ':', '\0'])
-        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+    !path.contains(|c: char| c == '\\' || c == ':' || c.is_control())
+        && path.len() <= LONGEST_PATH
+        && path.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && part.len() <= LONGEST_NAME)
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
@@ -237,4 +261,25 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
         }
     }
     pattern[p..].iter().all(|&c| c == '*')
+}
+
+/// Why a system cannot hold files side by side, if it cannot: Windows keeps some names for devices, and where the case of
+/// names does not count, two may be one.
+pub fn unusable(paths: &[&str], windows: bool, folds_case: bool) -> Option<String> {
+    let is_device = |part: &str| {
+        let stem = part.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
+        let numbered = ["COM", "LPT"].iter().any(|device| {
+            stem.strip_prefix(device).is_some_and(|rest| rest.len() == 1 && rest.as_bytes()[0].is_ascii_digit())
+        });
+        ["CON", "PRN", "AUX", "NUL"].contains(&stem.as_str()) || numbered
+    };
+    let is_bad =
+        |part: &str| is_device(part) || part.ends_with(['.', ' ']) || part.contains(['<', '>', '"', '|', '?', '*']);
+    if let Some(path) = paths.iter().find(|path| windows && path.split('/').any(is_bad)) {
+        return Some(format!("has the file {path:?}, which Windows cannot hold"));
+    }
+    let mut seen = BTreeMap::new();
+    let twice = paths.iter().find_map(|path| Some((seen.insert(path.to_lowercase(), *path)?, path)));
+    let (one, other) = twice.filter(|_| folds_case)?;
+    Some(format!("has the files {one:?} and {other:?}, whose names differ in case only, which this system cannot hold"))
 }

@@ -1,191 +1,97 @@
-//! Asking the hub: questions that are repeated while it makes sense, watched so that a stop or a stall ends them.
-//!
-//! The client is hf-hub's. It has no timeouts, and its own repetition knows neither a stop nor `Retry-After`, so every
-//! request runs on a thread of its own here and is repeated from here. Redirects to another host lose the token: that
-//! is the HTTP library's doing, and tests hold it to it.
+//! What is asked of the hub: which commit a revision is, what a commit holds, and files.
 
-use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
 
-use bytes::Bytes;
-use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
-use hf_hub::repository::RepoTreeEntry;
-use hf_hub::{HFClientSync, HFError, HFRepositorySync, RepoType};
+use reqwest::Url;
+use reqwest::header::CONTENT_RANGE;
+use serde::Deserialize;
 
-use super::cache::{is_git_hash, setting, token};
-use super::name::{Kind, Name, is_path_inside};
-use crate::error::{Error, Result};
+use super::entry::Entry;
+use super::http::{Answer, Http, origin, same_origin};
+use super::name::{Kind, Name, is_git_hash, is_path_inside, is_sha256};
+use super::patience::{ATTEMPTS, FIRST_ATTEMPTS, repeated};
+use super::settings::{self, Endpoint, forget_login};
+use super::trouble::Trouble;
+use crate::error::Result;
 use crate::progress::Monitor;
 
-/// The hub itself; `HF_ENDPOINT` names a mirror.
-const ENDPOINT: &str = "https://huggingface.co";
-
-/// How often a request is made before its failure counts.
-const ATTEMPTS: u32 = 5;
-/// The same for the first question, which tells whether there is a network at all.
-const FIRST_ATTEMPTS: u32 = 2;
-/// The pause before the second attempt; each further one is twice as long.
-const PAUSE: Duration = Duration::from_millis(250);
-/// The longest that the hub may ask to wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
-/// A request that brings nothing for so long is given up.
-const STALL: Duration = Duration::from_secs(30);
-/// How often a running request is looked after.
-const TICK: Duration = Duration::from_millis(100);
-
-/// Why the hub did not give what it was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// The user wants to stop.
-    Stopped,
-    /// No answer, or one that was cut off: no network, no such host, a connection that breaks.
-    Unreachable(String),
-    /// An answer that says no.
-    Refused {
-        status: u16,
-        /// The hub's own code, such as `GatedRepo`.
-        code: String,
-        message: String,
-        /// How long it asks to wait.
-        wait: Option<Duration>,
-    },
-    /// An answer that cannot be understood.
-    Strange(String),
-}
-
-impl Trouble {
-    /// Whether what is in the cache may be used instead: the hub cannot answer now, but does not say no.
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Self::Unreachable(_) => true,
-            Self::Refused { status, .. } => is_passing(*status),
-            Self::Stopped | Self::Strange(_) => false,
-        }
-    }
-
-    fn of(error: HFError) -> Self {
-        match error {
-            HFError::RateLimited { retry_after, context } => {
-                let code = context.error_code.unwrap_or_default();
-                Self::Refused { status: 429, code, message: one_line(context.server_message), wait: retry_after }
-            }
-            HFError::Http { context }
-            | HFError::AuthRequired { context }
-            | HFError::Forbidden { context }
-            | HFError::Conflict { context }
-            | HFError::RepoNotFound { context: Some(context), .. }
-            | HFError::RevisionNotFound { context: Some(context), .. }
-            | HFError::EntryNotFound { context: Some(context), .. } => Self::Refused {
-                status: context.status.as_u16(),
-                code: context.error_code.unwrap_or_default(),
-                message: one_line(context.server_message),
-                wait: None,
-            },
-            // A body that ends early is a connection's fault; one that is no JSON is the server's.
-            HFError::Request { source, .. } => match deepest(&source).downcast_ref::<serde_json::Error>() {
-                Some(error) if !error.is_eof() => Self::Strange(one_line(Some(error.to_string()))),
-                _ => Self::Unreachable(innermost(&source)),
-            },
-            HFError::Json(error) => Self::Strange(error.to_string()),
-            other => Self::Strange(one_line(Some(other.to_string()))),
-        }
-    }
-}
-
-/// Whether a status is worth another attempt.
-fn is_passing(status: u16) -> bool {
-    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
-}
-
-/// The deepest reason of an error, which says most: "Connection refused" and not "error sending request".
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    one_line(Some(deepest(error).to_string()))
-}
-
-fn deepest<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
-    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
-}
-
-/// What a server said, short and on one line.
-fn one_line(text: Option<String>) -> String {
-    let text = text.unwrap_or_default();
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
-}
-
-/// A file of a repository, as the hub lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub path: String,
-    pub bytes: u64,
-    pub hash: Hash,
-}
-
-/// What tells that a file arrived whole. The hub lists the SHA-256 of a large file too, but hf-hub 1.0 drops it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Hash {
-    /// git's hash of the file.
-    Git(String),
-    /// git's hash of the pointer that stands for a large file; the pointer gives its SHA-256 and size.
-    Pointer(String),
-}
+/// Bytes of one page of a listing at most; the hub's have a thousand entries of some hundred bytes.
+const LONGEST_PAGE: usize = 4 << 20;
+/// Pages of a listing at most.
+const MOST_PAGES: usize = 1000;
+/// Entries of a listing at most.
+const MOST_ENTRIES: usize = 200_000;
+/// Bytes of a whole listing at most.
+const LONGEST_LISTING: usize = 128 << 20;
 
 /// The hub at one address.
 #[derive(Debug)]
 pub(super) struct Remote {
-    client: HFClientSync,
-    pub endpoint: String,
-    pub has_token: bool,
+    http: Http,
 }
 
-/// Where the hub is.
-pub(super) fn endpoint() -> String {
-    setting("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()).trim_end_matches('/').to_owned()
+/// The answer about a revision, as far as it is needed.
+#[derive(Deserialize)]
+struct Revision {
+    sha: Option<String>,
+}
+
+/// An entry of a listing, as far as it is needed.
+#[derive(Deserialize)]
+struct Listed {
+    r#type: String,
+    path: String,
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    oid: String,
+    lfs: Option<Large>,
+    #[serde(rename = "xetHash")]
+    xet: Option<String>,
+}
+
+/// What a listing says of a large file.
+#[derive(Deserialize)]
+struct Large {
+    oid: String,
+    size: u64,
+}
+
+/// A file on its way.
+pub(super) struct Download<'a> {
+    pub answer: Answer<'a>,
+    /// Bytes at its beginning that were not asked for, because they are here already.
+    pub known: u64,
 }
 
 impl Remote {
+    /// As the environment has it; asks nothing yet.
     pub fn new() -> Result<Self> {
-        let (endpoint, token) = (endpoint(), token());
-        let agent = concat!("odyssey/", env!("CARGO_PKG_VERSION"));
-        let mut builder = hf_hub::HFClient::builder()
-            .endpoint(endpoint.as_str())
-            .user_agent(agent)
-            .cache_enabled(false)
-            .retry_max_attempts(0);
-        let has_token = token.is_some();
-        if let Some(token) = token {
-            builder = builder.token(token);
+        let (endpoint, token) = (Endpoint::from_environment()?, settings::token()?);
+        if (token.is_some() || endpoint.login.is_some()) && !endpoint.is_protected() {
+            tracing::warn!("{endpoint} is not https: whoever is on the way there can read the access token");
         }
-        let client = builder.build_sync().map_err(|e| {
-            Error::input(
-                format!("HF_ENDPOINT {endpoint}"),
-                format!("the hub cannot be asked: {}", innermost(&e)),
-                "set it to an address such as https://huggingface.co, or unset it",
-            )
-        })?;
-        Ok(Self { client, endpoint, has_token })
+        Ok(Self { http: Http::new(endpoint, token)? })
+    }
+
+    /// The hub's address, for people.
+    pub fn endpoint(&self) -> String {
+        self.http.endpoint().to_string()
+    }
+
+    /// Whether the user has a token.
+    pub fn has_token(&self) -> bool {
+        self.http.has_token()
     }
 
     /// The commit that the name's revision is now. The first question.
     pub fn commit(&self, name: &Name, monitor: &mut dyn Monitor) -> Result<String, Trouble> {
-        let (owner, short) = name.split();
-        let commit = repeated(FIRST_ATTEMPTS, monitor, |monitor| {
-            let (owner, short, revision) = (owner.to_owned(), short.to_owned(), name.revision.clone());
-            let client = self.client.clone();
-            let kind = name.kind;
-            watched(monitor, None, move || {
-                let only = vec!["sha".to_owned()]; // all the rest is not needed
-                match kind {
-                    Kind::Model => Ok(client.model(owner, short).info().revision(revision).expand(only).send()?.sha),
-                    Kind::Dataset => {
-                        Ok(client.dataset(owner, short).info().revision(revision).expand(only).send()?.sha)
-                    }
-                }
-            })
-        })?;
-        commit.filter(|commit| is_git_hash(commit)).ok_or_else(|| Trouble::Strange("it names no commit".into()))
+        let mut url = self.of(name, true, ["revision", name.revision.as_str()]);
+        url.set_query(Some("expand=sha")); // all the rest is not needed
+        let told =
+            repeated(FIRST_ATTEMPTS, monitor, |monitor| self.http.json::<Revision>(&url, LONGEST_PAGE, monitor))?;
+        let commit = told.value.sha.filter(|commit| is_git_hash(commit));
+        commit.ok_or_else(|| Trouble::Strange("it names no commit".into()))
     }
 
     /// The files of a commit in `folder` (all of it where that is empty), and below it if `deep`.
@@ -197,181 +103,136 @@ impl Remote {
         deep: bool,
         monitor: &mut dyn Monitor,
     ) -> Result<Vec<Entry>, Trouble> {
-        let (owner, short) = name.split();
-        let entries = repeated(ATTEMPTS, monitor, |monitor| match name.kind {
-            Kind::Model => list(self.client.model(owner, short), commit, folder, deep, monitor),
-            Kind::Dataset => list(self.client.dataset(owner, short), commit, folder, deep, monitor),
-        })?;
-        let files = entries.into_iter().filter_map(|entry| match entry {
-            RepoTreeEntry::File { path, size, oid, lfs, .. } => Some((path, size, oid, lfs.is_some())),
-            RepoTreeEntry::Directory { .. } => None,
-        });
-        files
-            .map(|(path, bytes, oid, is_large)| {
-                // Paths and hashes become names of files here.
-                if !is_path_inside(&path) || !is_git_hash(&oid) {
-                    return Err(Trouble::Strange(format!("it lists {path:?} with the hash {oid:?}")));
-                }
-                let hash = if is_large { Hash::Pointer(oid) } else { Hash::Git(oid) };
-                Ok(Entry { path, bytes, hash })
-            })
-            .collect()
+        let inside = folder.split('/').filter(|part| !part.is_empty());
+        let mut first = self.of(name, true, ["tree", commit].into_iter().chain(inside));
+        first.set_query(Some(&format!("recursive={deep}")));
+        let mut next = Some(first);
+        let (mut files, mut asked, mut bytes, mut entries) = (Vec::new(), BTreeSet::new(), 0, 0);
+        while let Some(url) = next.take() {
+            let told =
+                repeated(ATTEMPTS, monitor, |monitor| self.http.json::<Vec<Listed>>(&url, LONGEST_PAGE, monitor))?;
+            asked.insert(url);
+            (bytes, entries) = (bytes + told.bytes, entries + told.value.len());
+            if asked.len() > MOST_PAGES || bytes > LONGEST_LISTING || entries > MOST_ENTRIES {
+                return Err(Trouble::Strange(format!(
+                    "its listing does not end: {entries} entries on {} pages so far; of a data set name a folder or file",
+                    asked.len()
+                )));
+            }
+            for listed in told.value {
+                files.extend(file_of(listed)?);
+            }
+            next = told.next.map(|link| next_page(&told.url, &link)).transpose()?;
+            if next.as_ref().is_some_and(|next| asked.contains(next)) {
+                return Err(Trouble::Strange("its listing goes round in a circle".into()));
+            }
+        }
+        let paths: BTreeSet<&str> = files.iter().map(|entry: &Entry| entry.path.as_str()).collect();
+        if paths.len() < files.len() {
+            return Err(Trouble::Strange("it lists a file twice".into()));
+        }
+        Ok(files)
     }
 
-    /// Some bytes of a file. `arrived` hears how many of them there are so far.
-    pub fn piece(
+    /// Begins a file at byte `from`, as far as the server can do that.
+    pub fn file(
         &self,
         name: &Name,
         commit: &str,
-        path: &str,
-        range: Range<u64>,
-        monitor: &mut dyn Monitor,
-        arrived: &mut dyn FnMut(u64, &mut dyn Monitor),
-    ) -> Result<Bytes, Trouble> {
-        let (owner, short) = name.split();
-        match name.kind {
-            Kind::Model => bytes_of(self.client.model(owner, short), commit, path, range, monitor, arrived),
-            Kind::Dataset => bytes_of(self.client.dataset(owner, short), commit, path, range, monitor, arrived),
-        }
-    }
-}
-
-// By the repository's own type, and not `RepoTypeAny`: with that hf-hub 1.0 takes every file for a model's.
-
-fn list<T: RepoType>(
-    repository: HFRepositorySync<T>,
-    commit: &str,
-    folder: &str,
-    deep: bool,
-    monitor: &mut dyn Monitor,
-) -> Result<Vec<RepoTreeEntry>, Trouble> {
-    let commit = commit.to_owned();
-    let folder = (!folder.is_empty()).then(|| folder.to_owned());
-    watched(monitor, None, move || {
-        repository.list_tree().revision(commit).maybe_path_in_repo(folder).recursive(deep).send()
-    })
-}
-
-fn bytes_of<T: RepoType>(
-    repository: HFRepositorySync<T>,
-    commit: &str,
-    path: &str,
-    range: Range<u64>,
-    monitor: &mut dyn Monitor,
-    arrived: &mut dyn FnMut(u64, &mut dyn Monitor),
-) -> Result<Bytes, Trouble> {
-    let (commit, path) = (commit.to_owned(), path.to_owned());
-    let count = Arc::new(Arrived::default());
-    let handler = Arc::clone(&count);
-    watched(monitor, Some((&count, arrived)), move || {
-        repository.download_file_to_bytes().filename(path).revision(commit).range(range).progress(handler).send()
-    })
-}
-
-/// Bytes of a running request.
-#[derive(Debug, Default)]
-struct Arrived(AtomicU64);
-
-impl ProgressHandler for Arrived {
-    fn on_progress(&self, event: &ProgressEvent) {
-        if let ProgressEvent::Download(DownloadEvent::Progress { files }) = event {
-            self.0.store(files.iter().map(|file| file.bytes_completed).sum(), Ordering::Relaxed);
-        }
-    }
-}
-
-/// What watches a request with a body: its bytes so far, and who hears of them.
-type Watch<'a> = (&'a Arrived, &'a mut dyn FnMut(u64, &mut dyn Monitor));
-
-/// Runs a request on a thread of its own, and leaves it there if the user stops it or nothing arrives any more.
-fn watched<T: Send + 'static>(
-    monitor: &mut dyn Monitor,
-    mut watch: Option<Watch<'_>>,
-    request: impl FnOnce() -> Result<T, HFError> + Send + 'static,
-) -> Result<T, Trouble> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || drop(sender.send(request()))); // nobody listens any more where it was given up
-    let (mut latest, mut since) = (0, Instant::now());
-    loop {
-        let answer = receiver.recv_timeout(TICK);
-        if let Some((count, arrived)) = &mut watch {
-            let bytes = count.0.load(Ordering::Relaxed);
-            if bytes > latest {
-                (latest, since) = (bytes, Instant::now());
-                arrived(bytes, monitor);
+        entry: &Entry,
+        from: u64,
+        monitor: &dyn Monitor,
+    ) -> Result<Download<'_>, Trouble> {
+        let url = self.of(name, false, ["resolve", commit].into_iter().chain(entry.path.split('/')));
+        let answer = self.http.get(&url, from, monitor)?;
+        answer.check_plain()?;
+        let known = match (answer.status(), answer.header(CONTENT_RANGE.as_str())) {
+            (200, _) => from,
+            (206, Some(range)) => {
+                let (first, whole) = range_of(range)
+                    .ok_or_else(|| answer.strange(&format!("it sends a part of a file, {:?}", short(range))))?;
+                if first != from {
+                    let what = format!("it sends a file from byte {first} on, where byte {from} was asked for");
+                    return Err(answer.strange(&what));
+                }
+                if whole.is_some_and(|whole| whole != entry.bytes) {
+                    return Err(other_size(&answer, whole.unwrap_or_default(), entry));
+                }
+                0
             }
-        }
-        match answer {
-            Ok(answer) => return answer.map_err(Trouble::of),
-            Err(RecvTimeoutError::Disconnected) => return Err(Trouble::Strange("the request failed".into())),
-            Err(RecvTimeoutError::Timeout) if monitor.stopped() => return Err(Trouble::Stopped),
-            Err(RecvTimeoutError::Timeout) if since.elapsed() > STALL => {
-                return Err(Trouble::Unreachable(format!("nothing arrived for {} s", STALL.as_secs())));
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-    }
-}
-
-/// Asks up to `attempts` times while the trouble is one that passes.
-fn repeated<T>(
-    attempts: u32,
-    monitor: &mut dyn Monitor,
-    mut ask: impl FnMut(&mut dyn Monitor) -> Result<T, Trouble>,
-) -> Result<T, Trouble> {
-    let mut patience = Patience::new(attempts);
-    loop {
-        match ask(monitor) {
-            Ok(answer) => return Ok(answer),
-            Err(trouble) => patience.after(trouble, monitor)?,
-        }
-    }
-}
-
-/// How long to go on trying.
-pub(super) struct Patience {
-    failures: u32,
-    attempts: u32,
-}
-
-impl Patience {
-    /// For a question.
-    pub fn new(attempts: u32) -> Self {
-        Self { failures: 0, attempts }
-    }
-
-    /// For a piece of a file; begins anew with every one that arrives.
-    pub fn for_piece() -> Self {
-        Self::new(ATTEMPTS)
-    }
-
-    /// Waits before the next attempt.
-    ///
-    /// # Errors
-    /// The trouble, where another attempt makes no sense.
-    pub fn after(&mut self, trouble: Trouble, monitor: &mut dyn Monitor) -> Result<(), Trouble> {
-        self.failures += 1;
-        let asked = match &trouble {
-            Trouble::Refused { wait, .. } => *wait,
-            _ => None,
+            (206, None) => return Err(answer.strange("it sends a part of a file and does not say which")),
+            (other, _) => return Err(answer.strange(&format!("it answers a request for a file with status {other}"))),
         };
-        // Where the hub answers at all there is a network, and it is asked as often as anything else.
-        let attempts = if matches!(trouble, Trouble::Refused { .. }) { ATTEMPTS } else { self.attempts };
-        let wait = asked.unwrap_or(PAUSE * 2_u32.pow(self.failures - 1));
-        if !trouble.is_passing() || self.failures >= attempts || wait > LONGEST_WAIT {
-            return Err(trouble);
-        }
-        tracing::debug!(?trouble, ?wait, "asking the hub again");
-        if asked.is_some() {
-            tracing::warn!("the hub asks to wait {} s", wait.as_secs());
-        }
-        let since = Instant::now();
-        while since.elapsed() < wait {
-            if monitor.stopped() {
-                return Err(Trouble::Stopped);
+        let begins_at = from - known;
+        match answer.announced() {
+            Some(bytes) if bytes.saturating_add(begins_at) != entry.bytes && answer.status() == 200 => {
+                Err(other_size(&answer, bytes, entry))
             }
-            std::thread::sleep(TICK.min(wait - since.elapsed().min(wait)));
+            Some(bytes) if bytes.saturating_add(begins_at) > entry.bytes => {
+                Err(other_size(&answer, bytes.saturating_add(begins_at), entry))
+            }
+            _ => Ok(Download { answer, known }),
         }
-        Ok(())
     }
+
+    /// An address of the repository.
+    fn of<'a>(&self, name: &'a Name, ask: bool, parts: impl IntoIterator<Item = &'a str>) -> Url {
+        let before: &[&str] = match (ask, name.kind) {
+            (true, Kind::Model | Kind::Adapter) => &["api", "models"],
+            (true, Kind::Dataset) => &["api", "datasets"],
+            (false, Kind::Model | Kind::Adapter) => &[],
+            (false, Kind::Dataset) => &["datasets"],
+        };
+        let repository = name.repository.split('/');
+        self.http.endpoint().at(before.iter().copied().chain(repository).chain(parts))
+    }
+}
+
+fn other_size(answer: &Answer<'_>, bytes: u64, entry: &Entry) -> Trouble {
+    answer.strange(&format!("it sends {} with {bytes} bytes, and lists it with {}", entry.path, entry.bytes))
+}
+
+/// Where a listing goes on. Only at the host that gave it: another one is not who was asked.
+fn next_page(page: &Url, link: &str) -> Result<Url, Trouble> {
+    let mut next = page.join(link).map_err(|_| Trouble::Strange("its listing goes on at what is no address".into()))?;
+    if !same_origin(&next, page) {
+        let there = origin(&next);
+        return Err(Trouble::Strange(format!("its listing goes on at another host, {there}, which is not asked")));
+    }
+    forget_login(&mut next);
+    Ok(next)
+}
+
+/// A file that is listed, and nothing for a folder.
+fn file_of(listed: Listed) -> Result<Option<Entry>, Trouble> {
+    let Listed { r#type, path, size, oid, lfs, xet } = listed;
+    if r#type != "file" {
+        return Ok(None);
+    }
+    // Paths and hashes become names of files here.
+    let is_good_hash = lfs.as_ref().is_none_or(|large| is_sha256(&large.oid));
+    if !is_path_inside(&path) || !is_git_hash(&oid) || !is_good_hash {
+        let hash = lfs.map_or(oid, |large| large.oid);
+        return Err(Trouble::Strange(format!("it lists {:?} with the hash {:?}", short(&path), short(&hash))));
+    }
+    if let Some(large) = lfs.as_ref().filter(|large| large.size != size) {
+        return Err(Trouble::Strange(format!("it lists {:?} with {size} bytes and with {}", short(&path), large.size)));
+    }
+    let (sha256, xet) = (lfs.map(|large| large.oid), xet.filter(|hash| is_sha256(hash)));
+    Ok(Some(Entry { path, bytes: size, oid, sha256, xet }))
+}
+
+/// The first byte and the whole size of `bytes 5-9/20`; the size may be `*`.
+fn range_of(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, whole) = text.strip_prefix("bytes")?.trim().split_once('/')?;
+    let first = range.split_once('-')?.0.trim().parse().ok()?;
+    match whole.trim() {
+        "*" => Some((first, None)),
+        whole => Some((first, Some(whole.parse().ok()?))),
+    }
+}
+
+/// What is shown of a text that a server chose.
+fn short(text: &str) -> String {
+    text.chars().take(100).collect()
 }

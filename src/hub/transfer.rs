@@ -1,31 +1,22 @@
-//! One file from the hub into the cache: in pieces, resumed where it was cut, checked by its hash, whole or not at all.
+//! One file from the hub into the cache: as a stream, resumed where it was cut, checked by its hash, whole or not at all.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
-
 use super::cache::Cached;
+use super::entry::{Entry, Sum};
 use super::name::Name;
-use super::remote::{Entry, Hash, Patience, Remote, Trouble};
+use super::patience::{ATTEMPTS, Patience};
+use super::remote::Remote;
+use super::trouble::Trouble;
 use crate::error::{Error, Result};
-use crate::files::hexadecimal;
 use crate::progress::Monitor;
 
-/// Bytes of the first piece. What has not arrived whole of a piece is lost when it is cut, so that pieces are no larger
-/// than what takes a few seconds.
-const FIRST_PIECE: u64 = 256 << 10;
-/// The smallest piece, for connections that break all the time.
-const SMALLEST_PIECE: u64 = 64 << 10;
-/// The largest piece; one is held in memory.
-const LARGEST_PIECE: u64 = 128 << 20;
-/// A piece that takes less than this makes the next one larger.
-const QUICK: Duration = Duration::from_secs(2);
-/// A piece that takes more than this makes the next one smaller.
-const SLOW: Duration = Duration::from_secs(6);
+/// An attempt that brings less than this is a failure like one that brings nothing: a server that always stops after a
+/// few bytes is not asked for ever.
+const PROGRESS: u64 = 64 << 10;
 
 /// A file in the cache.
 pub(super) struct Blob {
@@ -49,6 +40,16 @@ pub(super) struct Transfer<'a> {
     pub thorough: bool,
 }
 
+/// A file that is being filled.
+struct Filling<'a> {
+    place: &'a Path,
+    entry: &'a Entry,
+    file: File,
+    sum: Sum,
+    /// Bytes that are there, and part of the sum.
+    have: u64,
+}
+
 impl Transfer<'_> {
     /// Makes sure that the file is among the blobs.
     ///
@@ -58,7 +59,7 @@ impl Transfer<'_> {
         if let Some(blob) = self.present(entry)? {
             return Ok(blob);
         }
-        let (Hash::Git(hash) | Hash::Pointer(hash)) = &entry.hash;
+        let hash = entry.hash();
         let _lock = self.cached.lock(hash, monitor)?;
         // Another process may have fetched it meanwhile.
         if let Some(blob) = self.present(entry)? {
@@ -76,35 +77,37 @@ impl Transfer<'_> {
             fs::remove_file(&place).map_err(|e| Error::writing(&place, e))?;
             return Err(Failure::Wrong);
         }
-        let sha256 = sum.sha256();
-        let name = match &entry.hash {
-            Hash::Git(hash) => hash.clone(),
-            Hash::Pointer(_) => sha256.clone(),
-        };
-        let blob = self.cached.blob(&name);
+        let blob = self.cached.blob(hash);
         fs::rename(&place, &blob).map_err(|e| Error::writing(&blob, e))?;
-        Ok(Blob { name, path: blob, sha256: Some(sha256), fetched: true })
+        Ok(Blob { name: hash.to_owned(), path: blob, sha256: Some(sum.sha256()), fetched: true })
+    }
+
+    /// Bytes that are still to come of a file.
+    pub fn missing(&self, entry: &Entry) -> u64 {
+        let size = |path: PathBuf| fs::symlink_metadata(path).map(|about| about.len()).ok();
+        let hash = entry.hash();
+        match size(self.cached.blob(hash)).or_else(|| size(self.cached.snapshot(self.commit).join(&entry.path))) {
+            Some(_) => 0,
+            None => entry.bytes.saturating_sub(size(self.cached.incomplete(hash)).unwrap_or(0)),
+        }
     }
 
     /// The file in the cache, if it is there and good. A damaged one is removed.
     fn present(&self, entry: &Entry) -> Result<Option<Blob>, Failure> {
-        let blob = match &entry.hash {
-            Hash::Git(hash) => Some(hash.clone()),
-            Hash::Pointer(hash) => {
-                self.cached.find_blob(entry.bytes, |sha256| pointer_hash(sha256, entry.bytes) == *hash)
-            }
-        };
-        let blob = blob.map(|name| (self.cached.blob(&name), name)).filter(|(path, _)| path.exists());
-        let place = self.cached.snapshot(self.commit).join(&entry.path);
-        let (path, name) = match blob {
-            Some(blob) => blob,
-            None if place.is_file() && !place.is_symlink() => (place, String::new()),
-            None => return Ok(None),
+        let hash = entry.hash();
+        let (blob, place) = (self.cached.blob(hash), self.cached.snapshot(self.commit).join(&entry.path));
+        let (path, name) = if blob.exists() && self.cached.holds(&blob) {
+            (blob, hash.to_owned())
+        } else if place.is_file() && !place.is_symlink() && self.cached.holds(&place) {
+            (place, String::new())
+        } else {
+            return Ok(None);
         };
         let mut sha256 = (name.len() == 64).then(|| name.clone());
-        let mut good = fs::metadata(&path).map_err(|e| Error::reading(&path, e))?.len() == entry.bytes;
+        let about = fs::metadata(&path).map_err(|e| Error::reading(&path, e))?;
+        let mut good = about.is_file() && about.len() == entry.bytes;
         if good && self.thorough {
-            let mut sum = Sum::new(entry.bytes);
+            let mut sum = Sum::new(entry);
             let mut file = File::open(&path).map_err(|e| Error::reading(&path, e))?;
             sum.read(&mut file).map_err(|e| Error::reading(&path, e))?;
             good = sum.fits(entry);
@@ -130,100 +133,121 @@ impl Transfer<'_> {
     }
 
     fn fetch_into(&self, place: &Path, entry: &Entry, monitor: &mut dyn Monitor) -> Result<Sum, Failure> {
-        let writing = |e: std::io::Error, have: u64| writing(place, e, entry.bytes - have);
-        let folder = place.parent().unwrap_or(place);
-        fs::create_dir_all(folder).map_err(|e| Error::writing(folder, e))?;
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(place)
-            .map_err(|e| Error::writing(place, e))?;
-        let mut sum = Sum::new(entry.bytes);
-        let mut have = file.metadata().map_err(|e| Error::reading(place, e))?.len();
-        if have > entry.bytes {
-            file.set_len(0).map_err(|e| writing(e, 0))?;
-            have = 0;
-        }
-        sum.read(&mut file).map_err(|e| Error::reading(place, e))?;
-        file.seek(SeekFrom::Start(have)).map_err(|e| Error::reading(place, e))?;
-
-        monitor.advance(have, "");
-        let mut shown = have;
-        let mut length = FIRST_PIECE;
-        let mut patience = Patience::for_piece();
-        let started = Instant::now();
-        let resumed = have;
-        while have < entry.bytes {
-            let end = entry.bytes.min(have + length);
-            let begun = Instant::now();
-            let mut arrived = |bytes: u64, monitor: &mut dyn Monitor| {
-                let now = (have + bytes).min(end);
-                // A piece that is fetched again does not count again.
-                if now > shown {
-                    let note = speed(now - resumed, entry.bytes, started.elapsed());
-                    monitor.advance(now - shown, &note);
-                    shown = now;
-                }
+        let mut filling = Filling::open(place, entry, self.cached)?;
+        monitor.advance(filling.have, "");
+        let (mut patience, mut anew) = (Patience::new(ATTEMPTS), false);
+        while filling.have < entry.bytes {
+            let before = filling.have;
+            let trouble = match self.go_on(&mut filling, monitor) {
+                Ok(()) => continue,
+                Err(Failure::Hub { trouble, .. }) => trouble,
+                Err(other) => return Err(other),
             };
-            let answer = self.remote.piece(self.name, self.commit, &entry.path, have..end, monitor, &mut arrived);
-            match answer.and_then(|bytes| asked_for(bytes, have..end, entry.bytes)) {
-                Ok(bytes) => {
-                    arrived(end - have, monitor);
-                    file.write_all(&bytes).map_err(|e| writing(e, have))?;
-                    sum.add(&bytes);
-                    have = end;
-                    patience = Patience::for_piece();
-                    length = match begun.elapsed() {
-                        quick if quick < QUICK => (length * 2).min(LARGEST_PIECE),
-                        slow if slow > SLOW => (length / 2).max(SMALLEST_PIECE),
-                        _ => length,
-                    };
-                    if monitor.stopped() && have < entry.bytes {
-                        return Err(Failure::Hub { trouble: Trouble::Stopped, have });
-                    }
-                }
-                Err(trouble) => {
-                    length = (length / 2).max(SMALLEST_PIECE);
-                    patience.after(trouble, monitor).map_err(|trouble| Failure::Hub { trouble, have })?;
-                }
+            if filling.have - before >= PROGRESS {
+                patience = Patience::new(ATTEMPTS);
             }
+            // There is no such part to the server: what is here may be of another file.
+            if matches!(trouble, Trouble::Refused { status: 416, .. }) && before > 0 && !anew {
+                tracing::warn!("{}: {} has no byte {before} there; fetching it anew", self.name, entry.path);
+                anew = true;
+                filling.clear()?;
+                continue;
+            }
+            patience.after(trouble, monitor).map_err(|trouble| Failure::Hub { trouble, have: filling.have })?;
         }
-        file.sync_all().map_err(|e| writing(e, have))?;
-        Ok(sum)
+        filling.file.sync_all().map_err(|e| filling.cannot_write(e))?;
+        Ok(filling.sum)
+    }
+
+    /// One attempt to get the rest.
+    fn go_on(&self, filling: &mut Filling<'_>, monitor: &mut dyn Monitor) -> Result<(), Failure> {
+        let entry = filling.entry;
+        let began_with = filling.have;
+        let failed = |trouble| Failure::Hub { trouble, have: began_with };
+        let mut download = self.remote.file(self.name, self.commit, entry, began_with, monitor).map_err(failed)?;
+        if download.known > 0 {
+            let (host, path) = (download.answer.host(), &entry.path);
+            tracing::warn!(
+                "{}: {host} sends no parts of files, so that {path} comes again from its beginning",
+                self.name
+            );
+        }
+        let started = Instant::now();
+        while filling.have < entry.bytes {
+            let Some(chunk) = download.answer.chunk(monitor).map_err(failed)? else {
+                let what = format!("{} ended after {} of {} bytes", entry.path, filling.have, entry.bytes);
+                return Err(failed(download.answer.cut_off(&what)));
+            };
+            // What is here already is passed over; it is not lost if this is cut too.
+            let passed = download.known.min(chunk.len() as u64);
+            download.known -= passed;
+            let new = &chunk[passed as usize..];
+            if new.len() as u64 > entry.bytes - filling.have {
+                let what = format!("it sends more of {} than the {} bytes that it lists", entry.path, entry.bytes);
+                return Err(failed(download.answer.strange(&what)));
+            }
+            filling.add(new)?;
+            let note = speed(filling.have - began_with, entry.bytes, started.elapsed());
+            monitor.advance(new.len() as u64, &note);
+        }
+        Ok(())
     }
 }
 
-/// The bytes asked for, out of an answer that may be the whole file: not every server knows ranges.
-fn asked_for(bytes: bytes::Bytes, range: std::ops::Range<u64>, whole: u64) -> Result<bytes::Bytes, Trouble> {
-    let (got, wanted) = (bytes.len() as u64, range.end - range.start);
-    if got == wanted {
-        Ok(bytes)
-    } else if got == whole {
-        Ok(bytes.slice(range.start as usize..range.end as usize))
-    } else {
-        Err(Trouble::Unreachable(format!("{got} bytes arrived where {wanted} were asked for")))
+impl<'a> Filling<'a> {
+    /// Goes on with what lies at `place`.
+    fn open(place: &'a Path, entry: &'a Entry, cached: &Cached) -> Result<Self> {
+        let mut file = cached.open(place)?;
+        let mut have = file.metadata().map_err(|e| Error::reading(place, e))?.len();
+        if have > entry.bytes {
+            file.set_len(0).map_err(|e| Error::writing(place, e))?;
+            have = 0;
+        }
+        let mut sum = Sum::new(entry);
+        sum.read(&mut file).map_err(|e| Error::reading(place, e))?;
+        file.seek(SeekFrom::Start(have)).map_err(|e| Error::reading(place, e))?;
+        Ok(Self { place, entry, file, sum, have })
     }
+
+    fn add(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|e| self.cannot_write(e))?;
+        self.sum.add(bytes);
+        self.have += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(|e| self.cannot_write(e))?;
+        (self.sum, self.have) = (Sum::new(self.entry), 0);
+        Ok(())
+    }
+
+    fn cannot_write(&self, source: std::io::Error) -> Error {
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                no_room(self.place, self.entry.bytes - self.have, None)
+            }
+            _ => Error::writing(self.place, source),
+        }
+    }
+}
+
+/// The error of a disk without room for so many bytes more.
+pub(super) fn no_room(path: &Path, missing: u64, free: Option<u64>) -> Error {
+    let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    let free = free.map_or_else(String::new, |free| format!(", and {} are free", megabytes(free)));
+    Error::file(
+        path,
+        format!("the disk is full: {} more are needed{free}", megabytes(missing)),
+        "free as much, or set HF_HUB_CACHE to a folder on another disk, and give the same command again: it goes on from \
+         there",
+    )
 }
 
 /// "12 MB/s, 548 MB in all".
 fn speed(bytes: u64, whole: u64, time: Duration) -> String {
     let rate = bytes as f64 / time.as_secs_f64().max(0.1) / 1e6;
     format!("{rate:.1} MB/s, {:.1} MB in all", whole as f64 / 1e6)
-}
-
-/// The error of a file that could not be written; a full disk says how much it would have to hold.
-fn writing(path: &Path, source: std::io::Error, missing: u64) -> Error {
-    match source.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Error::file(
-            path,
-            format!("the disk is full: {:.1} MB more are needed", missing as f64 / 1e6),
-            "free as much, or set HF_HUB_CACHE to a folder on another disk, and give the same command again: it goes on \
-             from there",
-        ),
-        _ => Error::writing(path, source),
-    }
 }
 
 /// Why a file did not arrive.
@@ -240,60 +264,4 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Other(error)
     }
-}
-
-/// The hashes of a file of known size, of its bytes in order.
-struct Sum {
-    sha256: Sha256,
-    /// git's: of "blob", the size and the bytes.
-    git: Sha1,
-    bytes: u64,
-}
-
-impl Sum {
-    fn new(bytes: u64) -> Self {
-        Self { sha256: Sha256::new(), git: git_hasher(bytes), bytes }
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        self.sha256.update(bytes);
-        self.git.update(bytes);
-    }
-
-    /// Adds what is left of a file.
-    fn read(&mut self, file: &mut File) -> std::io::Result<()> {
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(()),
-                n => self.add(&buffer[..n]),
-            }
-        }
-    }
-
-    fn sha256(&self) -> String {
-        hexadecimal(&self.sha256.clone().finalize())
-    }
-
-    fn fits(&self, entry: &Entry) -> bool {
-        match &entry.hash {
-            Hash::Git(hash) => hexadecimal(&self.git.clone().finalize()) == *hash,
-            Hash::Pointer(hash) => pointer_hash(&self.sha256(), self.bytes) == *hash,
-        }
-    }
-}
-
-fn git_hasher(bytes: u64) -> Sha1 {
-    let mut hasher = Sha1::new();
-    hasher.update(format!("blob {bytes}\0"));
-    hasher
-}
-
-/// git's hash of the pointer to a large file (<https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>): git holds the
-/// pointer in its place, so the hash that the hub lists for such a file is the pointer's, which binds the SHA-256.
-fn pointer_hash(sha256: &str, bytes: u64) -> String {
-    let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {bytes}\n");
-    let mut hasher = git_hasher(pointer.len() as u64);
-    hasher.update(pointer);
-    hexadecimal(&hasher.finalize())
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::config::ConfigFile;
 use super::layers::{Embedding, Gelu, LayerNorm, Layout, Linear, split_heads};
+use super::loading::Source;
 use super::weights::{WeightFiles, WeightSource};
 use crate::error::{Error, Result};
 
@@ -113,8 +114,9 @@ impl Bert {
     /// # Errors
     /// What is missing, of another shape or left over, by file and name.
     pub fn open(config: &BertConfig, folder: &Path, device: &Device) -> Result<Self> {
-        let mut files = WeightFiles::open(folder)?;
-        let bert = Self::load(config, &mut files, device)?;
+        let mut source = Source::of(WeightFiles::open(folder)?);
+        let bert = Self::load(config, &mut source, device)?;
+        let mut files = source.files;
         // Heads of other uses, and a buffer of old files.
         files.pass_over(|name| {
             let name = name.strip_prefix("bert.").unwrap_or(name);

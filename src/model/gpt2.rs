@@ -40,6 +40,14 @@ pub struct Gpt2Config {
     pub tie_word_embeddings: bool,
 }
 
+/// What transformers calls these sizes in every family; a file may use either name, and the second one wins.
+const ALIASES: &[(&str, &str)] = &[
+    ("n_embd", "hidden_size"),
+    ("n_positions", "max_position_embeddings"),
+    ("n_head", "num_attention_heads"),
+    ("n_layer", "num_hidden_layers"),
+];
+
 fn default_epsilon() -> f64 {
     1e-5
 }
@@ -54,7 +62,7 @@ impl Gpt2Config {
         file.refuse_unless("scale_attn_weights", true)?;
         file.refuse_unless("scale_attn_by_inverse_layer_idx", false)?;
         file.refuse_unless("add_cross_attention", false)?;
-        let config: Self = file.parse()?;
+        let config: Self = file.with_aliases(ALIASES).parse()?;
         file.require_multiple("n_embd", config.n_embd, "n_head", config.n_head)?;
         Ok(config)
     }
@@ -80,15 +88,13 @@ impl Gpt2 {
     /// Builds the model from its weights.
     pub fn load(config: &Gpt2Config, source: &mut dyn WeightSource, device: &Device) -> Result<Self> {
         let Gpt2Config { vocab_size, n_positions, n_embd, .. } = *config;
-        // Files as OpenAI published them lack the prefix that transformers writes.
-        let prefix = if source.has("wte.weight") { "" } else { "transformer." };
         Ok(Self {
-            wte: Embedding::load(source, &format!("{prefix}wte"), [vocab_size, n_embd], device)?,
-            wpe: Embedding::load(source, &format!("{prefix}wpe"), [n_positions, n_embd], device)?,
+            wte: Embedding::load(source, "transformer.wte", [vocab_size, n_embd], device)?,
+            wpe: Embedding::load(source, "transformer.wpe", [n_positions, n_embd], device)?,
             h: (0..config.n_layer)
-                .map(|i| Block::load(config, source, &format!("{prefix}h.{i}"), device))
+                .map(|i| Block::load(config, source, &format!("transformer.h.{i}"), device))
                 .collect::<Result<_>>()?,
-            ln_f: LayerNorm::load(source, &format!("{prefix}ln_f"), n_embd, config.layer_norm_epsilon, device)?,
+            ln_f: LayerNorm::load(source, "transformer.ln_f", n_embd, config.layer_norm_epsilon, device)?,
             lm_head: if config.tie_word_embeddings {
                 None
             } else {

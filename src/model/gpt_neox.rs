@@ -75,7 +75,6 @@ impl GptNeoxConfig {
             return Err(file.fault(format!("rotates {rotated} of the {head} channels of a head")));
         }
         file.require_multiple("rotated channels of a head", rotated, "the two halves of a rotation", 2)?;
-        file.require_rotations(config.max_position_embeddings, rotated)?;
         config.frequencies = scaling.frequencies(theta, rotated);
         Ok(config)
     }
@@ -108,7 +107,7 @@ impl GptNeox {
             } else {
                 Some(Embedding::load(source, "embed_out", [vocab_size, hidden_size], device)?)
             },
-            rotary: Rotary::new(&config.frequencies, config.max_position_embeddings, device),
+            rotary: Rotary::new(config.frequencies.clone()),
         })
     }
 

@@ -301,9 +301,10 @@ pub fn within<const D: usize>(ids: Tensor<D, Int>, start: usize, rows: usize) ->
 pub enum Gelu {
     /// The tanh approximation, GPT-2's choice.
     #[default]
-    #[serde(alias = "gelu_pytorch_tanh", alias = "gelu_fast")]
+    #[serde(alias = "gelu_pytorch_tanh", alias = "gelu_fast", alias = "gelu_accurate", alias = "gelu_python_tanh")]
     GeluNew,
     /// The exact form with erf, GPT-NeoX's choice.
+    #[serde(alias = "gelu_python")]
     Gelu,
 }
 

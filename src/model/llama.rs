@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::config::ConfigFile;
 use super::layers::{CausalMask, Embedding, Layout, Linear, RmsNorm, Stage, Table, causal_attention, split_heads};
-use super::rotary::{RopeScaling, Rotary};
+use super::rope_scaling::RopeScaling;
+use super::rotary::Rotary;
 use super::weights::WeightSource;
 use crate::error::Result;
 use crate::kernels::activation::swiglu;
@@ -128,7 +129,10 @@ fn default_scaling() -> RopeScaling {
 impl LlamaConfig {
     /// Reads and checks the family's keys, in the spelling of transformers 4 or 5.
     pub fn read(file: &ConfigFile, family: Family) -> Result<Self> {
-        file.refuse_unless("hidden_act", "silu")?;
+        // Two names of one function.
+        if file.get("hidden_act").is_none_or(|name| name != "swish") {
+            file.refuse_unless("hidden_act", "silu")?;
+        }
         if family == Family::Mistral {
             file.refuse_unless("attention_bias", false)?;
         }
@@ -154,7 +158,6 @@ impl LlamaConfig {
             )?;
         }
         file.require_multiple("head_dim", config.head_dim(), "the two halves of a rotation", 2)?;
-        file.require_rotations(config.max_position_embeddings, config.head_dim())?;
         Ok(config)
     }
 
@@ -202,10 +205,9 @@ impl LlamaConfig {
         }
     }
 
-    /// The rotation table of the configured length.
-    pub fn rotary(&self, device: &Device) -> Rotary {
-        let frequencies = self.rope_scaling.frequencies(self.rope_theta, self.head_dim());
-        Rotary::new(&frequencies, self.max_position_embeddings, device)
+    /// The rotations of queries and keys.
+    pub fn rotary(&self) -> Rotary {
+        Rotary::new(self.rope_scaling.frequencies(self.rope_theta, self.head_dim()))
     }
 
     /// Key/value heads; as many as query heads when absent.
@@ -248,7 +250,7 @@ impl Llama {
             } else {
                 Some(Embedding::load(source, "lm_head", [vocab_size, hidden_size], device)?)
             },
-            rotary: config.rotary(device),
+            rotary: config.rotary(),
             window: config.sliding_window,
         })
     }

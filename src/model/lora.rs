@@ -9,60 +9,23 @@
 #![allow(non_snake_case)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::layers::{Layout, Linear};
 use super::parameters::PublishedTensor;
-use super::weights::{self, Shapes};
+use super::peft::{CONFIG, ENDS, PREFIX, WEIGHTS};
+use super::weights::Shapes;
 use super::{Architecture, LanguageModel, LoadedModel, ModelConfig, Precision};
 use crate::error::{Error, Result};
 use crate::files::{self, Array};
 use crate::kernels::matmul::{self, Held};
-
-/// The file that makes a folder an adapter's.
-pub const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
-
-/// What PEFT puts before the names of a causal language model's layers.
-const PREFIX: &str = "base_model.model.";
-const ENDS: [&str; 2] = [".lora_A.weight", ".lora_B.weight"];
-
-/// Keys of `adapter_config.json` that say nothing about what the adapter computes, or that are implemented here. All
-/// others must be absent or off.
-const UNDERSTOOD: &[&str] = &[
-    "auto_mapping",
-    "base_model_name_or_path",
-    "bias", // looked at by itself, as the next two
-    "init_lora_weights",
-    "peft_type",
-    "ensure_weight_tying", // only of modules_to_save
-    "eva_config",          // how A began
-    "exclude_modules",     // the file has what is not excluded
-    "fan_in_fan_out",
-    "inference_mode",
-    "layers_pattern", // the file has what is chosen
-    "layers_to_transform",
-    "lora_dropout", // in training only
-    "megatron_core",
-    "peft_version",
-    "qalora_group_size", // only with use_qalora
-    "revision",
-    "runtime_config",
-    "task_type",
-    "r",
-    "lora_alpha",
-    "use_rslora",
-    "target_modules",
-    "rank_pattern",
-    "alpha_pattern",
-];
 
 /// An adapter of one linear layer.
 #[derive(Module, Debug)]
@@ -89,6 +52,12 @@ impl Factor {
 }
 
 impl Lora {
+    /// One whose `A` `[r, in]` and `B` `[out, r]` are known; it leaves out no inputs.
+    pub(super) fn new([a, b]: [(Vec<f32>, [usize; 2]); 2], scale: f64, device: &Device) -> Self {
+        let [lora_A, lora_B] = [a, b].map(|(values, shape)| Factor::new(values, shape, device));
+        Self { lora_A, lora_B, scale, dropout: None }
+    }
+
     /// `x` is `[B·T, in]`, rows of a batch one after the other; the result is `[B·T, out]`.
     pub(super) fn forward(&self, x: Tensor<2>, batch: usize) -> Tensor<2> {
         let x = match self.dropout {
@@ -298,12 +267,12 @@ impl LoraSettings {
     }
 }
 
-fn scale(alpha: f64, rank: usize, rslora: bool) -> f64 {
+pub(super) fn scale(alpha: f64, rank: usize, rslora: bool) -> f64 {
     alpha / if rslora { (rank as f64).sqrt() } else { rank as f64 }
 }
 
 /// Whether PEFT's `target` means the layer at `path`: all of it, or its last parts.
-fn fits(path: &str, target: &str) -> bool {
+pub(super) fn fits(path: &str, target: &str) -> bool {
     path.strip_suffix(target).is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
@@ -311,13 +280,13 @@ fn last_part(path: &str) -> &str {
     path.rsplit_once('.').map_or(path, |(_, last)| last)
 }
 
-fn layer_names(layers: &[(String, [usize; 2])]) -> String {
+pub(super) fn layer_names(layers: &[(String, [usize; 2])]) -> String {
     let names: BTreeSet<&str> = layers.iter().map(|(path, _)| last_part(path)).collect();
     names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// Every linear layer of the blocks, its path and `[in, out]`, without the weights.
-fn linear_layers(config: &ModelConfig) -> Result<Vec<(String, [usize; 2])>> {
+pub(super) fn linear_layers(config: &ModelConfig) -> Result<Vec<(String, [usize; 2])>> {
     let mut shapes = Shapes::default();
     let mut model = LanguageModel::build(config, &mut shapes, &Device::flex())?;
     let shapes: BTreeMap<String, Vec<usize>> = shapes.found.into_iter().collect();
@@ -333,7 +302,10 @@ fn linear_layers(config: &ModelConfig) -> Result<Vec<(String, [usize; 2])>> {
 }
 
 /// `base`, frozen, with what `make` gives for each linear layer, its path and layout. No weight is copied.
-fn attach(base: &LoadedModel, mut make: impl FnMut(&str, Layout) -> Result<Option<Lora>>) -> Result<LanguageModel> {
+pub(super) fn attach(
+    base: &LoadedModel,
+    mut make: impl FnMut(&str, Layout) -> Result<Option<Lora>>,
+) -> Result<LanguageModel> {
     if base.model.has_adapters() {
         let place = base.folder.display();
         return Err(Error::input(place, "has an adapter already", "name the base model, or a merged model"));
@@ -398,193 +370,4 @@ impl LanguageModel {
 /// Whether this is the published name of an adapter's weight.
 pub fn is_adapter_weight(name: &str) -> bool {
     ENDS.iter().any(|end| name.ends_with(end))
-}
-
-/// A matrix of a file, row-major, and its shape.
-type Values = (Vec<f32>, [usize; 2]);
-
-/// A PEFT folder.
-#[derive(Debug, Clone)]
-pub struct Adapter {
-    /// Where it is.
-    pub folder: PathBuf,
-    /// The base it was made for, by its path or name on the hub.
-    pub base: Option<String>,
-    /// The base's revision on the hub.
-    pub revision: Option<String>,
-    targets: Vec<String>,
-    rslora: bool,
-    rank: usize,
-    alpha: f64,
-    ranks: Map<String, Value>,
-    alphas: Map<String, Value>,
-    /// Values and shape of `A` and `B`, by the path of their layer.
-    factors: BTreeMap<String, [Values; 2]>,
-}
-
-impl Adapter {
-    /// Whether `folder` holds an adapter.
-    pub fn is_in(folder: &Path) -> bool {
-        folder.join(CONFIG).is_file()
-    }
-
-    /// Reads the adapter in `folder`.
-    ///
-    /// # Errors
-    /// Whatever is missing, broken, or changes the computation in a way that is not implemented, by name.
-    pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(CONFIG);
-        if !path.is_file() {
-            let fault = format!("is no adapter's folder: it has no {CONFIG}");
-            return Err(Error::file(folder, fault, "name a folder that peft or `adapt --strategy lora` wrote"));
-        }
-        let config: Map<String, Value> = files::read_json(&path)?;
-        let refusal = |key: &str, why: &str| {
-            let fault = format!("`{key}` is {}: {why}", config.get(key).unwrap_or(&Value::Null));
-            Error::file(&path, fault, "merge the adapter into its base with peft, and name the merged model")
-        };
-        let text = |key: &str| config.get(key).and_then(Value::as_str);
-        if text("peft_type") != Some("LORA") {
-            return Err(refusal("peft_type", "only \"LORA\" is implemented"));
-        }
-        if text("bias").is_some_and(|bias| bias != "none") {
-            return Err(refusal("bias", "only \"none\" is implemented"));
-        }
-        // Other ways to begin change the base itself, so that the adapter fits only what they made of it.
-        match config.get("init_lora_weights") {
-            None | Some(Value::Null | Value::Bool(_)) => {}
-            Some(Value::String(how)) if ["gaussian", "eva", "orthogonal"].contains(&how.as_str()) => {}
-            Some(_) => {
-                return Err(refusal("init_lora_weights", "it changes the base's weights, which is not implemented"));
-            }
-        }
-        for (key, value) in config.iter().filter(|(key, _)| !UNDERSTOOD.contains(&key.as_str())) {
-            let off = match value {
-                Value::Null | Value::Bool(false) => true,
-                Value::Array(items) => items.is_empty(),
-                Value::Object(items) => items.is_empty(),
-                _ => key == "megatron_config",
-            };
-            if !off {
-                return Err(refusal(key, "it changes the computation and is not implemented"));
-            }
-        }
-        let number = |key: &str, value: Option<&Value>| {
-            value.and_then(Value::as_f64).filter(|n| *n > 0.0 && n.is_finite()).ok_or_else(|| {
-                let shown = value.cloned().unwrap_or_default();
-                Error::file(&path, format!("`{key}` is {shown}, expected a number above 0"), "restore the file")
-            })
-        };
-        let patterns = |key: &str| match config.get(key) {
-            None | Some(Value::Null) => Ok(Map::new()),
-            // Plain names only: a pattern is a regular expression to PEFT.
-            Some(Value::Object(patterns)) if !patterns.keys().any(|p| p.contains(|c| r"^$*+?()[]{}|\".contains(c))) => {
-                patterns
-                    .iter()
-                    .try_for_each(|(name, value)| number(&format!("{key}.{name}"), Some(value)).map(drop))?;
-                Ok(patterns.clone())
-            }
-            _ => Err(refusal(key, "only names of layers are implemented")),
-        };
-        // Without a list, a pattern that only PEFT can tell the meaning of, the file's own layers count.
-        let chosen =
-            ["layers_to_transform", "exclude_modules"].iter().any(|key| !config.get(*key).is_none_or(Value::is_null));
-        let targets = match config.get("target_modules") {
-            Some(Value::Array(targets)) if !chosen => {
-                targets.iter().filter_map(|target| target.as_str().map(str::to_owned)).collect()
-            }
-            _ => Vec::new(),
-        };
-        Ok(Self {
-            base: text("base_model_name_or_path").filter(|base| !base.is_empty()).map(str::to_owned),
-            revision: text("revision").map(str::to_owned),
-            targets,
-            rslora: config.get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
-            rank: number("r", config.get("r"))? as usize,
-            alpha: number("lora_alpha", config.get("lora_alpha"))?,
-            ranks: patterns("rank_pattern")?,
-            alphas: patterns("alpha_pattern")?,
-            factors: read_factors(folder)?,
-            folder: folder.to_owned(),
-        })
-    }
-
-    /// `base` with this adapter.
-    ///
-    /// # Errors
-    /// Layers that the base does not have, or has in other sizes; layers without weights; a base that has an adapter.
-    pub fn attach(&self, base: &LoadedModel) -> Result<LoadedModel> {
-        let path = self.folder.join(WEIGHTS);
-        let fault = |fault: String| Err(Error::file(&path, fault, "name the base that the adapter was made for"));
-        let layers = linear_layers(&base.config)?;
-        let sizes: BTreeMap<&str, [usize; 2]> = layers.iter().map(|(path, sizes)| (path.as_str(), *sizes)).collect();
-        for (layer, [(_, [rank, input]), (_, [output, rank_of_b])]) in &self.factors {
-            let Some([of_input, of_output]) = sizes.get(layer.as_str()) else {
-                let own = layer_names(&layers);
-                return fault(format!("adapts {layer:?}, which is no linear layer of this base; its own are {own}"));
-            };
-            if [input, output] != [of_input, of_output] {
-                return fault(format!(
-                    "adapts {layer:?} from {input} to {output} channels, but in this base it goes from {of_input} to \
-                     {of_output}"
-                ));
-            }
-            let expected = self.value(&self.ranks, layer, self.rank as f64) as usize;
-            if [*rank, *rank_of_b] != [expected; 2] {
-                return fault(format!("{layer:?} has rank {rank} and {rank_of_b}, but {CONFIG} says {expected}"));
-            }
-        }
-        let left_out = |path: &str| !self.factors.contains_key(path) && self.targets.iter().any(|t| fits(path, t));
-        if let Some((layer, _)) = layers.iter().find(|(path, _)| left_out(path)) {
-            return fault(format!("has nothing for {layer:?}, which `target_modules` in {CONFIG} names"));
-        }
-        let model = attach(base, |path, _| {
-            Ok(self.factors.get(path).map(|[(a, shape_a), (b, shape_b)]| Lora {
-                lora_A: Factor::new(a.clone(), *shape_a, &base.device),
-                lora_B: Factor::new(b.clone(), *shape_b, &base.device),
-                scale: scale(self.value(&self.alphas, path, self.alpha), shape_a[0], self.rslora),
-                dropout: None,
-            }))
-        })?;
-        Ok(LoadedModel { model, ..base.clone() })
-    }
-
-    /// The first of `patterns` that means `layer`, or what holds for all others.
-    fn value(&self, patterns: &Map<String, Value>, layer: &str, otherwise: f64) -> f64 {
-        let found = patterns.iter().find(|(name, _)| fits(layer, name));
-        found.and_then(|(_, value)| value.as_f64()).unwrap_or(otherwise)
-    }
-}
-
-fn read_factors(folder: &Path) -> Result<BTreeMap<String, [Values; 2]>> {
-    let path = folder.join(WEIGHTS);
-    if !path.exists() && folder.join("adapter_model.bin").exists() {
-        let cure = "load it with peft and save it again, which writes safetensors";
-        return Err(Error::file(folder, "has adapter_model.bin, which is not read", cure));
-    }
-    let bytes = std::fs::read(&path).map_err(|e| Error::reading(&path, e))?;
-    let tensors = weights::parse(&path, &bytes)?;
-    let mut halves: BTreeMap<String, [Option<Values>; 2]> = BTreeMap::new();
-    for (name, view) in tensors.iter() {
-        let fault = |fault: String| Error::file(&path, fault, "merge the adapter into its base with peft");
-        let bare = name.strip_prefix(PREFIX);
-        let named = ENDS.iter().zip(0..).find_map(|(end, half)| Some((bare?.strip_suffix(end)?, half)));
-        let Some((layer, half)) = named else {
-            return Err(fault(format!("holds {name:?}, expected {PREFIX}LAYER{} and {}", ENDS[0], ENDS[1])));
-        };
-        let &[rows, columns] = view.shape() else {
-            return Err(fault(format!("tensor {name:?} has shape {:?}, expected a matrix", view.shape())));
-        };
-        let data = weights::convert(&path, name, view.dtype(), view.data(), vec![rows, columns], Precision::F32)?;
-        let values = data.try_to_vec().map_err(|e| fault(format!("tensor {name:?}: {e:?}")))?;
-        halves.entry(layer.to_owned()).or_default()[half as usize] = Some((values, [rows, columns]));
-    }
-    if halves.is_empty() {
-        return Err(Error::file(&path, "holds no adapter", "restore the file"));
-    }
-    let whole = |(layer, [a, b]): (String, [Option<Values>; 2])| match (a, b) {
-        (Some(a), Some(b)) => Ok((layer, [a, b])),
-        _ => Err(Error::file(&path, format!("has only one of lora_A and lora_B for {layer:?}"), "restore the file")),
-    };
-    halves.into_iter().map(whole).collect()
 }

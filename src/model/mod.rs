@@ -2,20 +2,29 @@
 //!
 //! A model is read from `config.json` ([`config`]) and safetensors files ([`weights`]), built of the parts in
 //! [`layers`] by one short file per family ([`gpt2`], [`llama`], [`olmo`], [`gpt_neox`]), and saved so that transformers
-//! loads it unchanged ([`save`]). [`lora`] adds small trained parts to a frozen model. [`bert`] is no language model but the
-//! body of sentence encoders.
+//! loads it unchanged ([`save`]). [`lora`] adds small trained parts to a frozen model; [`peft`] reads those that others
+//! made. [`bert`] is no language model but the body of sentence encoders.
 
 pub mod bert;
 pub mod config;
+mod config_file;
+mod config_keys;
 pub mod gpt2;
 pub mod gpt_neox;
 pub mod layers;
 pub mod llama;
+mod loading;
 pub mod lora;
+mod numbers;
 pub mod olmo;
 pub mod parameters;
+pub mod peft;
+mod reading;
+pub mod rope_scaling;
 pub mod rotary;
 mod save;
+mod weight_formats;
+mod weight_names;
 pub mod weights;
 
 use std::path::{Path, PathBuf};
@@ -26,7 +35,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 pub use config::{Architecture, ModelConfig};
 use layers::Stage;
 pub use layers::Table;
-pub use lora::{Adapter, LoraSettings};
+pub use lora::LoraSettings;
+pub use peft::Adapter;
 pub use save::{COMPANIONS, save};
 pub use weights::Precision;
 
@@ -37,7 +47,7 @@ use gpt_neox::GptNeox;
 use gpt2::Gpt2;
 use llama::Llama;
 use olmo::Olmo;
-use weights::{RandomWeights, Shapes, WeightFiles, WeightSource};
+use weights::{RandomWeights, Shapes, Stamps, WeightFiles, WeightSource};
 
 /// A causal language model of any family.
 // One exists at a time, so the families' different sizes on the stack do not matter.
@@ -164,6 +174,8 @@ pub struct LoadedModel {
     pub precision: Precision,
     /// The device it lives on.
     pub device: Device,
+    /// Its files when they were read; `None` where it was not read.
+    pub stamps: Option<Stamps>,
 }
 
 impl LoadedModel {
@@ -177,18 +189,30 @@ impl LoadedModel {
 
     /// The same with its matrices held in `precision`.
     pub fn open_in(folder: &Path, precision: Precision, device: &Device) -> Result<Self> {
+        Self::open_without(folder, &[], precision, device)
+    }
+
+    /// The same without the tensors whose names fit one of the patterns `ignored`: they are for another use.
+    pub fn open_without(folder: &Path, ignored: &[String], precision: Precision, device: &Device) -> Result<Self> {
+        Adapter::refuse_in(folder)?;
+        Self::open_base(folder, ignored, precision, device)
+    }
+
+    /// The same where an adapter beside the weights is expected and put on afterwards.
+    pub fn open_base(folder: &Path, ignored: &[String], precision: Precision, device: &Device) -> Result<Self> {
         // The configuration first: its absence says best that this is no model's folder.
         let config = ModelConfig::read(folder)?;
         precision.check("--dtype", device)?;
-        Self::from_files(config, folder, WeightFiles::open(folder)?.held_in(precision), device)
+        let files = WeightFiles::open(folder)?.ignoring(ignored);
+        Self::from_files(config, folder, files.held_in(precision), device)
     }
 
     /// The same from a configuration and files that are open already.
-    pub fn from_files(config: ModelConfig, folder: &Path, mut files: WeightFiles, device: &Device) -> Result<Self> {
-        let model = LanguageModel::build(&config, &mut files, device)?;
+    pub fn from_files(mut config: ModelConfig, folder: &Path, files: WeightFiles, device: &Device) -> Result<Self> {
+        let stamps = Some(Stamps::of(folder)?);
         let precision = files.precision();
-        files.finish(config.tied_head())?;
-        Ok(Self::new(model, config, folder, precision, device))
+        let model = loading::load(&mut config, files, device)?;
+        Ok(Self { stamps, ..Self::new(model, config, folder, precision, device) })
     }
 
     /// Its tokenizer; `None` where the folder has none that can be read, which is enough for corpora of token ids.
@@ -212,8 +236,14 @@ impl LoadedModel {
     }
 
     /// What identifies the model: a hash of its configuration and weight files.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Input`] where they were changed since they were read; a file that cannot be read.
     pub fn hash(&self) -> Result<String> {
-        weights::hash_folder(&self.folder)
+        match &self.stamps {
+            Some(stamps) => stamps.hash(&self.folder),
+            None => weights::hash_folder(&self.folder),
+        }
     }
 
     /// A model with random weights, to be trained from scratch.
@@ -227,7 +257,7 @@ impl LoadedModel {
         // Absolute, so that an adapter finds its base from wherever it is read.
         let path = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         let (name, folder, device) = (path.display().to_string(), folder.to_owned(), device.clone());
-        Self { model, config, folder, name, revision: None, precision, device }
+        Self { model, config, folder, name, revision: None, precision, device, stamps: None }
     }
 }
 

@@ -44,7 +44,7 @@ impl Olmo {
             } else {
                 Some(Embedding::load(source, "lm_head", [vocab_size, hidden_size], device)?)
             },
-            rotary: config.rotary(device),
+            rotary: config.rotary(),
         })
     }
 

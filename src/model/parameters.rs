@@ -8,6 +8,7 @@ use burn::tensor::{FloatDType, Gradients, Tensor, TensorData};
 use super::LanguageModel;
 use super::layers::Layout;
 use super::lora::{Lora, is_adapter_weight};
+use super::weight_names::WeightNames;
 use crate::device::faults::failure;
 use crate::error::Result;
 use crate::files::Array;
@@ -215,13 +216,9 @@ impl LanguageModel {
             let is_piece = |name: &&String| name.split(PIECE).next() == Some(table);
             names.iter().filter(is_piece).cloned().collect::<Vec<_>>()
         };
-        let tied = match self {
-            Self::Gpt2(_) => "transformer.wte.weight",
-            Self::Llama(_) | Self::Olmo(_) => "model.embed_tokens.weight",
-            Self::GptNeox(_) => "gpt_neox.embed_in.weight",
-        };
-        let own = ["lm_head.weight", "embed_out.weight"].map(pieces).concat();
-        if own.is_empty() { pieces(tied) } else { own }
+        let WeightNames { table, head, .. } = self.names();
+        let own = pieces(head);
+        if own.is_empty() { pieces(table) } else { own }
     }
 
     /// What a run trains and keeps: the adapters' weights where there are adapters, else every weight.
@@ -246,13 +243,16 @@ impl LanguageModel {
         self.map(&mut Replacer { path, replace })
     }
 
+    fn names(&self) -> WeightNames {
+        match self {
+            Self::Gpt2(_) => WeightNames::GPT2,
+            Self::Llama(_) | Self::Olmo(_) => WeightNames::LLAMA,
+            Self::GptNeox(_) => WeightNames::GPT_NEOX,
+        }
+    }
+
     fn path(&self) -> Path {
-        let prefix = match self {
-            Self::Gpt2(_) => "transformer.",
-            Self::Llama(_) | Self::Olmo(_) => "model.",
-            Self::GptNeox(_) => "gpt_neox.",
-        };
-        Path { prefix, parts: Vec::new() }
+        Path { prefix: self.names().body, parts: Vec::new() }
     }
 }
 

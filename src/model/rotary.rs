@@ -1,77 +1,78 @@
 //! Rotary position embedding (arXiv 2104.09864), half-split form as in transformers: element `i` of a head is
 //! paired with element `i + D/2`.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use serde::Deserialize;
 
 use crate::kernels::rotary::rotate;
 
-/// How rotation frequencies are stretched beyond the base, `rope_scaling` / `rope_parameters` of `config.json`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(tag = "rope_type", rename_all = "snake_case")]
-pub enum RopeScaling {
-    /// The plain frequencies θ^(−2i/D).
-    Default,
-    /// Every frequency divided by `factor`.
-    Linear {
-        /// How much longer the context became.
-        factor: f64,
-    },
-    /// LLaMA 3.1: low frequencies divided by `factor`, high ones kept, a ramp between.
-    Llama3 {
-        /// How much longer the context became.
-        factor: f64,
-        /// Waves longer than `original_max_position_embeddings / low_freq_factor` are stretched in full.
-        low_freq_factor: f64,
-        /// Waves shorter than `original_max_position_embeddings / high_freq_factor` are kept.
-        high_freq_factor: f64,
-        /// The context length of pretraining.
-        original_max_position_embeddings: f64,
-    },
-}
-
-impl RopeScaling {
-    /// The rotation frequencies of a head of `channels`, radians per position: `[D/2]`.
-    ///
-    /// Source: `modeling_rope_utils.py` of transformers (`_compute_llama3_parameters` for the ramp).
-    pub fn frequencies(&self, theta: f64, channels: usize) -> Vec<f64> {
-        (0..channels / 2)
-            .map(|i| theta.powf(-2.0 * i as f64 / channels as f64))
-            .map(|frequency| match *self {
-                Self::Default => frequency,
-                Self::Linear { factor } => frequency / factor,
-                Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
-                    let wavelength = 2.0 * std::f64::consts::PI / frequency;
-                    let ratio = original_max_position_embeddings / wavelength;
-                    let kept = ((ratio - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
-                    (1.0 - kept) * frequency / factor + kept * frequency
-                }
-            })
-            .collect()
-    }
-}
-
-/// Cosines and sines of every position up to the context length, each `[positions, D/2]`.
+/// Rotations by position. Cosines and sines are made for as many positions as windows really have: of the longest window
+/// that some models know they would take gigabytes.
 #[derive(Module, Debug)]
 pub struct Rotary {
+    #[module(skip)]
+    angles: Angles,
+}
+
+/// What rotations are made from, and those made so far. Copies of a model share them.
+#[derive(Debug, Clone)]
+struct Angles {
+    /// Radians per position, `[D/2]`.
+    frequencies: Arc<Vec<f64>>,
+    made: Arc<Mutex<Vec<Rotations>>>,
+}
+
+/// Cosines and sines of positions 0 … n−1 on one device, each `[n, D/2]`.
+#[derive(Debug, Clone)]
+struct Rotations {
+    device: Device,
     cos: Tensor<2>,
     sin: Tensor<2>,
 }
 
-impl Rotary {
+impl Angles {
+    /// Those of at least so many positions.
+    fn rotations(&self, positions: usize, device: &Device) -> Rotations {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = made.iter().position(|rotations| rotations.device == *device);
+        let length = old.map_or(0, |at| made[at].cos.dims()[0]);
+        if let Some(at) = old.filter(|_| positions <= length) {
+            return made[at].clone();
+        }
+        // Windows that grow by a token would make them anew each time.
+        let grown = if length == 0 { positions } else { positions.max(length + length / 8) };
+        let rotations = self.made_for(grown, device);
+        match old {
+            Some(at) => made[at] = rotations.clone(),
+            None => made.push(rotations.clone()),
+        }
+        rotations
+    }
+
     /// Angles are taken in f64: in f32 those of late positions lose three digits.
-    pub fn new(frequencies: &[f64], positions: usize, device: &Device) -> Self {
+    fn made_for(&self, positions: usize, device: &Device) -> Rotations {
         let table = |f: fn(f64) -> f64| {
+            let frequencies = self.frequencies.iter();
             let values: Vec<f32> =
-                (0..positions).flat_map(|t| frequencies.iter().map(move |w| f(t as f64 * w) as f32)).collect();
-            Tensor::from_data(TensorData::new(values, [positions, frequencies.len()]), device)
+                (0..positions).flat_map(|t| frequencies.clone().map(move |w| f(t as f64 * w) as f32)).collect();
+            Tensor::from_data(TensorData::new(values, [positions, self.frequencies.len()]), device)
         };
-        Self { cos: table(f64::cos), sin: table(f64::sin) }
+        Rotations { device: device.clone(), cos: table(f64::cos), sin: table(f64::sin) }
+    }
+}
+
+impl Rotary {
+    /// Rotations by these frequencies, radians per position.
+    pub fn new(frequencies: Vec<f64>) -> Self {
+        Self { angles: Angles { frequencies: Arc::new(frequencies), made: Arc::default() } }
     }
 
     /// Rotates `x`, `[B, H, T, D]`, by its positions 0 … T−1; channels beyond the frequencies stay as they are.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        rotate(x, self.cos.clone(), self.sin.clone())
+        let [_, _, time, _] = x.dims();
+        let Rotations { cos, sin, .. } = self.angles.rotations(time, &x.device());
+        rotate(x, cos, sin)
     }
 }

@@ -22,6 +22,7 @@ pub const COMPANIONS: &[&str] = &[
     "vocab.bpe",
     "tokenizer.model",
     "chat_template.jinja",
+    "chat_template.json",
 ];
 
 /// Writes `model` into the folder `into`, which exists, with the configuration and tokenizer files of `base`.
@@ -31,9 +32,10 @@ pub fn save(model: &LanguageModel, base: &LoadedModel, into: &Path) -> Result<()
     write_weights(model, &into.join("model.safetensors"))?;
 
     let mut json = base.config.json.clone();
-    // transformers 4 spells it `torch_dtype`, transformers 5 `dtype`; keep the spelling the file has.
-    let key = if json.contains_key("dtype") { "dtype" } else { "torch_dtype" };
-    json.insert(key.into(), Value::from("float32"));
+    // transformers 4 reads `torch_dtype`, transformers 5 `dtype` first.
+    for key in ["dtype", "torch_dtype"] {
+        json.insert(key.into(), Value::from("float32"));
+    }
     files::write_json(&into.join("config.json"), &json)?;
 
     for name in COMPANIONS {

@@ -2,22 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
-use half::{bf16, f16};
-use memmap2::Mmap;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
+use super::numbers::Numbers;
+use super::weight_formats::no_weights;
+use super::weight_names::{cure_of_unused, is_buffer, matches};
 use crate::device::diagnosis::f16_fault;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::notice::warn_once;
+use crate::safetensors_file::SafetensorsFile;
 
 /// What a kernel can bind at once by WebGPU's default limit, and on software adapters: 128 MiB.
 pub const LARGEST_PIECE: usize = 1 << 27;
@@ -88,30 +91,6 @@ impl Precision {
         let cure = others.fold(format!("use {option} f32"), |cure, other| format!("{cure} or {other}"));
         Err(Error::input(format!("{option} {self}"), "this device has no numbers of that kind", cure))
     }
-
-    /// `values`, converted and shaped.
-    ///
-    /// # Errors
-    /// A number that is finite, but not in this precision.
-    fn data(self, values: impl Iterator<Item = f32>, shape: Vec<usize>) -> std::result::Result<TensorData, String> {
-        Ok(match self {
-            Self::F32 => TensorData::new(values.collect::<Vec<f32>>(), shape),
-            Self::Bf16 => TensorData::new(values.map(bf16::from_f32).collect::<Vec<_>>(), shape),
-            Self::F16 => {
-                let mut too_large = None;
-                let narrow = |value: f32| {
-                    let narrowed = f16::from_f32(value);
-                    too_large = too_large.or((value.is_finite() && narrowed.is_infinite()).then_some(value));
-                    narrowed
-                };
-                let values: Vec<f16> = values.map(narrow).collect();
-                match too_large {
-                    Some(value) => return Err(format!("holds {value:e}, which f16 does not reach")),
-                    None => TensorData::new(values, shape),
-                }
-            }
-        })
-    }
 }
 
 impl fmt::Display for Precision {
@@ -176,10 +155,10 @@ fn with_rows(shape: &[usize], rows: usize) -> Vec<usize> {
 
 /// The safetensors files of a model folder: `model.safetensors`, or shards with `model.safetensors.index.json`.
 ///
-/// Files are mapped, and tensors converted one at a time: loading takes the weights as held plus one tensor.
+/// Tensors are read and converted a stretch at a time: loading takes the weights as held and little more.
 pub struct WeightFiles {
     folder: PathBuf,
-    shards: Vec<(PathBuf, Mmap)>,
+    shards: Vec<SafetensorsFile>,
     /// The shard that holds each tensor, by name.
     tensors: BTreeMap<String, usize>,
     /// Tensors not yet asked for.
@@ -221,11 +200,19 @@ impl WeightFiles {
                         "restore the file",
                     ));
                 }
-                opened.add_shard(folder.join(name))?;
+                let shard = folder.join(name);
+                if !shard.exists() {
+                    return Err(Error::file(
+                        &index,
+                        format!("names {name}, which is not there"),
+                        "fetch that shard, too",
+                    ));
+                }
+                opened.add_shard(shard)?;
             }
             let missing = weight_map.iter().find(|(tensor, shard)| {
-                let holder = opened.tensors.get(*tensor).map(|&holder| &opened.shards[holder].0);
-                holder.and_then(|path| path.file_name()).is_none_or(|name| name != shard.as_str())
+                let holder = opened.tensors.get(*tensor).map(|&holder| &opened.shards[holder]);
+                holder.and_then(|file| file.path().file_name()).is_none_or(|name| name != shard.as_str())
             });
             if let Some((tensor, shard)) = missing {
                 return Err(Error::file(
@@ -235,13 +222,14 @@ impl WeightFiles {
                 ));
             }
         } else {
-            return Err(Error::file(
-                folder,
-                "holds neither model.safetensors nor model.safetensors.index.json",
-                "save the model with transformers' save_pretrained",
-            ));
+            return Err(no_weights(folder));
         }
         Ok(opened)
+    }
+
+    /// Whether `folder` has such files.
+    pub fn are_in(folder: &Path) -> bool {
+        ["model.safetensors", "model.safetensors.index.json"].iter().any(|name| folder.join(name).exists())
     }
 
     /// Holds matrices in `precision`.
@@ -257,23 +245,49 @@ impl WeightFiles {
     }
 
     fn add_shard(&mut self, path: PathBuf) -> Result<()> {
-        let file = File::open(&path).map_err(|e| Error::reading(&path, e))?;
-        // SAFETY: the map is read-only, and files are replaced by rename, never changed in place, by this program.
-        // Another program that shortens the file meanwhile can end this one, as with every mapped file.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::reading(&path, e))?;
+        let file = SafetensorsFile::open(&path)?.map_err(|fault| not_whole(&path, fault))?;
         let shard = self.shards.len();
-        for name in parse(&path, &map)?.names() {
-            self.unread.insert(name.to_owned());
-            if self.tensors.insert(name.to_owned(), shard).is_some() {
+        for name in file.names() {
+            self.unread.insert(name.clone());
+            if let Some(twice) = self.tensors.insert(name.clone(), shard).map(|_| name) {
                 return Err(Error::file(
                     &path,
-                    format!("holds {name:?}, which another shard holds too"),
+                    format!("holds {twice:?}, which another shard holds too"),
                     "fetch the shards again",
                 ));
             }
         }
-        self.shards.push((path, map));
+        self.shards.push(file);
         Ok(())
+    }
+
+    /// Leaves out the tensors whose names fit one of these `patterns`, in which `*` stands for anything. A pattern that
+    /// fits none is named in a warning.
+    pub fn ignoring(mut self, patterns: &[String]) -> Self {
+        for pattern in patterns {
+            let before = self.tensors.len();
+            self.tensors.retain(|name, _| !matches(pattern, name));
+            self.unread.retain(|name| !matches(pattern, name));
+            if self.tensors.len() == before {
+                warn_once(format!("{}: no tensor's name fits {pattern:?}", self.folder.display()));
+            }
+        }
+        self
+    }
+
+    /// The names of all tensors, in order.
+    pub fn names(&self) -> Vec<&str> {
+        self.tensors.keys().map(String::as_str).collect()
+    }
+
+    /// The folder that they are in.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The file that holds the tensor `name`.
+    pub(super) fn file_of(&self, name: &str) -> &Path {
+        self.tensors.get(name).map_or(self.folder.as_path(), |&shard| self.shards[shard].path())
     }
 
     /// Expects the tensors of these names to be there for another use.
@@ -281,40 +295,75 @@ impl WeightFiles {
         self.unread.retain(|name| !unused(name));
     }
 
-    /// Checks that nothing is left over, apart from what is known to carry no weights.
+    /// Checks that the files did not change while they were read, and that nothing is left over, apart from what is known
+    /// to carry no weights.
     pub fn finish(self, tied_head: bool) -> Result<()> {
+        self.shards.iter().try_for_each(SafetensorsFile::check_unchanged)?;
         let left: Vec<String> = self
             .unread
             .into_iter()
             .filter(|name| {
-                // Causal masks in old GPT-2 and GPT-NeoX files, rotation tables in old LLaMA and GPT-NeoX files; a tied
-                // head's copy.
-                let buffer = [
-                    ".attn.bias",
-                    ".attn.masked_bias",
-                    ".attention.bias",
-                    ".attention.masked_bias",
-                    "rotary_emb.inv_freq",
-                ]
-                .iter()
-                .any(|end| name.ends_with(end));
-                !(buffer || tied_head && ["lm_head.weight", "embed_out.weight"].contains(&name.as_str()))
+                let head = ["lm_head.weight", "embed_out.weight"].contains(&name.as_str());
+                !(is_buffer(name) || tied_head && head)
             })
             .collect();
         if left.is_empty() {
             return Ok(());
         }
+        let plural = if left.len() == 1 { "" } else { "s" };
         let shown = left.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
         Err(Error::file(
             &self.folder,
-            format!("holds {} tensors that config.json has no place for: {shown}", left.len()),
-            "use the config.json these weights were saved with",
+            format!("holds {} tensor{plural} that config.json has no place for: {shown}", left.len()),
+            cure_of_unused(&left),
         ))
     }
 }
 
 /// A hash of the configuration and weight files of a model folder, by their names and contents.
 pub fn hash_folder(folder: &Path) -> Result<String> {
+    let hashes = weight_files(folder)?
+        .iter()
+        .map(|path| Ok(format!("{:?} {}", path.file_name(), files::hash_file(path)?)))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(files::hash_bytes(hashes.join("\n").as_bytes()))
+}
+
+/// The configuration and weight files of a model folder with their sizes and times of change: files that agree in these are
+/// taken for the same, since hashing them anew takes long.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stamps(Vec<(PathBuf, u64, Option<SystemTime>)>);
+
+impl Stamps {
+    /// Of the files as they are now.
+    ///
+    /// # Errors
+    /// The folder or a file of it cannot be asked.
+    pub fn of(folder: &Path) -> Result<Self> {
+        let stamp = |path: PathBuf| {
+            let metadata = path.metadata().map_err(|e| Error::reading(&path, e))?;
+            Ok((path, metadata.len(), metadata.modified().ok()))
+        };
+        weight_files(folder)?.into_iter().map(stamp).collect::<Result<_>>().map(Self)
+    }
+
+    /// The hash of the files, which must still be as they were.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where they were changed since; as [`hash_folder`].
+    pub fn hash(&self, folder: &Path) -> Result<String> {
+        let hash = hash_folder(folder)?;
+        match Self::of(folder)? == *self {
+            true => Ok(hash),
+            false => {
+                Err(Error::file(folder, "was changed while it was in use", "leave the model as it is, and start again"))
+            }
+        }
+    }
+}
+
+/// The files of a model's folder that [`hash_folder`] hashes, sorted by name.
+fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut names: Vec<PathBuf> = std::fs::read_dir(folder)
         .map_err(|e| Error::reading(folder, e))?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
@@ -324,16 +373,15 @@ pub fn hash_folder(folder: &Path) -> Result<String> {
         })
         .collect();
     names.sort();
-    let hashes = names
-        .iter()
-        .map(|path| Ok(format!("{:?} {}", path.file_name(), files::hash_file(path)?)))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(files::hash_bytes(hashes.join("\n").as_bytes()))
+    Ok(names)
 }
 
 pub(super) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
-    SafeTensors::deserialize(bytes)
-        .map_err(|e| Error::file(path, format!("not a whole safetensors file ({e})"), "fetch or save it again"))
+    SafeTensors::deserialize(bytes).map_err(|e| not_whole(path, e.to_string()))
+}
+
+fn not_whole(path: &Path, fault: String) -> Error {
+    Error::file(path, format!("not a whole safetensors file ({fault})"), "fetch or save it again")
 }
 
 impl WeightSource for WeightFiles {
@@ -358,22 +406,26 @@ impl WeightSource for WeightFiles {
             ));
         };
         self.unread.remove(name);
-        let (path, map) = &self.shards[shard];
-        let tensors = parse(path, map)?;
-        let view =
-            tensors.tensor(name).map_err(|e| Error::file(path, format!("tensor {name:?}: {e}"), "fetch it again"))?;
-        if view.shape() != shape {
+        let file = &mut self.shards[shard];
+        let path = file.path().to_owned();
+        let Some(info) = file.info(name) else {
+            return Err(Error::file(&path, format!("has no tensor {name:?}"), "fetch it again"));
+        };
+        if info.shape != shape {
             return Err(Error::file(
-                path,
-                format!("tensor {name:?} has shape {:?}, but config.json calls for {shape:?}", view.shape()),
+                &path,
+                format!("tensor {name:?} has shape {:?}, but config.json calls for {shape:?}", info.shape),
                 "use the config.json these weights were saved with",
             ));
         }
-        let bytes_of_row = view.data().len() / shape.first().copied().unwrap_or(1).max(1);
-        let bytes = &view.data()[rows.start * bytes_of_row..rows.end * bytes_of_row];
-        let data = convert(path, name, view.dtype(), bytes, with_rows(shape, rows.len()), precision);
-        forget(map, bytes);
-        data
+        let (dtype, (first, last)) = (info.dtype, info.data_offsets);
+        let bytes_of_row = (last - first) / shape.first().copied().unwrap_or(1).max(1);
+        let bytes = rows.start * bytes_of_row..rows.end * bytes_of_row;
+        let shape = with_rows(shape, rows.len());
+        let mut numbers = Numbers::new(precision, shape.iter().product());
+        check_type(&path, name, dtype)?;
+        file.stretches(name, bytes, |stretch| numbers.extend(dtype, stretch))?;
+        numbers.finish(shape).map_err(|fault| too_large(&path, name, &fault))
     }
 }
 
@@ -386,36 +438,26 @@ pub(super) fn convert(
     shape: Vec<usize>,
     precision: Precision,
 ) -> Result<TensorData> {
-    // Mapped data need not be aligned for its type, so numbers are put together from bytes.
-    let data = match dtype {
-        Dtype::F32 => precision.data(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)), shape),
-        Dtype::F16 => precision.data(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()), shape),
-        Dtype::BF16 => precision.data(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()), shape),
-        other => {
-            return Err(Error::file(
-                path,
-                format!("tensor {name:?} has type {other:?}; weights are read as F32, F16 or BF16"),
-                "convert the model with transformers, for example with .float().save_pretrained(…)",
-            ));
-        }
-    };
-    data.map_err(|fault| Error::file(path, format!("tensor {name:?} {fault}"), "hold the weights with --dtype bf16"))
+    check_type(path, name, dtype)?;
+    let mut numbers = Numbers::new(precision, shape.iter().product());
+    numbers.extend(dtype, bytes);
+    numbers.finish(shape).map_err(|fault| too_large(path, name, &fault))
 }
 
-/// Lets the system drop these mapped `bytes` from memory: a file that was read once does not count beside the weights
-/// as held.
-fn forget(map: &Mmap, bytes: &[u8]) {
-    #[cfg(unix)]
-    {
-        let start = bytes.as_ptr() as usize - map.as_ptr() as usize;
-        // SAFETY: of a read-only map of a file, dropped pages are read from the file again when they are asked for.
-        let advised = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, bytes.len()) };
-        if let Err(e) = advised {
-            tracing::debug!("the system keeps a file's pages in memory: {e}");
-        }
+/// Refuses what are no numbers that weights can be.
+fn check_type(path: &Path, name: &str, dtype: Dtype) -> Result<()> {
+    if matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+        return Ok(());
     }
-    #[cfg(not(unix))]
-    let _ = (map, bytes);
+    Err(Error::file(
+        path,
+        format!("tensor {name:?} has type {dtype:?}; weights are read as F32, F16 or BF16"),
+        "convert the model with transformers, for example with .float().save_pretrained(…)",
+    ))
+}
+
+fn too_large(path: &Path, name: &str, fault: &str) -> Error {
+    Error::file(path, format!("tensor {name:?} {fault}"), "hold the weights with --dtype bf16")
 }
 
 /// Only notes which weights a model asks for: what it will need, before anything is read.
@@ -435,7 +477,7 @@ impl WeightSource for Shapes {
         if self.found.last().is_none_or(|(last, _)| last != name) {
             self.found.push((name.to_owned(), shape.to_vec()));
         }
-        precision.data(std::iter::empty(), vec![0; shape.len()]).map_err(Error::Numeric)
+        Numbers::new(precision, 0).finish(vec![0; shape.len()]).map_err(Error::Numeric)
     }
 }
 
@@ -494,6 +536,8 @@ impl WeightSource for RandomWeights {
             _ if is_norm => 1.0,
             _ => deviation * self.normal(),
         };
-        precision.data((0..count).map(value), shape).map_err(Error::Numeric)
+        let mut numbers = Numbers::new(precision, count);
+        numbers.push((0..count).map(value));
+        numbers.finish(shape).map_err(Error::Numeric)
     }
 }

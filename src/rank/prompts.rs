@@ -105,7 +105,7 @@ impl PromptSet {
     /// # Errors
     /// [`Error::Input`] for a file without prompts, and for a line that is none, with its number.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::reading(path, e))?;
+        let text = crate::files::read_text(path)?;
         let mut prompts = Vec::new();
         for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
             if line.trim().is_empty() {
@@ -126,6 +126,16 @@ impl PromptSet {
             return Err(Error::file(path, "holds no prompts", "write it with `eval --rank --rank-prompts`"));
         }
         Ok(Self { prompts, similarity: "given".into(), reason: None })
+    }
+
+    /// Whether a file holds prompts as [`Self::write`] writes those of [`Self::build`]; such as people make have less in
+    /// them.
+    pub fn is_in(path: &Path) -> bool {
+        let Ok(text) = std::fs::read_to_string(path) else { return false };
+        let is_found = |line| {
+            serde_json::from_str(line).is_ok_and(|prompt: Prompt| prompt.document.and(prompt.similarity).is_some())
+        };
+        !text.trim().is_empty() && text.lines().all(is_found)
     }
 
     /// Writes the prompts, one JSON object a line.

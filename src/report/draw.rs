@@ -12,7 +12,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::Axis;
 use super::figure::{Guides, Mark};
-use super::{PALETTE, delta, interval};
+use super::{PALETTE, delta, interval, visible};
 use crate::stats::least_squares;
 
 /// What drawing on a back end gives.
@@ -383,13 +383,13 @@ pub(super) fn text<DB: DrawingBackend>(
     // Both back ends place centred text too high, by different amounts.
     let lower = if matches!(down, VPos::Center) { size / 8 } else { 0 };
     let style = ("sans-serif", size).into_font().color(&colour).pos(Pos::new(across, down));
-    area.draw(&Text::new(what, (at.0, at.1 + lower), style))
+    area.draw(&Text::new(visible(what), (at.0, at.1 + lower), style))
 }
 
 /// Width and height of some text, with room for a viewer of the SVG whose typeface is a little wider.
 fn text_size<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, what: &str, size: i32) -> Drawn<DB, (i32, i32)> {
     let style = TextStyle::from(("sans-serif", size).into_font());
-    let (width, _) = area.estimate_text_size(what, &style)?;
+    let (width, _) = area.estimate_text_size(&visible(what), &style)?;
     Ok((width as i32 * 108 / 100, size))
 }
 

@@ -29,7 +29,7 @@ pub use answer::answer;
 pub use figure::{Figure, Guides, Kind, drawable, short, slug};
 pub use palette::PALETTE;
 pub use words::handful_sentence;
-pub use write::{ReportPaths, write};
+pub use write::{ReportPaths, check_folder, write};
 
 pub use crate::columns::written::{
     MISSING, coefficient, count, delta, interval, p_phrase, p_value, percent, significant,

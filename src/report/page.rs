@@ -4,9 +4,10 @@
 //! has no script, and its content policy forbids scripts.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, escape_formatter};
 
 use super::before_after::{before_and_after, null_lines};
 use super::card::card;
@@ -20,6 +21,7 @@ use crate::advise::hindsight::hindsight;
 use crate::columns::{Cell, Face, Heading, Sheet, measure_label};
 use crate::compare::Comparison;
 use crate::error::{Error, Result};
+use crate::shown::visible_lines;
 use crate::study::{Row, StudyResults};
 
 /// The page of a study.
@@ -100,6 +102,24 @@ pub fn study_page(results: &StudyResults) -> Result<String> {
     })
 }
 
+/// How every page begins. Pages of earlier versions do, too.
+const HEAD: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+    <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+    <meta name=\"color-scheme\" content=\"light dark\">\n\
+    <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n";
+/// Only the page of a study contains this.
+const STUDY_NOTE: &str = "<p class=\"note\">odyssey ";
+
+/// Whether a file is the page of a study, as [`study_page`] makes it.
+pub fn is_study_page(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|page| page.trim_start().starts_with(HEAD) && page.contains(STUDY_NOTE))
+}
+
+/// Whether a file is a page as [`comparison_page`] makes it.
+pub fn is_comparison_page(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|page| page.trim_start().starts_with(HEAD) && !page.contains(STUDY_NOTE))
+}
+
 /// The page of one comparison: the same content that the page of a study shows for a domain.
 ///
 /// # Errors
@@ -129,6 +149,11 @@ fn render(values: Value) -> Result<String> {
     };
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    // Whatever comes to the page: markup that this program made is marked as safe.
+    environment.set_formatter(|out, state, value| match value.as_str().filter(|_| !value.is_safe()) {
+        Some(text) => escape_formatter(out, state, &Value::from(visible_lines(text))),
+        None => escape_formatter(out, state, value),
+    });
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
     environment.set_syntax(syntax);

@@ -12,6 +12,7 @@ use plotters::prelude::*;
 use super::draw::{self, Drawn};
 use super::figure::{Content, Figure, columns, short};
 use super::panels;
+use crate::disk::scratch;
 use crate::error::{Error, Result};
 
 /// The canvas's width in the units everything is laid out in.
@@ -36,7 +37,10 @@ impl Figure {
     /// # Errors
     /// When the system's folder for temporary files cannot be written: the encoder can only write files.
     pub fn png(&self) -> Result<Vec<u8>> {
-        let folder = tempfile::tempdir().map_err(|e| self.failed(e))?;
+        // The name is known: if this run is killed, the next one removes the folder.
+        let figure = std::env::temp_dir().join("figure.png");
+        scratch::sweep(&figure);
+        let folder = scratch::folder_for(&figure).map_err(|e| self.failed(e))?;
         let path = folder.path().join("figure.png");
         let root = BitMapBackend::new(&path, (WIDTH, self.height)).into_drawing_area();
         self.draw(&root).map_err(|e| self.failed(e))?;

@@ -90,6 +90,9 @@ pub fn comparison_table(comparison: &Comparison, top: usize) -> String {
             percent(top1_agreement),
         ));
     }
+    if let Some(reason) = &comparison.divergence_reason {
+        parts.push(format!("no KL(before‖after): {}", visible(reason)));
+    }
     let worst: Vec<&TypeChange> = comparison.types.iter().filter(|t| t.contribution > 0.0).take(top).collect();
     if !worst.is_empty() {
         let mut types = table(&["token", "class", "count", "before", "after", "part of δ", "95 % interval"], 2);

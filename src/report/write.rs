@@ -4,9 +4,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{csv, page, plots};
+use crate::disk::outputs::Outputs;
 use crate::error::Result;
-use crate::files;
 use crate::study::StudyResults;
+use crate::study::plan::{PLAN_FILE, Plan};
+use crate::{files, seal};
 
 /// The files of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub fn write(results: &StudyResults, folder: &Path) -> Result<ReportPaths> {
         html: folder.join("report.html"),
         plots: Vec::new(),
     };
-    files::write_json(&paths.json, results)?;
+    seal::write_json(&paths.json, results)?;
     write_bytes(&paths.csv, &csv::rows(results)?)?;
     for (name, bytes) in [("domains.csv", csv::domains(results)?), ("ablation.csv", csv::ablation(results)?)] {
         if let Some(bytes) = bytes {
@@ -53,4 +55,34 @@ pub fn write(results: &StudyResults, folder: &Path) -> Result<ReportPaths> {
 
 fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     files::write_whole(path, |out| out.write_all(bytes))
+}
+
+/// Refuses a folder for a study in which the study, or its report, would write over what is none of theirs.
+///
+/// # Errors
+/// The first such file, with the remedy.
+pub fn check_folder(folder: &Path, outputs: &mut Outputs) -> Result<()> {
+    let plan = folder.join(PLAN_FILE);
+    outputs.file(&plan, |_| Plan::read(folder).is_ok())?;
+    // The results are written first: where they are a study's, so is what stands beside them.
+    let is_ours = is_results(&folder.join("results.json"));
+    for name in ["results.json", "results.csv", "domains.csv", "ablation.csv"] {
+        outputs.file(&folder.join(name), |_| is_ours)?;
+    }
+    outputs.file(&folder.join("report.html"), |at| is_ours || page::is_study_page(at))?;
+    let is_figure = |path: &Path| path.extension().is_some_and(|ending| ending == "svg" || ending == "png");
+    let plots = std::fs::read_dir(folder.join("plots")).into_iter().flatten().flatten();
+    for figure in plots.map(|entry| entry.path()).filter(|path| is_figure(path)) {
+        outputs.file(&figure, |_| is_ours)?;
+    }
+    Ok(())
+}
+
+fn is_results(path: &Path) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Schema {
+        schema: String,
+    }
+    path.is_file()
+        && files::read_json::<Schema>(path).is_ok_and(|Schema { schema }| schema.starts_with("odyssey.study/"))
 }

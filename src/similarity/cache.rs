@@ -9,6 +9,7 @@ use safetensors::Dtype;
 use serde_json::Value;
 
 use super::Features;
+use crate::disk::scratch;
 use crate::error::Result;
 use crate::files::{self, Array, Sealed};
 
@@ -35,6 +36,7 @@ pub fn features(
     let key = serde_json::json!({ "version": VERSION, "program": env!("CARGO_PKG_VERSION"), "of": determined_by });
     let key = key.to_string();
     let path = folder.join(format!("{}.safetensors", &files::hash_bytes(key.as_bytes())[..32]));
+    scratch::sweep(&path); // a process killed after the file had its name leaves its folder
     if path.exists() {
         match read(&path, &key) {
             Ok(features) => return Ok((Ok(features), true)),
@@ -64,21 +66,24 @@ fn write(path: &Path, key: &str, features: &Features) -> Result<()> {
 }
 
 fn read(path: &Path, key: &str) -> Result<Features, String> {
-    let sealed = Sealed::open(path, KEY).map_err(|e| e.to_string())?.map_err(|fault| format!("{fault:?}"))?;
+    let mut sealed = Sealed::open(path, KEY).map_err(|e| e.to_string())?.map_err(|fault| format!("{fault:?}"))?;
     if sealed.metadata != key {
         return Err("made of something else".into());
     }
-    let tensors = sealed.tensors().map_err(|e| e.to_string())?;
-    let find = |name: &str, dtype: Dtype| {
-        let found = tensors.iter().find(|(other, view)| other == name && view.dtype() == dtype);
-        found.map(|(_, view)| view).ok_or_else(|| format!("has no {name}"))
+    let mut find = |name: &str, dtype: Dtype| {
+        let shape = match sealed.kind_of(name) {
+            Some((found, shape)) if found == dtype => shape.to_vec(),
+            _ => return Err(format!("has no {name}")),
+        };
+        sealed.read(name).map(|bytes| (shape, bytes)).map_err(|e| e.to_string())
     };
-    let (features, documents) = (find("features", Dtype::F32)?, find("documents", Dtype::U32)?);
-    let [samples, dimension] = *features.shape() else { return Err("features are not a matrix".into()) };
-    let caveats = find("caveats", Dtype::U8).map_or(String::new(), |text| String::from_utf8_lossy(text.data()).into());
+    let ((shape, features), (_, documents)) = (find("features", Dtype::F32)?, find("documents", Dtype::U32)?);
+    let [samples, dimension] = shape[..] else { return Err("features are not a matrix".into()) };
+    let caveats = find("caveats", Dtype::U8).map_or(String::new(), |(_, text)| String::from_utf8_lossy(&text).into());
+    sealed.check_unchanged().map_err(|e| e.to_string())?;
     let caveats = caveats.lines().map(str::to_owned).collect();
-    Features::new(samples, dimension, bytemuck::pod_collect_to_vec(features.data()))
-        .and_then(|features| features.of_documents(bytemuck::pod_collect_to_vec(documents.data())))
+    Features::new(samples, dimension, bytemuck::pod_collect_to_vec(&features))
+        .and_then(|features| features.of_documents(bytemuck::pod_collect_to_vec(&documents)))
         .map(|features| features.with_caveats(caveats))
         .map_err(|e| e.to_string())
 }

@@ -83,7 +83,8 @@ impl Embedder<'_> {
         let tokens = tokens.into();
         let chunks = evenly_spaced(tokens.ids.len() / self.chunk, samples);
         if chunks.is_empty() {
-            return Ok(Err("the corpus is shorter than one chunk".into()));
+            let (tokens, chunk) = (tokens.ids.len(), self.chunk);
+            return Ok(Err(format!("the corpus has {tokens} tokens and a chunk {chunk}: choose shorter chunks")));
         }
         monitor.begin("embedding", chunks.len() as u64);
         let mut values = Vec::new();

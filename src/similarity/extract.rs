@@ -1,11 +1,12 @@
 //! The features by which corpora are compared: their kind, their model, and the layer.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::paths::normal;
 use crate::error::{Error, Result};
 
 /// What `--features` and a study's `features` ask for.
@@ -75,7 +76,7 @@ impl FromStr for FeatureSpec {
         };
         match (kind, folder) {
             ("lexical", None) if rest.is_empty() => Ok(Self::Lexical),
-            ("minilm", Some(folder)) if !folder.is_empty() => Ok(Self::Encoder { folder: folder.into() }),
+            ("minilm", Some(folder)) if !folder.is_empty() => Ok(Self::Encoder { folder: normal(Path::new(folder)) }),
             ("model", _) => {
                 let mut hidden = Hidden::default();
                 for (ending, pooling) in [(",mean", Pooling::Mean), (",last", Pooling::Last)] {
@@ -93,7 +94,7 @@ impl FromStr for FeatureSpec {
                 match folder {
                     Some(_) if rest.is_empty() => refuse("names no model".into()),
                     None if !rest.is_empty() => refuse(format!("{rest:?} is not a layer, mean or last")),
-                    _ => Ok(Self::Model { folder: folder.map(|_| rest.into()), hidden }),
+                    _ => Ok(Self::Model { folder: folder.map(|_| normal(Path::new(rest))), hidden }),
                 }
             }
             _ => refuse("is not a kind of features".into()),

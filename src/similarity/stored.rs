@@ -49,7 +49,7 @@ pub fn read(path: &Path) -> Result<CorpusSample> {
     let broken = |e: String| {
         Error::file(path, format!("not a sample of a corpus: {e}"), "remove its folder and run the study again")
     };
-    let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
+    let bytes = crate::files::read(path)?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| broken(e.to_string()))?;
     let array = |name: &str, dtype: Dtype| match tensors.tensor(name) {
         Ok(view) if view.dtype() == dtype => Ok(view),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use statrs::function::{beta::beta_reg, erf::erfc};
+use statrs::function::{beta::checked_beta_reg, erf::erfc};
 
 use super::bootstrap::percentile_interval;
 
@@ -247,7 +247,9 @@ fn unit_deviations(values: &[f64]) -> Option<Vec<f64>> {
 /// Two-sided p-value of a product-moment correlation of n points. `(1 − |r|) / 2` is exact where |r| is near 1.
 pub(super) fn product_moment_p(r: f64, n: usize) -> f64 {
     let half = n as f64 / 2.0 - 1.0; // > 0, as n ≥ 3
-    (2.0 * beta_reg(half, half, (1.0 - r.abs()) / 2.0)).min(1.0)
+    let share = (1.0 - r.abs()) / 2.0;
+    let share = if share < 0.0 { 0.0 } else { share }; // rounding may carry |r| past 1
+    checked_beta_reg(half, half, share).map_or(f64::NAN, |p| (2.0 * p).min(1.0))
 }
 
 /// Ranks from 1; equal values share the mean of theirs.

@@ -3,7 +3,7 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use statrs::function::{beta::beta_reg, erf::erfc};
+use statrs::function::{beta::checked_beta_reg, erf::erfc};
 
 use super::correlation::ranks;
 
@@ -68,10 +68,13 @@ pub fn paired_t(differences: &[f64]) -> Option<PairedTest> {
     let mean = differences.iter().sum::<f64>() / n;
     let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0);
     let statistic = mean / (variance / n).sqrt();
+    if !(variance > 0.0 && statistic.is_finite()) {
+        return None;
+    }
     let freedom = n - 1.0;
     // P(|T| > t) = I_x(ν/2, 1/2) at x = ν / (ν + t²)
-    let p_two_sided = beta_reg(freedom / 2.0, 0.5, freedom / (freedom + statistic * statistic));
-    (variance > 0.0 && statistic.is_finite()).then_some(PairedTest { statistic, p_two_sided })
+    let p_two_sided = checked_beta_reg(freedom / 2.0, 0.5, freedom / (freedom + statistic * statistic)).ok()?;
+    Some(PairedTest { statistic, p_two_sided })
 }
 
 /// Wilcoxon's signed-rank test, as `scipy.stats.wilcoxon` does it by default: differences of 0 are dropped, and the

@@ -45,6 +45,15 @@ impl Ablation {
         distinct(own, texts.iter().flat_map(|&text| rates.iter().map(move |&lr| Training { text, lr })))
     }
 
+    /// At most so many ways to train, and to evaluate.
+    pub(super) fn size(&self) -> [usize; 2] {
+        let product = |counts: &[usize]| counts.iter().fold(1_usize, |all, count| all.saturating_mul((*count).max(1)));
+        [
+            product(&[self.train_join.len(), self.newlines.len(), self.lr.len()]),
+            product(&[self.eval_join.len(), self.eval_newlines.len()]),
+        ]
+    }
+
     /// The ways to evaluate of the grid but for `own`, which is done anyhow.
     pub fn evaluations(&self, own: StreamOptions) -> Vec<StreamOptions> {
         distinct(own, texts(own, &self.eval_join, &self.eval_newlines))

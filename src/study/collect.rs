@@ -1,6 +1,6 @@
 //! A study's results, put together from the folders of its tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::ablation::Training;
@@ -8,6 +8,7 @@ use super::calls::{self, Owner};
 use super::correlations::correlate;
 use super::distances::{ReferenceResult, SimilarityTaskResult};
 use super::joint::{Draws, Joint};
+use super::kept::{self, State};
 use super::plan::{Plan, Task, TaskKind};
 use super::results::{
     AblationRow, Base, DomainChange, NullDistance, PartIntervals, RestartControl, Row, RowEvidence, RowRank,
@@ -25,24 +26,25 @@ use crate::text::StreamOptions;
 /// Puts together what the study in `folder` has found so far.
 ///
 /// # Errors
-/// [`crate::error::Error::Input`] where the folder holds no study, or the result of a task is broken.
+/// [`crate::error::Error::Input`] where the folder holds no study, or the result of a task is damaged.
 pub fn collect(folder: &Path) -> Result<StudyResults> {
     let plan = Plan::read(folder)?;
     let at = |task: &Task, file: &str| -> PathBuf { folder.join(&task.folder).join(file) };
-    let done = |task: &&Task| task.is_done(folder);
+    let finished = finished(&plan, folder)?;
+    let done = |task: &&Task| finished.contains(task.folder.as_path());
 
-    let distances = distances(&plan, folder)?;
+    let distances = distances(&plan, folder, &finished)?;
     let mut rows = Vec::new();
     let mut cells = Cells::default();
     let mut bases: Vec<Base> = Vec::new();
     for task in plan.tasks.iter().filter(|task| task.kind == TaskKind::Adapt).filter(done) {
         let sibling = |kind| plan.sibling(task, kind).filter(done);
         let Some(zero_shot) = sibling(TaskKind::ZeroShot) else { continue };
-        let mut adapted: AdaptTaskResult = files::read_json(&at(task, "adapt.json"))?;
+        let mut adapted: AdaptTaskResult = files::read_json(&at(task, kept::ADAPT))?;
         let changes = match adapted.changes.take() {
             Some(changes) => changes,
             None => {
-                let scores = |task| per_token::read(&at(task, "per_token.safetensors"));
+                let scores = |task| per_token::read_kept(&at(task, kept::PER_TOKEN));
                 let ((before, _), (after, _)) = (scores(zero_shot)?, scores(task)?);
                 PairedChanges::of(&before, &after, [&task.model, &task.label()])?
             }
@@ -53,13 +55,13 @@ pub fn collect(folder: &Path) -> Result<StudyResults> {
             continue;
         }
         let Some(similarity) = sibling(TaskKind::Similarity) else { continue };
-        let before: EvalResult = files::read_json(&at(zero_shot, "eval.json"))?;
+        let before: EvalResult = files::read_json(&at(zero_shot, kept::EVAL))?;
         let similarity = distances.get(&similarity.folder).cloned().unwrap_or_default();
         rows.push(row(&plan, task, &before, similarity, adapted));
     }
     let mut null = Vec::new();
     for task in plan.tasks.iter().filter(|task| task.kind == TaskKind::Reference).filter(done) {
-        let result: ReferenceResult = files::read_json(&at(task, "reference.json"))?;
+        let result: ReferenceResult = files::read_json(&at(task, kept::REFERENCE))?;
         null.push(NullDistance { model: plan.model_label(task), reference: result.reference, distances: result.null });
     }
     let cells = cells.finish()?;
@@ -78,6 +80,30 @@ pub fn collect(folder: &Path) -> Result<StudyResults> {
         bases,
         missing: plan.tasks.iter().filter(|task| !done(task)).map(Task::label).collect(),
     })
+}
+
+/// The folders of the tasks that are done.
+///
+/// # Errors
+/// [`crate::error::Error::Input`] where a result is not as it was written: a table without it would look whole.
+fn finished<'a>(plan: &'a Plan, folder: &Path) -> Result<BTreeSet<&'a Path>> {
+    let (mut finished, mut unchecked) = (BTreeSet::new(), 0);
+    for task in &plan.tasks {
+        match plan.state(task, folder)? {
+            State::Missing => continue,
+            State::Damaged(damage) => return Err(kept::unusable(&damage)),
+            State::Done => {}
+            State::Unchecked => unchecked += 1,
+        }
+        finished.insert(task.folder.as_path());
+    }
+    if unchecked > 0 {
+        tracing::warn!(
+            "{}: {unchecked} results of an older version have no checksums; they are taken as they are",
+            folder.display()
+        );
+    }
+    Ok(finished)
 }
 
 /// Takes what an adaptation tells of its base; the restart control's test text is the reference corpus's.
@@ -302,15 +328,15 @@ fn ablation(plan: &Plan, cells: &[Joined]) -> Vec<AblationRow> {
 }
 
 /// The distances that are done, by the task's folder, p-values corrected for the domains of one model.
-fn distances(plan: &Plan, folder: &Path) -> Result<BTreeMap<PathBuf, Distances>> {
+fn distances(plan: &Plan, folder: &Path, finished: &BTreeSet<&Path>) -> Result<BTreeMap<PathBuf, Distances>> {
     let mut all = BTreeMap::new();
     for reference in plan.tasks.iter().filter(|task| task.kind == TaskKind::Reference) {
         let of_model = plan.tasks.iter().filter(|task| {
             task.kind == TaskKind::Similarity && (&task.model, task.device) == (&reference.model, reference.device)
         });
         let mut found = Vec::new();
-        for task in of_model.filter(|task| task.is_done(folder)) {
-            let path = folder.join(&task.folder).join("similarity.json");
+        for task in of_model.filter(|task| finished.contains(task.folder.as_path())) {
+            let path = folder.join(&task.folder).join(kept::SIMILARITY);
             let SimilarityTaskResult { distances } = files::read_json(&path)?;
             found.push((task.folder.clone(), distances));
         }

@@ -10,15 +10,32 @@ use super::ablation::{Ablation, Training};
 use crate::adapt::AdaptSettings;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::evaluate::ProtocolName;
+use crate::evaluate::{Protocol, ProtocolName};
 use crate::files;
 use crate::hub::Hub;
 use crate::hub::name::{beside, has_prefix};
 use crate::model::ModelConfig;
 use crate::progress::Monitor;
+use crate::shown::plain;
 use crate::similarity::{FeatureSpec, KernelKind, TestSettings};
 use crate::text::domain::name_of;
-use crate::text::{Bos, DocumentRule, Join, Newlines, StreamOptions};
+use crate::text::{Bos, DocumentRule, Join, Newlines, ReadOptions, StreamOptions};
+
+/// Characters of the longest name.
+const LONGEST_NAME: usize = 200;
+/// The most that a study may have of domains × models × strategies × seeds × devices × levels of the ablation.
+const MOST_TASKS: usize = 1_000_000;
+/// The most draws, and the most samples: what is more takes days or more memory than there is.
+const MOST_DRAWS: usize = 1_000_000;
+const MOST_SAMPLES: usize = 10_000_000;
+/// The most draws times samples: a byte each.
+const MOST_DRAWN: usize = 1 << 33;
+
+/// The first that is there a second time.
+fn twice<T: Ord>(all: &[T]) -> Option<&T> {
+    let mut seen = BTreeSet::new();
+    all.iter().find(|one| !seen.insert(*one))
+}
 
 /// A study, every default filled in. Paths are relative to the file; `hub:gpt2` or `hub:OWNER/NAME/FILE` is on the hub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,11 +94,14 @@ fn default_strategies() -> Vec<StrategyEntry> {
 }
 
 /// How texts become tokens, for evaluation, distances and, unless a strategy says otherwise, training.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextSettings {
     /// What a document is in a `.txt` file.
     pub document: DocumentRule,
+    /// The field of `.jsonl` and column of `.parquet` that holds the text; `text` where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_field: Option<String>,
     /// What stands between documents.
     pub join: Join,
     /// What becomes of line breaks inside documents.
@@ -91,6 +111,11 @@ pub struct TextSettings {
 }
 
 impl TextSettings {
+    /// How files become documents.
+    pub fn read(&self) -> ReadOptions {
+        ReadOptions { document: self.document, text_field: self.text_field.clone() }
+    }
+
     /// How a corpus becomes a stream.
     pub fn stream(&self) -> StreamOptions {
         StreamOptions { join: self.join, newlines: self.newlines, bos: self.bos }
@@ -141,18 +166,38 @@ impl SimilaritySettings {
     /// where it stands.
     ///
     /// # Errors
-    /// [`Error::Input`] for a chunk that is empty or too long, or fewer than two samples.
+    /// [`Error::Input`] for a chunk that is empty or too long, fewer than two samples, or more than could be held.
     pub fn check(&self, place: impl Display, longest: usize) -> Result<usize> {
-        let Self { chunk, samples, reference_samples, .. } = *self;
+        let Self { chunk, samples, reference_samples, permutations, resamples, .. } = *self;
         let chunk = chunk.unwrap_or(longest);
-        if (1..=longest).contains(&chunk) && samples >= 2 && reference_samples >= 2 {
+        for (key, value, most) in [
+            ("permutations", permutations, MOST_DRAWS),
+            ("resamples", resamples, MOST_DRAWS),
+            ("samples", samples, MOST_SAMPLES),
+            ("reference_samples", reference_samples, MOST_SAMPLES),
+        ] {
+            if value > most {
+                return Err(Error::input(place, format!("{key} is {value}"), format!("use at most {most}")));
+            }
+        }
+        let draws = permutations.max(resamples);
+        if draws.saturating_mul(samples.saturating_add(reference_samples)) > MOST_DRAWN {
+            let fault = format!("{draws} draws of {samples} and {reference_samples} samples take too much memory");
+            return Err(Error::input(place, fault, "use fewer permutations, resamples or samples"));
+        }
+        if samples < 2 || reference_samples < 2 {
+            let fault = format!("samples is {samples}, and {reference_samples} of the reference");
+            return Err(Error::input(place, fault, "use at least two of either"));
+        }
+        if (1..=longest).contains(&chunk) {
             return Ok(chunk);
         }
-        Err(Error::input(
-            place,
-            format!("chunk is {chunk}, samples {samples} and {reference_samples} of the reference"),
-            format!("use a chunk of 1 to {longest} tokens, which the model can read, and at least two samples"),
-        ))
+        let (chunk, chunks) = match longest {
+            usize::MAX if chunk == longest => ("the model's window".to_owned(), "at least 1 token".to_owned()),
+            usize::MAX => (chunk.to_string(), "at least 1 token".to_owned()),
+            _ => (chunk.to_string(), format!("1 to {longest} tokens, which the model can read")),
+        };
+        Err(Error::input(place, format!("chunk is {chunk}"), format!("use a chunk of {chunks}")))
     }
 
     /// How distances are tested; `seed` draws permutations and resamples.
@@ -284,6 +329,16 @@ impl StudyConfig {
         Ok(config)
     }
 
+    /// The models and texts it reads.
+    pub fn inputs(&self) -> Vec<PathBuf> {
+        let models = self.models.iter().flat_map(|entry| [entry.path.clone(), entry.reference.clone()]);
+        let encoder = match &self.similarity.features {
+            FeatureSpec::Encoder { folder } => Some(folder.clone()),
+            FeatureSpec::Model { .. } | FeatureSpec::Lexical => None,
+        };
+        models.chain(self.domains.iter().map(|entry| entry.path.clone())).chain(encoder).collect()
+    }
+
     /// Fetches what is named on the hub (`hub:gpt2`), and takes the paths in its cache for the names.
     ///
     /// # Errors
@@ -326,32 +381,19 @@ impl StudyConfig {
     /// # Errors
     /// As [`Self::read`].
     pub fn check(&self, path: &Path) -> Result<()> {
-        let names: [(&str, Vec<&str>); 3] = [
-            ("models", self.models.iter().map(|m| m.name.as_str()).collect()),
-            ("domains", self.domains.iter().map(|d| d.name.as_str()).collect()),
-            ("strategies", self.strategies.iter().map(|s| s.name.as_str()).collect()),
-        ];
-        for (what, names) in names {
-            if names.is_empty() {
-                return Err(Error::file(path, format!("has no {what}"), format!("add a [[{what}]] table")));
+        self.check_names(path)?;
+        self.check_size(path)?;
+        let EvaluationSettings { protocol, context, stride, .. } = self.evaluation;
+        Protocol::check_sizes(protocol, context, stride).map_err(|error| match error {
+            Error::Input { place, fault, cure } => {
+                Error::Input { place: format!("{}: [evaluation]: {place}", path.display()), fault, cure }
             }
-            let mut seen = BTreeSet::new();
-            if let Some(twice) = names.iter().find(|name| !seen.insert(**name)) {
-                return Err(Error::file(
-                    path,
-                    format!("names {twice:?} twice among its {what}"),
-                    "give each its own name",
-                ));
-            }
-        }
-        for (what, count) in [("seeds", self.seeds.len()), ("devices", self.devices.len())] {
-            if count == 0 {
-                return Err(Error::file(path, format!("its list of {what} is empty"), "give one or leave the key out"));
-            }
-        }
+            other => other,
+        })?;
+        self.similarity.check(format!("{}: [similarity]", path.display()), usize::MAX)?;
         let StatisticsSettings { error_rate } = self.statistics;
         if !(error_rate > 0.0 && error_rate < 1.0) {
-            let fault = format!("[statistics]: error_rate is {error_rate}");
+            let fault = format!("[statistics]: error_rate is {}", plain(error_rate));
             return Err(Error::file(path, fault, "use a share between 0 and 1, such as 0.05"));
         }
         for strategy in &self.strategies {
@@ -360,6 +402,7 @@ impl StudyConfig {
                 strategy.varied(training).check(&format!("{}: [ablation]", path.display()), usize::MAX)?;
             }
         }
+        self.similarity.check(format!("{}: [similarity]", path.display()), usize::MAX)?;
         let encoder = match &self.similarity.features {
             FeatureSpec::Encoder { folder } => Some(folder),
             FeatureSpec::Model { .. } | FeatureSpec::Lexical => None,
@@ -381,6 +424,76 @@ impl StudyConfig {
                 let place = format!("{}: model {:?}", path.display(), model.name);
                 self.strategies.iter().try_for_each(|strategy| strategy.check_for(&place, &config))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses names that are missing, too long or not one thing's alone.
+    fn check_names(&self, path: &Path) -> Result<()> {
+        let names: [(&str, Vec<&str>); 3] = [
+            ("models", self.models.iter().map(|m| m.name.as_str()).collect()),
+            ("domains", self.domains.iter().map(|d| d.name.as_str()).collect()),
+            ("strategies", self.strategies.iter().map(|s| s.name.as_str()).collect()),
+        ];
+        for (what, names) in names {
+            if names.is_empty() {
+                return Err(Error::file(path, format!("has no {what}"), format!("add a [[{what}]] table")));
+            }
+            if let Some(twice) = twice(&names) {
+                return Err(Error::file(
+                    path,
+                    format!("names {twice:?} twice among its {what}"),
+                    "give each its own name",
+                ));
+            }
+            for name in names {
+                if name.trim().is_empty() {
+                    let fault = format!("one of its {what} has no name");
+                    return Err(Error::file(path, fault, "give it a name with a letter or digit"));
+                }
+                if name.chars().count() > LONGEST_NAME {
+                    let shown: String = name.chars().take(40).collect();
+                    let fault =
+                        format!("the name {shown:?}… among its {what} is longer than {LONGEST_NAME} characters");
+                    return Err(Error::file(path, fault, "give it a shorter name"));
+                }
+            }
+        }
+        let arm = |model: &ModelEntry, strategy: &StrategyEntry| format!("{} / {}", model.name, strategy.name);
+        let arms: Vec<String> =
+            self.models.iter().flat_map(|model| self.strategies.iter().map(move |s| arm(model, s))).collect();
+        match twice(&arms) {
+            Some(twice) => Err(Error::file(
+                path,
+                format!("tables would call two pairs of a model and a strategy {twice:?}"),
+                "give one of them another name",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses lists that are empty, name something twice, or come to more tasks than any study has.
+    fn check_size(&self, path: &Path) -> Result<()> {
+        let devices: Vec<String> = self.devices.iter().map(ToString::to_string).collect();
+        for (what, count, same) in [
+            ("seeds", self.seeds.len(), twice(&self.seeds).map(ToString::to_string)),
+            ("devices", self.devices.len(), twice(&devices).cloned()),
+        ] {
+            if count == 0 {
+                return Err(Error::file(path, format!("its list of {what} is empty"), "give one or leave the key out"));
+            }
+            if let Some(same) = same {
+                let cure = "name each once: the same again would count as another";
+                return Err(Error::file(path, format!("its list of {what} names {same} twice"), cure));
+            }
+        }
+        let grid = self.ablation.as_ref().map_or([1, 1], Ablation::size);
+        let counts =
+            [self.models.len(), self.domains.len(), self.strategies.len(), self.seeds.len(), self.devices.len()];
+        let tasks = counts.into_iter().chain(grid).fold(1, usize::saturating_mul);
+        if tasks > MOST_TASKS {
+            let fault = format!("comes to {tasks} adaptations and scores, more than {MOST_TASKS}");
+            return Err(Error::file(path, fault, "use fewer domains, seeds, strategies or levels of the ablation"));
         }
         Ok(())
     }

@@ -6,16 +6,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::config::SIMILARITY_SEED;
+use super::kept::{REFERENCE, SAMPLE, SIMILARITY};
 use super::plan::{Task, TaskKind};
 use super::run::{Loaded, Runner, unknown};
 use crate::error::Result;
 use crate::files;
 use crate::progress::{Monitor, Watched};
+use crate::seal;
 use crate::similarity::embed::Embedder;
 use crate::similarity::encoder::SentenceEncoder;
 use crate::similarity::extract::Hidden;
 use crate::similarity::{self, CorpusSample, Distances, FeatureSpec, Measure, Reference, stored};
-use crate::text::{Corpus, Split, open_corpus};
+use crate::text::{Corpus, Split};
 
 /// `reference.json` of a reference task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,7 +45,9 @@ impl Runner<'_> {
         } else if self.encoder.as_ref().is_none_or(|(device, _)| *device != task.device) {
             let device = self.devices.get(task.device).ok_or_else(|| unknown("device", &task.device.to_string()))?;
             self.encoder = None; // two would take twice the memory
-            self.encoder = Some((task.device, SentenceEncoder::open(folder, &device.device)?));
+            let encoder = SentenceEncoder::open(folder, &device.device)?;
+            self.plan.contents.check_encoder(folder, &encoder.hash()?)?;
+            self.encoder = Some((task.device, encoder));
         }
         Ok(())
     }
@@ -89,7 +93,7 @@ impl Runner<'_> {
 
     /// The sample of a domain's train split.
     fn sample_of_domain(&self, task: &Task, loaded: &Loaded, monitor: &mut dyn Monitor) -> Result<CorpusSample> {
-        let corpus = self.domain(task, loaded, monitor)?.split(Watched::by(Split::Train, monitor))?;
+        let corpus = self.read_split(task, loaded, Split::Train, monitor)?;
         self.sample(task, loaded, &corpus, self.plan.config.similarity.samples, monitor)
     }
 
@@ -98,7 +102,7 @@ impl Runner<'_> {
         let config = &self.plan.config;
         let (settings, tests) = (&config.similarity, config.similarity.tests(SIMILARITY_SEED));
         let entry = self.model(task)?;
-        let corpus = open_corpus(&entry.reference, Split::Train, Watched::by(config.text.document, monitor))?;
+        let corpus = self.read_reference(task, monitor)?;
         let sample = self.sample(task, loaded, &corpus, settings.reference_samples, monitor)?;
 
         let (mut pool, mut tokens) = (Vec::new(), Vec::new());
@@ -114,11 +118,11 @@ impl Runner<'_> {
         let part = similarity::usual(&tokens);
         let null = reference.against_itself(settings.samples, part, &tests, &loaded.base.device, monitor)?;
 
-        files::folder_whole(out, |folder| {
-            stored::write(&folder.join("sample.safetensors"), &sample)?;
+        seal::folder_whole(out, &self.plan.made_with(task), |folder| {
+            stored::write(&folder.join(SAMPLE), &sample)?;
             let reference = entry.reference.display().to_string();
             let sigma = kernel.ok().and_then(|kernel| kernel.sigma());
-            files::write_json(&folder.join("reference.json"), &ReferenceResult { reference, null, sigma })
+            files::write_json(&folder.join(REFERENCE), &ReferenceResult { reference, null, sigma })
         })
     }
 
@@ -137,20 +141,20 @@ impl Runner<'_> {
             None => {
                 let task =
                     self.plan.sibling(task, TaskKind::Reference).ok_or_else(|| unknown("reference of", &task.model))?;
-                let folder = self.folder.join(&task.folder);
-                let result: ReferenceResult = files::read_json(&folder.join("reference.json"))?;
+                let folder = self.plan.result_of(task, self.folder)?;
+                let result: ReferenceResult = files::read_json(&folder.join(REFERENCE))?;
                 let kernel = tests.kernel.with(result.sigma).ok_or_else(|| {
                     let reason = result.null[Measure::Mmd2].why_missing();
                     reason.unwrap_or("there is no bandwidth").to_owned()
                 });
-                let sample = stored::read(&folder.join("sample.safetensors"))?;
+                let sample = stored::read(&folder.join(SAMPLE))?;
                 Reference::new(sample, loaded.vocabulary.len(), SIMILARITY_SEED).with_kernel(kernel)
             }
         };
         let distances = reference.test(&sample, &tests, &loaded.base.device, monitor)?;
         loaded.reference = Some(reference);
-        files::folder_whole(out, |folder| {
-            files::write_json(&folder.join("similarity.json"), &SimilarityTaskResult { distances })
+        seal::folder_whole(out, &self.plan.made_with(task), |folder| {
+            files::write_json(&folder.join(SIMILARITY), &SimilarityTaskResult { distances })
         })
     }
 }

@@ -7,9 +7,12 @@ pub mod ablation;
 pub mod calls;
 mod collect;
 pub mod config;
+mod contents;
 mod correlations;
 mod distances;
 pub mod joint;
+mod kept;
+mod memory;
 pub mod plan;
 mod positions;
 mod ranks;
@@ -21,6 +24,8 @@ use std::path::Path;
 pub use collect::collect;
 pub use config::StudyConfig;
 pub use correlations::correlate;
+pub use kept::State;
+pub use memory::training_memory;
 pub use plan::{Plan, Task, TaskKind};
 pub use positions::positions;
 pub use results::{
@@ -29,6 +34,8 @@ pub use results::{
 };
 
 use crate::device::ChosenDevice;
+use crate::disk::lock::Lock;
+use crate::disk::scratch;
 use crate::error::{Error, Result};
 use crate::progress::Monitor;
 use run::Runner;
@@ -38,11 +45,23 @@ use run::Runner;
 /// # Errors
 /// The first task's that fails or is interrupted; what was done before stays.
 pub fn run(config: StudyConfig, folder: &Path, monitor: &mut dyn Monitor) -> Result<StudyResults> {
+    // From here on nobody else works here, so that what is left of other runs is dead.
+    let _lock = Lock::inside(folder, "study")?;
+    for place in [folder, &folder.join("tasks"), &folder.join("plots")] {
+        scratch::sweep_folder(place);
+    }
     let devices = config.devices.iter().map(|choice| choice.open()).collect::<Result<Vec<ChosenDevice>>>()?;
     let plan = Plan::new(config, &devices, monitor)?;
+    kept::adopt(folder)?;
     plan.write(folder)?;
-    let missing: Vec<&Task> = plan.tasks.iter().filter(|task| !task.is_done(folder)).collect();
+    let mut missing: Vec<&Task> = Vec::new();
+    for task in &plan.tasks {
+        if !plan.state(task, folder)?.is_done() {
+            missing.push(task);
+        }
+    }
     let mut runner = Runner::new(&plan, folder, &devices);
+    runner.remove_old_checkpoints();
     monitor.begin(&plan.config.name, missing.len() as u64);
     for task in missing {
         monitor.begin(&task.label(), 0);
@@ -64,19 +83,22 @@ pub fn run(config: StudyConfig, folder: &Path, monitor: &mut dyn Monitor) -> Res
 /// A study's progress.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
-    /// Tasks with their labels and whether they are done.
-    pub tasks: Vec<(String, bool)>,
+    /// Tasks with their labels and what stands in their folders.
+    pub tasks: Vec<(String, State)>,
 }
 
 /// Which tasks of the study in `folder` are done.
 pub fn status(folder: &Path) -> Result<Status> {
-    Ok(Plan::read(folder)?.status(folder))
+    Plan::read(folder)?.status(folder)
 }
 
 impl Plan {
     /// Which of its tasks are done in `folder`.
-    pub fn status(&self, folder: &Path) -> Status {
-        let tasks = self.tasks.iter().map(|task| (task.label(), task.is_done(folder))).collect();
-        Status { tasks }
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn status(&self, folder: &Path) -> Result<Status> {
+        let state = |task: &Task| Ok((task.label(), self.state(task, folder)?));
+        Ok(Status { tasks: self.tasks.iter().map(state).collect::<Result<_>>()? })
     }
 }

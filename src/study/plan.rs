@@ -8,15 +8,16 @@ use serde_json::{Value, json};
 
 use super::ablation::Training;
 use super::config::{DomainEntry, EvaluationSettings, ModelEntry, StrategyEntry, StudyConfig};
+use super::contents::Contents;
 use crate::device::{ChosenDevice, DeviceName};
 use crate::error::{Error, Result};
 use crate::evaluate::Protocol;
 use crate::files;
-use crate::model::ModelConfig;
-use crate::model::weights::hash_folder;
+use crate::model::{Adapter, ModelConfig};
 use crate::progress::{Monitor, Watched};
+use crate::seal;
 use crate::similarity::{FeatureSpec, encoder};
-use crate::text::{Corpus, DocumentRule, Domain, Split, StreamOptions, Tokenizer, open_corpus};
+use crate::text::{Corpus, Domain, ReadOptions, Split, StreamOptions, Tokenizer, open_corpus};
 
 /// Raised when a task's computation changes, so that old results are not taken for new ones.
 const RESULTS_VERSION: u32 = 2;
@@ -28,7 +29,7 @@ const RANK_VERSION: u32 = 1;
 const SIMILARITY_VERSION: u32 = 1;
 
 /// The file in a study's folder that lists its tasks.
-const PLAN_FILE: &str = "plan.json";
+pub const PLAN_FILE: &str = "plan.json";
 
 /// What a task computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -117,7 +118,7 @@ impl Task {
         }
     }
 
-    /// Whether its result stands in the study's folder.
+    /// Whether a result of its name stands in the study's folder, whatever it is worth: see [`Plan::state`].
     pub fn is_done(&self, folder: &Path) -> bool {
         folder.join(&self.folder).exists()
     }
@@ -143,11 +144,21 @@ pub struct Plan {
     /// Why models have no restart control, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub no_control: BTreeMap<String, String>,
+    /// What the texts, models and tokenizers held when it was made; nothing in plans of older versions.
+    #[serde(default)]
+    pub contents: Contents,
+    /// Whether results must have checksums: those of studies that an older version ran have none.
+    #[serde(skip)]
+    pub(super) sealed: bool,
 }
 
 impl Plan {
     /// Plans a study: hashes its models and texts, and lists its tasks, what later ones need first.
     pub fn new(config: StudyConfig, devices: &[ChosenDevice], monitor: &mut dyn Monitor) -> Result<Self> {
+        if let Some(second) = (1..devices.len()).find(|&at| devices[..at].iter().any(|d| d.name == devices[at].name)) {
+            let fault = format!("names {} by two of its choices", devices[second].name);
+            return Err(Error::input("devices", fault, "leave one of them out: the same again would count as another"));
+        }
         // What is compared by an encoder is determined by what is in its folder, wherever that is.
         let mut similarity = json!(config.similarity);
         let encoder = match &config.similarity.features {
@@ -157,10 +168,13 @@ impl Plan {
         if let Some(hash) = &encoder {
             similarity["features"] = json!({ "encoder": hash });
         }
-        let rule = config.text.document;
-        let mut hashes = Hashes { rule, texts: encoder.is_some(), known: BTreeMap::new(), monitor };
+        let options = config.text.read();
+        let reads_texts = encoder.is_some();
+        let mut hashes = Hashes { options, texts: reads_texts, known: BTreeMap::new(), monitor };
+        let mut contents = Contents::new(encoder);
         for model in &config.models {
             check_sizes(&config, model)?;
+            contents.add_model(model)?;
         }
         let mut domains = Vec::new();
         for DomainEntry { path, .. } in &config.domains {
@@ -179,7 +193,8 @@ impl Plan {
                     "version": SIMILARITY_VERSION, "corpus": hashes.reference(&model.reference)?.hash,
                     "similarity": similarity, "pool": pool,
                 });
-                let tasks_of = ModelTasks::new(&config, model, device, &chosen.name, reference)?;
+                let hash = contents.model(&model.name).map_or("", |held| &held.hash);
+                let tasks_of = ModelTasks::new(&config, model, device, &chosen.name, hash, reference);
                 tasks.push(tasks_of.reference());
                 let control = match control.map(|size| hashes.domain(&model.reference).map(|splits| (splits, size))) {
                     None => None,
@@ -201,25 +216,32 @@ impl Plan {
         }
         tasks.sort_by_key(|task| task.kind); // a stable sort: cheap tasks of all models before any adaptation
         let devices = devices.iter().map(|d| d.name.clone()).collect();
-        Ok(Self { config, devices, tasks, control, no_control })
+        contents.add_texts(hashes.known.iter().map(|((path, split), content)| (path, *split, &content.hash)));
+        Ok(Self { config, devices, tasks, control, no_control, contents, sealed: true })
+    }
+
+    /// Whether a study was planned in `folder`.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(PLAN_FILE).exists()
     }
 
     /// Reads the plan of the study in `folder`.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(PLAN_FILE);
-        if !path.exists() {
+        if !Self::is_in(folder) {
             return Err(Error::file(
                 folder,
                 "is not the folder of a study",
                 "run `odyssey study run STUDY.toml --out DIR` first",
             ));
         }
-        files::read_json(&path)
+        let (plan, sealed) = seal::read_json::<Self>(&path)?;
+        Ok(Self { sealed, ..plan })
     }
 
     /// Writes the plan into the study's folder.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        files::write_json(&folder.join(PLAN_FILE), self)
+        seal::write_json(&folder.join(PLAN_FILE), self)
     }
 
     /// The task of this kind that shares a model and device with `task` and, unless it is a reference, the domain.
@@ -276,13 +298,14 @@ impl<'a> ModelTasks<'a> {
         model: &'a ModelEntry,
         device: usize,
         name: &DeviceName,
+        hash: &str,
         reference: Value,
-    ) -> Result<Self> {
+    ) -> Self {
         let common = json!({
             "version": RESULTS_VERSION, "program": env!("CARGO_PKG_VERSION"), "device": name,
-            "model": hash_folder(&model.path)?, "text": config.text,
+            "model": hash, "text": config.text,
         });
-        Ok(Self { config, model, device, common, reference })
+        Self { config, model, device, common, reference }
     }
 
     fn task(&self, kind: TaskKind, domain: &str, strategy: &str, seed: u64, determined_by: Value) -> Task {
@@ -374,6 +397,7 @@ fn known_by(split: &Content, at_most: Option<u64>) -> Value {
 /// The model's folder cannot be read; a recipe or the distances ask for what the model does not have.
 pub fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
     let base = ModelConfig::read(&model.path)?;
+    Adapter::refuse_in(&model.path)?;
     let EvaluationSettings { protocol, context, stride, .. } = config.evaluation;
     let tokenizer = Tokenizer::find(&model.path)?;
     for text in std::iter::once(config.text.stream()).chain(config.other_evaluations()) {
@@ -433,10 +457,10 @@ impl Content {
 
 /// What is in corpora, each text read once.
 struct Hashes<'m> {
-    rule: DocumentRule,
+    options: ReadOptions,
     /// Whether corpora must be texts, which an encoder reads, and no token ids.
     texts: bool,
-    known: BTreeMap<PathBuf, Content>,
+    known: BTreeMap<(PathBuf, Option<Split>), Content>,
     monitor: &'m mut dyn Monitor,
 }
 
@@ -449,12 +473,13 @@ impl Hashes<'_> {
     }
 
     fn reference(&mut self, path: &Path) -> Result<Content> {
-        if let Some(known) = self.known.get(path) {
+        let key = (path.to_owned(), None);
+        if let Some(known) = self.known.get(&key) {
             return Ok(known.clone());
         }
-        let corpus = open_corpus(path, Split::Train, Watched::by(self.rule, self.monitor))?;
+        let corpus = open_corpus(path, Split::Train, Watched::by(self.options.clone(), self.monitor))?;
         let content = self.content(corpus, false)?;
-        self.known.insert(path.to_owned(), content.clone());
+        self.known.insert(key, content.clone());
         Ok(content)
     }
 
@@ -462,11 +487,11 @@ impl Hashes<'_> {
         let mut domain = None;
         let mut contents = Vec::new();
         for split in Split::ALL {
-            let key = path.join(split.name());
+            let key = (path.to_owned(), Some(split));
             if !self.known.contains_key(&key) {
                 let domain = match &mut domain {
                     Some(domain) => domain,
-                    none => none.insert(Domain::open(path, Watched::by(self.rule, self.monitor))?),
+                    none => none.insert(Domain::open(path, Watched::by(self.options.clone(), self.monitor))?),
                 };
                 let (corpus, divided) = (domain.split(Watched::by(split, self.monitor))?, domain.is_divided());
                 let content = self.content(corpus, divided)?;

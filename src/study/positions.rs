@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::kept::PER_TOKEN;
 use super::plan::{Plan, Task, TaskKind};
 use super::results::Row;
 use crate::error::{Error, Result};
@@ -26,7 +27,7 @@ pub fn positions(folder: &Path, row: &Row) -> Result<[Positions; 2]> {
         return Err(Error::file(folder, "its plan has no such adaptation", "run the study anew in a new folder"));
     };
     let of = |task: &Task| {
-        let (scored, result) = per_token::read(&folder.join(&task.folder).join("per_token.safetensors"))?;
+        let (scored, result) = per_token::read_kept(&plan.result_of(task, folder)?.join(PER_TOKEN))?;
         Ok(Positions::of(&scored, &result.protocol.protocol))
     };
     Ok([of(base)?, of(adapted)?])

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
+use super::kept::RANKS;
 use super::plan::Task;
 use super::run::{Loaded, Runner};
 use crate::error::Result;
 use crate::files;
 use crate::model::LanguageModel;
-use crate::progress::{Monitor, Watched};
+use crate::progress::Monitor;
 use crate::rank::{PromptSet, RankChange, Ranks, rank};
-use crate::text::{Split, open_corpus};
+use crate::text::Split;
 
-/// The prompts of a zero-shot task and the base's ranks, where the study measures prediction rank.
+/// The prompts of a zero-shot task, where the study measures prediction rank.
 const PROMPTS: &str = "prompts.jsonl";
-const RANKS: &str = "ranks.json";
 
 /// Writes what [`Runner::rank_before`] found into a task's folder.
 pub(super) fn write(folder: &Path, (prompts, ranks): &(PromptSet, Ranks)) -> Result<()> {
@@ -29,11 +29,9 @@ impl Runner<'_> {
         loaded: &Loaded,
         monitor: &mut dyn Monitor,
     ) -> Result<(PromptSet, Ranks)> {
-        let domain = self.domain(task, loaded, monitor)?;
-        let train = domain.split(Watched::by(Split::Train, monitor))?;
-        let test = domain.split(Watched::by(Split::Test, monitor))?;
-        let rule = Watched::by(self.plan.config.text.document, monitor);
-        let reference = open_corpus(&self.model(task)?.reference, Split::Train, rule)?;
+        let train = self.read_split(task, loaded, Split::Train, monitor)?;
+        let test = self.read_split(task, loaded, Split::Test, monitor)?;
+        let reference = self.read_reference(task, monitor)?;
         let prompts = PromptSet::build(&train, &test, Some(&reference));
         let ranks = self.ask(&prompts, loaded, &loaded.base.model, monitor)?;
         Ok((prompts, ranks))

@@ -6,25 +6,31 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::config::{DomainEntry, EvaluationSettings, ModelEntry, StrategyEntry};
+use super::kept::{ADAPT, EVAL, PER_TOKEN, State};
+use super::memory::training_memory;
 use super::plan::{ControlSize, Plan, Task, TaskKind};
 use super::ranks;
 use crate::adapt::{AdaptResult, Resumable, adapt};
-use crate::compare::{Comparison, LineBreakParts, LossProfile, PairedChanges, PartChanges, Vocabulary, compare};
+use crate::compare::{
+    Comparison, LineBreakParts, LossProfile, PairedChanges, PartChanges, Scoring, Vocabulary, check_comparable, compare,
+};
 use crate::device::ChosenDevice;
+use crate::disk::paths::with_ending;
 use crate::error::{Error, Result};
 use crate::evaluate::{
     BOOTSTRAP_SEED, EvalResult, Protocol, ProtocolResult, RESAMPLES, ScoredStream, evaluate, per_token, summarise,
 };
 use crate::files;
 use crate::memory::{MemoryPlan, Work};
-use crate::model::{LanguageModel, LoadedModel, ModelConfig, Precision};
+use crate::model::{LanguageModel, LoadedModel, ModelConfig};
 use crate::progress::{Monitor, Watched};
 use crate::rank::RankChange;
+use crate::seal;
 use crate::similarity::encoder::SentenceEncoder;
 use crate::similarity::encoder::folder::EncoderFolder;
 use crate::similarity::{FeatureSpec, Reference};
 use crate::stats::Resamples;
-use crate::text::{Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer};
+use crate::text::{Corpus, Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer, open_corpus};
 
 /// Token types kept in results, from either end of the list.
 pub(super) const TYPES_KEPT: usize = 50;
@@ -132,8 +138,13 @@ impl<'a> Runner<'a> {
     /// The task's; an interruption keeps an adaptation's checkpoint for the next run.
     pub fn run(&mut self, task: &Task, monitor: &mut dyn Monitor) -> Result<()> {
         let out = self.folder.join(&task.folder);
-        if out.exists() {
-            return Ok(());
+        match self.plan.state(task, self.folder)? {
+            State::Done | State::Unchecked => return Ok(()),
+            State::Missing => {}
+            State::Damaged(damage) => {
+                tracing::warn!("{damage}; {} is computed anew", task.label());
+                files::remove(&out)?;
+            }
         }
         let mut loaded = self.load(task)?;
         self.hold_encoder(task)?;
@@ -142,7 +153,7 @@ impl<'a> Runner<'a> {
             _ => task.is_control() && task.kind != TaskKind::Reference,
         };
         if reads_control && loaded.control.is_none() {
-            let rule = Watched::by(self.plan.config.text.document, monitor);
+            let rule = Watched::by(self.plan.config.text.read(), monitor);
             loaded.control = Some(Domain::open(&self.model(task)?.reference, rule)?);
         }
         let done = match task.kind {
@@ -163,9 +174,8 @@ impl<'a> Runner<'a> {
         let entry = self.model(task)?;
         let device = self.devices.get(task.device).ok_or_else(|| unknown("device", &task.device.to_string()))?;
         let config = ModelConfig::read(&entry.path)?;
-        for StrategyEntry { recipe, .. } in &self.plan.config.strategies {
-            let work = Work::training(recipe, &config, Precision::F32)?;
-            MemoryPlan::new(&config, work, device)?.require(&entry.path)?;
+        for strategy in &self.plan.config.strategies {
+            training_memory(&self.plan.config, entry, strategy, device)?.require(&entry.path)?;
         }
         if let FeatureSpec::Encoder { folder } = &self.plan.config.similarity.features {
             let encoder = EncoderFolder::read(folder)?.size(&device.device);
@@ -173,6 +183,7 @@ impl<'a> Runner<'a> {
         }
         let base = LoadedModel::open(&entry.path, &device.device)?;
         let tokenizer = base.tokenizer()?;
+        self.plan.contents.check_model(entry, tokenizer.as_ref())?;
         let vocabulary = Vocabulary::new(tokenizer.as_ref(), base.config.vocabulary());
         Ok(Loaded { key, base, tokenizer, vocabulary, reference: None, control: None })
     }
@@ -187,7 +198,29 @@ impl<'a> Runner<'a> {
         }
         let entry: Option<&DomainEntry> = self.plan.config.domains.iter().find(|d| d.name == task.domain);
         let entry = entry.ok_or_else(|| unknown("domain", &task.domain))?;
-        Domain::open(&entry.path, Watched::by(self.plan.config.text.document, monitor))
+        Domain::open(&entry.path, Watched::by(self.plan.config.text.read(), monitor))
+    }
+
+    /// A split of the domain of `task`, or of its reference corpus, as it was planned with.
+    pub(super) fn read_split(
+        &self,
+        task: &Task,
+        loaded: &Loaded,
+        split: Split,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Corpus> {
+        let domain = self.domain(task, loaded, monitor)?;
+        let corpus = domain.split(Watched::by(split, monitor))?;
+        self.plan.contents.check_text(&domain.path, Some(split), &corpus)?;
+        Ok(corpus)
+    }
+
+    /// The reference corpus of the model of `task`, as it was planned with.
+    pub(super) fn read_reference(&self, task: &Task, monitor: &mut dyn Monitor) -> Result<Corpus> {
+        let path = &self.model(task)?.reference;
+        let corpus = open_corpus(path, Split::Train, Watched::by(self.plan.config.text.read(), monitor))?;
+        self.plan.contents.check_text(path, None, &corpus)?;
+        Ok(corpus)
     }
 
     fn split(
@@ -198,10 +231,10 @@ impl<'a> Runner<'a> {
         options: &StreamOptions,
         monitor: &mut dyn Monitor,
     ) -> Result<TokenStream> {
-        let domain = self.domain(task, loaded, monitor)?;
-        let corpus = domain.split(Watched::by(split, monitor))?;
+        let corpus = self.read_split(task, loaded, split, monitor)?;
+        let divided = || loaded.control.as_ref().is_some_and(Domain::is_divided);
         let most = self.plan.control.filter(|_| task.is_control()).and_then(|ControlSize { train, held_out }| {
-            if split == Split::Train { Some(train) } else { domain.is_divided().then_some(held_out) }
+            if split == Split::Train { Some(train) } else { divided().then_some(held_out) }
         });
         let Some(most) = most else {
             return loaded.base.stream(&corpus, loaded.tokenizer.as_ref(), Watched::by(options, monitor));
@@ -253,12 +286,12 @@ impl<'a> Runner<'a> {
             true => Some(self.rank_before(task, loaded, monitor)?),
             false => None,
         };
-        files::folder_whole(out, |folder| {
+        seal::folder_whole(out, &self.plan.made_with(task), |folder| {
             if let Some(rank) = &rank {
                 ranks::write(folder, rank)?;
             }
-            per_token::write(&folder.join("per_token.safetensors"), &scored, &result)?;
-            files::write_json(&folder.join("eval.json"), &result)
+            per_token::write(&folder.join(PER_TOKEN), &scored, &result)?;
+            files::write_json(&folder.join(EVAL), &result)
         })
     }
 
@@ -300,7 +333,7 @@ impl<'a> Runner<'a> {
         }
         let rank = match self.plan.sibling(task, TaskKind::ZeroShot) {
             Some(zero_shot) if plain && config.evaluation.rank => {
-                Some(self.rank_change(loaded, &self.folder.join(&zero_shot.folder), &adapted.last, monitor)?)
+                Some(self.rank_change(loaded, &self.plan.result_of(zero_shot, self.folder)?, &adapted.last, monitor)?)
             }
             _ => None,
         };
@@ -320,11 +353,11 @@ impl<'a> Runner<'a> {
             base_size: Some((LanguageModel::weight_count(&loaded.base.config)?, loaded.base.config.vocabulary())),
             forgetting,
         };
-        files::folder_whole(out, |folder| {
+        seal::folder_whole(out, &self.plan.made_with(task), |folder| {
             if plain {
-                per_token::write(&folder.join("per_token.safetensors"), &scored.after, &result.after)?;
+                per_token::write(&folder.join(PER_TOKEN), &scored.after, &result.after)?;
             }
-            files::write_json(&folder.join("adapt.json"), &result)
+            files::write_json(&folder.join(ADAPT), &result)
         })?;
         let _ = std::fs::remove_file(&checkpoint); // its result is whole now
         Ok(())
@@ -342,17 +375,19 @@ impl<'a> Runner<'a> {
         let (after, result) = self.score_test(task, loaded, adapted, options, monitor)?;
         let zero_shot = self.plan.zero_shot(task, options).ok_or_else(|| unknown("zero-shot task of", &task.domain))?;
         let (before, before_result) =
-            per_token::read(&self.folder.join(&zero_shot.folder).join("per_token.safetensors"))?;
-        if before_result.protocol.fingerprint != result.protocol.fingerprint {
-            return Err(Error::file(
-                &zero_shot.folder,
-                format!(
-                    "was evaluated by another recipe, which differs in {}",
-                    before_result.protocol.difference(&result.protocol)
-                ),
-                "remove this folder and run again",
-            ));
-        }
+            per_token::read_kept(&self.plan.result_of(zero_shot, self.folder)?.join(PER_TOKEN))?;
+        let scoring = |name, stream, recipe| Scoring { name, stream, recipe, tokenizer: None, vocabulary: None };
+        check_comparable(
+            scoring("the base's scores", &before, &before_result.protocol),
+            scoring("those now", &after, &result.protocol),
+        )
+        .map_err(|error| {
+            let fault = match error {
+                Error::Input { fault, .. } => format!("its scores and those of now {fault}"),
+                other => other.to_string(),
+            };
+            Error::file(&zero_shot.folder, fault, "remove this folder and run again")
+        })?;
         Ok((before, after, result))
     }
 
@@ -423,9 +458,14 @@ impl<'a> Runner<'a> {
 
     /// Where an interrupted adaptation waits for the next run.
     fn checkpoint(&self, task: &Task) -> PathBuf {
-        let mut name = self.folder.join(&task.folder).into_os_string();
-        name.push(".checkpoint");
-        name.into()
+        with_ending(&self.folder.join(&task.folder), ".checkpoint")
+    }
+
+    /// Removes the checkpoints of tasks that are done: a run may be killed between the two.
+    pub fn remove_old_checkpoints(&self) {
+        for task in self.plan.tasks.iter().filter(|task| task.is_done(self.folder)) {
+            let _ = std::fs::remove_file(self.checkpoint(task)); // mostly there is none
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::progress::{MaybeLong, Watched};
-use crate::text::{Document as Text, DocumentRule, Split, open_corpus};
+use crate::text::{Document as Text, ReadOptions, Split, open_corpus};
 
 /// Most symbols: those of the paper's data sets are 29,995.
 pub const MAX_SYMBOLS: usize = 100_000;
@@ -51,13 +51,14 @@ impl Alphabet {
     ///
     /// # Errors
     /// [`Error::Input`] where the corpus has too few words; as [`open_corpus`]; an interruption.
-    pub fn count<'m>(path: &Path, symbols: usize, rule: impl Into<Watched<'m, DocumentRule>>) -> Result<Self> {
+    pub fn count<'m>(path: &Path, symbols: usize, options: impl Into<Watched<'m, ReadOptions>>) -> Result<Self> {
         check_size(symbols)?;
-        let mut rule = rule.into();
-        let request = rule.request;
-        let corpus = open_corpus(path, Split::Train, Watched::by(request, &mut rule))?;
+        let mut options = options.into();
+        let request = options.request.clone();
+        let corpus = open_corpus(path, Split::Train, Watched::by(request, &mut options))?;
         let documents = corpus.documents.iter();
-        let mut progress = MaybeLong::new(&mut rule, format!("counting {corpus}"), 2 * documents.len() as u64);
+        let mut progress = MaybeLong::new(&mut options, format!("counting {corpus}"), 2 * documents.len() as u64);
+        corpus.note(&corpus.reading, progress.monitor());
 
         let mut words: HashMap<&str, u64> = HashMap::new();
         let mut ids: HashMap<u32, u64> = HashMap::new();

@@ -19,9 +19,9 @@ use statrs::function::factorial::ln_factorial;
 
 use super::alphabet::Alphabet;
 use super::tokenizer::{SPECIAL, word_level};
-use super::{Document, Known, Sizes, Splits, configs, derived, name_of, put, refuse_twice, write_splits};
+use super::{Document, Known, Sizes, Splits, configs, derived, name_of, one_more, put, refuse_twice, write_splits};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::progress::{Monitor, Watched};
 
 /// Symbols of a line, where the kind does not say otherwise.
 const LINE: RangeInclusive<usize> = 100..=119;
@@ -270,13 +270,15 @@ impl<'a> Artificial<'a> {
 /// # Errors
 /// [`Error::Input`] where `out` exists, there are no kinds, one is given twice or does not suit the alphabet, or a split has
 /// no tokens; [`Error::Io`] where writing fails. Nothing is left behind then.
-pub fn write_artificial(
+pub fn write_artificial<'m>(
     out: &Path,
     seed: u64,
     alphabet: &Alphabet,
     kinds: &[ArtificialKind],
-    sizes: Sizes,
+    sizes: impl Into<Watched<'m, Sizes>>,
 ) -> Result<Vec<Known>> {
+    let mut watched = sizes.into();
+    let sizes = watched.request;
     refuse_twice("kind", kinds)?;
     let lines = kinds.iter().map(|kind| Artificial::new(*kind, alphabet)).collect::<Result<Vec<_>>>()?;
     let Some(base) = lines.first() else {
@@ -291,16 +293,21 @@ pub fn write_artificial(
         let why = || format!("there is no closed form of the KL rate to {}", base.kind());
         Known { reason: kl_to_base.is_none().then(why), ..known }.write(folder)
     };
-    files::folder_whole(out, |folder| {
+    watched.begin("making corpora", 1 + lines.len() as u64);
+    let known = super::corpora_whole(out, |folder| {
         let symbols = (0..alphabet.symbols()).map(|symbol| symbol.to_string());
         put(&folder.join("tokenizer.json"), &word_level(symbols))?;
         let mut known = vec![write(&folder.join("base"), base, sizes.base)?];
+        one_more(&mut watched)?;
         for lines in &lines {
             known.push(write(&folder.join(lines.kind().to_string()), lines, sizes.domain)?);
+            one_more(&mut watched)?;
         }
         configs::write(folder, "Artificial data sets", alphabet.symbols() + SPECIAL, LONGEST, &known)?;
         Ok(known)
-    })
+    });
+    watched.end();
+    known
 }
 
 /// Documents of token ids as a `.jsonl` corpus.

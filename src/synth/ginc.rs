@@ -19,10 +19,11 @@ use rand_chacha::ChaCha8Rng;
 use super::hmm::{Hmm, Mixture};
 use super::tokenizer::{SPECIAL, word_level};
 use super::{
-    Document, Known, Sizes, Splits, StandardErrors, configs, derived, name_of, put, refuse_twice, write_splits,
+    Document, Known, Sizes, Splits, StandardErrors, configs, derived, name_of, one_more, put, refuse_twice,
+    write_splits,
 };
 use crate::error::{Error, Result};
-use crate::files;
+use crate::progress::{Monitor, Watched};
 
 /// Entities, and as many properties of each.
 const SIDE: usize = 10;
@@ -203,14 +204,16 @@ impl Ginc {
 /// # Errors
 /// [`Error::Input`] where `out` exists, a share lies outside 0 to 1, a domain is given twice, documents have fewer than
 /// two tokens, or a split has none; [`Error::Io`] where writing fails. Nothing is left behind then.
-pub fn write_ginc(
+pub fn write_ginc<'m>(
     out: &Path,
     seed: u64,
     ginc: &Ginc,
     domains: &[GincDomain],
     length: usize,
-    sizes: Sizes,
+    sizes: impl Into<Watched<'m, Sizes>>,
 ) -> Result<Vec<Known>> {
+    let mut watched = sizes.into();
+    let sizes = watched.request;
     if length < 2 {
         return Err(Error::input("document", format!("of {length} tokens"), "ask for at least 2"));
     }
@@ -235,15 +238,20 @@ pub fn write_ginc(
         let standard_errors = Some(StandardErrors { entropy_rate: entropy_error, kl_to_base: kl_error });
         Known { lambda: Some(lambda), standard_errors, ..known }.write(folder)
     };
-    files::folder_whole(out, |folder| {
+    watched.begin("making corpora", 1 + writers.len() as u64);
+    let known = super::corpora_whole(out, |folder| {
         put(&folder.join("tokenizer.json"), &ginc.tokenizer_json())?;
         let mut known = vec![write(&folder.join("base"), 0.0, &base, sizes.base)?];
+        one_more(&mut watched)?;
         for (domain, writer) in &writers {
             known.push(write(&folder.join(domain.to_string()), domain.lambda(), writer, sizes.domain)?);
+            one_more(&mut watched)?;
         }
         configs::write(folder, "GINC", ginc.tokens() + SPECIAL, length.min(configs::LONGEST_CONTEXT), &known)?;
         Ok(known)
-    })
+    });
+    watched.end();
+    known
 }
 
 /// The mean of at least two values, and its standard error.

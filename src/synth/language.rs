@@ -17,9 +17,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::tokenizer::word_level;
-use super::{Document, Known, Sizes, Splits, derived, put, refuse_twice, write_splits};
+use super::{Document, Known, Sizes, Splits, derived, one_more, put, refuse_twice, write_splits};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::progress::{Monitor, Watched};
 
 /// Words of the family that [`write_family`] makes.
 pub const WORDS: usize = 220;
@@ -240,20 +240,32 @@ pub fn write_domain(folder: &Path, language: &Language, base: &Language, sizes: 
 /// # Errors
 /// [`Error::Input`] where `out` exists, a λ lies outside 0 to 1 or is given twice, or a split has no tokens;
 /// [`Error::Io`] where writing fails. Nothing is left behind then.
-pub fn write_family(out: &Path, seed: u64, lambdas: &[f64], sizes: Sizes) -> Result<Vec<Known>> {
+pub fn write_family<'m>(
+    out: &Path,
+    seed: u64,
+    lambdas: &[f64],
+    sizes: impl Into<Watched<'m, Sizes>>,
+) -> Result<Vec<Known>> {
+    let mut watched = sizes.into();
+    let sizes = watched.request;
     let family = Family::new(seed, WORDS)?;
     let base = family.language(0.0)?;
     let languages = lambdas.iter().map(|lambda| family.language(*lambda)).collect::<Result<Vec<_>>>()?;
     refuse_twice("lambda", lambdas)?;
-    files::folder_whole(out, |folder| {
+    watched.begin("making corpora", 1 + languages.len() as u64);
+    let known = super::corpora_whole(out, |folder| {
         put(&folder.join("tokenizer.json"), &family.tokenizer_json())?;
         let mut known = vec![write_domain(&folder.join("base"), &base, &base, sizes.base, derived(seed, "base"))?];
+        one_more(&mut watched)?;
         for language in &languages {
             let name = format!("lambda-{}", language.lambda());
             known.push(write_domain(&folder.join(&name), language, &base, sizes.domain, derived(seed, &name))?);
+            one_more(&mut watched)?;
         }
         Ok(known)
-    })
+    });
+    watched.end();
+    known
 }
 
 /// `words` different pronounceable words of one to three syllables.

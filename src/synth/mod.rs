@@ -26,8 +26,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::lock::Lock;
+use crate::disk::{paths, scratch};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::progress::Monitor;
+
+/// What says what is known of a corpus.
+const KNOWN: &str = "known.json";
 
 /// Most tokens of a split, which is held in memory while it is written.
 pub const MOST_TOKENS: usize = 20_000_000;
@@ -116,7 +122,7 @@ impl Known {
 
     /// Writes `known.json` into `folder`.
     fn write(self, folder: &Path) -> Result<Self> {
-        files::write_json(&folder.join("known.json"), &self)?;
+        files::write_json(&folder.join(KNOWN), &self)?;
         Ok(self)
     }
 }
@@ -157,9 +163,43 @@ fn write_splits(
     Ok((Splits { train, valid, test }, documents))
 }
 
+/// One more corpus is written; an error where the user wants no more.
+fn one_more(monitor: &mut dyn Monitor) -> Result<()> {
+    monitor.advance(1, "");
+    match monitor.stopped() {
+        true => Err(Error::Interrupted("stopped while making corpora; nothing is left of them".into())),
+        false => Ok(()),
+    }
+}
+
 /// Writes a file whole.
 fn put(path: &Path, text: &str) -> Result<()> {
     files::write_whole(path, |out| out.write_all(text.as_bytes()))
+}
+
+/// Fills the new folder `out`, which no other run fills meanwhile. A folder that holds the same already, of a run that
+/// was ended after it was done or is given twice, is as good.
+fn corpora_whole<T>(out: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let out = paths::folder_place(out)?;
+    let is_ours = out.join("tokenizer.json").is_file() && out.join("base").join(KNOWN).is_file();
+    if !is_ours {
+        files::check_new_folder(&out)?;
+    }
+    let _lock = Lock::beside(&out, "synth")?;
+    scratch::sweep_locked(&out);
+    if !is_ours {
+        return files::folder_whole(&out, fill);
+    }
+    let again = scratch::folder_for(&out).map_err(|e| Error::writing(&out, e))?;
+    let value = fill(again.path())?;
+    match files::is_same_tree(&out, again.path()).map_err(|e| Error::reading(&out, e))? {
+        true => Ok(value),
+        false => Err(Error::file(
+            &out,
+            "exists already, with other corpora in it or more than these",
+            "choose another folder or remove it first",
+        )),
+    }
 }
 
 /// Domains are named by what they are, so nothing may come twice.

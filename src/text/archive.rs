@@ -1,7 +1,7 @@
 //! A domain as M2D2 publishes it: `{config}.tar.gz`, which holds `{config}/train.txt`, `valid.txt` and `test.txt`.
 //!
 //! Splits are read straight from the archive: nothing is ever unpacked to disk. A split is a regular member `S.txt` or
-//! `S.jsonl`, S one of train, valid and test, at the top or in one folder; there may be one of each. Other members are
+//! `S.jsonl`, S one of train, valid and test (or another of their names), at the top or in one folder; there may be one of each. Other members are
 //! passed over, unless their name is absolute or leads upwards (`..`), or a link stands where a split is expected: such an
 //! archive is refused, by the member's name.
 
@@ -10,9 +10,11 @@ use std::path::Path;
 
 use tar::{EntryType, PaxExtensions};
 
-use super::corpus::{Collector, DocumentRule, read_documents};
+use super::corpus::{Collector, read_documents};
 use super::domain::Split;
+use super::encoding::encoding_fault;
 use super::format::{Compression, Format, Kind, kind_of, split_endings};
+use super::options::ReadOptions;
 use super::source::{self, Lines, Watch};
 use crate::error::{Error, Result};
 
@@ -37,7 +39,7 @@ pub(super) fn splits(path: &Path, watch: &Watch<'_>) -> Result<Vec<Member>> {
 pub(super) fn read(
     path: &Path,
     split: Split,
-    rule: DocumentRule,
+    options: &ReadOptions,
     watch: &Watch<'_>,
     documents: &mut Collector,
 ) -> Result<Vec<Member>> {
@@ -45,14 +47,31 @@ pub(super) fn read(
         if member.split != split {
             return Ok(());
         }
+        documents.count_file(member.size);
         let name = format!("{}: {}", path.display(), member.name);
-        let mut lines = Lines::new(Box::new(BufReader::new(content)), name, Box::new(|e| damaged(path, e)));
-        read_documents(&mut lines, member.format, rule, documents)?;
-        match lines.bytes() == member.size {
+        let mut counted = Counted { content, bytes: 0 };
+        let mut lines = Lines::new(Box::new(BufReader::new(&mut counted)), name, Box::new(|e| damaged(path, e)))?;
+        read_documents(&mut lines, member.format, options, documents)?;
+        drop(lines);
+        match counted.bytes == member.size {
             true => Ok(()),
             false => Err(damaged(path, io::Error::other("it ends early"))),
         }
     })
+}
+
+/// Counts what is read.
+struct Counted<'a> {
+    content: &'a mut dyn Read,
+    bytes: u64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.content.read(buffer)?;
+        self.bytes += bytes as u64;
+        Ok(bytes)
+    }
 }
 
 fn compression_of(path: &Path) -> Compression {
@@ -61,6 +80,9 @@ fn compression_of(path: &Path) -> Compression {
 
 fn damaged(path: &Path, source: io::Error) -> Error {
     let compression = compression_of(path);
+    if let Some(error) = encoding_fault(&path.display().to_string(), &source) {
+        return error;
+    }
     // A decoder's word; those of the system have a number, and those of the archive's own reader are `Other`.
     let of_archive = source.kind() == io::ErrorKind::Other || compression == Compression::None;
     match source.raw_os_error() {
@@ -82,7 +104,9 @@ fn walk(
     let refused = |name: &str, fault: &str| {
         Error::file(path, format!("its member {name:?} {fault}"), "do not trust this archive; download it again")
     };
-    let mut archive = tar::Archive::new(source::open(path, compression_of(path), watch)?);
+    let named = Kind { format: Format::Archive, compression: compression_of(path) };
+    let (_, reader) = source::open(path, named, watch)?;
+    let mut archive = tar::Archive::new(reader);
     let mut found: Vec<Member> = Vec::new();
     let mut long_name = None;
     // Raw, because the names that the library would put together itself have no bound.
@@ -164,6 +188,6 @@ fn split_of(parts: &[&str]) -> Option<(Split, Kind)> {
     });
     endings.find_map(|(ending, kind)| {
         let stem = file.strip_suffix(&ending)?;
-        Some((Split::ALL.into_iter().find(|split| split.name() == stem)?, kind))
+        Some((Split::ALL.into_iter().find(|split| split.names().contains(&stem))?, kind))
     })
 }

@@ -1,7 +1,6 @@
-//! Documents from the column `text` of an Apache Parquet file.
+//! Documents from a column of an Apache Parquet file.
 
-use std::fs::File;
-use std::io::{BufRead, Read};
+use std::io::{BufRead, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -11,26 +10,44 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 
-use super::corpus::{Collector, Document};
+use super::corpus::{Collector, Document, NULL};
 use super::format::Compression;
 use super::guard::without_panic;
+use super::pipe;
 use super::source::{self, LONGEST, Watch};
 use super::thrift::{FOOTER, PAGE, look_through};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::spool::SpoolWriter;
 
 /// Rows decoded at a time.
 const BATCH: usize = 256;
 
-/// Hands the documents of a file to `documents`. Pages are read one at a time; a file that is compressed as a whole is
-/// decompressed first, because it is read from its end.
-pub(super) fn read(path: &Path, compression: Compression, watch: &Watch<'_>, documents: &mut Collector) -> Result<()> {
-    if compression == Compression::None {
-        let open = || File::open(path).map_err(|e| Error::reading(path, e));
-        return read_from(path, open()?, &open()?, Some(watch), documents);
+/// Whether a file ends as Apache Parquet does.
+pub(super) fn ends_as_one(path: &Path) -> bool {
+    let mut end = [0; 4];
+    let read = files::open(path).ok().and_then(|mut file| {
+        file.seek(SeekFrom::End(-4)).ok()?;
+        file.read_exact(&mut end).ok()
+    });
+    // A pipe cannot be asked.
+    read.is_none() || end == *b"PAR1"
+}
+
+/// Hands the documents of a file, open as `reader`, to `documents`: the values of its column `field`. Pages are read one at a
+/// time; a file that is compressed as a whole is decompressed first, because it is read from its end, and so is a pipe.
+pub(super) fn read(
+    path: &Path,
+    compression: Compression,
+    mut reader: Box<dyn BufRead + '_>,
+    field: &str,
+    watch: &Watch<'_>,
+    documents: &mut Collector,
+) -> Result<()> {
+    if compression == Compression::None && !pipe::is_pipe(path) {
+        return read_from(path, field, files::open(path)?, &files::open(path)?, Some(watch), documents);
     }
     let failed = |e| source::fault(path, compression, e);
-    let mut reader = source::open(path, compression, watch)?;
     let mut whole = SpoolWriter::default();
     loop {
         let bytes = reader.fill_buf().map_err(failed)?;
@@ -46,12 +63,16 @@ pub(super) fn read(path: &Path, compression: Compression, watch: &Watch<'_>, doc
         }
     }
     let bytes = Bytes::from_owner(whole.finish()?);
-    read_from(path, bytes.clone(), &bytes, None, documents)
+    if files::is_pointer_line(bytes.split_inclusive(|&b| b == b'\n').next().unwrap_or_default(), b"oid ") {
+        return Err(files::pointer(path.display()));
+    }
+    read_from(path, field, bytes.clone(), &bytes, None, documents)
 }
 
 /// `twin` reads the same file again, for a look at its headers. Reading is told to `watch`, if it is not already.
 fn read_from<R: ChunkReader + 'static>(
     path: &Path,
+    field: &str,
     reader: R,
     twin: &R,
     watch: Option<&Watch<'_>>,
@@ -60,7 +81,7 @@ fn read_from<R: ChunkReader + 'static>(
     // The library checks what it reads, but not everything: some files that lie end in a panic of its own.
     let read = || {
         check_footer(twin).map_err(|e| damaged(path, e))?;
-        let column = Column::open(path, reader)?;
+        let column = Column::open(path, field, reader)?;
         column.check_pages(twin).map_err(|e| damaged(path, e))?;
         column.read(watch, documents)
     };
@@ -87,9 +108,10 @@ fn damaged(path: &Path, fault: impl std::fmt::Display) -> Error {
     )
 }
 
-/// The column `text` of an open file.
+/// The column of an open file that holds the text.
 struct Column<'a> {
     path: &'a Path,
+    field: &'a str,
     file: Box<dyn FileReader>,
     index: usize,
     /// Whether rows may be null.
@@ -97,22 +119,24 @@ struct Column<'a> {
 }
 
 impl<'a> Column<'a> {
-    fn open(path: &'a Path, reader: impl ChunkReader + 'static) -> Result<Self> {
+    fn open(path: &'a Path, field: &'a str, reader: impl ChunkReader + 'static) -> Result<Self> {
         let file = SerializedFileReader::new(reader).map_err(|e| damaged(path, e))?;
         let schema = file.metadata().file_metadata().schema_descr();
-        let Some(index) = schema.columns().iter().position(|column| column.path().parts() == ["text"]) else {
+        let Some(index) = schema.columns().iter().position(|column| column.path().parts() == [field]) else {
             let names: Vec<String> = schema.columns().iter().take(12).map(|column| column.path().string()).collect();
             return Err(Error::file(
                 path,
-                format!("has no column `text`; its columns are {}", names.join(", ")),
-                "rename the column that holds the text",
+                format!("has no column `{field}`; its columns are {}", names.join(", ")),
+                "say which column holds the text (`--text-field NAME`; `text_field` in TOML), or rename it",
             ));
         };
         let column = schema.column(index);
         if column.physical_type() != Type::BYTE_ARRAY || column.max_rep_level() != 0 || column.max_def_level() > 1 {
-            return Err(Error::file(path, "its column `text` does not hold strings", "convert the column to strings"));
+            let fault = format!("its column `{field}` does not hold strings");
+            return Err(Error::file(path, fault, "convert the column to strings, or name another column"));
         }
-        Ok(Self { path, optional: column.max_def_level() == 1, file: Box::new(file), index })
+        let optional = column.max_def_level() == 1;
+        Ok(Self { path, field, optional, file: Box::new(file), index })
     }
 
     /// Looks through the headers of the column's pages, one after the other.
@@ -185,14 +209,17 @@ impl<'a> Column<'a> {
                 return Ok(());
             }
             let row = |index: usize| format!("{}: row {}", self.path.display(), *rows + index + 1);
-            if let Some(null) = levels.iter().position(|&level| level == 0) {
-                return Err(Error::input(
-                    row(null),
-                    "`text` is null, expected a string",
-                    "leave rows without text out",
-                ));
-            }
-            for (index, value) in values.iter().enumerate() {
+            // Null rows have a level and no value.
+            let is_null = |index: usize| self.optional && levels.get(index).is_some_and(|&level| level == 0);
+            let mut present = values.iter();
+            for index in 0..read {
+                if is_null(index) {
+                    documents.leave_out(NULL, || row(index));
+                    continue;
+                }
+                let Some(value) = present.next() else {
+                    return Err(damaged(self.path, "it has fewer values than rows"));
+                };
                 if value.len() as u64 > LONGEST {
                     return Err(Error::input(
                         row(index),
@@ -201,12 +228,12 @@ impl<'a> Column<'a> {
                     ));
                 }
                 let text = str::from_utf8(value.data()).map_err(|e| {
-                    let fault = format!("not UTF-8 at byte {} of `text`", e.valid_up_to());
+                    let fault = format!("not UTF-8 at byte {} of `{}`", e.valid_up_to(), self.field);
                     Error::input(row(index), fault, "save the column as strings in UTF-8")
                 })?;
                 documents.push(Document::Text(text), || row(index))?;
             }
-            *rows += values.len();
+            *rows += read;
             self.tell(watch, 0)?;
         }
     }

@@ -9,17 +9,20 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::columns;
 use super::domain::Split;
-use super::format::{Format, Kind, READABLE, kind_of};
+use super::folder::Listing;
+use super::format::{Format, Kind, kind_of, unsupported};
+use super::options::ReadOptions;
+use super::reading::Reading;
 use super::source::{LONGEST, Lines, Watch};
+use super::{columns, json_lines, pipe, source};
 use crate::error::{Error, Result};
 use crate::files::hexadecimal;
-use crate::progress::Watched;
+use crate::progress::{Monitor, Watched};
 use crate::spool::{Spool, SpoolWriter};
 
 /// What counts as one document of a `.txt` file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum DocumentRule {
     /// Documents are separated by an empty line; Windows line ends count as plain ones
@@ -139,6 +142,8 @@ pub(super) struct Collector {
     any: bool,
     /// Of the digests of all documents.
     hasher: Sha256,
+    /// What was read.
+    reading: Reading,
 }
 
 impl Collector {
@@ -150,12 +155,24 @@ impl Collector {
             are_texts: None,
             any: false,
             hasher: Sha256::new(),
+            reading: Reading::default(),
         }
     }
 
     /// Documents so far, empty ones not counted.
     pub(super) fn len(&self) -> usize {
         self.ends.len()
+    }
+
+    /// Counts a file, or member of an archive, of so many bytes.
+    pub(super) fn count_file(&mut self, bytes: u64) {
+        self.reading.files += 1;
+        self.reading.file_bytes += bytes;
+    }
+
+    /// Counts something that was found and is no document.
+    pub(super) fn leave_out(&mut self, kind: &str, place: impl FnOnce() -> String) {
+        self.reading.leave_out(kind, place);
     }
 
     /// Takes a document, unless it is empty; `place` is where it comes from, for messages.
@@ -196,7 +213,16 @@ impl Collector {
         };
         let documents = Documents { content, ends: self.ends.finish()? };
         let hash = hexadecimal(&self.hasher.finalize());
-        let corpus = Corpus { path: path.to_owned(), split, documents, hash };
+        let (number, bytes) = (documents.len() as u64, documents.bytes());
+        let reading = Reading { documents: number, bytes, ..self.reading };
+        let corpus = Corpus { path: path.to_owned(), split, documents, hash, reading };
+        if let Some(null) = corpus.reading.left_out.get(NULL) {
+            tracing::warn!("{corpus}: rows without a text (null), which are left out: {} ({null})", null.count);
+        }
+        // A link, a pipe: "a link to a folder".
+        for (kind, found) in corpus.reading.left_out.iter().filter(|(kind, _)| kind.starts_with("a ")) {
+            tracing::warn!("{corpus}: left out, not opened: {} × {kind} ({found})", found.count);
+        }
         if !self.any {
             let cure = "name a file or folder with text";
             return Err(Error::input(corpus, "holds no document (nothing, or white space only)", cure));
@@ -204,6 +230,9 @@ impl Collector {
         Ok(corpus)
     }
 }
+
+/// What rows without a text are counted as.
+pub(super) const NULL: &str = "without a text (null)";
 
 /// Documents in order: at least one, all texts or all token ids, and not only white space.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,6 +245,8 @@ pub struct Corpus {
     pub documents: Documents,
     /// SHA-256 over the SHA-256 of every document, in order; the same documents in another file format have the same hash.
     pub hash: String,
+    /// What was read, and what was left out.
+    pub reading: Reading,
 }
 
 /// The corpus as messages name it: its path and split.
@@ -235,24 +266,32 @@ impl Corpus {
     /// * `.txt`: UTF-8. [`DocumentRule::BlankLine`] splits at empty lines: line breaks inside a document are kept, those
     ///   at both ends of the file are not, `\r\n` is read as `\n`, a byte-order mark is dropped, documents without any
     ///   character are dropped. [`DocumentRule::File`] takes the file byte for byte.
-    /// * `.jsonl`: one object a line, all with `text` (a string) or all with `ids` (token ids); other keys are ignored,
-    ///   and so are empty lines and documents. `rule` does not apply: a line is a document.
-    /// * `.parquet`: the column `text`, a document a row; other columns are ignored, and so are empty documents.
+    /// * `.jsonl`: one object a line, all with `text` (a string, or the field that `options` name) or all with `ids`
+    ///   (token ids); other keys are ignored, and so are empty lines and documents. Rows whose text is null are left out
+    ///   and counted. What a document is in `.txt` does not apply: a line is a document.
+    /// * `.parquet`: the column `text` (or that of `options`), a document a row; other columns are ignored, and so are
+    ///   empty documents; null is as in `.jsonl`.
     /// * Each of these with `.gz` or `.zst` after its name: what gzip (one member or several) or Zstandard made of it.
+    ///
+    /// What a file holds is told by its first bytes where these are known (a warning says where its name differs). Text is
+    /// UTF-8, or UTF-16 behind its byte-order mark. `-` is standard input; a pipe is read once and kept.
     ///
     /// A `.tar.gz` is a domain of its own ([`super::Domain`]) and is passed over in a folder.
     ///
     /// # Errors
     /// [`Error::Input`] for a missing path, another format, text that is not UTF-8, a line or row that is not as above,
     /// texts mixed with token ids, compressed data that is damaged, cut short or followed by something else, a document
-    /// longer than 1 GiB, or no document at all; no room for a long corpus on the disk; an interruption.
-    pub fn read<'m>(path: &Path, rule: impl Into<Watched<'m, DocumentRule>>) -> Result<Self> {
-        let files = if fs::metadata(path).map_err(|e| Error::reading(path, e))?.is_dir() {
-            files_below(path)?
-        } else {
-            vec![path.to_owned()]
+    /// longer than 1 GiB, a Git LFS pointer, files of which some are missing (`…-00000-of-00002`), or no document at all;
+    /// no room for a long corpus on the disk; an interruption.
+    pub fn read<'m>(path: &Path, options: impl Into<Watched<'m, ReadOptions>>) -> Result<Self> {
+        if pipe::is_pipe(path) {
+            return Self::of_files(&[path.to_owned()], path, None, Reading::default(), options.into());
+        }
+        let (files, left_out) = match fs::metadata(path).map_err(|e| Error::reading(path, e))?.is_dir() {
+            true => Listing::of(path)?.whole(path)?,
+            false => (vec![path.to_owned()], Reading::default()),
         };
-        Self::of_files(&files, path, None, rule.into())
+        Self::of_files(&files, path, None, left_out, options.into())
     }
 
     /// The documents of some files, one after the other.
@@ -260,13 +299,18 @@ impl Corpus {
         files: &[PathBuf],
         path: &Path,
         split: Option<Split>,
-        mut rule: Watched<'_, DocumentRule>,
+        left_out: Reading,
+        mut options: Watched<'_, ReadOptions>,
     ) -> Result<Self> {
         let mut documents = Collector::new();
-        let request = rule.request;
-        Watch::over(&mut rule, path, files, |watch| {
+        documents.reading = left_out;
+        let request = options.request.clone();
+        Watch::over(&mut options, path, files, |watch| {
             files.iter().try_for_each(|file| match kind_of(file) {
-                Some(kind) if kind.format != Format::Archive => read_file(file, kind, request, watch, &mut documents),
+                Some(kind) if kind.format != Format::Archive => read_file(file, kind, &request, watch, &mut documents),
+                None if pipe::is_pipe(file) => {
+                    read_file(file, kind_of_pipe(file, &request, watch)?, &request, watch, &mut documents)
+                }
                 _ => Err(unsupported(file)),
             })
         })?;
@@ -307,6 +351,17 @@ impl Corpus {
         first.finish(&self.path, self.split)
     }
 
+    /// Tells a monitor what was read of it: where it becomes tokens, with what is known of them.
+    pub fn note(&self, reading: &Reading, monitor: &mut dyn Monitor) {
+        let mut facts = serde_json::json!({ "text": self.to_string() });
+        if let (Some(facts), Ok(serde_json::Value::Object(more))) =
+            (facts.as_object_mut(), serde_json::to_value(reading))
+        {
+            facts.extend(more);
+        }
+        monitor.note(&format!("read {self}: {reading}"), &facts);
+    }
+
     /// The texts of all documents.
     ///
     /// # Errors
@@ -323,57 +378,6 @@ impl Corpus {
     }
 }
 
-/// The readable files of a folder and of all below it, sorted by path.
-fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut others = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let failed = |e| Error::reading(&folder, e);
-        for entry in fs::read_dir(&folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let path = entry.path();
-            if entry.file_name().to_string_lossy().starts_with('.') {
-                continue;
-            }
-            // The type of a link is "link", so that a link to a folder above cannot lead round in circles.
-            if entry.file_type().map_err(failed)?.is_dir() {
-                folders.push(path);
-            } else if path.is_dir() {
-                tracing::warn!("{}: a link to a folder, not followed", path.display());
-            } else if kind_of(&path).is_some_and(|kind| kind.format != Format::Archive) {
-                files.push(path);
-            } else {
-                others.push(path);
-            }
-        }
-    }
-    files.sort();
-    others.sort();
-    match others.first() {
-        _ if !files.is_empty() => {
-            for other in &others {
-                tracing::debug!("{}: no file of a corpus, passed over", other.display());
-            }
-            Ok(files)
-        }
-        Some(other) => Err(unsupported(other)),
-        None => Err(Error::file(folder, "holds no file to read", format!("what is read is {READABLE}"))),
-    }
-}
-
-fn unsupported(path: &Path) -> Error {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-    let cure = match extension.as_str() {
-        _ if kind_of(path).is_some() => "an archive is a domain with its splits: name it where a domain is expected",
-        "gz" | "zst" => "rename it so that its name says what is in it, as in books.txt.gz",
-        "xz" | "bz2" | "zip" | "7z" => "unpack it first",
-        "arrow" | "json" | "csv" | "tsv" => "convert it to .jsonl with one {\"text\": …} a line",
-        _ => "convert it, or rename it if it is one of these",
-    };
-    Error::file(path, format!("cannot be read as a corpus; what is read is {READABLE}"), cure)
-}
-
 fn mixed(place: &dyn fmt::Display, is_text: bool) -> Error {
     let fault = match is_text {
         true => "`text` after documents given as `ids`",
@@ -383,22 +387,52 @@ fn mixed(place: &dyn fmt::Display, is_text: bool) -> Error {
 }
 
 /// Hands the documents of a file to `documents`.
-fn read_file(path: &Path, kind: Kind, rule: DocumentRule, watch: &Watch<'_>, documents: &mut Collector) -> Result<()> {
+fn read_file(
+    path: &Path,
+    named: Kind,
+    options: &ReadOptions,
+    watch: &Watch<'_>,
+    documents: &mut Collector,
+) -> Result<()> {
+    documents.count_file(match pipe::is_pipe(path) {
+        true => pipe::content(path, watch)?.len() as u64,
+        false => fs::metadata(path).map_or(0, |metadata| metadata.len()),
+    });
+    let (kind, reader) = source::open(path, named, watch)?;
     match kind.format {
-        Format::Columns => columns::read(path, kind.compression, watch, documents),
-        format => read_documents(&mut Lines::of_file(path, kind.compression, watch)?, format, rule, documents),
+        Format::Columns => columns::read(path, kind.compression, reader, options.field(), watch, documents),
+        format => read_documents(&mut Lines::of_file(path, kind.compression, reader)?, format, options, documents),
     }
+}
+
+/// What comes out of a pipe, which has no name that says it: columns and compression by their first bytes, and JSON where
+/// the first line is an object with the field that is read.
+fn kind_of_pipe(path: &Path, options: &ReadOptions, watch: &Watch<'_>) -> Result<Kind> {
+    let plain = Kind { format: Format::Plain, compression: source::compression_of_pipe(path, watch)? };
+    let (kind, reader) = source::open(path, plain, watch)?;
+    if kind.format != Format::Plain {
+        return Ok(kind);
+    }
+    let mut lines = Lines::of_file(path, kind.compression, reader)?;
+    while let Some(line) = lines.next()? {
+        let line = without_mark(line, 1).trim();
+        if !line.is_empty() {
+            let is_record = json_lines::parse(line, options.field()).is_ok();
+            return Ok(Kind { format: if is_record { Format::Lines } else { Format::Plain }, ..kind });
+        }
+    }
+    Ok(kind)
 }
 
 /// Hands the documents of text in a format of lines to `documents`.
 pub(super) fn read_documents(
     lines: &mut Lines<'_>,
     format: Format,
-    rule: DocumentRule,
+    options: &ReadOptions,
     documents: &mut Collector,
 ) -> Result<()> {
-    match (format, rule) {
-        (Format::Lines, _) => read_lines(lines, documents),
+    match (format, options.document) {
+        (Format::Lines, _) => json_lines::read(lines, options.field(), documents),
         (_, DocumentRule::BlankLine) => read_paragraphs(lines, documents),
         (_, DocumentRule::File) => read_whole(lines, documents),
     }
@@ -451,47 +485,11 @@ fn read_paragraphs(lines: &mut Lines<'_>, documents: &mut Collector) -> Result<(
             return Err(lines.too_long("document"));
         }
     }
+    if breaks == 0 && lines.number() <= 2 && document.contains('\r') {
+        tracing::warn!(
+            "{place}: its only line ends are carriage returns, which are taken for a part of the text: one document (`tr \
+             '\\r' '\\n' < FILE > NEW_FILE` makes lines of them)"
+        );
+    }
     documents.push(Document::Text(&document), || place)
-}
-
-/// One line of a `.jsonl` file; other keys are ignored.
-#[derive(Deserialize)]
-struct Record {
-    text: Option<String>,
-    ids: Option<Vec<u32>>,
-}
-
-fn read_lines(lines: &mut Lines<'_>, documents: &mut Collector) -> Result<()> {
-    loop {
-        let number = lines.number() + 1;
-        let Some(line) = lines.next()? else { return Ok(()) };
-        let line = without_mark(line.strip_suffix('\n').unwrap_or(line), number);
-        if line.trim().is_empty() {
-            continue;
-        }
-        let record = parse_record(line).map_err(|fault| {
-            Error::input(lines.place(), fault, "write one object a line, {\"text\": \"…\"} or {\"ids\": [1, 2, …]}")
-        })?;
-        let of_ids = || Document::Ids(record.ids.as_deref().unwrap_or_default());
-        documents.push(record.text.as_deref().map_or_else(of_ids, Document::Text), || lines.place())?;
-    }
-}
-
-/// A line with one of its fields, or what is wrong with it.
-fn parse_record(line: &str) -> Result<Record, String> {
-    // serde would take an array for the fields in order.
-    if !line.trim_start().starts_with('{') {
-        return Err("not a JSON object".to_owned());
-    }
-    let record: Record = serde_json::from_str(line).map_err(|e| {
-        let message = e.to_string();
-        // The line that serde counts is always 1 here.
-        let fault = message.split(" at line ").next().unwrap_or(&message);
-        format!("not an object with `text` or `ids`: {fault} (column {})", e.column())
-    })?;
-    match (&record.text, &record.ids) {
-        (Some(_), None) | (None, Some(_)) => Ok(record),
-        (Some(_), Some(_)) => Err("has both `text` and `ids`, expected one".to_owned()),
-        (None, None) => Err("has neither `text` nor `ids`".to_owned()),
-    }
 }

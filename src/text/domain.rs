@@ -1,6 +1,5 @@
 //! A domain: a corpus in three splits, given as files or made by document.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,9 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::archive;
-use super::corpus::{Collector, Corpus, Document, DocumentRule};
-use super::format::{Format, kind_of, split_endings, stem};
+use super::corpus::{Collector, Corpus, Document};
+use super::format::{Format, kind_of, stem};
+use super::options::ReadOptions;
 use super::source::Watch;
+use super::splits::{Divided, SplitFiles};
 use crate::error::{Error, Result};
 use crate::progress::Watched;
 
@@ -36,15 +37,6 @@ impl Split {
             Self::Train => "train",
             Self::Valid => "valid",
             Self::Test => "test",
-        }
-    }
-
-    /// What its files may be called: the hub says "validation".
-    fn names(self) -> &'static [&'static str] {
-        match self {
-            Self::Train => &["train"],
-            Self::Valid => &["valid", "validation"],
-            Self::Test => &["test"],
         }
     }
 
@@ -75,7 +67,7 @@ pub struct Domain {
     pub name: String,
     /// The folder or file.
     pub path: PathBuf,
-    rule: DocumentRule,
+    options: ReadOptions,
     parts: Parts,
 }
 
@@ -86,9 +78,6 @@ enum Parts {
     Archive,
     Divided(Box<ThreeWay<Corpus>>),
 }
-
-/// The files that hold a split, in order.
-type SplitFiles = Vec<PathBuf>;
 
 #[derive(Debug, Clone)]
 struct ThreeWay<T> {
@@ -116,8 +105,8 @@ impl Domain {
     /// `.tar.gz` as M2D2 publishes them, which holds such a folder: splits are read when asked for. Reads any other corpus
     /// and divides it by document, deterministically, about 80/10/10.
     ///
-    /// Names of the hub are known too: `validation` for `valid`, splits of several files in order
-    /// (`train-00000-of-00002.parquet`), and all of them in a folder `data`.
+    /// Splits are known by the names that the `datasets` library knows, at any depth: files (`validation.jsonl`,
+    /// `train-00000-of-00002-0a1b.parquet`), or folders (`test/`). All files of a split must be there.
     ///
     /// Of an archive's members only the splits are read, straight from it (`S.txt` or `S.jsonl`, at its top or in one
     /// folder); others are passed over.
@@ -126,31 +115,31 @@ impl Domain {
     /// [`Error::Input`] where a split file is missing, empty or there twice, where dividing leaves a split empty, where
     /// an archive holds a member whose path is absolute or leads upwards, or a link for a split, and as
     /// [`Corpus::read`].
-    pub fn open<'m>(path: &Path, rule: impl Into<Watched<'m, DocumentRule>>) -> Result<Self> {
-        let mut rule = rule.into();
-        let request = rule.request;
+    pub fn open<'m>(path: &Path, options: impl Into<Watched<'m, ReadOptions>>) -> Result<Self> {
+        let mut options = options.into();
+        let request = options.request.clone();
         let parts = if is_archive(path) {
-            let members = Watch::over(&mut rule, path, &[path.to_owned()], |watch| archive::splits(path, watch))?;
+            let members = Watch::over(&mut options, path, &[path.to_owned()], |watch| archive::splits(path, watch))?;
             match Split::ALL.into_iter().find(|split| !members.iter().any(|member| member.split == *split)) {
                 Some(split) => return Err(missing_in_archive(path, split, &members)),
                 None => Parts::Archive,
             }
-        } else if has_split_files(path)? {
+        } else if let Some(divided) = Divided::of(path)? {
             Parts::Files(ThreeWay::make(|split| {
-                let files = split_files(path, split)?.ok_or_else(|| missing(path, split))?;
+                let found = divided.need(split)?;
                 let mut bytes = 0;
-                for file in &files {
+                for file in &found.files {
                     bytes += fs::metadata(file).map_err(|e| Error::reading(file, e))?.len();
                 }
                 match bytes {
-                    0 => Err(Error::file(&files[0], format!("the {split} split is empty"), "fill it")),
-                    _ => Ok(files),
+                    0 => Err(Error::file(&found.files[0], format!("the {split} split is empty"), "fill it")),
+                    _ => Ok(found),
                 }
             })?)
         } else {
-            Parts::Divided(divide(&Corpus::read(path, rule)?)?.into())
+            Parts::Divided(divide(&Corpus::read(path, options)?)?.into())
         };
-        Ok(Self { name: name_of(path), path: path.to_owned(), rule: request, parts })
+        Ok(Self { name: name_of(path), path: path.to_owned(), options: request, parts })
     }
 
     /// Whether the splits were made by document, and not given as files.
@@ -165,10 +154,10 @@ impl Domain {
     pub fn split<'m>(&self, split: impl Into<Watched<'m, Split>>) -> Result<Corpus> {
         let mut split = split.into();
         let request = split.request;
-        let rule = Watched::by(self.rule, &mut split);
+        let options = Watched::by(self.options.clone(), &mut split);
         match &self.parts {
-            Parts::Files(files) => of_split_files(files.get(request), &self.path, request, rule),
-            Parts::Archive => from_archive(&self.path, request, rule),
+            Parts::Files(files) => of_split_files(files.get(request), &self.path, request, options),
+            Parts::Archive => from_archive(&self.path, request, options),
             Parts::Divided(corpora) => Ok(corpora.get(request).clone()),
         }
     }
@@ -179,134 +168,39 @@ impl Domain {
 ///
 /// # Errors
 /// [`Error::Input`] where the folder has split files but not this one, and as [`Domain::open`].
-pub fn open_corpus<'m>(path: &Path, preferred: Split, rule: impl Into<Watched<'m, DocumentRule>>) -> Result<Corpus> {
+pub fn open_corpus<'m>(path: &Path, preferred: Split, options: impl Into<Watched<'m, ReadOptions>>) -> Result<Corpus> {
     if is_archive(path) {
-        from_archive(path, preferred, rule.into())
-    } else if has_split_files(path)? {
-        let files = split_files(path, preferred)?.ok_or_else(|| missing(path, preferred))?;
-        of_split_files(&files, path, preferred, rule.into())
+        from_archive(path, preferred, options.into())
+    } else if let Some(divided) = Divided::of(path)? {
+        of_split_files(&divided.need(preferred)?, path, preferred, options.into())
     } else {
-        Corpus::read(path, rule)
+        Corpus::read(path, options)
     }
-}
-
-/// Whether a folder has files named as splits are, itself or in `data`.
-///
-/// # Errors
-/// The folder cannot be listed, or has a split twice.
-pub fn has_split_files(path: &Path) -> Result<bool> {
-    for split in Split::ALL {
-        if split_files(path, split)?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// A split of `folder`: a corpus of its own where it is one file.
-fn of_split_files(files: &[PathBuf], folder: &Path, split: Split, rule: Watched<'_, DocumentRule>) -> Result<Corpus> {
-    match files {
-        [file] => Corpus::of_files(files, file, None, rule),
-        _ => Corpus::of_files(files, folder, Some(split), rule),
+fn of_split_files(
+    split_files: &SplitFiles,
+    folder: &Path,
+    split: Split,
+    options: Watched<'_, ReadOptions>,
+) -> Result<Corpus> {
+    let SplitFiles { files, left_out } = split_files;
+    match &files[..] {
+        [file] => Corpus::of_files(files, file, None, left_out.clone(), options),
+        _ => Corpus::of_files(files, folder, Some(split), left_out.clone(), options),
     }
-}
-
-/// The files of a split in a folder or, as data sets of the hub have it, in `data` below it, if there are any.
-fn split_files(folder: &Path, split: Split) -> Result<Option<SplitFiles>> {
-    for folder in [folder, &folder.join("data")] {
-        let mut found = whole_splits(folder, split);
-        found.extend(shards(folder, split)?);
-        match &found[..] {
-            [] => {}
-            [_] => return Ok(found.pop()),
-            [first, second, ..] => {
-                let [first, second] = [first, second].map(|files| files[0].file_name().unwrap_or_default().display());
-                let fault = format!("holds {first} and {second}, expected one {split} split");
-                return Err(Error::file(folder, fault, "remove or rename one of them"));
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// Splits of one file.
-fn whole_splits(folder: &Path, split: Split) -> Vec<SplitFiles> {
-    let names = split.names().iter().flat_map(|name| split_endings().map(move |(ending, _)| format!("{name}{ending}")));
-    names.map(|name| folder.join(name)).filter(|file| file.is_file()).map(|file| vec![file]).collect()
-}
-
-/// Splits of several files, `{split}-{number}-of-{count}.{ending}`, each whole and in order.
-fn shards(folder: &Path, split: Split) -> Result<Vec<SplitFiles>> {
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(Vec::new()) };
-    // By what they have in common: the split's name, the count and the ending.
-    let mut sets: BTreeMap<(String, usize, String), Vec<(usize, PathBuf)>> = BTreeMap::new();
-    for entry in entries {
-        let file = entry.map_err(|e| Error::reading(folder, e))?.path();
-        let shard = file.file_name().and_then(|name| Shard::of(name.to_str()?, split));
-        if let Some(Shard { name, number, count, ending }) = shard.filter(|_| file.is_file()) {
-            sets.entry((name, count, ending)).or_default().push((number, file));
-        }
-    }
-    let whole = |((name, count, ending), mut files): ((String, usize, String), Vec<(usize, PathBuf)>)| {
-        files.sort();
-        match (0..count).find(|&number| files.get(number).is_none_or(|(found, _)| *found != number)) {
-            None if files.len() == count => Ok(files.into_iter().map(|(_, file)| file).collect()),
-            number => {
-                let number = number.unwrap_or(count);
-                let fault = format!(
-                    "holds {} of the {count} files {name}-…-of-{count:05}{ending}: number {number:05} is missing or there \
-                     twice",
-                    files.len()
-                );
-                Err(Error::file(folder, fault, "download the data set again"))
-            }
-        }
-    };
-    sets.into_iter().map(whole).collect()
-}
-
-/// The name of a file that is a part of a split, taken apart.
-struct Shard {
-    name: String,
-    number: usize,
-    count: usize,
-    ending: String,
-}
-
-impl Shard {
-    /// `train-00000-of-00002.parquet`.
-    fn of(file: &str, split: Split) -> Option<Self> {
-        let (ending, rest) = split_endings().find_map(|(ending, _)| {
-            let rest = file.strip_suffix(&ending)?;
-            Some((ending, rest))
-        })?;
-        let (name, rest) = rest.split_once('-')?;
-        let (number, count) = rest.split_once("-of-")?;
-        let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-        if !split.names().contains(&name) || !is_number(number) || !is_number(count) {
-            return None;
-        }
-        Some(Self { name: name.to_owned(), number: number.parse().ok()?, count: count.parse().ok()?, ending })
-    }
-}
-
-fn missing(folder: &Path, split: Split) -> Error {
-    Error::file(
-        folder,
-        format!("has split files but no {split}.txt, {split}.jsonl or {split}.parquet (or one of them as .gz or .zst)"),
-        "add it, or name one of the files, which is then taken as a corpus of its own",
-    )
 }
 
 fn is_archive(path: &Path) -> bool {
     path.is_file() && kind_of(path).is_some_and(|kind| kind.format == Format::Archive)
 }
 
-fn from_archive(path: &Path, split: Split, mut rule: Watched<'_, DocumentRule>) -> Result<Corpus> {
+fn from_archive(path: &Path, split: Split, mut options: Watched<'_, ReadOptions>) -> Result<Corpus> {
     let mut documents = Collector::new();
-    let request = rule.request;
-    let members = Watch::over(&mut rule, path, &[path.to_owned()], |watch| {
-        archive::read(path, split, request, watch, &mut documents)
+    let request = options.request.clone();
+    let members = Watch::over(&mut options, path, &[path.to_owned()], |watch| {
+        archive::read(path, split, &request, watch, &mut documents)
     })?;
     match members.iter().any(|member| member.split == split) {
         true => documents.finish(path, Some(split)),

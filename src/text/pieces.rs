@@ -9,8 +9,6 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::tokenizer::{Encoded, Tokenizer};
 use crate::error::{Error, Result};
 
@@ -18,6 +16,10 @@ use crate::error::{Error, Result};
 const OVERLAP: usize = 1 << 12;
 /// Bytes over which neighbours must agree.
 const AGREEMENT: usize = 1 << 10;
+/// Pieces of an endless word that are aligned one after the other before several at once are tried again.
+const ALIGNED: usize = 64;
+/// Bytes of the longest piece: more of one word take more memory than a laptop has.
+const LONGEST_PIECE: usize = 1 << 24;
 
 impl Tokenizer {
     /// Tokenises a text in pieces of `piece` bytes, some of them in parallel, and hands the tokens to `take` part by part:
@@ -38,8 +40,10 @@ impl Tokenizer {
         let mut at = piece_from(text, 0, piece);
         let mut current = self.encode_range(text, &at)?;
         let mut ahead = VecDeque::new();
+        // Pieces that will have to be aligned, most likely, because the one before had to be.
+        let mut aligned = 0;
         while at.end < text.len() {
-            if ahead.is_empty() {
+            if ahead.is_empty() && aligned == 0 {
                 ahead = self.encode_ahead(text, at.end, piece)?;
             }
             let next_at = next_piece(text, at.end, piece);
@@ -48,9 +52,20 @@ impl Tokenizer {
             if let Some(joined) = ahead.pop_front().and_then(|next| tail.joined_with(&next)) {
                 take(&current.ids[..overlap], &current.starts[..overlap])?;
                 (before, current, at) = (tail, joined, next_at);
+            } else if let Some(next) = self.encode_aligned(text, &current, &at, piece)? {
+                aligned = if aligned == 0 { ALIGNED } else { aligned - 1 };
+                ahead.clear();
+                take(&current.ids[..next.overlap], &current.starts[..next.overlap])?;
+                (before, current, at) = (next.tail, next.joined, next.at);
             } else {
                 // This piece ends badly: a longer one ends elsewhere.
                 ahead.clear();
+                if std::mem::take(&mut aligned) > 0 {
+                    continue;
+                }
+                if 2 * at.len() > LONGEST_PIECE {
+                    return Err(self.no_pieces(at.len()));
+                }
                 at = piece_from(text, at.start, 2 * at.len());
                 let longer = self.encode_range(text, &at)?;
                 current = match at.start {
@@ -62,6 +77,31 @@ impl Tokenizer {
         take(&current.ids, &current.starts)
     }
 
+    /// The piece after `current`, begun where one of its tokens begins: inside an endless word, which is cut from its start
+    /// on, both then agree. `None` where they do not agree even so.
+    fn encode_aligned(
+        &self,
+        text: &str,
+        current: &Encoded,
+        at: &Range<usize>,
+        piece: usize,
+    ) -> Result<Option<Aligned>> {
+        let latest = (at.end - OVERLAP) as u64;
+        let overlap = current.starts.partition_point(|&start| start <= latest).saturating_sub(1);
+        let Some(&start) = current.starts.get(overlap).filter(|&&start| start > at.start as u64) else {
+            return Ok(None);
+        };
+        // The first of the tokens that share a character.
+        let overlap = current.starts.partition_point(|&other| other < start);
+        let next_at = piece_from(text, start as usize, piece);
+        if next_at.end <= at.end || !text.is_char_boundary(start as usize) {
+            return Ok(None);
+        }
+        let tail = Encoded { ids: current.ids[overlap..].to_vec(), starts: current.starts[overlap..].to_vec() };
+        let next = self.encode_range(text, &next_at)?;
+        Ok(tail.joined_with(&next).map(|joined| Aligned { joined, tail, at: next_at, overlap }))
+    }
+
     /// The pieces after one that ends at `end`, as many as there are threads.
     fn encode_ahead(&self, text: &str, mut end: usize, piece: usize) -> Result<VecDeque<Encoded>> {
         let mut ranges = Vec::new();
@@ -70,14 +110,15 @@ impl Tokenizer {
             end = range.end;
             ranges.push(range);
         }
-        let encoded: Result<Vec<Encoded>> = ranges.par_iter().map(|range| self.encode_range(text, range)).collect();
-        Ok(encoded?.into())
+        let mut encoded = self.encode(&ranges.iter().map(|range| &text[range.clone()]).collect::<Vec<_>>())?;
+        encoded.iter_mut().zip(&ranges).for_each(|(encoded, range)| encoded.shift(range.start));
+        Ok(encoded.into())
     }
 
     /// A part of the text by itself; starts are those in the whole.
     fn encode_range(&self, text: &str, range: &Range<usize>) -> Result<Encoded> {
         let mut encoded = self.encode_one(&text[range.clone()])?;
-        encoded.starts.iter_mut().for_each(|start| *start += range.start as u64);
+        encoded.shift(range.start);
         Ok(encoded)
     }
 
@@ -85,6 +126,18 @@ impl Tokenizer {
         let fault = format!("cuts the start of a text by what stands {piece} bytes and more behind it");
         Error::file(self.path(), fault, "divide the text into shorter documents and leave --join out")
     }
+}
+
+/// Two neighbours put together, the second of which begins with a token of the first.
+struct Aligned {
+    /// Both from the start of the second on.
+    joined: Encoded,
+    /// What the first had from there on.
+    tail: Encoded,
+    /// The second piece.
+    at: Range<usize>,
+    /// Tokens of the first before it.
+    overlap: usize,
 }
 
 /// The piece of this many bytes from `start` on, or the rest.
@@ -98,6 +151,11 @@ fn next_piece(text: &str, end: usize, bytes: usize) -> Range<usize> {
 }
 
 impl Encoded {
+    /// Counts starts from so many bytes before.
+    fn shift(&mut self, bytes: usize) {
+        self.starts.iter_mut().for_each(|start| *start += bytes as u64);
+    }
+
     /// Itself up to the middle of the longest run of tokens that both have, and `next` from there on; `None` where that run
     /// is too short.
     fn joined_with(&self, next: &Self) -> Option<Self> {

@@ -2,11 +2,15 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use super::format::Compression;
+use super::columns;
+use super::encoding::{decoded, encoding_fault};
+use super::format::{Compression, Format, Kind, Magic, magic};
+use super::pipe;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::progress::{MaybeLong, Monitor};
 
 /// The longest line, document or compressed `.parquet` that is read, in bytes. Memory stays bounded by it whatever a
@@ -61,29 +65,67 @@ impl Read for WatchedFile<'_, '_> {
     }
 }
 
-/// Opens a file for reading what it holds under its compression.
-pub(super) fn open<'a>(path: &Path, compression: Compression, watch: &'a Watch<'_>) -> Result<Box<dyn BufRead + 'a>> {
-    const BUFFER: usize = 1 << 16;
-    let file = File::open(path).map_err(|e| Error::reading(path, e))?;
-    let file = BufReader::with_capacity(BUFFER, WatchedFile { file, watch });
+/// Opens a file, or a pipe, for reading what it holds under its compression. What it holds is what its first bytes say,
+/// where these are known, and what `named` says otherwise.
+pub(super) fn open<'a>(path: &Path, named: Kind, watch: &'a Watch<'_>) -> Result<(Kind, Box<dyn BufRead + 'a>)> {
+    let mut raw: Box<dyn BufRead + 'a> = match pipe::is_pipe(path) {
+        true => Box::new(Cursor::new(pipe::content(path, watch)?)),
+        false => Box::new(BufReader::with_capacity(BUFFER, WatchedFile { file: files::open(path)?, watch })),
+    };
+    let start = raw.fill_buf().map_err(|e| Error::reading(path, e))?;
+    let kind = actual_kind(path, named, start)?;
+    Ok((kind, decompressed(path, raw, kind.compression)?))
+}
+
+/// What comes out of a pipe is compressed with, by its first bytes.
+pub(super) fn compression_of_pipe(path: &Path, watch: &Watch<'_>) -> Result<Compression> {
+    Ok(match magic(&pipe::content(path, watch)?) {
+        Magic::Compressed(compression) => compression,
+        _ => Compression::None,
+    })
+}
+
+const BUFFER: usize = 1 << 16;
+
+fn decompressed<'a>(
+    path: &Path,
+    raw: Box<dyn BufRead + 'a>,
+    compression: Compression,
+) -> Result<Box<dyn BufRead + 'a>> {
     Ok(match compression {
-        Compression::None => Box::new(file),
+        Compression::None => raw,
         // Members after the first are part of the text, as for gzip itself; anything else after one is an error.
-        Compression::Gzip => Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(file))),
+        Compression::Gzip => Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(raw))),
         Compression::Zstd => {
-            let decoder = zstd::Decoder::with_buffer(file).map_err(|e| fault(path, compression, e))?;
+            let decoder = zstd::Decoder::with_buffer(raw).map_err(|e| fault(path, compression, e))?;
             Box::new(BufReader::with_capacity(BUFFER, decoder))
         }
     })
 }
 
-/// The error for a file whose reading failed: the system's, or that of its compressed data.
-pub(super) fn fault(path: &Path, compression: Compression, source: io::Error) -> Error {
-    let (name, cure) = match compression {
-        Compression::Gzip => ("gzip", "download it again, or compress it again with gzip"),
-        Compression::Zstd => ("Zstandard", "download it again, or compress it again with zstd (without --long)"),
-        Compression::None => return Error::reading(path, source),
+/// What a file holds: its first bytes count for more than its name, and where they differ that is said.
+fn actual_kind(path: &Path, named: Kind, start: &[u8]) -> Result<Kind> {
+    let (kind, what) = match magic(start) {
+        Magic::NotRead(what, cure) => return Err(Error::file(path, format!("holds {what}, which is not read"), cure)),
+        Magic::Compressed(compression) if compression != named.compression => {
+            let name = compression.name_and_cure().map_or("", |(name, _)| name);
+            (Kind { compression, ..named }, format!("{name} data"))
+        }
+        Magic::Columns if named.format != Format::Columns && columns::ends_as_one(path) => {
+            (Kind { format: Format::Columns, compression: Compression::None }, "Apache Parquet".to_owned())
+        }
+        _ => return Ok(named),
     };
+    tracing::warn!("{}: holds {what}, which its name does not say; read as that", path.display());
+    Ok(kind)
+}
+
+/// The error for a file whose reading failed: the system's, that of its compressed data, or that of its encoding.
+pub(super) fn fault(path: &Path, compression: Compression, source: io::Error) -> Error {
+    if let Some(error) = encoding_fault(&path.display().to_string(), &source) {
+        return error;
+    }
+    let Some((name, cure)) = compression.name_and_cure() else { return Error::reading(path, source) };
     // What the system says has a number; what a decoder says has none.
     if source.raw_os_error().is_some() {
         return Error::reading(path, source);
@@ -105,15 +147,18 @@ pub(super) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// The lines of a file.
-    pub(super) fn of_file(path: &'a Path, compression: Compression, watch: &'a Watch<'_>) -> Result<Self> {
-        let reader = open(path, compression, watch)?;
-        Ok(Self::new(reader, path.display().to_string(), Box::new(move |e| fault(path, compression, e))))
+    /// The lines of a file that is open.
+    pub(super) fn of_file(path: &'a Path, compression: Compression, reader: Box<dyn BufRead + 'a>) -> Result<Self> {
+        Self::new(reader, path.display().to_string(), Box::new(move |e| fault(path, compression, e)))
     }
 
     /// The lines of `reader`, which messages call `name`.
-    pub(super) fn new(reader: Box<dyn BufRead + 'a>, name: String, fault: Fault<'a>) -> Self {
-        Self { reader, name, fault, number: 0, bytes: 0, line: Vec::new() }
+    ///
+    /// # Errors
+    /// The reader's, and text in an encoding that is not read.
+    pub(super) fn new(reader: Box<dyn BufRead + 'a>, name: String, fault: Fault<'a>) -> Result<Self> {
+        let reader = decoded(reader).map_err(|e| encoding_fault(&name, &e).unwrap_or_else(|| fault(e)))?;
+        Ok(Self { reader, name, fault, number: 0, bytes: 0, line: Vec::new() })
     }
 
     /// The next line with its line break; `None` at the end.
@@ -129,13 +174,17 @@ impl<'a> Lines<'a> {
         if read > LONGEST {
             return Err(self.too_long("line"));
         }
+        if self.number == 1 && files::is_pointer_line(&self.line, self.reader.fill_buf().map_err(&self.fault)?) {
+            return Err(files::pointer(&self.name));
+        }
         match str::from_utf8(&self.line) {
             Ok(_) if read == 0 => Ok(None),
             Ok(line) => Ok(Some(line)),
             Err(e) => Err(Error::input(
                 self.place(),
                 format!("not UTF-8 at byte {} of the file's text", before + e.valid_up_to() as u64),
-                "save it as UTF-8, for example with `iconv -f latin1 -t utf-8`",
+                "save it as UTF-8, for example with `iconv -f latin1 -t utf-8` (or -f windows-1252, utf-16, shift-jis: \
+                 what it was written in)",
             )),
         }
     }

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::corpus::{Corpus, Document};
+use super::letters::Letters;
+use super::missing::Census;
+use super::reading::{Counted, Reading};
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 use crate::progress::{MaybeLong, Watched};
@@ -116,10 +119,14 @@ pub struct TokenStream {
     /// Words of the documents as lm-evaluation-harness counts them, `len(re.split(r"\s+", document))` in Python: runs of
     /// white space plus one, so that white space at an end counts an empty word. 0 (unknown) for token ids.
     pub words: u64,
+    /// Characters of the documents, and how many of them belong to scripts that put no space between words.
+    pub letters: Letters,
     /// Documents in the corpus.
     pub documents: usize,
     /// [`Corpus::hash`].
     pub corpus_hash: String,
+    /// What was read of the corpus, and what has no token.
+    pub reading: Reading,
 }
 
 impl TokenStream {
@@ -165,11 +172,14 @@ impl TokenStream {
             byte: SpoolWriter::default(),
             bytes: 0,
             words: 0,
+            letters: Letters::default(),
             bos,
             every_document_begins: options.join == Join::Apart,
             previous: None,
             corpus,
             tokenizer,
+            census: Census::new(),
+            unknown: Counted::default(),
             vocabulary,
             progress,
         };
@@ -184,6 +194,7 @@ struct Builder<'a> {
     byte: SpoolWriter<u32>,
     bytes: u64,
     words: u64,
+    letters: Letters,
     /// What the stream begins with or, where they stand apart, every document.
     bos: Option<u32>,
     every_document_begins: bool,
@@ -191,6 +202,10 @@ struct Builder<'a> {
     previous: Option<u32>,
     corpus: &'a Corpus,
     tokenizer: Option<&'a Tokenizer>,
+    /// The characters of the texts.
+    census: Census,
+    /// The unknown tokens.
+    unknown: Counted,
     vocabulary: usize,
     progress: MaybeLong<'a>,
 }
@@ -207,15 +222,46 @@ impl<'a> Builder<'a> {
             let fault = format!("gives {} token(s), expected at least two", self.ids.len());
             return Err(Error::input(corpus, fault, "use a longer text"));
         }
+        let reading = self.reading();
+        corpus.note(&reading, self.progress.monitor());
         Ok(TokenStream {
             ids: self.ids.finish()?,
             document: self.document.finish()?,
             byte: self.byte.finish()?,
             bytes: self.bytes,
             words: self.words,
+            letters: self.letters,
             documents: corpus.documents.len(),
             corpus_hash: corpus.hash.clone(),
+            reading,
         })
+    }
+
+    /// What was read. Text that has no token, or only the unknown one, is warned of: numbers are those of another text.
+    fn reading(&mut self) -> Reading {
+        let corpus = self.corpus;
+        let mut reading = Reading { tokens: Some(self.ids.len() as u64), ..corpus.reading.clone() };
+        let Some(tokenizer) = self.tokenizer.filter(|_| corpus.documents.are_texts()) else { return reading };
+        reading.dropped = self.census.dropped_by(tokenizer);
+        reading.unknown = std::mem::take(&mut self.unknown);
+        let path = tokenizer.path().display();
+        if !reading.dropped.is_none() {
+            let Counted { count, .. } = reading.dropped;
+            tracing::warn!(
+                "{corpus}: the tokenizer has no token for {count} of its characters and drops them: {}; perplexity and bits \
+                 per byte are those of the text without them ({path})",
+                reading.dropped
+            );
+        }
+        if !reading.unknown.is_none() {
+            let Counted { count, .. } = reading.unknown;
+            tracing::warn!(
+                "{corpus}: {count} of its tokens are the unknown token, which stands for what the vocabulary lacks: {} \
+                 ({path})",
+                reading.unknown
+            );
+        }
+        reading
     }
 
     fn push(&mut self, id: u32, document: u32, byte: u64) -> Result<()> {
@@ -252,9 +298,19 @@ impl<'a> Builder<'a> {
         )
     }
 
-    /// Takes tokens; `place` gives the document of the byte one begins at, and where in the document that is.
-    fn take(&mut self, ids: &[u32], starts: &[u64], mut place: impl FnMut(u64) -> (u32, u64)) -> Result<()> {
-        ids.iter().zip(starts).try_for_each(|(&id, &start)| {
+    /// Takes tokens of a text; `place` gives the document of the byte one begins at, and where in the document that is.
+    fn take(
+        &mut self,
+        text: &str,
+        ids: &[u32],
+        starts: &[u64],
+        mut place: impl FnMut(u64) -> (u32, u64),
+    ) -> Result<()> {
+        let unknown = self.tokenizer.and_then(Tokenizer::unknown);
+        ids.iter().zip(starts).enumerate().try_for_each(|(index, (&id, &start))| {
+            if unknown == Some(id) {
+                self.unknown.add(1, || piece_of(text, start, starts.get(index + 1).copied()));
+            }
             let (document, byte) = place(start);
             self.push(id, document, byte)
         })
@@ -263,8 +319,9 @@ impl<'a> Builder<'a> {
     /// Takes the tokens of a text however long.
     fn take_long(&mut self, text: &str, tokenizer: &Tokenizer, mut place: impl FnMut(u64) -> (u32, u64)) -> Result<()> {
         let mut done = 0;
+        self.census.take(text);
         tokenizer.encode_in_pieces(text, PIECE, |ids, starts| {
-            self.take(ids, starts, &mut place)?;
+            self.take(text, ids, starts, &mut place)?;
             let more = starts.last().map_or(0, |&start| start.saturating_sub(done));
             done += more;
             self.progress.advance(more)
@@ -284,6 +341,7 @@ impl<'a> Builder<'a> {
         let mut texts = scored_texts(self.corpus, options.newlines)?.peekable();
         while let Some((document, text)) = texts.next() {
             self.words += words(&text);
+            self.letters.add(&text);
             bytes += text.len();
             batch.push((document, text));
             if bytes < BATCH && texts.peek().is_some() {
@@ -297,7 +355,10 @@ impl<'a> Builder<'a> {
                     self.push(eot.ok_or_else(no_eot)?, document, byte)?;
                 }
                 match is_short(text).then(|| encoded.next()).flatten() {
-                    Some(encoded) => self.take(&encoded.ids, &encoded.starts, |start| (*document, start))?,
+                    Some(encoded) => {
+                        self.census.take(text);
+                        self.take(text, &encoded.ids, &encoded.starts, |start| (*document, start))?;
+                    }
                     None => self.take_long(text, tokenizer, |start| (*document, start))?,
                 }
                 end_of_previous = Some((*document, text.len() as u64));
@@ -317,6 +378,7 @@ impl<'a> Builder<'a> {
         let (mut firsts, mut documents) = (SpoolWriter::default(), SpoolWriter::default());
         for (document, text) in scored_texts(self.corpus, newlines)? {
             self.words += words(&text);
+            self.letters.add(&text);
             if !firsts.is_empty() {
                 joined.extend_from_slice(between.as_bytes())?;
             }
@@ -365,6 +427,14 @@ impl<'a> Builder<'a> {
         }
         Ok(())
     }
+}
+
+/// The text of a token that begins here, for messages.
+fn piece_of(text: &str, start: u64, end: Option<u64>) -> String {
+    const SHOWN: usize = 24;
+    let start = text.floor_char_boundary(start as usize);
+    let end = end.map_or(text.len(), |end| end as usize).clamp(start, start + SHOWN);
+    format!("{:?}", &text[start..text.ceil_char_boundary(end.min(text.len()))])
 }
 
 fn no_tokenizer(corpus: &Corpus) -> Error {

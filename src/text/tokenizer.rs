@@ -2,28 +2,34 @@
 //! of GPT-2 that older folders have instead.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokenizers::{Decoder, Encoding, ModelWrapper, PostProcessorWrapper, Token};
 
-use super::guard::without_panic;
+use super::growth::growth;
+use super::guard::{NoAnswer, within, without_panic};
+use super::token_bytes;
+use super::tokenizer_settings::TokenizerSettings;
 use crate::error::{Error, Result};
-use crate::files::{hash_bytes, read_json};
+use crate::files::{self, hash_bytes, read_json};
 
 /// A tokenizer that adds no special tokens, truncates nothing, pads nothing and drops no merges at random, whatever its
 /// file says.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    pub(super) inner: Arc<tokenizers::Tokenizer>,
     path: PathBuf,
     hash: String,
     vocabulary_size: usize,
     added: Added,
     special: BTreeSet<u32>,
+    /// The token that stands for what the vocabulary lacks.
+    unknown: Option<u32>,
 }
 
 /// What a tokenizer's post-processor puts around a text.
@@ -44,6 +50,14 @@ pub struct Encoded {
     /// character share its offset. The space that a token begins with belongs to it.
     pub starts: Vec<u64>,
 }
+
+/// Seconds that the shortest text may take to be tokenised, and bytes for which there is one more: a hundredth of the speed
+/// of slow tokenizers on slow processors.
+const PATIENCE: u64 = 30;
+const BYTES_A_SECOND: usize = 20_000;
+
+/// The largest tokenizer that is read, bytes.
+const LARGEST: u64 = 1 << 30;
 
 /// A vocabulary and its merges in one format under two pairs of names: transformers', and those they were published by.
 const PAIRS: [[&str; 2]; 2] = [["vocab.json", "merges.txt"], ["encoder.json", "vocab.bpe"]];
@@ -83,7 +97,7 @@ impl Tokenizer {
     pub fn find(model_folder: &Path) -> Result<Option<Self>> {
         let path = model_folder.join("tokenizer.json");
         if path.exists() {
-            return Self::from_file(&path).map(Some);
+            return Self::from_file_with(&path, &TokenizerSettings::read(model_folder)?).map(Some);
         }
         let pair = PAIRS.map(|names| names.map(|name| model_folder.join(name)));
         match pair.iter().find(|pair| pair.iter().all(|path| path.exists())) {
@@ -97,8 +111,16 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Input`] where the file is missing or is not a tokenizer.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|e| Error::reading(path, e))?;
-        Self::from_json(path, &bytes, hash_bytes(&bytes))
+        Self::from_file_with(path, &TokenizerSettings::default())
+    }
+
+    fn from_file_with(path: &Path, settings: &TokenizerSettings) -> Result<Self> {
+        if path.metadata().is_ok_and(|metadata| metadata.len() > LARGEST) {
+            return Err(Error::file(path, "is larger than 1 GiB, expected a tokenizer", "get the tokenizer again"));
+        }
+        let bytes = files::read(path)?;
+        let hash = hash_bytes(&bytes);
+        Self::from_json(path, bytes, hash, settings)
     }
 
     /// Loads a byte-level BPE with GPT-2's settings from its vocabulary (a JSON object, token to id) and merges (two
@@ -110,7 +132,7 @@ impl Tokenizer {
     pub fn from_pair(vocabulary: &Path, merges: &Path) -> Result<Self> {
         let folder = vocabulary.parent().unwrap_or(Path::new("."));
         check_settings(folder)?;
-        let read = |path: &Path| fs::read(path).map_err(|e| Error::reading(path, e));
+        let read = |path: &Path| files::read(path);
         let added = folder.join("added_tokens.json");
         let files = [read(vocabulary)?, read(merges)?, if added.exists() { read(&added)? } else { Vec::new() }];
         let vocab: Map<String, Value> = parse_vocabulary(vocabulary, &files[0])?;
@@ -126,7 +148,8 @@ impl Tokenizer {
         });
         let hashes: Vec<String> = files.iter().map(|bytes| hash_bytes(bytes)).collect();
         let hash = hash_bytes(hashes.join("\n").as_bytes());
-        let read = Self::from_json(vocabulary, tokenizer.to_string().as_bytes(), hash)?;
+        let settings = TokenizerSettings::read(folder)?;
+        let read = Self::from_json(vocabulary, tokenizer.to_string().into_bytes(), hash, &settings)?;
         // The library counts on from the vocabulary, whatever the file says.
         match extra.iter().find(|(token, id)| read.id_of(token).map(u64::from) != id.as_u64()) {
             Some((token, id)) => {
@@ -137,26 +160,46 @@ impl Tokenizer {
         }
     }
 
-    /// The tokenizer in these bytes; `path` is what messages name.
-    fn from_json(path: &Path, bytes: &[u8], hash: String) -> Result<Self> {
+    /// The tokenizer in these bytes, with the settings beside it; `path` is what messages name.
+    fn from_json(path: &Path, bytes: Vec<u8>, hash: String, settings: &TokenizerSettings) -> Result<Self> {
         let broken = |e: tokenizers::Error| {
             let fault = format!("not a tokenizer in the format of the tokenizers library: {e}");
             Error::file(path, fault, "get the tokenizer of this model again")
         };
+        let limit = patience(bytes.len());
+        let unknown = unknown_of_unigram(&bytes);
         // The library panics on some malformed files, such as a template with a token that is not in its list.
-        let (inner, added) = without_panic(|| prepare(bytes))
-            .unwrap_or_else(|| Err("its parts do not fit together".into()))
+        let (inner, added) = within(limit, move || growth(&bytes).and_then(|()| prepare(&bytes)))
+            .map_err(|fault| match fault {
+                NoAnswer::Panicked => broken("its parts do not fit together".into()),
+                other => no_answer(path, other, limit),
+            })?
             .map_err(broken)?;
+        let (inner, changes) = without_panic(|| {
+            let mut inner = inner;
+            let applied = settings.apply(path, &mut inner)?;
+            // It would add nothing more, but it may move offsets past the space that a token begins with.
+            inner.with_post_processor(None::<PostProcessorWrapper>);
+            Ok((inner, applied.changes))
+        })
+        .unwrap_or_else(|| Err("its parts do not fit together".into()))
+        .map_err(broken)?;
+        // Where the settings change nothing, the file alone says what it is.
+        let hash =
+            if changes.is_empty() { hash } else { hash_bytes(format!("{hash}\n{}", changes.join("\n")).as_bytes()) };
         let largest = inner.get_vocab(true).into_values().max();
         let special = inner.get_added_tokens_decoder().into_iter().filter(|(_, token)| token.special);
-        Ok(Self {
+        let mut read = Self {
             path: path.to_owned(),
             hash,
             vocabulary_size: largest.map_or(0, |id| id as usize + 1),
             added,
             special: special.map(|(id, _)| id).collect(),
-            inner,
-        })
+            unknown: None,
+            inner: Arc::new(inner),
+        };
+        read.unknown = read.unknown_token().or(unknown);
+        Ok(read)
     }
 
     /// SHA-256 of the file, or of the SHA-256 of each of the files that make it up: whatever they are called.
@@ -178,21 +221,40 @@ impl Tokenizer {
     /// (`<|endoftext|>`) are read as such.
     ///
     /// # Errors
-    /// [`Error::Input`] where the tokenizer has no token for something in a text.
+    /// [`Error::Input`] where the tokenizer has no token for something in a text, where its library panics, and where it
+    /// takes a hundred times as long as a slow one would.
     pub fn encode<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<Encoded>> {
-        texts.par_iter().map(|text| self.encode_one(text.as_ref())).collect()
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        // A thread of the pool that waits for the pool would wait for itself.
+        let is_in_pool = rayon::current_thread_index().is_some();
+        let texts: Vec<String> = texts.iter().map(|text| text.as_ref().to_owned()).collect();
+        let limit = patience(texts.iter().map(String::len).sum());
+        let inner = Arc::clone(&self.inner);
+        // On the threads of the pool, whose memory of words is kept.
+        let encode = move || -> Result<Vec<Encoded>, tokenizers::Error> {
+            let one = |text: &String| without_panic(|| encode_one(&inner, text)).unwrap_or_else(|| Err(PANIC.into()));
+            match is_in_pool {
+                true => texts.iter().map(one).collect(),
+                false => texts.par_iter().map(one).collect(),
+            }
+        };
+        within(limit, encode).map_err(|fault| no_answer(&self.path, fault, limit))?.map_err(|e| {
+            let said = e.to_string();
+            match said == PANIC {
+                true => no_answer(&self.path, NoAnswer::Panicked, limit),
+                false => {
+                    let fault = format!("cannot tokenise this text: {said}");
+                    Error::file(&self.path, fault, "use a tokenizer with an unknown token or with byte fallback")
+                }
+            }
+        })
     }
 
     /// Tokenises a text as a whole, which takes some 400 bytes for each token of it.
     pub(super) fn encode_one(&self, text: &str) -> Result<Encoded> {
-        let encoding = self.inner.encode(text, false).map_err(|e| {
-            let fault = format!("cannot tokenise this text: {e}");
-            Error::file(&self.path, fault, "use a tokenizer with an unknown token or with byte fallback")
-        })?;
-        Ok(Encoded {
-            ids: encoding.get_ids().to_vec(),
-            starts: encoding.get_offsets().iter().map(|&(start, _)| start as u64).collect(),
-        })
+        Ok(self.encode(&[text])?.pop().unwrap_or_default())
     }
 
     /// A token as it is printed in the middle of a text: "Ġthe" and "▁the" are " the", "Ċ" and "<0x0A>" a line break.
@@ -202,10 +264,17 @@ impl Tokenizer {
         const BEFORE: &str = "x";
         let Some(token) = self.inner.id_to_token(id) else { return String::new() };
         let Some(decoder) = self.inner.get_decoder() else { return token };
-        match decoder.decode(vec![BEFORE.to_owned(), token.clone()]) {
-            Ok(text) => text.strip_prefix(BEFORE).map_or(token, str::to_owned),
-            Err(_) => token,
+        match without_panic(|| decoder.decode(vec![BEFORE.to_owned(), token.clone()])) {
+            Some(Ok(text)) => text.strip_prefix(BEFORE).map_or(token, str::to_owned),
+            _ => token,
         }
+    }
+
+    /// The same for people: bytes that are no character by themselves are `<0xE2>` each, so that tokens which are different
+    /// parts of characters are told apart.
+    pub fn token_shown(&self, id: u32) -> String {
+        let name = self.inner.id_to_token(id).unwrap_or_default();
+        token_bytes::shown(&name, self.token_text(id))
     }
 
     /// The begin-of-text id that the tokenizer itself puts in front of a text (its post-processor does), if any.
@@ -220,6 +289,10 @@ impl Tokenizer {
 
     /// The token that stands for what the vocabulary lacks (`[UNK]`), if there is one.
     pub fn unknown(&self) -> Option<u32> {
+        self.unknown
+    }
+
+    fn unknown_token(&self) -> Option<u32> {
         let token = match self.inner.get_model() {
             ModelWrapper::WordPiece(model) => Some(&model.unk_token),
             ModelWrapper::WordLevel(model) => Some(&model.unk_token),
@@ -234,10 +307,71 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// The token of an id as the vocabulary spells it ("Ġthe"), added ones included.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// What the library made of its file, by the keys of a `tokenizer.json`.
+    pub(super) fn parts(&self) -> Value {
+        serde_json::to_value(&self.inner).unwrap_or_default()
+    }
+
     /// Whether an id is a special token (`<s>`, `<|endoftext|>`), which stands for no text.
     pub fn is_special(&self, id: u32) -> bool {
         self.special.contains(&id)
     }
+}
+
+/// What a text is refused with where the library panics on it.
+const PANIC: &str = "the tokenizers library failed";
+
+fn encode_one(inner: &tokenizers::Tokenizer, text: &str) -> tokenizers::Result<Encoded> {
+    let encoding = inner.encode(text, false)?;
+    Ok(Encoded {
+        ids: encoding.get_ids().to_vec(),
+        starts: encoding.get_offsets().iter().map(|&(start, _)| start as u64).collect(),
+    })
+}
+
+/// How long the tokenizing of so many bytes may take.
+fn patience(bytes: usize) -> Duration {
+    Duration::from_secs(PATIENCE + (bytes / BYTES_A_SECOND) as u64)
+}
+
+/// The error for a tokenizer that gave no answer.
+fn no_answer(path: &Path, fault: NoAnswer, limit: Duration) -> Error {
+    let fault = match fault {
+        NoAnswer::Panicked => {
+            "the tokenizers library failed on it: its parts do not fit together, or its pattern takes \
+                               more steps than any text needs"
+                .to_owned()
+        }
+        NoAnswer::Overdue => format!(
+            "takes longer than {} s for this text: its pattern, most likely, has a form whose time doubles with each \
+             character",
+            limit.as_secs()
+        ),
+        NoAnswer::NoThread(source) => return Error::Io { path: path.to_owned(), action: "start a thread for", source },
+    };
+    Error::file(
+        path,
+        fault,
+        "get the tokenizer of this model again, or give the corpus as token ids (.jsonl with `ids`)",
+    )
+}
+
+/// The id of the unknown token of a Unigram model, which its library keeps to itself.
+fn unknown_of_unigram(bytes: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct File {
+        model: Model,
+    }
+    #[derive(Deserialize)]
+    struct Model {
+        unk_id: Option<u32>,
+    }
+    serde_json::from_slice::<File>(bytes).ok()?.model.unk_id
 }
 
 /// How to make a `tokenizer.json` of what a folder has.
@@ -337,13 +471,11 @@ fn prepare(bytes: &[u8]) -> tokenizers::Result<(tokenizers::Tokenizer, Added)> {
         tokenizer.with_model(model);
     }
     let added = added_around(&tokenizer)?;
-    // It would add nothing more, but it may move offsets past the space that a token begins with.
-    tokenizer.with_post_processor(None::<PostProcessorWrapper>);
     Ok((tokenizer, added))
 }
 
 /// What the post-processor puts around a sequence, found by processing one.
-fn added_around(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Added> {
+pub(super) fn added_around(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Added> {
     const SEQUENCE: u32 = u32::MAX;
     let encoding = Encoding::from_tokens(vec![Token::new(SEQUENCE, "a".to_owned(), (0, 1))], 0);
     let processed = tokenizer.post_process(encoding, None, true)?;

@@ -1,6 +1,7 @@
 //! A step that cannot be trusted is not taken: the run stops at the last good state and says where.
 
 use crate::cli::Place;
+use odyssey::adapt::step::Limit;
 
 const ADAPT: &str = "adapt --model model --train train.jsonl --valid valid.jsonl --out adapted --batch 2 --micro-batch 1 \
                      --validations 2 --order file --quiet";
@@ -54,6 +55,29 @@ fn a_loss_far_above_the_latest_ones_stops_the_run_which_goes_on_when_told_to() {
     assert_eq!(undisturbed.odyssey(&line).status, Some(0));
     let weights = "adapted/model.safetensors";
     assert!(place.read(weights) == undisturbed.read(weights), "it went on to other bits");
+}
+
+#[test]
+fn a_text_learned_by_heart_is_no_reason_to_stop_and_a_loss_that_leaves_the_run_behind_is() {
+    let limit = |loss: &dyn Fn(u64) -> f64| {
+        let losses: Vec<(u64, f64)> = (1..=200).map(|step| (step, loss(step))).collect();
+        Limit::after(&losses, 3.0).unwrap()
+    };
+    // A block that is harder than the others, among losses that fell from 4 nats to nearly none.
+    let learned = limit(&|step| 0.06 + 4.0 * (-(step as f64) / 10.0).exp());
+    // A base that knew the text before, and one of whose batches one in eight is hard.
+    let known = limit(&|_| 0.06);
+    let noisy = limit(&|step| if step % 8 == 0 { 1.5 } else { 0.06 });
+    let ordinary = limit(&|step| 3.0 + 0.05 * (step % 7) as f64);
+    for (limit, usual, far) in
+        [(learned, [0.2, 1.5], 9.0), (known, [0.2, 1.0], 1.5), (noisy, [1.6, 4.0], 9.0), (ordinary, [3.5, 8.9], 10.0)]
+    {
+        assert!(usual.iter().all(|&loss| !limit.is_exceeded(loss)), "{limit:?}");
+        assert!(limit.is_exceeded(far), "{limit:?}");
+    }
+    // Few losses say nothing, and a factor of 0 asks for nothing.
+    assert_eq!(Limit::after(&[(1, 3.0); 15], 3.0), None);
+    assert_eq!(Limit::after(&[(1, 3.0); 100], 0.0), None);
 }
 
 #[test]

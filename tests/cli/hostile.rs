@@ -568,19 +568,6 @@ fn sizes_that_no_model_has_are_refused_by_the_key_in_every_family() {
 }
 
 #[test]
-fn a_table_of_rotations_that_no_memory_holds_is_refused() {
-    let folder = folder();
-    for family in ["llama_gqa", "neox_parallel", "olmo2"] {
-        let text = fs::read(common::model_folder(family).join("config.json")).unwrap();
-        let mut config: Value = serde_json::from_slice(&text).unwrap();
-        config["max_position_embeddings"] = 2_000_000_000.into();
-        fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
-        let message = ModelConfig::read(folder.path()).unwrap_err().to_string();
-        assert!(message.contains("`max_position_embeddings` is 2000000000"), "{message}");
-    }
-}
-
-#[test]
 fn more_channels_than_a_head_has_are_not_rotated() {
     let text = fs::read(common::model_folder("neox_parallel").join("config.json")).unwrap();
     let mut config: serde_json::Map<String, Value> = serde_json::from_slice(&text).unwrap();

@@ -6,12 +6,17 @@ mod cli;
 mod command_line;
 #[path = "../common/mod.rs"]
 mod common;
+mod disk;
+mod endings;
 mod examples;
 mod faults;
 mod hostile;
 mod hub;
+mod places;
+mod random_kills;
 #[path = "../fuzz/readers.rs"]
 mod readers;
+mod shown;
 
 /// What the benchmarks' own files return.
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;

@@ -84,6 +84,13 @@ impl Place {
         serde_json::from_slice(&self.read(name)).unwrap()
     }
 
+    /// A document that carries its checksum, without it.
+    pub fn kept(&self, name: &str) -> Value {
+        let mut value = self.json(name);
+        assert!(value.as_object_mut().unwrap().shift_remove("sha256").is_some(), "{name} has no checksum");
+        value
+    }
+
     /// Runs a command line, words separated by spaces. One that hangs fails.
     pub fn odyssey(&self, line: &str) -> Said {
         self.run_with(line, |_| {})
@@ -181,7 +188,8 @@ impl Place {
             assert!(started.elapsed() < Duration::from_secs(120), "{line} never got so far");
             std::thread::sleep(Duration::from_millis(2));
         }
-        let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        // Not INT, which is ignored by what a shell started in the background, and so by this test's children too.
+        let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
         assert!(killed.success());
         let output = child.wait_with_output().unwrap();
         Some(Said { status: output.status.code(), out: String::from_utf8(output.stdout).unwrap(), err: said() })

@@ -39,7 +39,17 @@ pub fn id_stream(documents: &[usize]) -> TokenStream {
     }
     let byte = vec![0; ids.len()].into();
     let (ids, document) = (ids.into(), document.into());
-    TokenStream { ids, document, byte, bytes: 0, words: 0, documents: documents.len(), corpus_hash: "test".into() }
+    TokenStream {
+        ids,
+        document,
+        byte,
+        bytes: 0,
+        words: 0,
+        letters: Default::default(),
+        documents: documents.len(),
+        corpus_hash: "test".into(),
+        reading: Default::default(),
+    }
 }
 
 /// Asks to stop after so many training steps.

@@ -197,7 +197,7 @@ fn a_block_that_finds_no_memory_alone_ends_the_run_at_the_last_good_state_with_w
     let words = error.to_string();
     for part in [
         "device gpu:0 (a card): out of memory: said the device, for one block at once",
-        "MiB are needed",
+        " are needed",
         "--gradient-checkpointing",
         "--strategy lora",
         "--context",

@@ -5,15 +5,20 @@ mod cli;
 #[path = "../common/mod.rs"]
 mod common;
 mod divergence;
+mod foreign_models;
 #[path = "../common/golden.rs"]
 mod golden;
 mod known_answers;
+mod limits;
+mod long_context;
 mod lora;
 mod mixed_precision;
 mod models;
 mod perplexity;
 mod plan;
 mod precision;
+mod same_tokenizer;
 mod sharding;
 mod size;
 mod transformers;
+mod weight_files;

@@ -130,18 +130,14 @@ fn an_adapted_folder_holds_the_weights_of_its_base_by_name_and_shape_all_in_f32(
 
 #[test]
 fn an_adapted_folder_keeps_the_configuration_but_for_the_type_of_the_weights() {
-    for (case, key) in [
-        ("gpt2_tied", "torch_dtype"),
-        ("llama_gqa", "torch_dtype"),
-        ("llama_mha", "dtype"),
-        ("qwen2", "torch_dtype"),
-        ("neox_parallel", "torch_dtype"),
-        ("neox_sequential", "dtype"),
-    ] {
+    for case in ["gpt2_tied", "llama_gqa", "llama_mha", "qwen2", "neox_parallel", "neox_sequential"] {
         let (base, adaptation) = adapted(case);
         let saved = save(&base, adaptation, &[&numbers(32)], None);
         let mut expected = json_file(&fixture(case).join("config.json"));
-        expected[key] = "float32".into();
+        // One is read by transformers 4, the other by 5.
+        for key in ["torch_dtype", "dtype"] {
+            expected[key] = "float32".into();
+        }
         assert_eq!(json_file(&saved.folder.join("config.json")), expected, "{case}");
     }
 }

@@ -11,6 +11,8 @@ mod common;
 mod correlations;
 #[path = "../common/encoder.rs"]
 mod encoder;
+mod extremes;
+mod kept;
 #[path = "../common/made_up.rs"]
 mod made_up;
 mod rank;

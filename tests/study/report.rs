@@ -28,6 +28,7 @@ fn comparison() -> Comparison {
         without: row.without,
         rank: None,
         divergence: None,
+        divergence_reason: None,
         passages: row.passages,
     }
 }

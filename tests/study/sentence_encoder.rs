@@ -571,7 +571,6 @@ fn weights_that_are_no_numbers_are_an_error_and_no_vector() {
         Dtype::F32 => (dtype, bytes.chunks(4).flat_map(|_| f32::NAN.to_le_bytes()).collect()),
         other => as_it_is(other, bytes),
     };
-    let encoder = Copy::new().with_weights(|name| Some(name.to_owned()), spoiled).open().unwrap();
-    let said = encoder.embed(["the sea", "a tree"].into_iter(), 9, &mut Silent).unwrap_err().to_string();
-    assert!(said.contains("not finite"), "{said}");
+    let said = Copy::new().with_weights(|name| Some(name.to_owned()), spoiled).open().unwrap_err().to_string();
+    assert!(said.contains("model.safetensors: tensor \"") && said.contains("holds NaN"), "{said}");
 }

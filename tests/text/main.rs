@@ -1,12 +1,20 @@
 //! Corpora, domains, tokenizers, token streams and token classes.
 
+#[path = "../common/cli.rs"]
+mod cli;
 #[path = "../common/mod.rs"]
 mod common;
 mod corpora;
+mod faces;
 mod formats;
+mod guards;
+mod lines;
 mod overlap;
 mod pieces;
 mod references;
+mod settings;
+mod sources;
+mod splits;
 mod spools;
 mod streams;
 mod synth;
@@ -23,8 +31,8 @@ use odyssey::device::DeviceChoice;
 use odyssey::error::Error;
 use odyssey::model::LoadedModel;
 use odyssey::text::{
-    Bos, Corpus, Document, DocumentRule, Domain, Encoded, Join, Newlines, Split, StreamOptions, TokenStream, Tokenizer,
-    open_corpus,
+    Bos, Corpus, Document, DocumentRule, Domain, Encoded, Join, Newlines, ReadOptions, Split, StreamOptions,
+    TokenStream, Tokenizer, open_corpus,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;

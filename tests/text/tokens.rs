@@ -20,6 +20,16 @@ fn tokens_read_as_they_are_printed() {
         [" the", "he", " ", "\n", "A", "\u{fffd}"]
     );
 
+    // Different parts of characters are told apart.
+    let shown = |tokenizer: &Tokenizer, name| tokenizer.token_shown(tokenizer.id_of(name).unwrap());
+    assert_eq!(
+        ["Ġthe", "Ċ", "Ã", "<|endoftext|>"].map(|name| shown(&bytes, name)),
+        [" the", "\n", "<0xC3>", "<|endoftext|>"]
+    );
+    assert_eq!(["<0x41>", "<0xE6>"].map(|name| shown(&fallback, name)), ["A", "<0xE6>"]);
+    let names: BTreeSet<String> = (0..VOCABULARY as u32).map(|id| bytes.token_shown(id)).collect();
+    assert!(!names.iter().any(|name| name.contains('\u{fffd}')), "{names:?}");
+
     let words = tokenizer(&word_level_json("[UNK]"));
     assert_eq!(printed(&words, &[0, 1, 2, 77]), ["[UNK]", "the", "Cat", ""]);
 }

@@ -1,6 +1,6 @@
 //! What a study will take before it starts: how many tokens, how long on this device, how much disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,15 +22,19 @@ use crate::gui::queue::give_way;
 use crate::hub::Hub;
 use crate::hub::name::has_prefix;
 use crate::model::{LanguageModel, LoadedModel, ModelConfig};
+use crate::process;
 use crate::progress::{Monitor, Watched};
 use crate::study::StudyConfig;
 use crate::study::config::EvaluationSettings;
-use crate::text::{DocumentRule, Domain, Split, TokenStream, Tokenizer, open_corpus};
+use crate::text::{Domain, Letters, ReadOptions, Reading, Split, TokenStream, Tokenizer, open_corpus};
 
 /// How many bytes of a text are tokenised to measure tokens per byte.
 const SAMPLE: u64 = 1 << 16;
 /// Tokens of a timed micro-batch, as far as the recipe has so many at once.
 const TIMED: usize = 1024;
+/// Tokens of the longest window that is timed. The longest that some models read would take minutes and gigabytes, and few
+/// texts have them.
+const LONGEST_TIMED: usize = 4096;
 /// Bytes that are kept of a scored token: id, loss, document, place, window.
 const KEPT: u64 = 24;
 
@@ -86,7 +90,7 @@ impl Monitor for Watcher {
 /// Known facts about texts from earlier reads; each text is read once.
 #[derive(Default)]
 pub(super) struct Texts {
-    sizes: BTreeMap<(PathBuf, bool), Sizes>,
+    sizes: HashMap<(PathBuf, ReadOptions), Sizes>,
     /// Tokens a byte makes, by text and tokenizer.
     tokens: BTreeMap<(PathBuf, PathBuf), f64>,
 }
@@ -131,14 +135,14 @@ pub(super) fn look_ahead(
         seconds: Some(0.0),
         rates: Vec::new(),
         disk: 0,
-        disk_free: free_disk(&checked.folder),
+        disk_free: process::free_disk(&checked.folder),
     };
-    let rule = config.text.document;
+    let options = config.text.read();
     let mut domains = Vec::new();
     for domain in &config.domains {
         match has_prefix(&domain.path) {
             true => outlook.rates.push(format!("{} is on the hub, and not counted", domain.name)),
-            false => domains.push((domain.path.as_path(), texts.sizes(&domain.path, rule, &mut watcher)?)),
+            false => domains.push((domain.path.as_path(), texts.sizes(&domain.path, &options, &mut watcher)?)),
         }
     }
     for entry in &config.models {
@@ -149,7 +153,7 @@ pub(super) fn look_ahead(
         };
         let model = Subject { config, model: ModelConfig::read(&folder)?, folder };
         let control = match config.restart_control && !has_prefix(&entry.reference) {
-            true => texts.sizes(&entry.reference, rule, &mut watcher).ok(),
+            true => texts.sizes(&entry.reference, &options, &mut watcher).ok(),
             false => None,
         };
         let mut counted = Vec::new();
@@ -204,13 +208,13 @@ fn as_control(reference: Sizes, domains: &[(&Path, Sizes)]) -> Sizes {
 }
 
 impl Texts {
-    fn sizes(&mut self, path: &Path, rule: DocumentRule, monitor: &mut dyn Monitor) -> Result<Sizes> {
-        let key = (path.to_owned(), rule == DocumentRule::default());
+    fn sizes(&mut self, path: &Path, options: &ReadOptions, monitor: &mut dyn Monitor) -> Result<Sizes> {
+        let key = (path.to_owned(), options.clone());
         if let Some(known) = self.sizes.get(&key) {
             return Ok(*known);
         }
         monitor.begin(&format!("reading {}", path.display()), 0);
-        let domain = Domain::open(path, Watched::by(rule, monitor))?;
+        let domain = Domain::open(path, Watched::by(options.clone(), monitor))?;
         let mut bytes = |split| Ok(domain.split(Watched::by(split, monitor))?.documents.bytes());
         let sizes = Sizes {
             train: bytes(Split::Train)?,
@@ -230,7 +234,7 @@ impl Texts {
         }
         monitor.begin(&format!("tokenising a piece of {}", path.display()), 0);
         let text = &subject.config.text;
-        let corpus = open_corpus(path, Split::Train, Watched::by(text.document, monitor))?.first(SAMPLE)?;
+        let corpus = open_corpus(path, Split::Train, Watched::by(text.read(), monitor))?.first(SAMPLE)?;
         let ModelConfig { eos_token_id, bos_token_id, .. } = subject.model;
         let tokenizer = Tokenizer::find(&subject.folder)?;
         let options = text.stream();
@@ -270,7 +274,7 @@ impl Subject<'_> {
 
     /// How many times a token is read for one score.
     fn readings(&self, protocol: &Protocol) -> f64 {
-        let tokens = 16 * protocol.context.max(2);
+        let tokens = 16 * protocol.context.clamp(2, 1 << 16);
         let windows = protocol.windows(&vec![0; tokens]);
         let [read, scored] =
             [windows.iter().map(|w| w.read()).sum::<usize>(), windows.iter().map(|w| w.end - w.scored).sum()];
@@ -314,7 +318,7 @@ impl Subject<'_> {
     /// How fast `device` trains and scores the model by the first recipe: from before, or timed now.
     fn rate(&self, device: &ChosenDevice, data: &Path, monitor: &mut dyn Monitor) -> Result<(Rate, &'static str)> {
         let recipe = self.config.strategies.first().map(|strategy| strategy.recipe.clone()).unwrap_or_default();
-        let context = recipe.block_length(self.model.context());
+        let context = recipe.block_length(self.model.context()).min(LONGEST_TIMED);
         let at_once = recipe.micro_batch.min(recipe.batch).min(TIMED.div_ceil(context)).max(1);
         let determined_by = json!([
             env!("CARGO_PKG_VERSION"),
@@ -347,7 +351,8 @@ impl Subject<'_> {
         };
         let train = tokens_per_second(&base, &recipe, &batch, 0, monitor)?;
         let protocol = self.protocol()?;
-        let tokens = (TIMED.div_ceil(protocol.context.max(1)) * protocol.context).max(2);
+        let window = protocol.context.min(LONGEST_TIMED);
+        let tokens = (TIMED.div_ceil(window.max(1)) * window).max(2);
         let ids: Vec<u32> = (0..tokens).map(id).collect();
         let zeros = || vec![0_u32; tokens].into();
         let stream = TokenStream {
@@ -356,8 +361,10 @@ impl Subject<'_> {
             byte: zeros(),
             bytes: 0,
             words: 0,
+            letters: Letters::default(),
             documents: 1,
             corpus_hash: String::new(),
+            reading: Reading::default(),
         };
         let mut rate = f64::NAN;
         for _ in 0..2 {
@@ -388,17 +395,4 @@ fn trained(recipe: &AdaptSettings, longest: usize, tokens: u64) -> u64 {
     let Ok((steps, per_epoch)) = recipe.steps(blocks as usize) else { return 0 };
     let rest = ((steps % per_epoch) * recipe.batch as u64 * context).min(tokens);
     (steps / per_epoch) * tokens + rest
-}
-
-/// Bytes that are free where `folder` is or will be; `None` if not known.
-#[cfg(target_os = "linux")]
-fn free_disk(folder: &Path) -> Option<u64> {
-    let there = folder.ancestors().find(|folder| folder.exists())?;
-    let about = rustix::fs::statvfs(there).ok()?;
-    Some(about.f_bavail * about.f_frsize)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn free_disk(_folder: &Path) -> Option<u64> {
-    None
 }

@@ -4,19 +4,21 @@ use std::path::{Path, PathBuf};
 
 use crate::adapt::AdaptSettings;
 use crate::device::DeviceChoice;
+use crate::disk::paths::normal;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::gui::library::is_study;
 use crate::hub::Hub;
 use crate::hub::name::{Kind, Name, has_prefix};
-use crate::memory::{MemoryPlan, Work};
-use crate::model::{ModelConfig, Precision};
-use crate::study::StudyConfig;
+use crate::memory::MemoryPlan;
+use crate::model::ModelConfig;
 use crate::study::config::{
     DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StatisticsSettings, StrategyEntry, TextSettings,
 };
 use crate::study::plan::check_sizes;
-use crate::text::domain::{has_split_files, name_of};
+use crate::study::{StudyConfig, training_memory};
+use crate::text::domain::name_of;
+use crate::text::has_split_files;
 
 /// What errors call the form.
 const PLACE: &str = "new study";
@@ -161,9 +163,7 @@ impl Form {
             for choice in &config.devices {
                 let device = choice.open()?;
                 for strategy in &config.strategies {
-                    // A study holds every model in f32.
-                    let work = Work::training(&strategy.recipe, &model, Precision::F32)?;
-                    let plan = MemoryPlan::new(&model, work, &device)?;
+                    let plan = training_memory(&config, &entry, strategy, &device)?;
                     let (model, strategy) = (entry.name.clone(), strategy.name.clone());
                     planned.push(Planned { model, strategy, device: device.name.to_string(), plan });
                 }
@@ -242,7 +242,7 @@ fn absolute(path: &Path) -> PathBuf {
         Some(below_home) => below_home,
         None => path.to_owned(),
     };
-    std::path::absolute(&path).unwrap_or(path)
+    normal(&std::path::absolute(&path).unwrap_or(path))
 }
 
 /// A rate as people write it.

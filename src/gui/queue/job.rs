@@ -41,7 +41,7 @@ impl Job {
     pub fn demo(data: &Path, device: &str) -> Self {
         let studies = data.join("studies");
         let is_free = |folder: &PathBuf| match study::status(folder) {
-            Ok(status) => status.tasks.iter().any(|(_, done)| !done),
+            Ok(status) => status.tasks.iter().any(|(_, state)| !state.is_done()),
             Err(_) => !folder.exists(), // its corpora may be there already
         };
         let folders = (1..).map(|number: u32| studies.join(format!("demo-{number}")).join("study"));

@@ -75,7 +75,7 @@ impl Watcher {
         let seen = |task: &crate::study::Task| TaskSeen {
             label: task.label(),
             kind: task.kind,
-            done: task.is_done(&folder),
+            done: plan.state(task, &folder).is_ok_and(|state| state.is_done()),
             seconds: None,
         };
         let tasks: Vec<TaskSeen> = plan.tasks.iter().map(seen).collect();

@@ -11,6 +11,7 @@ use super::{Job, Work};
 use crate::demo;
 use crate::device::DeviceChoice;
 use crate::device::faults::{once_more, renew};
+use crate::disk::outputs::Outputs;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::progress::Monitor;
@@ -83,6 +84,7 @@ fn work(job: &Job, watcher: &mut Watcher) -> Result<()> {
 
 /// Runs the missing tasks of a study and writes its report, as `odyssey study run` does.
 fn run_study(mut config: StudyConfig, folder: &Path, watcher: &mut Watcher) -> Result<()> {
+    report::check_folder(folder, &mut Outputs::new(false, config.inputs()))?;
     let devices = config.devices.iter().map(|choice| Ok(choice.open()?.name)).collect::<Result<Vec<_>>>()?;
     watcher.computes_on(&devices);
     config.fetch(&mut Hub::new(), watcher)?;

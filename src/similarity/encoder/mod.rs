@@ -24,7 +24,7 @@ use crate::memory::EncoderSize;
 use crate::model::bert::Bert;
 use crate::model::parameters::to_host;
 use crate::model::token_ids;
-use crate::model::weights::{LARGEST_PIECE, hash_folder};
+use crate::model::weights::{LARGEST_PIECE, Stamps};
 use crate::text::Tokenizer;
 
 /// Bytes of a piece where a long text is tokenised piece by piece.
@@ -47,6 +47,8 @@ pub struct SentenceEncoder {
     together: usize,
     /// Free of autodiff.
     device: Device,
+    /// Its files when they were read.
+    stamps: Stamps,
 }
 
 impl SentenceEncoder {
@@ -57,9 +59,10 @@ impl SentenceEncoder {
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
         let (settings, tokenizer, around) = read(folder)?;
         let device = device.clone().inner();
+        let stamps = Stamps::of(&settings.body)?;
         let bert = Bert::open(&settings.config, &settings.body, &device)?;
         let together = together(&device);
-        Ok(Self { folder: folder.to_owned(), bert, tokenizer, around, together, device, settings })
+        Ok(Self { folder: folder.to_owned(), bert, tokenizer, around, together, device, settings, stamps })
     }
 
     /// Components of a vector.
@@ -77,7 +80,7 @@ impl SentenceEncoder {
     /// # Errors
     /// Files that cannot be read.
     pub fn hash(&self) -> Result<String> {
-        identity(&self.settings, &self.tokenizer)
+        identity(&self.settings, &self.tokenizer, &self.stamps)
     }
 
     /// The token ids of a text, without the tokens around a passage.
@@ -223,12 +226,12 @@ fn read(folder: &Path) -> Result<(EncoderFolder, Tokenizer, [u32; 2])> {
 /// As [`SentenceEncoder::open`] and [`SentenceEncoder::hash`].
 pub fn hash_of(folder: &Path) -> Result<String> {
     let (settings, tokenizer, _) = read(folder)?;
-    identity(&settings, &tokenizer)
+    identity(&settings, &tokenizer, &Stamps::of(&settings.body)?)
 }
 
-fn identity(settings: &EncoderFolder, tokenizer: &Tokenizer) -> Result<String> {
+fn identity(settings: &EncoderFolder, tokenizer: &Tokenizer, stamps: &Stamps) -> Result<String> {
     let EncoderFolder { body, pooling, longest, lowercase, .. } = settings;
-    let (weights, tokenizer) = (hash_folder(body)?, tokenizer.hash());
+    let (weights, tokenizer) = (stamps.hash(body)?, tokenizer.hash());
     Ok(hash_bytes(format!("{weights}\n{tokenizer}\n{pooling:?} {longest} {lowercase}").as_bytes()))
 }
 

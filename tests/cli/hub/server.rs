@@ -78,6 +78,14 @@ pub enum Fault {
     Garble,
     /// Another status, with more headers.
     Status(u16, &'static str),
+    /// Another answer: status, headers and body.
+    Answer(u16, String, Vec<u8>),
+    /// The right answer with more headers.
+    Headers(String),
+    /// This status and these headers, then bytes without end: this text again and again.
+    Endless(u16, String, &'static str),
+    /// A byte in every so many milliseconds.
+    Drip(u64),
 }
 
 /// A fault, and when it strikes: for so many requests of this method whose address contains this, after some others.
@@ -97,6 +105,8 @@ pub struct Asked {
     /// Where the range begins that it asks for.
     pub from: Option<usize>,
     pub token: Option<String>,
+    /// The whole header that says who asks.
+    pub authorization: Option<String>,
     /// Whether the other host was asked, which has the large files.
     pub elsewhere: bool,
 }
@@ -110,12 +120,15 @@ struct State {
     scripts: Vec<Script>,
     asked: Vec<Asked>,
     token: Option<String>,
+    knows_no_ranges: bool,
 }
 
 /// The server; it ends with the test.
 pub struct Server {
     state: Arc<Mutex<State>>,
     pub endpoint: String,
+    /// The address of the other host.
+    pub other: String,
 }
 
 impl Server {
@@ -132,7 +145,7 @@ impl Server {
                 }
             });
         }
-        Self { state, endpoint: hub }
+        Self { state, endpoint: hub, other }
     }
 
     /// Puts a repository (`models/owner/name`) there. Gives its commit, which depends on the files.
@@ -160,6 +173,11 @@ impl Server {
         self.state.lock().unwrap().scripts.push(script);
     }
 
+    /// From now on ranges are not heeded.
+    pub fn forget_ranges(&self) {
+        self.state.lock().unwrap().knows_no_ranges = true;
+    }
+
     /// No faults any more.
     pub fn heal(&self) {
         self.state.lock().unwrap().scripts.clear();
@@ -180,7 +198,8 @@ struct Request {
     method: String,
     target: String,
     range: Option<(usize, usize)>,
-    token: Option<String>,
+    /// The whole header that says who asks.
+    authorization: Option<String>,
 }
 
 fn read(stream: &TcpStream) -> Option<Request> {
@@ -189,7 +208,7 @@ fn read(stream: &TcpStream) -> Option<Request> {
     reader.read_line(&mut line).ok()?;
     let mut words = line.split_whitespace();
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let (mut range, mut token, mut length) = (None, None, 0);
+    let (mut range, mut authorization, mut length) = (None, None, 0);
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
@@ -201,29 +220,33 @@ fn read(stream: &TcpStream) -> Option<Request> {
         match key.to_ascii_lowercase().as_str() {
             "range" => {
                 let (from, to) = value.strip_prefix("bytes=")?.split_once('-')?;
-                range = Some((from.parse().ok()?, to.parse::<usize>().ok()? + 1));
+                range = Some((from.parse().ok()?, to.parse().map_or(usize::MAX, |to: usize| to + 1)));
             }
-            "authorization" => token = Some(value.strip_prefix("Bearer ")?.to_owned()),
+            "authorization" => authorization = Some(value.to_owned()),
             "content-length" => length = value.parse().ok()?,
             _ => {}
         }
     }
     reader.take(length).read_to_end(&mut Vec::new()).ok()?;
-    Some(Request { method, target, range, token })
+    Some(Request { method, target, range, authorization })
 }
 
 /// Status, headers, body.
 type Answer = (u16, String, Vec<u8>);
 
 fn answer(mut stream: TcpStream, state: &Mutex<State>, elsewhere: bool, hub: &str, other: &str) {
-    let Some(request) = read(&stream) else { return };
+    let Some(mut request) = read(&stream) else { return };
     let (fault, (mut status, mut headers, mut body)) = {
         let mut state = state.lock().unwrap();
+        if state.knows_no_ranges {
+            request.range = None;
+        }
         state.asked.push(Asked {
             method: request.method.clone(),
             target: request.target.clone(),
             from: request.range.map(|(from, _)| from),
-            token: request.token.clone(),
+            token: request.token(),
+            authorization: request.authorization.clone(),
             elsewhere,
         });
         let strikes = |script: &&mut Script| {
@@ -237,11 +260,23 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>, elsewhere: bool, hub: &st
             script.times -= 1;
             Some(script.fault.clone())
         });
-        let answer = if elsewhere { blob(&state, &request) } else { route(&state, &request, hub, other) };
+        let answer = match (elsewhere, request.target.starts_with("/api/")) {
+            (true, true) => route(&state, &request, other, other),
+            (true, false) => blob(&state, &request),
+            _ => route(&state, &request, hub, other),
+        };
         (fault, answer)
     };
     if let Some(Fault::Status(other, more)) = fault {
         (status, headers, body) = (other, more.to_owned(), br#"{"error":"as the test wants it"}"#.to_vec());
+    }
+    match &fault {
+        Some(Fault::Answer(other, more, instead)) => {
+            (status, headers, body) = (*other, more.clone(), instead.clone());
+        }
+        Some(Fault::Headers(more)) => headers.push_str(more),
+        Some(Fault::Endless(status, headers, text)) => return endless(stream, *status, headers, text),
+        _ => {}
     }
     if matches!(fault, Some(Fault::Garble)) {
         body.iter_mut().for_each(|byte| *byte ^= 1);
@@ -258,14 +293,38 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>, elsewhere: bool, hub: &st
             write(&body[..after.min(body.len())]);
             std::thread::sleep(Duration::from_secs(60));
         }
+        Some(Fault::Drip(pause)) => {
+            for byte in body {
+                if stream.write_all(&[byte]).is_err() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(pause));
+            }
+        }
         _ => write(&body),
+    }
+}
+
+/// Sends until nobody takes it any more.
+fn endless(mut stream: TcpStream, status: u16, headers: &str, text: &str) {
+    let head = format!("HTTP/1.1 {status} S\r\nConnection: close\r\n{headers}\r\n");
+    let much = text.repeat((64 << 10) / text.len());
+    let mut open = stream.write_all(head.as_bytes()).is_ok();
+    while open {
+        open = stream.write_all(much.as_bytes()).is_ok();
+    }
+}
+
+impl Request {
+    fn token(&self) -> Option<String> {
+        Some(self.authorization.as_ref()?.strip_prefix("Bearer ")?.to_owned())
     }
 }
 
 fn route(state: &State, request: &Request, hub: &str, other: &str) -> Answer {
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     let path = path.trim_start_matches('/');
-    if state.token.is_some() && state.token != request.token {
+    if state.token.is_some() && state.token != request.token() {
         return (401, "X-Error-Code: GatedRepo\r\n".into(), br#"{"error":"Access to this is restricted."}"#.to_vec());
     }
     if let Some(rest) = path.strip_prefix("api/") {
@@ -289,7 +348,9 @@ fn route(state: &State, request: &Request, hub: &str, other: &str) -> Answer {
         }
         return (404, "X-Error-Code: RepoNotFound\r\n".into(), br#"{"error":"Repository not found"}"#.to_vec());
     }
-    let (repository, rest) = path.split_once("/resolve/").unwrap();
+    let Some((repository, rest)) = path.split_once("/resolve/") else {
+        return (404, String::new(), Vec::new());
+    };
     let repository =
         if repository.starts_with("datasets/") { repository.to_owned() } else { format!("models/{repository}") };
     let repository = state.moved.get(&repository).cloned().unwrap_or(repository);
@@ -324,6 +385,7 @@ fn blob(state: &State, request: &Request) -> Answer {
 
 fn part(bytes: &[u8], range: Option<(usize, usize)>, headers: String) -> Answer {
     match range {
+        Some((from, _)) if from >= bytes.len() => (416, headers, Vec::new()),
         Some((from, to)) => {
             let to = to.min(bytes.len());
             let headers = format!("{headers}Content-Range: bytes {from}-{}/{}\r\n", to - 1, bytes.len());

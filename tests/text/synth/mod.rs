@@ -249,5 +249,6 @@ fn wrong_requests_are_refused_and_leave_nothing_behind() {
         assert!(matches!(Family::new(1, words), Err(Error::Input { .. })));
     }
     std::fs::create_dir(&out).unwrap();
+    std::fs::write(out.join("notes.txt"), "mine").unwrap();
     assert!(write_family(&out, 3, &[0.5], SMALL).unwrap_err().to_string().contains("exists already"));
 }
