@@ -35,6 +35,8 @@ pub enum Shown {
     Always,
     /// If a row has a value.
     Known,
+    /// If a value belongs in a row, known or not.
+    Present,
     /// If rows differ in it.
     Varies,
     /// If its measure is the one that was chosen.
@@ -61,6 +63,11 @@ pub struct Column<R> {
 }
 
 impl<R> Column<R> {
+    /// Whether its values are intervals.
+    pub fn is_interval(&self) -> bool {
+        is_interval(&self.key)
+    }
+
     /// Whether a place shows it.
     pub fn shown_in(&self, face: Face) -> Shown {
         self.shown[face as usize]
@@ -68,12 +75,19 @@ impl<R> Column<R> {
 
     /// Its cell in a row.
     pub fn cell(&self, row: &R) -> Cell {
-        Cell::of((self.get)(row), self.unit)
+        let mut cell = Cell::of((self.get)(row), self.unit);
+        cell.fields.resize(if self.is_interval() { 2 } else { 1 }, String::new());
+        cell
     }
 }
 
+/// Whether the values under this key are intervals.
+pub(super) fn is_interval(key: &str) -> bool {
+    key.ends_with("_ci95")
+}
+
 /// Columns, one entry each: key, title, unit, where it is shown (a letter for each of [`Face::ALL`]: `A`lways, if `K`nown, if
-/// it `V`aries, if `C`hosen, `N`ever), value of a row, meaning.
+/// `P`resent, if it `V`aries, if `C`hosen, `N`ever), value of a row, meaning.
 macro_rules! columns {
     ($R:ty; $($key:literal $title:literal $unit:ident [$($face:ident)*] $row:ident => $get:expr, $help:literal;)*) => {
         vec![$($crate::columns::Column::<$R> {
@@ -91,6 +105,7 @@ pub(super) use columns;
 
 pub(super) const A: Shown = Shown::Always;
 pub(super) const K: Shown = Shown::Known;
+pub(super) const P: Shown = Shown::Present;
 pub(super) const V: Shown = Shown::Varies;
 pub(super) const C: Shown = Shown::Chosen;
 pub(super) const N: Shown = Shown::Never;

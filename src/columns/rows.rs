@@ -6,7 +6,6 @@ use super::labels::without_label;
 use super::outcome::{Outcome, arm};
 use super::unit::Unit;
 use super::written::{delta, interval, percent, size};
-use crate::shown::visible;
 use crate::similarity::Measure;
 use crate::similarity::measures::Shown as Place;
 use crate::study::{NullDistance, Row, RowRank};
@@ -90,15 +89,15 @@ pub fn rows<'a>() -> Vec<Column<Outcome<'a>>> {
             "δ of the restart control";
         "beyond_restart" "beyond restart" Nats [A A K K A N] o => beyond_restart(o),
             "δ minus that of the restart control";
-        "rank_before" "rank before" Plain [K N K K N N] o => rank(o, |rank| rank.rank_before),
+        "rank_before" "rank before" Plain [P N P P N N] o => rank(o, |rank| rank.rank_before),
             "Trimmed mean of the base's ranks of the word that follows where a term of the domain should; 1 is best";
-        "rank_after" "rank after" Plain [K N K K N N] o => rank(o, |rank| rank.rank_after),
+        "rank_after" "rank after" Plain [P N P P N N] o => rank(o, |rank| rank.rank_after),
             "The same of the adapted model";
-        "rank_change" "Δ ln rank" Nats [K N K K K N] o => rank_change(o),
+        "rank_change" "Δ ln rank" Nats [P N P P P N] o => rank_change(o),
             "Change in the mean logarithm of the rank, nats: positive is worse";
-        "rank_change_ci95" "95 % interval" Nats [K N K N N N] o => o.row.rank.as_ref().and_then(|rank| rank.rank_change_ci95),
+        "rank_change_ci95" "95 % interval" Nats [P N P N N N] o => of_rank(o, |rank| rank.rank_change_ci95.into()),
             "Of Δ ln rank; terms resampled";
-        "rank_prompts" "prompts" Count [K N N N N N] o => o.row.rank.as_ref().map(|rank| rank.rank_prompts as u64),
+        "rank_prompts" "prompts" Count [P N N N N N] o => of_rank(o, |rank| rank.rank_prompts.into()),
             "Prompts whose ranks are compared";
     });
     all
@@ -223,21 +222,27 @@ fn beyond_restart(outcome: &Outcome<'_>) -> Value {
     Value::or(restart.map(|restart| outcome.delta - restart), "the study has no restart control for it")
 }
 
-fn why_no_rank<'a>(outcome: &Outcome<'a>) -> &'a str {
-    outcome.row.rank.as_ref().and_then(|rank| rank.rank_reason.as_deref()).unwrap_or("was not measured")
+/// A value of the ranks; nothing where the study does not measure them.
+fn of_rank(outcome: &Outcome<'_>, of: impl FnOnce(&RowRank) -> Value) -> Value {
+    match &outcome.row.rank {
+        Some(rank) => Value::or(of(rank), rank.rank_reason.as_deref().unwrap_or("was not measured")),
+        None => Value::Blank,
+    }
 }
 
 fn rank(outcome: &Outcome<'_>, of: fn(&RowRank) -> Option<f64>) -> Value {
-    Value::or(outcome.mean(|row| of(row.rank.as_ref()?)), why_no_rank(outcome))
+    of_rank(outcome, |_| outcome.mean(|row| of(row.rank.as_ref()?)).into())
 }
 
 /// The change in rank, its interval as a note.
 fn rank_change(outcome: &Outcome<'_>) -> Value {
-    let change = outcome.mean(|row| row.rank.as_ref()?.rank_change);
-    match outcome.row.rank.as_ref().and_then(|rank| Some((rank.rank_change_ci95?, rank.rank_prompts))) {
-        Some((ends, prompts)) if change.is_some() => {
-            Value::noted(change, visible(&format!("95 % interval {}, {prompts} prompts", interval(ends, delta))))
+    of_rank(outcome, |rank| {
+        let change = outcome.mean(|row| row.rank.as_ref()?.rank_change);
+        match rank.rank_change_ci95.filter(|_| change.is_some()) {
+            Some(ends) => {
+                Value::noted(change, format!("95 % interval {}, {} prompts", interval(ends, delta), rank.rank_prompts))
+            }
+            None => change.into(),
         }
-        _ => Value::or(change, why_no_rank(outcome)),
-    }
+    })
 }

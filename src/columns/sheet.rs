@@ -1,7 +1,7 @@
 //! A table of columns filled in for one place.
 
 use super::cell::Cell;
-use super::column::{Column, Face, Shown};
+use super::column::{Column, Face, Shown, is_interval};
 use crate::similarity::Measure;
 
 /// The heading of a column.
@@ -32,7 +32,7 @@ impl Heading {
 
     /// Its names in CSV: one, or two for an interval.
     pub fn fields(&self) -> Vec<String> {
-        match self.key.ends_with("_ci95") {
+        match is_interval(&self.key) {
             true => ["low", "high"].map(|end| format!("{}_{end}", self.key)).to_vec(),
             false => vec![self.key.clone()],
         }
@@ -60,6 +60,7 @@ impl Sheet {
             let cells: Vec<Cell> = rows.iter().map(|row| column.cell(row)).collect();
             let is_shown = match shown {
                 Shown::Known => cells.iter().any(|cell| !cell.missing && !cell.text.is_empty()),
+                Shown::Present => cells.iter().any(|cell| !cell.text.is_empty()),
                 Shown::Varies => cells.windows(2).any(|pair| pair[0] != pair[1]),
                 Shown::Always | Shown::Chosen | Shown::Never => true,
             };

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use super::{PIECE, SentenceEncoder, to_length_one};
+use super::sentence::{PIECE, SentenceEncoder, to_length_one};
 use crate::error::{Error, Result};
 use crate::progress::Monitor;
 use crate::similarity::embed::evenly_spaced;
