@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use odyssey::error::{Error, Result};
 use odyssey::files;
-use odyssey::similarity::Distances;
+use odyssey::similarity::Measure;
 use odyssey::stats::spearman;
 use odyssey::study;
 use odyssey::synth::Known;
@@ -46,8 +46,8 @@ fn main() -> Result<()> {
         Err(why) => println!("{name:<32} – ({why})"),
     };
     show("gain of adaptation", known_rates.iter().map(|(_, row)| -row.delta).collect());
-    for measure in Distances::MEASURES {
-        show(measure.label, known_rates.iter().filter_map(|(_, row)| row.similarity.get(measure.key)).collect());
+    for measure in Measure::shown() {
+        show(measure.label(), known_rates.iter().filter_map(|(_, row)| row.similarity.get(measure)).collect());
     }
     Ok(())
 }

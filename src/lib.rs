@@ -32,6 +32,7 @@
 
 pub mod adapt;
 pub mod advise;
+pub mod columns;
 pub mod compare;
 pub mod demo;
 pub mod device;

@@ -6,7 +6,7 @@ use super::features::{Case, Feature, Features, read_table_file};
 use crate::compare::{LossProfile, TokenClass};
 use crate::error::{Error, Result};
 use crate::recipe::{AdaptSettings, Trainable};
-use crate::similarity::{Distances, FeatureSpec, KernelKind};
+use crate::similarity::{Distances, FeatureSpec, KernelKind, Measure};
 use crate::study::config::{SimilaritySettings, StrategyEntry, StudyConfig};
 use crate::study::{self, Row, StudyResults};
 
@@ -64,7 +64,7 @@ pub fn cases_of(results: &StudyResults, place: &Path) -> Result<Vec<Case>> {
             domain: row.domain.clone(),
             strategy: row.strategy.clone(),
             delta: mean(own.iter().map(|r| Some(r.delta))).unwrap_or(row.delta),
-            forgetting: mean(own.iter().map(|r| r.evidence.forgetting)),
+            forgetting: mean(own.iter().map(|r| r.evidence.forgetting.value)),
             features,
         });
     }
@@ -217,18 +217,21 @@ pub fn evidence(known: &Known<'_>) -> Features {
         let formats = [Newline, Whitespace, Punctuation, Digit];
         profile.classes.iter().filter(|found| formats.contains(&found.class)).map(|found| found.share).sum::<f64>()
     };
-    let own_cross_entropy = null.and_then(|null| null.unigram_cross_entropy);
+    let own_cross_entropy = null.and_then(|null| null.get(Measure::UnigramCrossEntropy));
     Features::from_iter([
         (Feature::LossGap, both.map(|(domain, reference)| domain.loss - reference.loss)),
         (Feature::DocumentSd, base_loss.and_then(|profile| profile.document_sd)),
         (Feature::NewlineGap, gap(&[Newline])),
         (Feature::PunctuationGap, gap(&[Punctuation])),
         (Feature::WordStartGap, gap(&[WordStart, FunctionWord])),
-        (Feature::UnigramJs, distances.unigram_js),
-        (Feature::CrossEntropyExcess, distances.unigram_cross_entropy.zip(own_cross_entropy).map(|(a, b)| a - b)),
-        (Feature::VocabularyOverlap, distances.vocabulary_overlap),
-        (Feature::Mmd2, distances.mmd2),
-        (Feature::Energy, distances.energy),
+        (Feature::UnigramJs, distances.get(Measure::UnigramJs)),
+        (
+            Feature::CrossEntropyExcess,
+            distances.get(Measure::UnigramCrossEntropy).zip(own_cross_entropy).map(|(a, b)| a - b),
+        ),
+        (Feature::VocabularyOverlap, distances.get(Measure::VocabularyOverlap)),
+        (Feature::Mmd2, distances.get(Measure::Mmd2)),
+        (Feature::Energy, distances.get(Measure::Energy)),
         (Feature::NewlineRateExcess, both.map(|(domain, reference)| domain.newline_rate - reference.newline_rate)),
         (Feature::FormattingRateExcess, both.map(|(domain, reference)| formatting(domain) - formatting(reference))),
         (Feature::AvailableTokens, available_tokens.map(|tokens| tokens as f64)),

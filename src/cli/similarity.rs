@@ -12,11 +12,13 @@ use odyssey::shown::fixed;
 use odyssey::similarity::embed::Embedder;
 use odyssey::similarity::encoder::SentenceEncoder;
 use odyssey::similarity::extract::Hidden;
+use odyssey::similarity::measures::Compares;
 use odyssey::similarity::words::Words;
 use odyssey::similarity::{
-    CorpusSample, Counts, Distances, DomainDistances, FeatureSpec, Features, KernelKind, Reference, SimilarityResult,
-    TestSettings, adjust, usual,
+    CorpusSample, Counts, Distances, DomainDistances, FeatureSpec, Features, KernelKind, Measure, Reference,
+    SimilarityResult, TestSettings, adjust, usual,
 };
+use odyssey::stats::Estimate;
 use odyssey::study::config::SimilaritySettings;
 use odyssey::text::{Corpus, Split, Tokenizer, open_corpus};
 use serde_json::json;
@@ -218,23 +220,18 @@ fn open(args: &Args, common: &Common, path: &Path) -> Result<Corpus> {
     open_corpus(&common.corpus(path)?, Split::Train, Watched::by(args.reading.read(), &mut monitor))
 }
 
-/// Measures of features, and of words: two tables, since one would be too wide.
-const TABLES: [&[&str]; 2] = [
-    &["mmd2", "frechet", "energy", "centroid_cosine", "auc"],
-    &["unigram_js", "unigram_cross_entropy", "vocabulary_overlap", "bigram_overlap", "newline_rate"],
-];
-
+/// Measures of features, and of words: two tables, because one would be too wide.
 fn table(result: &SimilarityResult) -> String {
-    let has = |keys: &[&str]| result.domains.iter().any(|d| keys.iter().any(|key| d.distances.get(key).is_some()));
-    let tables: Vec<String> = TABLES
+    let has = |measure: &Measure| result.domains.iter().any(|d| d.distances.get(*measure).is_some());
+    let tables: Vec<String> = [Compares::Features, Compares::Words]
+        .map(|what| Measure::shown().filter(|measure| measure.about().compares == what).collect::<Vec<_>>())
         .into_iter()
-        .enumerate()
-        .filter(|(_, keys)| has(keys))
-        .map(|(i, keys)| one_table(result, keys, i == 0))
+        .filter(|measures| measures.iter().any(has))
+        .map(|measures| one_table(result, &measures))
         .collect();
     let notes = result.domains.iter().flat_map(|d| {
-        let mut reasons: Vec<(&String, Vec<&str>)> = Vec::new(); // measures that share a reason stand together
-        for (measure, why) in &d.distances.reasons {
+        let mut reasons: Vec<(&str, Vec<String>)> = Vec::new(); // measures that share a reason stand together
+        for (measure, why) in d.distances.reasons() {
             match reasons.iter_mut().find(|(other, _)| *other == why) {
                 Some((_, measures)) => measures.push(measure),
                 None => reasons.push((why, vec![measure])),
@@ -247,30 +244,26 @@ fn table(result: &SimilarityResult) -> String {
     format!("{}{}", tables.join("\n\n"), notes.collect::<String>())
 }
 
-fn one_table(result: &SimilarityResult, keys: &[&str], with_effects: bool) -> String {
-    let label = |key: &&str| Distances::MEASURES.iter().find(|measure| measure.key == *key).map_or("", |m| m.label);
+fn one_table(result: &SimilarityResult, measures: &[Measure]) -> String {
     let mut headings = vec!["domain", "samples"];
-    headings.extend(keys.iter().map(label));
-    if with_effects {
-        headings.extend(["MMD² effect (z)", "energy effect (0–1)"]);
-    }
-    let effects = |distances: &Distances| {
-        let found = [distances.tests.effect_mmd2, distances.tests.effect_energy];
-        found.map(|effect| effect.map_or("–".into(), |v| fixed(v, 3))).into_iter().filter(move |_| with_effects)
-    };
+    headings.extend(measures.iter().map(|measure| measure.label()));
+    let effects: Vec<Measure> = measures.iter().copied().filter(|m| !m.about().effect.is_empty()).collect();
+    headings.extend(effects.iter().map(|measure| measure.about().effect));
     let row = |name: &str, distances: &Distances| -> Vec<String> {
-        let value = |key: &&str| {
-            let mark = if distances.q(key).is_some_and(|q| q < 0.05) { "*" } else { "" };
-            distances.get(key).map_or("–".into(), |v| format!("{}{mark}", fixed(v, 4)))
+        let value = |&measure: &Measure| {
+            let Estimate { value, q, .. } = distances[measure];
+            let mark = if q.is_some_and(|q| q < 0.05) { "*" } else { "" };
+            value.map_or("–".into(), |v| format!("{}{mark}", fixed(v, 4)))
         };
-        let values = keys.iter().map(value);
-        [name.to_owned(), distances.samples.to_string()].into_iter().chain(values).chain(effects(distances)).collect()
+        let effect = |measure: &Measure| distances.effects.get(measure).map_or("–".into(), |v| fixed(*v, 3));
+        let values = measures.iter().map(value).chain(effects.iter().map(effect));
+        [name.to_owned(), distances.samples.to_string()].into_iter().chain(values).collect()
     };
-    let band = |key: &&str| {
-        result.null.interval(key).map_or("–".into(), |[low, high]| format!("{} to {}", fixed(low, 4), fixed(high, 4)))
+    let band = |&measure: &Measure| {
+        result.null[measure].ci95.map_or("–".into(), |[low, high]| format!("{} to {}", fixed(low, 4), fixed(high, 4)))
     };
     let mut band: Vec<String> =
-        ["95 % of its parts".to_owned(), String::new()].into_iter().chain(keys.iter().map(band)).collect();
+        ["95 % of its parts".to_owned(), String::new()].into_iter().chain(measures.iter().map(band)).collect();
     band.resize(headings.len(), String::new());
     let rows = result.domains.iter().map(|d| row(&d.domain, &d.distances));
     output::table(&headings, rows.chain([row("reference against itself", &result.null), band]))

@@ -104,7 +104,7 @@ pub fn run_study(mut config: StudyConfig, out: &Path, common: &Common) -> Result
 /// Prints a study's results: the tables, and where the report is.
 pub fn show(results: &StudyResults, folder: &Path, common: &Common) -> Result<()> {
     output::kept(common, results, || {
-        let answer = report::page::answer(results).join("\n");
+        let answer = report::answer(results).join("\n");
         let mut tables = vec![report::table::results_table(results)];
         tables.extend(report::calls::sheet(results).map(|sheet| report::table::sheet_table(&sheet)));
         tables.extend(report::calls::note(results));

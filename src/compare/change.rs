@@ -46,7 +46,7 @@ pub struct Comparison {
 }
 
 /// How much of δ the line breaks and the ends of documents carry: the parts sum to δ, nats per token of the text.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct LineBreakParts {
     /// Of the tokens that hold a line break.
     pub newline: f64,
@@ -139,7 +139,7 @@ pub struct ClassChange {
 /// The fewest token types that carry at least nine tenths of the worsening (the sum of positive contributions).
 ///
 /// Ranked on one half of the documents and measured on the other, so that noise does not look concentrated.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Handful {
     /// Smallest k whose top k contributions reach 0.9 of all positive ones, on all documents.
     pub types: usize,
@@ -156,7 +156,7 @@ pub struct Handful {
 }
 
 /// Perplexity over the targets that remain when some are left out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Without {
     /// Targets that remain.
     pub scored: usize,

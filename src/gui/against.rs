@@ -1,10 +1,9 @@
 //! The domains of one model and strategy against one distance: what the scatter shows, prepared when a study is opened.
 
 use super::theme;
-use crate::report::plots::{Guides, drawable};
-use crate::report::{MISSING, Outcome, correlations, interval, p_value, significant};
+use crate::report::{Guides, MISSING, Outcome, correlations, drawable, interval, p_value, significant};
 use crate::similarity::Measure;
-use crate::stats::least_squares;
+use crate::stats::{Estimate, least_squares};
 use crate::study::StudyResults;
 
 /// Points of the fitted line: on a logarithmic axis it is a curve.
@@ -22,20 +21,20 @@ pub struct Against {
     pub words: Vec<String>,
     /// Null band and restart control.
     pub guides: Guides,
-    /// What the correlation says, a sentence each.
+    /// The meaning of the correlation, in sentences.
     pub sentences: Vec<String>,
-    /// Why there is no logarithmic axis, where there is none.
+    /// Why there is no logarithmic axis, if there is none.
     pub not_log: Option<String>,
     /// On a linear axis.
     pub linear: Plane,
-    /// On a logarithmic axis, as far as that can be.
+    /// On a logarithmic axis, if that is possible.
     pub log: Plane,
 }
 
 /// What depends on the x axis being linear or logarithmic.
 #[derive(Default)]
 pub struct Plane {
-    /// What is seen at first: `[lowest, highest]` position.
+    /// The initial range of the axis, `[lowest, highest]`.
     pub x: [f64; 2],
     /// The same of δ.
     pub y: [f64; 2],
@@ -44,14 +43,13 @@ pub struct Plane {
 }
 
 impl Against {
-    /// Of an arm's outcomes; `None` where no domain has the distance.
+    /// From the outcomes of an arm; `None` if no domain has the distance.
     pub fn of(results: &StudyResults, arm: &str, outcomes: &[Outcome<'_>], measure: Measure) -> Option<Self> {
-        let x: Vec<Option<f64>> = outcomes.iter().map(|o| o.measure(measure.key).filter(drawable)).collect();
+        let x: Vec<Option<f64>> = outcomes.iter().map(|o| o.measure(measure).filter(drawable)).collect();
         if x.iter().all(Option::is_none) {
             return None;
         }
-        let distances = |outcome: &Outcome<'_>| outcome.rows.first().map(|row| row.similarity.clone());
-        let ends = |o| distances(o).and_then(|d| d.interval(measure.key)).filter(|ends| ends.iter().all(drawable));
+        let ends = |o: &Outcome<'_>| o.row.similarity[measure].ci95.filter(|ends| ends.iter().all(drawable));
         let guides = Guides::of(results, outcomes, measure);
         let points: Vec<(f64, f64)> =
             x.iter().zip(outcomes).map(|(x, outcome)| (*x, outcome.delta)).filter_map(pair).collect();
@@ -66,7 +64,7 @@ impl Against {
         Some(Self {
             ci95: outcomes.iter().map(ends).collect(),
             words: outcomes.iter().map(|outcome| words(outcome, measure)).collect(),
-            sentences: correlations::sentences(results, arm, measure.key),
+            sentences: correlations::sentences(results, arm, measure.key()),
             not_log: (lowest <= 0.0)
                 .then(|| format!("a logarithmic axis needs values above 0; the smallest is {}", significant(lowest))),
             linear: plane(false),
@@ -88,7 +86,7 @@ fn plane(points: &[(f64, f64)], ys: &[f64], null: Option<f64>, log: bool) -> Pla
     let xs = points.iter().map(|p| p.0).chain(null).map(place);
     let x = widened(xs, 0.06);
     let y = widened(ys.iter().copied().chain([0.0]), 0.08);
-    // Room to name both halves.
+    // Space for the names of both halves.
     let span = y[1] - y[0];
     let y = [y[0].min(-0.12 * span), y[1].max(0.12 * span)];
     let line = |(intercept, slope): (f64, f64)| {
@@ -109,17 +107,17 @@ fn widened(values: impl Iterator<Item = f64>, share: f64) -> [f64; 2] {
 
 /// "MMD² 0.123 [0.1, 0.15], p 0.003, q 0.01", or why there is none.
 fn words(outcome: &Outcome<'_>, measure: Measure) -> String {
-    let Some(value) = outcome.measure(measure.key) else {
-        let reasons = outcome.rows.iter().find_map(|row| row.similarity.reasons.get(measure.key));
-        let why = reasons.map_or("it was not measured", String::as_str);
-        return format!("{} {MISSING}: {}", measure.label, theme::visible(why));
+    let Some(value) = outcome.measure(measure) else {
+        let reasons = outcome.rows.iter().find_map(|row| row.similarity[measure].why_missing());
+        let why = reasons.unwrap_or("it was not measured");
+        return format!("{} {MISSING}: {}", measure.label(), theme::visible(why));
     };
-    let mut text = format!("{} {}", measure.label, significant(value));
-    let Some(row) = outcome.rows.first() else { return text };
-    if let Some(ends) = row.similarity.interval(measure.key) {
+    let mut text = format!("{} {}", measure.label(), significant(value));
+    let Estimate { ci95, p, q, .. } = outcome.row.similarity[measure];
+    if let Some(ends) = ci95 {
         text.push_str(&format!(" {}", interval(ends, significant)));
     }
-    for (name, value) in [("p", row.similarity.p(measure.key)), ("q", row.similarity.q(measure.key))] {
+    for (name, value) in [("p", p), ("q", q)] {
         if let Some(value) = value {
             text.push_str(&format!(", {name} {}", p_value(value)));
         }

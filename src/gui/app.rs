@@ -20,7 +20,7 @@ use super::theme;
 use super::{Ask, Asks, Page};
 use crate::error::Result;
 
-/// How long a message stays that asks for nothing.
+/// How long a message stays that needs no action.
 const MESSAGE: Duration = Duration::from_secs(6);
 
 /// Keys, and what they do.
@@ -28,7 +28,7 @@ const KEYS: [(&str, &str); 12] = [
     ("Ctrl+1 … Ctrl+5", "the pages, in the order of the navigation"),
     ("Ctrl+O", "open a study"),
     ("Ctrl+N", "new study"),
-    ("Ctrl+R", "read the opened study anew"),
+    ("Ctrl+R", "read the opened study again"),
     ("Tab, Shift+Tab", "next and previous control; Enter or Space presses it"),
     ("Arrow keys", "next and previous domain on the pages of a study"),
     ("Enter", "open the selected domain's card"),
@@ -56,9 +56,9 @@ pub struct App {
     closing: Closing,
     /// Whether the process was asked to end.
     interrupted: Interrupted,
-    /// Where frames are timed, which draws without pause.
+    /// The frame timer, if frames are timed; then frames are drawn without pause.
     frames: Option<FrameTimes>,
-    /// When the program began, until the first frame stands.
+    /// When the program began; `None` after the first frame.
     began: Option<Instant>,
 }
 
@@ -68,7 +68,7 @@ pub type Interrupted = Box<dyn Fn() -> bool>;
 /// How often to ask that while nothing else happens.
 const LISTEN: Duration = Duration::from_millis(500);
 
-/// What is said at the bottom.
+/// The message in the status line.
 struct Message {
     text: String,
     /// Stays until it is closed.
@@ -87,7 +87,8 @@ enum Closing {
 }
 
 impl App {
-    /// With what was remembered; `folders` were named at the start, `data` is where the application keeps what it makes.
+    /// From the stored settings. `folders` were given at the start; `data` is the folder for the application's own
+    /// files.
     pub fn new(context: &Context, settings: Settings, folders: Vec<PathBuf>, data: PathBuf) -> Self {
         theme::install(context);
         settings.apply(context);
@@ -116,7 +117,7 @@ impl App {
         app
     }
 
-    /// Closes, and saves what runs, once `interrupted` says so.
+    /// Saves the running work and closes when `interrupted` returns true.
     pub fn listening_to(mut self, interrupted: Interrupted) -> Self {
         self.interrupted = interrupted;
         self
@@ -134,7 +135,7 @@ impl App {
         self
     }
 
-    /// What is to be remembered.
+    /// The settings to store.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -166,7 +167,7 @@ impl App {
         }
     }
 
-    /// Takes what threads have finished.
+    /// Takes the results of finished threads.
     fn keep_up(&mut self, context: &Context) {
         if let Some((folder, opening)) = &self.opening {
             match opening.poll() {
@@ -198,7 +199,7 @@ impl App {
             Some(Arrival::Lost) => self.choosing = None,
             Some(Arrival::Pending) | None => {}
         }
-        // A study that ran to its end, or was stopped, looks different now.
+        // A study that finished or was stopped has new results.
         for folder in self.queue.take_changed() {
             self.settings.remember(&folder);
             self.home.refresh();

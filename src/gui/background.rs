@@ -1,4 +1,4 @@
-//! Work that must not hold up a frame.
+//! Work on threads, so that drawing does not wait.
 
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
@@ -9,11 +9,11 @@ pub struct Background<T> {
     receiver: Receiver<T>,
 }
 
-/// How far something is that is computed on a thread.
+/// The state of work on a thread.
 pub enum Arrival<T> {
     /// Still computing.
     Pending,
-    /// Here it is; it comes once.
+    /// The result; it is given once.
     Here(T),
     /// The thread ended without an answer, which is a bug.
     Lost,
@@ -27,7 +27,7 @@ impl<T: Send + 'static> Background<T> {
         std::thread::spawn(move || {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             if let Ok(result) = result {
-                // Whoever asked may be gone.
+                // The receiver may no longer exist.
                 let _ = sender.send(result);
             }
             drop(sender);
@@ -36,7 +36,7 @@ impl<T: Send + 'static> Background<T> {
         Self { receiver }
     }
 
-    /// What has come of it.
+    /// The state of the work now.
     pub fn poll(&self) -> Arrival<T> {
         match self.receiver.try_recv() {
             Ok(result) => Arrival::Here(result),

@@ -1,4 +1,4 @@
-//! One domain: before and after, the verdict, the tokens that carry the change.
+//! One domain: before and after, the call, the tokens that carry the change.
 
 use egui::{Grid, RichText, ScrollArea, Ui};
 
@@ -10,9 +10,9 @@ use super::tokens::Tokens;
 use super::{marks, theme};
 use crate::advise::hindsight::{Hindsight, hindsight};
 use crate::advise::verdict::{PointsTo, Reason};
+use crate::columns::{Cell, class_label};
 use crate::compare::Without;
 use crate::error::Result;
-use crate::report::table::class_label;
 use crate::report::{MISSING, count, delta, handful_sentence, interval, p_phrase, percent, significant};
 use crate::study::{DomainChange, Row};
 
@@ -23,7 +23,7 @@ const NEWLINE: &str = "newline";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Section {
     #[default]
-    Verdict,
+    Found,
     Tokens,
     Passages,
     Curves,
@@ -31,14 +31,14 @@ enum Section {
 
 impl Section {
     const ALL: [(Self, &'static str); 4] = [
-        (Self::Verdict, "Verdict and classes"),
+        (Self::Found, "Verdict and classes"),
         (Self::Tokens, "Tokens"),
         (Self::Passages, "Passages"),
         (Self::Curves, "Curves"),
     ];
 }
 
-/// What is seen of a card.
+/// The visible state of a card.
 #[derive(Default)]
 pub struct Card {
     section: Section,
@@ -48,7 +48,7 @@ pub struct Card {
     tokens: Tokens,
     heat: Heat,
     curves: Curves,
-    /// What advice would have said of every domain, once it is wanted.
+    /// What advice would have said about every domain; computed on demand.
     advice: Advice,
     seen: Option<Seen>,
 }
@@ -63,7 +63,7 @@ enum Advice {
     Nothing(String),
 }
 
-/// What a card says, prepared when something is chosen.
+/// The content of a card, prepared when something is chosen.
 struct Seen {
     arm: usize,
     domain: String,
@@ -71,7 +71,7 @@ struct Seen {
     seed: usize,
     /// Seed, perplexity before and after, δ, interval.
     numbers: Vec<[String; 5]>,
-    /// What the numbers are without, where that can be said.
+    /// The numbers without line breaks, if they are known.
     note: String,
     found: Vec<String>,
     /// `None` until it is known.
@@ -84,7 +84,7 @@ struct Seen {
 #[derive(Default)]
 struct Predicted {
     lines: Vec<String>,
-    /// Evidence that moves nothing.
+    /// Evidence without effect on the prediction.
     without_weight: Vec<String>,
 }
 
@@ -95,7 +95,7 @@ impl From<String> for Predicted {
 }
 
 impl Card {
-    /// Forgets what was prepared: the study was read anew.
+    /// Drops the prepared content, because the study was read again.
     pub fn renew(&mut self) {
         self.advice = Advice::NotAsked;
         self.seen = None;
@@ -140,7 +140,7 @@ impl Card {
         if seen.predicted.is_none() {
             seen.predicted = match &self.advice {
                 Advice::Said(said) => Some(predicted(said, study, point)),
-                Advice::Nothing(why) => Some(format!("It cannot be told: {why}").into()),
+                Advice::Nothing(why) => Some(format!("It is not known: {why}").into()),
                 Advice::NotAsked | Advice::Asked(_) => None,
             };
         }
@@ -177,7 +177,7 @@ impl Card {
         let Some(row) = row(study, point, self.seed) else { return };
         ScrollArea::vertical().id_salt(("card", self.section as u8)).auto_shrink(false).show(ui, |ui| {
             match self.section {
-                Section::Verdict => self.verdict(ui),
+                Section::Found => self.found(ui),
                 Section::Tokens => self.tokens.show(ui, &row.top_types),
                 Section::Passages => self.heat.show(ui, &row.passages),
                 Section::Curves => {
@@ -194,10 +194,11 @@ impl Card {
             marks::inline(ui, point.group, point.is_open());
             ui.label(RichText::new(&point.name).size(19.0).strong());
             ui.weak(study.groups.get(point.group).map_or("", String::as_str));
-            let word = RichText::new(point.verdict.name()).size(19.0).strong();
-            ui.label(word.color(theme::verdict(point.verdict, dark)));
-            ui.checkbox(&mut self.without_newlines, "without line breaks")
-                .on_hover_text("Perplexities and δ over the targets that hold no line break; contexts keep them");
+            let word = RichText::new(point.direction.name()).size(19.0).strong();
+            ui.label(word.color(theme::direction(point.direction, dark)));
+            ui.checkbox(&mut self.without_newlines, "without line breaks").on_hover_text(
+                "Perplexities and δ over the targets without a line break; the model still reads the line breaks",
+            );
         });
         let Some(seen) = &self.seen else { return };
         grid(
@@ -211,7 +212,7 @@ impl Card {
         }
     }
 
-    fn verdict(&self, ui: &mut Ui) {
+    fn found(&self, ui: &mut Ui) {
         let Some(seen) = &self.seen else { return };
         ui.strong("What was found");
         for line in &seen.found {
@@ -320,7 +321,7 @@ fn numbers(study: &OpenStudy, point: &DomainPoint) -> Vec<[String; 5]> {
 }
 
 fn numbers_without(study: &OpenStudy, point: &DomainPoint) -> (Vec<[String; 5]>, String) {
-    let number = |value: Option<f64>, write: fn(f64) -> String| value.map_or_else(|| MISSING.to_owned(), write);
+    let number = |value: Option<f64>, write: fn(f64) -> String| Cell::number(value, write, "").text;
     let line = |row: &Row| match row.without.get(NEWLINE) {
         Some(left) => [
             row.seed.to_string(),
@@ -344,26 +345,26 @@ fn numbers_without(study: &OpenStudy, point: &DomainPoint) -> (Vec<[String; 5]>,
     (study.rows(point).map(line).collect(), note)
 }
 
-/// The study's own call and what stands beside it, a sentence each.
+/// The call of the study and its details, in sentences.
 fn found(study: &OpenStudy, point: &DomainPoint) -> Vec<String> {
     let mut said = Vec::new();
     match study.change(point) {
         Some(change) => said.extend(call(change)),
         None => said.push(format!(
             "{}: that is what the 95 % interval of δ says; the results hold no test.",
-            point.verdict.name()
+            point.direction.name()
         )),
     }
     let Some(row) = study.rows(point).next() else { return said };
-    said.push(match (row.evidence.forgetting, row.evidence.forgetting_ci95) {
+    said.push(match (row.evidence.forgetting.value, row.evidence.forgetting.ci95) {
         (Some(forgotten), ends) => {
             let ends = ends.map(|ends| format!(" {}", interval(ends, delta))).unwrap_or_default();
             let seed = if point.rows.len() > 1 { format!(" (seed {})", row.seed) } else { String::new() };
-            format!("On the reference corpus it comes to {}{ends}{seed}: positive is forgotten.", delta(forgotten))
+            format!("On the reference corpus the change is {}{ends}{seed}: positive is forgotten.", delta(forgotten))
         }
         (None, _) => {
-            let why = row.evidence.forgetting_reason.as_deref().unwrap_or("it was not measured");
-            format!("What it forgot of the reference corpus is not known: {}.", theme::visible(why))
+            let why = row.evidence.forgetting.why_missing().unwrap_or("it was not measured");
+            format!("How much of the reference corpus it forgot is not known: {}.", theme::visible(why))
         }
     });
     if let Some(rank) = &row.rank {
@@ -384,7 +385,7 @@ fn found(study: &OpenStudy, point: &DomainPoint) -> Vec<String> {
     }
     let tokens = row.evidence.available_tokens.unwrap_or(row.train_tokens);
     said.push(format!(
-        "Trained on {} tokens of {} there are, tested on {}.",
+        "Trained on {} of {} available tokens, tested on {}.",
         count(row.train_tokens),
         count(tokens),
         count(row.test_tokens as u64)
@@ -411,7 +412,10 @@ fn call(change: &DomainChange) -> Vec<String> {
         p("t test p", change.t_p),
         p("Wilcoxon p", change.wilcoxon_p),
     )];
-    said.push(format!("A change below {:.4} could not have been shown with this much text.", change.smallest_effect));
+    said.push(format!(
+        "A change below {:.4} could not have been detected with this much text.",
+        change.smallest_effect
+    ));
     said.extend(
         change.seed_sd.map(|sd| format!("Between {} seeds δ has a standard deviation of {sd:.4}.", change.seeds.len())),
     );
@@ -440,7 +444,7 @@ fn predicted(said: &[Hindsight], study: &OpenStudy, point: &DomainPoint) -> Pred
     // The study's own recipe, not those of the ablation grid.
     let far = |said: &&Hindsight| (said.joined_otherwise, (said.found - point.delta).abs());
     let Some(said) = mine.min_by(|a, b| far(a).0.cmp(&far(b).0).then(far(a).1.total_cmp(&far(b).1))) else {
-        return "Nothing: the results hold too little of what advice learns from.".to_owned().into();
+        return "Nothing: the results lack values that advice needs.".to_owned().into();
     };
     let mut lines = vec![theme::visible(&said.words)];
     match &said.predicted {
@@ -462,7 +466,7 @@ fn predicted(said: &[Hindsight], study: &OpenStudy, point: &DomainPoint) -> Pred
         }
         None => lines.extend(said.reason.as_ref().filter(|why| **why != said.words).map(|why| theme::visible(why))),
     }
-    // What has no weight comes last.
+    // Evidence without weight comes last.
     let (light, weighty): (Vec<&Reason>, Vec<&Reason>) =
         said.reasons.iter().partition(|reason| reason.points_to == PointsTo::Neither);
     let said = |reasons: Vec<&Reason>| reasons.into_iter().map(|r| format!("• {}", theme::visible(&r.words))).collect();

@@ -17,7 +17,7 @@ use crate::study::{Row, StudyResults, positions};
 /// Height of a plot.
 const HEIGHT: f32 = 260.0;
 
-/// What is seen of the curves.
+/// The visible state of the curves.
 #[derive(Default)]
 pub struct Curves {
     by_document: bool,
@@ -26,7 +26,7 @@ pub struct Curves {
     losses: Vec<Loss>,
 }
 
-/// What has come of reading the per-token files.
+/// The state of reading the per-token files.
 enum Loaded {
     Here { window: [Vec<PlotPoint>; 2], document: [Vec<PlotPoint>; 2] },
     Missing(String),

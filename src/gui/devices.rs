@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::process::bytes;
 use crate::progress::Monitor;
 
-/// What is seen of the devices.
+/// The visible state of the devices.
 #[derive(Default)]
 pub struct Devices {
     listed: Option<Listed>,
@@ -28,7 +28,7 @@ pub struct Devices {
     shown: Option<String>,
 }
 
-/// What there is to compute on.
+/// The devices of this machine.
 struct Listed {
     /// What `auto` takes.
     auto: DeviceName,
@@ -51,7 +51,7 @@ struct Examining {
     work: Background<Result<Diagnosis>>,
 }
 
-/// How far an examination is, and whether it is to stop.
+/// The progress of an examination, and whether it should stop.
 #[derive(Default)]
 struct Progress {
     done: AtomicU64,
@@ -80,7 +80,8 @@ impl Monitor for Watcher {
     }
 }
 
-/// What `--device` can say on this machine, and what people call that. Asks the graphics drivers: not for a frame.
+/// The values of `--device` on this machine and their labels. It calls the graphics drivers, so do not call it while
+/// drawing.
 pub(super) fn choices() -> Vec<(String, String)> {
     let fixed = [("auto", "auto: a real GPU, or else the CPU"), ("cpu", "cpu: the processor")];
     let fixed = fixed.into_iter().map(|(choice, words)| (choice.to_owned(), words.to_owned()));
@@ -167,7 +168,7 @@ impl Devices {
         }
     }
 
-    /// The list could not be had, and is not asked for at every frame.
+    /// The list failed; it is not requested again at every frame.
     fn nothing(&mut self) {
         let auto = DeviceName { backend: "unknown".into(), adapter: String::new() };
         (self.listed, self.listing) = (Some(Listed { auto, devices: Vec::new() }), None);
@@ -203,7 +204,7 @@ impl Devices {
             if listed.devices.len() < 2 {
                 ui.weak("No graphics adapter was found. With a driver (Vulkan, Metal or Direct3D 12) it would be listed here.");
             }
-            again |= ui.button("Look again").on_hover_text("Reads what is known of the devices anew").clicked();
+            again |= ui.button("Look again").on_hover_text("Reads the devices and their diagnoses again").clicked();
             if let Some(choice) = wanted {
                 let progress = Arc::new(Progress::default());
                 let mut watcher = Watcher { progress: Arc::clone(&progress), context: ui.ctx().clone() };
@@ -221,7 +222,7 @@ impl Devices {
     }
 }
 
-/// What was pressed of a device.
+/// The button of a device that was pressed.
 enum Pressed {
     Nothing,
     Examine,
@@ -277,7 +278,8 @@ fn device(ui: &mut Ui, listing: &Listing, settings: &mut Settings, examining: Op
             other => {
                 let button = ui.add_enabled(other.is_none(), egui::Button::new("Examine"));
                 button.widget_info(|| WidgetInfo::labeled(Role::Button, other.is_none(), format!("Examine {choice}")));
-                let hint = "Compares everything the models compute with the truth in 64 bits: seconds to minutes";
+                let hint =
+                    "Compares everything that models compute with exact values in 64 bits: takes seconds to minutes";
                 if button.on_hover_text(hint).clicked() {
                     pressed = Pressed::Examine;
                 }

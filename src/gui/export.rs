@@ -1,4 +1,4 @@
-//! What is shown, as files: chosen in a dialog, drawn and written on a thread.
+//! Saves figures and tables: the file is chosen in a dialog, drawn and written on a thread.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,9 @@ use super::background::{Arrival, Background};
 use super::{Ask, Asks};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::report::plots::{Figure, Kind, figures, slug};
-use crate::report::{self, csv, outcomes};
+use crate::report::plots::figures;
+use crate::report::{self, Figure, Kind, csv, outcomes, slug};
+use crate::similarity::Measure;
 use crate::study::StudyResults;
 
 /// A kind of file that a figure becomes.
@@ -42,7 +43,7 @@ impl Format {
 /// Files that are being chosen or written.
 #[derive(Default)]
 pub struct Exports {
-    /// What came of it in words; nothing where the dialog was closed.
+    /// The result in words; nothing if the dialog was closed.
     running: Option<Background<Option<Result<String>>>>,
 }
 
@@ -52,7 +53,7 @@ impl Exports {
         self.running.is_some()
     }
 
-    /// Says what became of it.
+    /// Reports the result.
     pub fn keep_up(&mut self, asks: &mut Asks) {
         let Some(running) = &self.running else { return };
         match running.poll() {
@@ -82,11 +83,11 @@ impl Exports {
         context: &Context,
         results: Arc<StudyResults>,
         arm: String,
-        measure: &'static str,
+        measure: Measure,
         format: Format,
     ) {
         self.start(context, move || {
-            let path = ask_file(&format!("delta-vs-{}", measure.replace('_', "-")), format.ending())?;
+            let path = ask_file(&format!("delta-vs-{}", measure.key().replace('_', "-")), format.ending())?;
             Some(write_scatter(&results, &arm, measure, format, &path))
         });
     }
@@ -131,16 +132,19 @@ pub fn write_all(results: &StudyResults, folder: &Path) -> Result<String> {
 ///
 /// # Errors
 /// There is no such figure, or the file cannot be written.
-pub fn write_scatter(results: &StudyResults, arm: &str, measure: &str, format: Format, path: &Path) -> Result<String> {
+pub fn write_scatter(
+    results: &StudyResults,
+    arm: &str,
+    measure: Measure,
+    format: Format,
+    path: &Path,
+) -> Result<String> {
     if format == Format::Csv {
-        return write(
-            path,
-            &csv::outcomes(&outcomes(results).remove(arm).unwrap_or_default().iter().collect::<Vec<_>>(), measure)?,
-        );
+        return write(path, &csv::outcomes(&outcomes(results).remove(arm).unwrap_or_default(), measure)?);
     }
-    let is_it = |figure: &Figure| figure.of == arm && matches!(figure.kind, Kind::Scatter(of) if of.key == measure);
+    let is_it = |figure: &Figure| figure.of == arm && matches!(figure.kind, Kind::Scatter(of) if of == measure);
     let Some(figure) = figures(results).into_iter().find(is_it) else {
-        return Err(Error::input(measure, "no domain has this distance", "choose another"));
+        return Err(Error::input(measure.key(), "no domain has this distance", "choose another"));
     };
     let bytes = if format == Format::Svg { figure.svg()?.into_bytes() } else { figure.png()? };
     write(path, &bytes)

@@ -7,9 +7,9 @@ use super::theme;
 use crate::compare::{Passage, PassageToken};
 use crate::report::delta;
 
-/// From this change on, nats, a token is marked by more than colour.
+/// From this change on (nats) a token also has a mark, not only a colour.
 const MARKED: f32 = 0.5;
-/// The loss, nats, at which the ground behind a token is strongest.
+/// The loss (nats) with the strongest background colour.
 const HIGHEST: f32 = 10.0;
 
 /// What the colours stand for.
@@ -36,12 +36,12 @@ impl Shown {
                 "Orange and underlined: worse by half a nat or more. Blue and slanted: better by half a nat or more. The \
                  stronger the colour, the larger the change."
             }
-            _ => "The stronger the ground, the higher the token's loss: the less the model expected it.",
+            _ => "The stronger the background, the higher the loss of the token: the model expected it less.",
         }
     }
 }
 
-/// What is seen of the passages.
+/// The visible state of the passages.
 #[derive(Default)]
 pub struct Heat {
     shown: Shown,
@@ -50,7 +50,7 @@ pub struct Heat {
 }
 
 impl Heat {
-    /// Forgets which token was looked at: the passages are others.
+    /// Resets the selected token, because the passages changed.
     pub fn renew(&mut self) {
         self.at = None;
     }
@@ -68,7 +68,7 @@ impl Heat {
             }
         });
         ui.weak(self.shown.meaning());
-        ui.weak("For a token's numbers point at it, or reach the passage with Tab and go along it with ← and →.");
+        ui.weak("Point at a token to see its numbers, or move to the passage with Tab and along it with ← and →.");
         for (index, passage) in passages.iter().enumerate() {
             ui.add_space(8.0);
             let way = if passage.delta > 0.0 { "worse" } else { "better" };

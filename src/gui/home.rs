@@ -1,4 +1,4 @@
-//! The first page: studies to open, and what to do where there are none.
+//! The first page: studies to open, and what to do if there are none.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -16,11 +16,11 @@ use super::{Ask, Asks, Page};
 /// The home page.
 #[derive(Default)]
 pub struct Home {
-    /// Where the application keeps what it makes.
+    /// The folder for the application's own files.
     data: PathBuf,
     /// Studies named at the start, which are listed before the recent ones.
     pub named: Vec<PathBuf>,
-    /// What is listed, once looked at.
+    /// The listed entries, after the folders were read.
     entries: Vec<Entry>,
     looking: Option<Background<Vec<Entry>>>,
     /// The folders that `entries` are of.
@@ -30,12 +30,12 @@ pub struct Home {
 }
 
 impl Home {
-    /// For an application that keeps what it makes in `data`.
+    /// For an application whose own files are in `data`.
     pub fn new(data: PathBuf) -> Self {
         Self { data, ..Self::default() }
     }
 
-    /// Looks anew at the folders, at the next frame.
+    /// Reads the folders again at the next frame.
     pub fn refresh(&mut self) {
         self.listed.clear();
     }
@@ -63,8 +63,8 @@ impl Home {
         self.keep_up(ui.ctx(), settings);
         ui.heading("Will additional pretraining help or hurt here?");
         ui.label(
-            "odyssey adapts a language model to your domains, measures perplexity before and after, and says which tokens pay \
-             for it, how sure that is, and what to do.",
+            "odyssey adapts a language model to your domains, measures perplexity before and after, and says which tokens carry \
+             the change, how sure that is, and what to do.",
         );
         ui.add_space(8.0);
         ui.horizontal_wrapped(|ui| {
@@ -98,7 +98,7 @@ impl Home {
         });
         if self.entries.is_empty() {
             if self.looking.is_none() {
-                ui.weak("None yet. The demo takes a few minutes and needs nothing but this program.");
+                ui.weak("No studies yet. The demo takes a few minutes and needs only this program.");
             }
             return;
         }
@@ -167,7 +167,8 @@ impl Home {
                         });
                         row.col(|ui| {
                             if settings.recent.contains(&entry.folder) {
-                                let forget = ui.small_button("×").on_hover_text("Forget it here; the folder stays");
+                                let forget =
+                                    ui.small_button("×").on_hover_text("Remove it from this list; the folder stays");
                                 forget.widget_info(|| {
                                     let label = format!("Forget {}", entry.name);
                                     egui::WidgetInfo::labeled(egui::Role::Button, true, label)

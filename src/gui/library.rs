@@ -1,4 +1,4 @@
-//! Which studies there are, and how far each is: what the home page lists.
+//! The studies of the home page and the state of each.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use crate::error::{Error, Result};
 use crate::study::Plan;
 
-/// The file of a study's folder that every study has from its first moment.
+/// A file that the folder of every study has from the start.
 const PLAN: &str = "plan.json";
 
 /// A folder on the home page.
@@ -44,7 +44,7 @@ pub enum State {
 }
 
 impl Entry {
-    /// Looks into a folder. Whatever is wrong with it becomes its state.
+    /// Looks into a folder. A fault becomes its state, not an error.
     pub fn of(folder: &Path) -> Self {
         let called = folder.file_name().map(|name| name.to_string_lossy().into_owned());
         let mut name = called.unwrap_or_else(|| folder.display().to_string());
@@ -77,7 +77,8 @@ pub fn is_study(folder: &Path) -> bool {
     folder.join(PLAN).exists()
 }
 
-/// The folders of studies in `folder`, by name, or the folder itself where it is one; the demo keeps its study one deeper.
+/// The folders of studies in `folder`, by name, or the folder itself where it is one; the demo keeps its study in a
+/// subfolder.
 ///
 /// # Errors
 /// The folder cannot be read, or holds no study.
@@ -98,8 +99,7 @@ pub fn studies_in(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     if found.is_empty() {
-        let cure =
-            "name the folder that `odyssey study run --out` or `odyssey demo --out` made, or one that holds such";
+        let cure = "name the folder that `odyssey study run --out` or `odyssey demo --out` made, or a folder with such folders";
         return Err(Error::file(folder, "holds no study", cure));
     }
     Ok(found)

@@ -1,4 +1,4 @@
-//! What is running: curves, speed, memory; pause and stop. What waits, and what has ended.
+//! The running work: curves, speed, memory; pause and stop. Below it the waiting and the ended jobs.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use super::{Ask, Asks, Page, theme};
 use crate::process::bytes;
 use crate::report::significant;
 
-/// How often the clocks on the page go on.
+/// How often the clocks on the page are updated.
 const TICK: Duration = Duration::from_millis(500);
 
-/// What is seen of the running work.
+/// The visible state of the running work.
 #[derive(Default)]
 pub struct Live {
     view: View,
-    /// How new the view is.
+    /// The version of the view.
     revision: u64,
 }
 
-/// What is asked of the queue while it is drawn.
+/// The requests to the queue during a frame.
 type Wish = Box<dyn FnOnce(&mut Queue)>;
 
 impl Live {
@@ -52,7 +52,7 @@ impl Live {
     }
 }
 
-/// A button whose name says also what it is about.
+/// A button whose accessible name also says its object.
 fn button(ui: &mut Ui, text: &str, about: &str) -> Response {
     let button = ui.button(text);
     button.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("{text}: {about}")));
@@ -83,7 +83,7 @@ fn offered(ui: &mut Ui, offered: &[Entry], wishes: &mut Vec<Wish>) {
         let (id, name) = (*id, theme::visible(job.name()));
         ui.horizontal_wrapped(|ui| {
             ui.strong(&name);
-            if button(ui, "Go on", &name).on_hover_text("What is done stays; the rest is run").clicked() {
+            if button(ui, "Go on", &name).on_hover_text("Finished tasks stay; the others are run").clicked() {
                 wishes.push(Box::new(move |queue| queue.take_up(id)));
             }
             if button(ui, "Forget", &name).on_hover_text("The folder stays as it is").clicked() {
@@ -100,14 +100,18 @@ fn running_job(ui: &mut Ui, running: &Running, paused: bool, wishes: &mut Vec<Wi
     ui.horizontal_wrapped(|ui| {
         let folder = running.entry.job.folder();
         let (text, hint) = match paused {
-            true => ("Go on", "From where it was held"),
+            true => ("Go on", "Continue from the pause"),
             false => ("Pause", "Held at its next step; nothing is lost"),
         };
         if ui.add_enabled(!running.stops, egui::Button::new(text)).on_hover_text(hint).clicked() {
             wishes.push(Box::new(move |queue| queue.pause(!paused)));
         }
         let stop = egui::Button::new("Stop");
-        if ui.add_enabled(!running.stops, stop).on_hover_text("Saves, and can go on at any time").clicked() {
+        if ui
+            .add_enabled(!running.stops, stop)
+            .on_hover_text("Saves the state; it can be resumed at any time")
+            .clicked()
+        {
             wishes.push(Box::new(Queue::stop_running));
         }
         if running.tasks_done().is_some_and(|(done, _)| done > 0)
@@ -131,7 +135,7 @@ fn running_job(ui: &mut Ui, running: &Running, paused: bool, wishes: &mut Vec<Wi
         if level.total > 0 {
             text.push_str(&format!("  {} of {}", level.done, level.total));
         }
-        // Tasks differ too much for the whole to be told from their number: that stands above.
+        // Tasks differ too much in length to give the total from their number; the total is shown above.
         let of_tasks = depth == 0 && !running.tasks.is_empty();
         if let Some(left) = level.seconds_left(now).filter(|_| !of_tasks) {
             text.push_str(&format!(", {} left", duration(left)));
@@ -247,7 +251,7 @@ fn waiting(ui: &mut Ui, view: &View, wishes: &mut Vec<Wish>) {
     ui.horizontal_wrapped(|ui| {
         ui.strong("Queue");
         let mut held = view.held;
-        let hint = "What runs goes on; what waits stays until this is taken back";
+        let hint = "The running job goes on; waiting jobs stay until this is switched off";
         if ui.checkbox(&mut held, "Hold: start nothing more").on_hover_text(hint).changed() {
             wishes.push(Box::new(move |queue| queue.hold(held)));
         }
@@ -296,7 +300,7 @@ fn past(ui: &mut Ui, past: &[Ended], wishes: &mut Vec<Wish>, asks: &mut Asks) {
                 asks.push(Ask::Open(job.folder().to_owned()));
             }
             if let Some(next) = next
-                && button(ui, next, &name).on_hover_text("Only what is missing is run").clicked()
+                && button(ui, next, &name).on_hover_text("Only missing tasks are run").clicked()
             {
                 asks.push(Ask::Run(Box::new(Job::clone(job))));
             }

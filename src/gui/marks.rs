@@ -33,7 +33,7 @@ pub fn paint(painter: &Painter, centre: Pos2, radius: f32, group: usize, open: b
     painter.add(Shape::convex_polygon(outline, fill, stroke));
 }
 
-/// A plot as all are: a faint grid, no crosshair, and the wheel left to the page around it.
+/// The common style of plots: a faint grid, no crosshair, and the mouse wheel scrolls the page.
 pub fn plot<'a>(ui: &Ui, id: impl AsIdSalt) -> Plot<'a> {
     let grid = theme::undecided(ui.visuals().dark_mode).gamma_multiply(0.45);
     Plot::new(id).grid_color(grid).show_crosshair(false).allow_scroll(false)

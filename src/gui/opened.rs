@@ -1,17 +1,17 @@
-//! A study as its pages show it: read and prepared once, on a thread, so that drawing only draws.
+//! A study prepared for its pages: read once, on a thread, so that drawing computes nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::against::Against;
 use super::theme;
+use crate::columns::{self, Face, Sheet};
 use crate::error::Result;
-use crate::report::sheet::Sheet;
 use crate::report::{
-    Outcome, Verdict, ablation, count, delta, interval, outcomes, p_value, page, percent, plots, significant,
+    Direction, Outcome, ablation, answer, count, delta, interval, outcomes, p_value, percent, short, significant,
 };
 use crate::seal;
-use crate::similarity::{Distances, Measure};
+use crate::similarity::Measure;
 use crate::study::{self, DomainChange, Row, StudyResults};
 
 /// Characters of a name that lists show.
@@ -23,7 +23,7 @@ pub struct OpenStudy {
     pub folder: PathBuf,
     /// All that it found.
     pub results: Arc<StudyResults>,
-    /// What belongs together, by model and strategy.
+    /// The arms: the domains under one model and strategy.
     pub arms: Vec<Arm>,
     /// The groups of its domains as they are shown, in the order of their colours.
     pub groups: Vec<String>,
@@ -39,8 +39,10 @@ pub struct Arm {
     pub name: String,
     /// Its domains, by name.
     pub domains: Vec<DomainPoint>,
-    /// Its domains against each distance that the study has, in the order of [`Distances::MEASURES`].
+    /// Its domains against each distance that the study has, in the order of [`Measure::shown`].
     pub against: Vec<Against>,
+    /// Its domains in numbers, with the columns of every distance.
+    pub sheet: Sheet,
     /// Test tokens of the domain that has the most.
     pub most_tokens: usize,
 }
@@ -57,35 +59,31 @@ pub struct DomainPoint {
     pub delta: f64,
     /// 95 % interval of `delta`.
     pub ci95: [f64; 2],
-    /// What the study calls it.
-    pub verdict: Verdict,
-    /// The test and call, as an index into the results' domains; `None` in results of before it was tested.
+    /// The call of the study.
+    pub direction: Direction,
+    /// The test and call, as an index into the results' domains; `None` in results of older versions.
     pub change: Option<usize>,
     /// Perplexity of the base on the test text.
     pub before: f64,
     /// Perplexity of the adapted model; over several seeds the geometric mean.
     pub after: f64,
-    /// Change on the reference corpus, nats per token, mean over seeds.
-    pub forgetting: Option<f64>,
-    /// Share of test tokens that hold a line break.
-    pub newline_rate: f64,
     /// Test tokens scored.
     pub tokens: usize,
-    /// What a small card says of it, a line each.
+    /// The lines of its tooltip.
     pub summary: Vec<String>,
     /// Indices of its rows in the results, one per seed.
     pub rows: Vec<usize>,
 }
 
 impl OpenStudy {
-    /// Reads what stands in a study's folder, put together anew from its tasks.
+    /// Reads the folder of a study and collects its results from its tasks.
     ///
     /// # Errors
-    /// It is no study's folder, or what is in it cannot be read.
+    /// The folder is not a study, or its files cannot be read.
     pub fn read(folder: &Path) -> Result<Self> {
         let results = match study::collect(folder) {
             Ok(results) => results,
-            // The tasks may have been thrown away once the results stood.
+            // The tasks may have been deleted after the results were written.
             Err(error) => {
                 seal::read_json(&folder.join("results.json")).map(|(results, _)| results).map_err(|_| error)?
             }
@@ -100,10 +98,8 @@ impl OpenStudy {
         groups.dedup();
         let of_arm = |(name, outcomes): (String, Vec<Outcome<'_>>)| Arm {
             domains: outcomes.iter().map(|outcome| DomainPoint::of(&results, outcome, &groups)).collect(),
-            against: Distances::MEASURES
-                .into_iter()
-                .filter_map(|measure: Measure| Against::of(&results, &name, &outcomes, measure))
-                .collect(),
+            against: Measure::shown().filter_map(|measure| Against::of(&results, &name, &outcomes, measure)).collect(),
+            sheet: in_numbers(&outcomes),
             most_tokens: outcomes
                 .iter()
                 .flat_map(|outcome| &outcome.rows)
@@ -117,7 +113,7 @@ impl OpenStudy {
             folder: folder.to_owned(),
             arms,
             groups: groups.into_iter().map(name).collect(),
-            answer: page::answer(&results),
+            answer: answer(&results),
             ablation: ablation::sheet(&results),
             results: Arc::new(results),
         }
@@ -142,7 +138,7 @@ impl DomainPoint {
         let tokens = outcome.rows.first().map_or(0, |row| row.test_tokens);
         let mut summary = vec![
             format!("group {}", name(outcome.group)),
-            format!("δ {} {}: {}", delta(outcome.delta), interval(outcome.ci95, delta), outcome.verdict().name()),
+            format!("δ {} {}: {}", delta(outcome.delta), interval(outcome.ci95, delta), outcome.direction().name()),
             format!("perplexity {} → {}", significant(before), significant(after)),
         ];
         if let Some(DomainChange { p: Some(p), q: Some(q), .. }) = outcome.change {
@@ -156,12 +152,10 @@ impl DomainPoint {
             group,
             delta: outcome.delta,
             ci95: outcome.ci95,
-            verdict: outcome.verdict(),
+            direction: outcome.direction(),
             change: outcome.change.and_then(|change| results.domains.iter().position(|c| std::ptr::eq(c, change))),
             before,
             after,
-            forgetting: outcome.mean(|row| row.evidence.forgetting),
-            newline_rate,
             tokens,
             summary,
             rows: outcome.rows.iter().filter_map(index).collect(),
@@ -170,28 +164,49 @@ impl DomainPoint {
 
     /// Whether no difference was found, so that its marker is open.
     pub fn is_open(&self) -> bool {
-        matches!(self.verdict, Verdict::NoDifference | Verdict::Undecided)
+        matches!(self.direction, Direction::NoDifference | Direction::Undecided)
     }
+}
+
+/// The table of domains, in the order of `outcomes`.
+fn in_numbers(outcomes: &[Outcome<'_>]) -> Sheet {
+    shown_here(Sheet::of(&columns::rows(), Face::App, outcomes))
+}
+
+/// A table as the application shows it: names are not too long, and every character is in its fonts.
+pub fn shown_here(mut sheet: Sheet) -> Sheet {
+    for heading in &mut sheet.headings {
+        heading.title = theme::in_this_font(&heading.title);
+    }
+    for row in &mut sheet.rows {
+        for (cell, heading) in row.iter_mut().zip(&sheet.headings) {
+            cell.text = match heading.key.as_str() {
+                "domain" | "group" | "arm" => cell.fields.first().map(|text| name(text)).unwrap_or_default(),
+                _ => theme::in_this_font(&cell.text),
+            };
+        }
+    }
+    sheet
 }
 
 /// A name as lists show it: everything in it visible, not too long, never nothing.
 pub fn name(text: &str) -> String {
-    if text.is_empty() { "(no name)".to_owned() } else { plots::short(&theme::visible(text), NAME) }
+    if text.is_empty() { "(no name)".to_owned() } else { short(&theme::visible(text), NAME) }
 }
 
-/// What is selected on every tab.
+/// The selection, common to all tabs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Selection {
     /// Index of the arm.
     pub arm: usize,
     /// The domain's name.
     pub domain: Option<String>,
-    /// The key of the distance; the first that the study has where there is none.
-    pub measure: Option<&'static str>,
+    /// The distance; the first that the study has where there is none.
+    pub measure: Option<Measure>,
 }
 
 impl Selection {
-    /// What is selected of a study that was just opened: nothing yet.
+    /// The selection in a newly opened study: none yet.
     pub fn first(_study: &OpenStudy) -> Self {
         Self::default()
     }
@@ -214,7 +229,7 @@ impl Selection {
     /// The arm's domains against the chosen distance.
     pub fn against<'a>(&self, study: &'a OpenStudy) -> Option<&'a Against> {
         let against = &self.arm(study)?.against;
-        against.iter().find(|against| Some(against.measure.key) == self.measure).or_else(|| against.first())
+        against.iter().find(|against| Some(against.measure) == self.measure).or_else(|| against.first())
     }
 
     /// The index of the selected domain in its arm.
@@ -228,7 +243,7 @@ impl Selection {
         self.arm(study)?.domains.get(self.index(study)?)
     }
 
-    /// Goes to the next (1) or previous (−1) domain, round and round.
+    /// Goes to the next (1) or previous (−1) domain, with wrap-around.
     pub fn step(&mut self, study: &OpenStudy, step: isize) {
         let Some(arm) = study.arms.get(self.arm) else { return };
         let now = arm.domains.iter().position(|point| Some(&point.domain) == self.domain.as_ref());
@@ -238,8 +253,8 @@ impl Selection {
     }
 }
 
-/// The index after (1) or before (−1) `now` of `count`, round and round; from nowhere the first or the last. `None` where
-/// there is none.
+/// The index after (1) or before (−1) `now` of `count`, round and round; without a present one the first or the last.
+/// `None` if `count` is 0.
 pub fn round(now: Option<usize>, step: isize, count: usize) -> Option<usize> {
     let last = count.checked_sub(1)?;
     Some(match (now, step) {

@@ -14,22 +14,23 @@ use super::export::{Exports, Format};
 use super::opened::{Arm, OpenStudy, Selection, round};
 use super::{marks, table, theme};
 use crate::report::{delta, significant};
+use crate::similarity::measures::Sense;
 
 /// Domains up to which all are named at first.
 const NAMED: usize = 40;
-/// Names for which room is sought.
+/// The largest number of names that are placed.
 const MOST_NAMES: usize = 200;
 /// How near to a point the pointer must be, in points of the screen.
 const NEAR: f32 = 14.0;
 /// Lowest height of the plot: below it the page scrolls.
 const HEIGHT: f32 = 200.0;
 
-/// What is seen of the scatter.
+/// The visible state of the scatter.
 pub struct Scatter {
     intervals: bool,
     null_band: bool,
     fit: bool,
-    /// `None` until the user says.
+    /// `None` until the user chooses.
     names: Option<bool>,
     log: bool,
     /// Groups that are not shown, by name.
@@ -83,7 +84,9 @@ impl Scatter {
     /// Draws it. Whether a domain's card is to be opened.
     pub fn show(&mut self, ui: &mut Ui, study: &OpenStudy, selection: &mut Selection, exports: &mut Exports) -> bool {
         let (Some(arm), Some(against)) = (selection.arm(study), selection.against(study)) else {
-            ui.label("No domain has a distance yet: run the study's similarity tasks, then read it anew (Ctrl+R).");
+            ui.label(
+                "No domain has a distance yet: run the similarity tasks of the study, then read it again (Ctrl+R).",
+            );
             return false;
         };
         self.controls(ui, study, arm, against, selection, exports);
@@ -130,7 +133,7 @@ impl Scatter {
             table::distance(ui, study, selection);
             ui.checkbox(&mut self.intervals, "intervals");
             ui.checkbox(&mut self.null_band, "null band").on_hover_text(
-                "Grey: no farther from the reference corpus than parts of that corpus are from one another",
+                "Grey: not farther from the reference corpus than parts of this corpus are from one another",
             );
             ui.checkbox(&mut self.fit, "fit line");
             let mut named = self.names.unwrap_or(arm.domains.len() <= NAMED);
@@ -151,7 +154,7 @@ impl Scatter {
                     let name = if format == Format::Csv { String::new() } else { format.ending().to_uppercase() };
                     if ui.add_enabled(!exports.is_busy(), Button::new(format!("{what}{name}"))).clicked() {
                         let results = study.results.clone();
-                        exports.scatter(ui.ctx(), results, arm.name.clone(), against.measure.key, format);
+                        exports.scatter(ui.ctx(), results, arm.name.clone(), against.measure, format);
                         ui.close();
                     }
                 }
@@ -186,18 +189,18 @@ impl Scatter {
         let dark = ui.visuals().dark_mode;
         let shown: Vec<usize> =
             (0..arm.domains.len()).filter(|&i| self.is_shown(view, i) && view.place(i).is_some()).collect();
-        let direction = match (against.measure.key, against.measure.similarity) {
-            ("newline_rate", _) => "",
-            (_, true) => " (larger is closer to the reference)",
-            (_, false) => " (larger is farther from the reference)",
+        let direction = match against.measure.about().sense {
+            Sense::Rival => "",
+            Sense::Similarity => " (larger is closer to the reference)",
+            Sense::Distance => " (larger is farther from the reference)",
         };
-        let mut plot = marks::plot(ui, ("scatter", &arm.name, against.measure.key, log))
+        let mut plot = marks::plot(ui, ("scatter", &arm.name, against.measure, log))
             .default_x_bounds(plane.x[0], plane.x[1])
             .default_y_bounds(plane.y[0], plane.y[1])
             .allow_double_click_reset(false)
             .show_x(false)
             .show_y(false)
-            .x_axis_label(format!("{}{direction}", against.measure.label))
+            .x_axis_label(format!("{}{direction}", against.measure.label()))
             .y_axis_label("δ, nats per token")
             .y_axis_formatter(|mark, _| tick(mark));
         plot = if log {
@@ -250,7 +253,7 @@ impl Scatter {
         self.labels(ui, view, &shown, &answer.transform, selection);
         let (response, transform) = (answer.response, answer.transform);
         response.widget_info(|| {
-            WidgetInfo::labeled(Role::Image, true, format!("Plot of δ against {}", against.measure.label))
+            WidgetInfo::labeled(Role::Image, true, format!("Plot of δ against {}", against.measure.label()))
         });
         self.point_at(ui, &response, &transform, view, &shown, selection)
     }
@@ -375,7 +378,7 @@ impl Scatter {
         }
     }
 
-    /// The points as a list: what the keyboard and screen readers reach.
+    /// The points as a list: for the keyboard and screen readers.
     fn list(&mut self, ui: &mut Ui, view: View<'_>, selection: &mut Selection, height: f32) -> bool {
         let shown: Vec<usize> = (0..view.arm.domains.len()).filter(|&i| self.is_shown(view, i)).collect();
         let mut opened = false;
@@ -456,7 +459,7 @@ fn radius(arm: &Arm, index: usize) -> f32 {
     4.0 + 5.0 * share.sqrt() as f32
 }
 
-/// A label with as many decimals as the distance to the next needs.
+/// A label with enough decimals to distinguish it from the next one.
 fn tick(mark: GridMark) -> String {
     let decimals = (-mark.step_size.log10().floor()).clamp(0.0, 9.0) as usize;
     format!("{:.decimals$}", mark.value).replace('-', "−")

@@ -1,22 +1,22 @@
-//! What the application remembers between starts. eframe keeps it, with the window's place, where the platform keeps such
-//! things.
+//! What the application remembers between starts. eframe keeps it, with the window's place, in the settings folder of
+//! the platform.
 
 use std::path::{Path, PathBuf};
 
 use egui::{Context, ThemePreference};
 use serde::{Deserialize, Serialize};
 
-/// Under which eframe keeps the settings.
+/// The key of the settings in eframe's storage.
 pub const KEY: &str = "odyssey";
 
 /// Folders remembered.
 const RECENT: usize = 50;
 
-/// What is remembered.
+/// The stored settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// Light, dark, or as the system.
+    /// Light, dark, or as in the system.
     pub theme: ThemePreference,
     /// Size of everything, 1 to 2.
     pub scale: f32,
@@ -36,7 +36,7 @@ impl Settings {
     /// The sizes to choose from.
     pub const SCALES: [f32; 5] = [1.0, 1.25, 1.5, 1.75, 2.0];
 
-    /// Makes `context` look as they say.
+    /// Applies them to `context`.
     pub fn apply(&self, context: &Context) {
         context.set_theme(self.theme);
         context.set_zoom_factor(self.scale.clamp(1.0, 2.0));

@@ -4,22 +4,23 @@ use egui::{Align, Color32, Label, Layout, Pos2, Rect, RichText, ScrollArea, Sens
 use egui_extras::{Column, TableBuilder};
 use egui_plot::{GridInput, GridMark, HLine, Legend, Line, Points};
 
-use super::opened::{OpenStudy, Selection, name};
+use super::opened::{OpenStudy, Selection, name, shown_here};
 use super::{marks, theme};
-use crate::report::plots::{drawable, word};
-use crate::report::sheet::Sheet;
-use crate::report::{MISSING, Verdict, delta, interval, significant};
+use crate::columns::{self, Cell, Face, Outcome, Sheet};
+use crate::report::{Direction, delta, drawable, outcomes, word};
 
-/// What is seen of the comparison.
+/// The visible state of the comparison.
 #[derive(Default)]
 pub struct Strategies {
     seen: Option<Seen>,
 }
 
-/// What is shown of a domain, prepared when it is chosen.
+/// The shown content of a domain, prepared when it is chosen.
 struct Seen {
     domain: String,
     lines: Vec<LineOf>,
+    /// The cells of the lines.
+    sheet: Sheet,
     /// Lowest and highest δ that the intervals must hold.
     range: [f64; 2],
     ablation: Option<Sheet>,
@@ -31,11 +32,10 @@ struct LineOf {
     arm: usize,
     /// The strategy's own line, its seeds together.
     whole: bool,
-    cells: [String; 7],
     delta: f64,
     ci95: [f64; 2],
     restart: Option<f64>,
-    verdict: Verdict,
+    direction: Direction,
 }
 
 /// δ by learning rate for one way to train and to test.
@@ -46,10 +46,8 @@ struct Rates {
     ci95: Vec<[f64; 2]>,
 }
 
-const TITLES: [&str; 7] = ["model / strategy", "seed", "δ", "95 % interval", "call", "ppl after", "forgetting"];
-
 impl Strategies {
-    /// Forgets what was prepared: the study was read anew.
+    /// Drops the prepared content, because the study was read again.
     pub fn renew(&mut self) {
         self.seen = None;
     }
@@ -75,7 +73,7 @@ impl Strategies {
                     show_sheet(ui, sheet);
                 }
                 None => {
-                    ui.weak("The study has no ablation grid: an [ablation] table in its TOML makes one.");
+                    ui.weak("The study has no ablation grid: add an [ablation] table to its TOML.");
                 }
             }
         });
@@ -84,54 +82,30 @@ impl Strategies {
 
 impl Seen {
     fn of(study: &OpenStudy, domain: &str) -> Self {
-        let mut lines = Vec::new();
-        let number = |value: Option<f64>| value.map_or_else(|| MISSING.to_owned(), delta);
-        for (at, arm) in study.arms.iter().enumerate() {
-            let Some(point) = arm.domains.iter().find(|point| point.domain == domain) else { continue };
-            let change = study.change(point);
-            let restart = change.and_then(|change| change.restart_delta).filter(drawable);
-            let sd = change.and_then(|change| change.seed_sd).map(|sd| format!("all, sd {sd:.4}"));
-            let several = point.rows.len() > 1;
-            lines.push(LineOf {
-                arm: at,
-                whole: true,
-                cells: [
-                    name(&arm.name),
-                    match several {
-                        true => sd.unwrap_or_else(|| "all".into()),
-                        false => study.rows(point).next().map(|row| row.seed.to_string()).unwrap_or_default(),
-                    },
-                    delta(point.delta),
-                    interval(point.ci95, delta),
-                    point.verdict.name().to_owned(),
-                    significant(point.after),
-                    number(point.forgetting),
-                ],
-                delta: point.delta,
-                ci95: point.ci95,
-                restart,
-                verdict: point.verdict,
-            });
-            for row in study.rows(point).filter(|_| several) {
-                let verdict = Verdict::of(row.delta_ci95);
+        let (mut lines, mut shown) = (Vec::new(), Vec::new());
+        for (arm, domains) in outcomes(&study.results).into_values().enumerate() {
+            let Some(whole) = domains.into_iter().find(|outcome| outcome.domain == domain) else { continue };
+            let restart = whole.change.and_then(|change| change.restart_delta).filter(drawable);
+            let seeds: Vec<Outcome<'_>> = match whole.rows[..] {
+                [_] => Vec::new(),
+                ref rows => rows.iter().map(|row| Outcome::of_seed(row)).collect(),
+            };
+            for (at, outcome) in std::iter::once(whole).chain(seeds).enumerate() {
                 lines.push(LineOf {
-                    arm: at,
-                    whole: false,
-                    cells: [
-                        String::new(),
-                        row.seed.to_string(),
-                        delta(row.delta),
-                        interval(row.delta_ci95, delta),
-                        verdict.name().to_owned(),
-                        significant(row.adapted_ppl),
-                        number(row.evidence.forgetting),
-                    ],
-                    delta: row.delta,
-                    ci95: row.delta_ci95,
+                    arm,
+                    whole: at == 0,
+                    delta: outcome.delta,
+                    ci95: outcome.ci95,
                     restart,
-                    verdict,
+                    direction: outcome.direction(),
                 });
+                shown.push(outcome);
             }
+        }
+        let mut sheet = shown_here(Sheet::of(&columns::rows(), Face::Strategies, &shown));
+        if let Some(column) = sheet.column("arm") {
+            let of_seeds = sheet.rows.iter_mut().zip(&lines).filter(|(_, line)| !line.whole);
+            of_seeds.for_each(|(row, _)| row[column] = Cell::default());
         }
         let ends = lines.iter().flat_map(|line| [line.delta, line.ci95[0], line.ci95[1]]);
         let ends = ends.chain(lines.iter().filter_map(|line| line.restart)).filter(drawable);
@@ -140,6 +114,7 @@ impl Seen {
         Self {
             domain: domain.to_owned(),
             lines,
+            sheet,
             range: [low - margin, high + margin],
             ablation: ablation(study, domain),
             rates: rates_of(study, domain),
@@ -157,12 +132,12 @@ impl Seen {
                 .vscroll(false)
                 .cell_layout(Layout::left_to_right(Align::Center))
                 .column(Column::initial(170.0).at_least(90.0).clip(true).resizable(true))
-                .columns(Column::auto().at_least(60.0), TITLES.len() - 1)
+                .columns(Column::auto().at_least(60.0), self.sheet.headings.len().saturating_sub(1))
                 .column(Column::exact(width))
                 .header(26.0, |mut header| {
-                    for title in TITLES {
+                    for heading in &self.sheet.headings {
                         header.col(|ui| {
-                            ui.strong(title);
+                            ui.strong(&heading.title).on_hover_text(&heading.help);
                         });
                     }
                     header.col(|ui| self.scale(ui));
@@ -171,11 +146,14 @@ impl Seen {
                     body.rows(height, self.lines.len(), |mut row| {
                         let line = &self.lines[row.index()];
                         row.set_overline(line.whole);
-                        for (column, cell) in line.cells.iter().enumerate() {
+                        let cells = self.sheet.rows.get(row.index()).into_iter().flatten();
+                        for (cell, heading) in cells.zip(&self.sheet.headings) {
                             row.col(|ui| {
-                                let text = RichText::new(cell);
-                                let text =
-                                    if column == 4 { text.color(theme::verdict(line.verdict, dark)) } else { text };
+                                let text = RichText::new(&cell.text);
+                                let text = match heading.key.as_str() {
+                                    "verdict" => text.color(theme::direction(line.direction, dark)),
+                                    _ => text,
+                                };
                                 let text = if line.whole { text.strong() } else { text };
                                 ui.add(Label::new(text).wrap_mode(TextWrapMode::Extend));
                             });
@@ -232,17 +210,17 @@ impl Seen {
             painter.hline(low..=high, y, Stroke::new(width, theme::group(line.arm)));
         }
         let radius = if line.whole { 6.5 } else { 4.5 };
-        let open = matches!(line.verdict, Verdict::NoDifference | Verdict::Undecided);
+        let open = matches!(line.direction, Direction::NoDifference | Direction::Undecided);
         marks::paint(&painter, Pos2::new(self.place(rect, line.delta), y), radius, line.arm, open);
     }
 }
 
-/// The rows of the grid that are the domain's.
+/// The rows of the grid for the domain.
 fn ablation(study: &OpenStudy, domain: &str) -> Option<Sheet> {
     let all = study.ablation.as_ref()?;
     let mine = all.rows.iter().zip(&study.results.ablation).filter(|(_, row)| !row.control && row.domain == domain);
     let rows: Vec<_> = mine.map(|(cells, _)| cells.clone()).collect();
-    (!rows.is_empty()).then(|| Sheet { header: all.header.clone(), texts: all.texts, rows })
+    (!rows.is_empty()).then(|| Sheet { headings: all.headings.clone(), rows })
 }
 
 fn rates_of(study: &OpenStudy, domain: &str) -> Vec<Rates> {
@@ -330,11 +308,11 @@ fn show_sheet(ui: &mut Ui, sheet: &Sheet) {
             .striped(true)
             .vscroll(false)
             .cell_layout(Layout::left_to_right(Align::Center))
-            .columns(Column::auto().at_least(50.0), sheet.header.len())
+            .columns(Column::auto().at_least(50.0), sheet.headings.len())
             .header(26.0, |mut header| {
-                for title in &sheet.header {
+                for heading in &sheet.headings {
                     header.col(|ui| {
-                        ui.strong(title);
+                        ui.strong(&heading.title).on_hover_text(&heading.help);
                     });
                 }
             })
@@ -343,8 +321,8 @@ fn show_sheet(ui: &mut Ui, sheet: &Sheet) {
                     for cell in &sheet.rows[row.index()] {
                         row.col(|ui| {
                             let label = ui.add(Label::new(&cell.text).wrap_mode(TextWrapMode::Extend));
-                            if !cell.why.is_empty() {
-                                label.on_hover_text(&cell.why);
+                            if !cell.note.is_empty() {
+                                label.on_hover_text(&cell.note);
                             }
                         });
                     }

@@ -13,7 +13,7 @@ use super::strategies::Strategies;
 use super::table::Table;
 use super::{Ask, Asks, theme};
 
-/// What of a study is shown.
+/// The tabs of a study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tab {
     /// Change in perplexity against distance.
@@ -36,7 +36,7 @@ impl Tab {
     ];
 }
 
-/// The page, and what is seen of it.
+/// The page and its visible state.
 pub struct StudyPage {
     study: OpenStudy,
     tab: Tab,
@@ -49,7 +49,7 @@ pub struct StudyPage {
 }
 
 impl StudyPage {
-    /// For a study just read. What was seen of `before`, the same study read earlier, stays as it was.
+    /// For a study just read. It keeps the visible state of `before`, the same study read earlier.
     pub fn new(study: OpenStudy, before: Option<Self>) -> Self {
         match before.filter(|before| before.study.folder == study.folder) {
             Some(mut before) => {
@@ -150,7 +150,7 @@ impl StudyPage {
         let missing = self.study.results.missing.len();
         if missing > 0 {
             ui.horizontal_wrapped(|ui| {
-                let text = format!("{missing} tasks are not done: what stands here is of the others.");
+                let text = format!("{missing} tasks are not done: the results are from the others.");
                 ui.label(RichText::new(text).color(theme::worse(ui.visuals().dark_mode)));
                 if ui.button("Run what is missing").clicked() {
                     asks.push(Ask::Run(Box::new(Job::resume(&self.study.folder))));

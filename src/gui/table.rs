@@ -3,39 +3,19 @@
 use egui::{Align, Button, Key, Layout, RichText, ScrollArea, Sense, TextWrapMode, Ui};
 use egui_extras::{Column, TableBuilder};
 
-use super::columns::{Cell, Sort};
 use super::export::Exports;
-use super::opened::{DomainPoint, OpenStudy, Selection, round};
+use super::opened::{OpenStudy, Selection, round};
+use super::sorting::Sort;
 use super::{Ask, Asks, marks, theme};
-use crate::report::{Verdict, count, csv, delta, interval, outcomes, p_value, percent, significant};
+use crate::columns::{Heading, Sheet};
+use crate::report::{Direction, csv, outcomes};
+use crate::similarity::Measure;
 
-/// Titles of columns and what they mean; the distance's own label replaces the one of `DISTANCE`.
-const TITLES: [(&str, &str); 14] = [
-    ("domain", ""),
-    ("group", ""),
-    ("ppl before", "Perplexity of the base on the domain's test text"),
-    ("ppl after", "Perplexity of the adapted model"),
-    ("δ", "Change in log-perplexity, nats per token: positive is worse"),
-    ("95 % interval", "Of δ, documents resampled; sorted by its lower end"),
-    ("call", "What the study calls it, after a test corrected over domains"),
-    ("p", "Of a paired sign-flip test"),
-    ("q", "p corrected over the domains, after Benjamini and Hochberg"),
-    ("beyond restart", "δ beyond that of the restart control"),
-    ("distance", "To the reference corpus; choose which beside the table or on the scatter"),
-    ("forgetting", "Change on held-out text of the reference corpus: positive is forgotten"),
-    ("↵ rate", "Share of test tokens that hold a line break"),
-    ("tokens", "Test tokens scored"),
-];
-const DELTA: usize = 4;
-const CALL: usize = 6;
-const DISTANCE: usize = 10;
-const VERDICTS: [Verdict; 4] = [Verdict::Better, Verdict::Worse, Verdict::NoDifference, Verdict::Undecided];
-
-/// What is seen of the table.
+/// The visible state of the table.
 pub struct Table {
     sort: Sort,
     filter: String,
-    verdict: Option<Verdict>,
+    direction: Option<Direction>,
     seen: Option<Seen>,
     scrolled_to: Option<String>,
 }
@@ -43,8 +23,8 @@ pub struct Table {
 /// What was chosen, and the rows that follow from it.
 struct Seen {
     of: Choice,
-    /// `[domains][columns]`
-    cells: Vec<Vec<Cell>>,
+    /// The arm's domains, in its order.
+    sheet: Sheet,
     /// Domains in order.
     rows: Vec<usize>,
 }
@@ -52,21 +32,21 @@ struct Seen {
 #[derive(PartialEq)]
 struct Choice {
     arm: usize,
-    measure: Option<&'static str>,
+    measure: Option<Measure>,
     sort: Sort,
     filter: String,
-    verdict: Option<Verdict>,
+    direction: Option<Direction>,
 }
 
 impl Default for Table {
     fn default() -> Self {
-        let sort = Sort { column: DELTA, descending: true };
-        Self { sort, filter: String::new(), verdict: None, seen: None, scrolled_to: None }
+        let sort = Sort::descending("delta");
+        Self { sort, filter: String::new(), direction: None, seen: None, scrolled_to: None }
     }
 }
 
 impl Table {
-    /// Forgets what was prepared: the study was read anew.
+    /// Drops the prepared content, because the study was read again.
     pub fn renew(&mut self) {
         self.seen = None;
     }
@@ -74,30 +54,28 @@ impl Table {
     fn prepare(&mut self, study: &OpenStudy, selection: &Selection) {
         let of = Choice {
             arm: selection.arm,
-            measure: selection.against(study).map(|against| against.measure.key),
-            sort: self.sort,
+            measure: selection.against(study).map(|against| against.measure),
+            sort: self.sort.clone(),
             filter: self.filter.to_lowercase(),
-            verdict: self.verdict,
+            direction: self.direction,
         };
         if self.seen.as_ref().is_some_and(|seen| seen.of == of) {
             return;
         }
         let Some(arm) = selection.arm(study) else { return };
-        let against = selection.against(study);
-        let x = |index: usize| against.and_then(|against| against.x[index]);
-        let cells: Vec<Vec<Cell>> =
-            arm.domains.iter().enumerate().map(|(index, point)| cells(study, point, x(index))).collect();
+        let sheet = arm.sheet.of_measure(of.measure);
         let fits = |index: &usize| {
             let point = &arm.domains[*index];
             let text = format!("{} {}", point.domain, study.groups.get(point.group).map_or("", String::as_str));
-            of.verdict.is_none_or(|verdict| verdict == point.verdict) && text.to_lowercase().contains(&of.filter)
+            of.direction.is_none_or(|direction| direction == point.direction)
+                && text.to_lowercase().contains(&of.filter)
         };
-        let mut rows: Vec<usize> = (0..cells.len()).filter(fits).collect();
-        self.sort.apply(&mut rows, &cells);
-        self.seen = Some(Seen { of, cells, rows });
+        let mut rows: Vec<usize> = (0..arm.domains.len()).filter(fits).collect();
+        self.sort.apply(&mut rows, &sheet);
+        self.seen = Some(Seen { of, sheet, rows });
     }
 
-    /// Goes to the next (1) or previous (−1) domain of those shown, round and round.
+    /// Goes to the next (1) or previous (−1) domain of those shown, with wrap-around.
     pub fn step(&self, study: &OpenStudy, selection: &mut Selection, step: isize) {
         let (Some(arm), Some(seen)) = (selection.arm(study), &self.seen) else { return };
         let now = selection.index(study).and_then(|index| seen.rows.iter().position(|&row| row == index));
@@ -120,10 +98,9 @@ impl Table {
         self.prepare(study, selection);
         let (Some(arm), Some(seen)) = (selection.arm(study), &self.seen) else { return false };
         if seen.rows.is_empty() {
-            ui.label("No domain fits: clear the text and the call above.");
+            ui.label("No domain matches: clear the text and the call above.");
             return false;
         }
-        let distance = selection.against(study).map_or("distance", |against| against.measure.label);
         let scroll = (self.scrolled_to != selection.domain).then(|| {
             self.scrolled_to.clone_from(&selection.domain);
             selection.index(study).and_then(|index| seen.rows.iter().position(|&row| row == index))
@@ -136,15 +113,12 @@ impl Table {
                 .id_salt("domains in numbers")
                 .striped(true)
                 .sense(Sense::click())
-                .cell_layout(Layout::left_to_right(Align::Center))
-                .column(Column::initial(200.0).at_least(90.0).clip(true).resizable(true))
-                .column(Column::initial(100.0).at_least(50.0).clip(true).resizable(true))
-                .columns(Column::auto().at_least(60.0), TITLES.len() - 2);
+                .cell_layout(Layout::left_to_right(Align::Center));
+            table = seen.sheet.headings.iter().fold(table, |table, heading| table.column(width(heading)));
             table = scroll.flatten().into_iter().fold(table, |table, row| table.scroll_to_row(row, None));
             let table = table.header(26.0, |mut header| {
-                for (column, (title, hint)) in TITLES.into_iter().enumerate() {
-                    let title = if column == DISTANCE { distance } else { title };
-                    header.col(|ui| sort.title(ui, column, title, hint));
+                for heading in &seen.sheet.headings {
+                    header.col(|ui| sort.title(ui, heading));
                 }
             });
             table.body(|body| {
@@ -154,9 +128,9 @@ impl Table {
                     let selected = selection.domain.as_ref() == Some(&point.domain);
                     row.set_selected(selected);
                     let (mut chosen, mut by_key) = (false, false);
-                    for (column, cell) in seen.cells[index].iter().enumerate() {
-                        row.col(|ui| match column {
-                            0 => {
+                    for (cell, heading) in seen.sheet.rows[index].iter().zip(&seen.sheet.headings) {
+                        row.col(|ui| match heading.key.as_str() {
+                            "domain" => {
                                 marks::inline(ui, point.group, point.is_open());
                                 let name = Button::new(cell.text.as_str()).frame(false);
                                 let button = ui.add(name.wrap_mode(TextWrapMode::Truncate));
@@ -164,12 +138,15 @@ impl Table {
                                 chosen = button.clicked();
                                 opened |= button.double_clicked();
                             }
-                            CALL => {
-                                let colour = theme::verdict(point.verdict, dark);
+                            "verdict" => {
+                                let colour = theme::direction(point.direction, dark);
                                 ui.label(RichText::new(&cell.text).color(colour));
                             }
                             _ => {
-                                ui.add(egui::Label::new(&cell.text).wrap_mode(TextWrapMode::Extend));
+                                let label = ui.add(egui::Label::new(&cell.text).wrap_mode(TextWrapMode::Extend));
+                                if !cell.note.is_empty() {
+                                    label.on_hover_text(&cell.note);
+                                }
                             }
                         });
                     }
@@ -197,11 +174,11 @@ impl Table {
             let label = ui.label("find");
             let field = egui::TextEdit::singleline(&mut self.filter).desired_width(160.0);
             ui.add(field.hint_text("part of a name or group")).labelled_by(label.id);
-            let shown = self.verdict.map_or("all", Verdict::name);
+            let shown = self.direction.map_or("all", Direction::name);
             egui::ComboBox::from_label("call").selected_text(shown).show_ui(ui, |ui| {
-                ui.selectable_value(&mut self.verdict, None, "all");
-                for verdict in VERDICTS {
-                    ui.selectable_value(&mut self.verdict, Some(verdict), verdict.name());
+                ui.selectable_value(&mut self.direction, None, "all");
+                for direction in Direction::ALL {
+                    ui.selectable_value(&mut self.direction, Some(direction), direction.name());
                 }
             });
             distance(ui, study, selection);
@@ -228,40 +205,28 @@ impl Table {
         let all = outcomes(&study.results);
         let all = all.get(&arm.name)?;
         // The arm's domains are its outcomes, in their order.
-        let shown: Vec<_> = seen.rows.iter().filter_map(|&row| all.get(row)).collect();
-        csv::outcomes(&shown, seen.of.measure.unwrap_or("mmd2")).ok()
+        let shown: Vec<_> = seen.rows.iter().filter_map(|&row| all.get(row).cloned()).collect();
+        csv::outcomes(&shown, seen.of.measure.unwrap_or(Measure::Mmd2)).ok()
     }
 }
 
 /// Chooses the distance.
 pub(super) fn distance(ui: &mut Ui, study: &OpenStudy, selection: &mut Selection) {
     let (Some(arm), Some(against)) = (selection.arm(study), selection.against(study)) else { return };
-    let mut chosen = against.measure.key;
-    egui::ComboBox::from_label("distance").selected_text(against.measure.label).height(400.0).show_ui(ui, |ui| {
+    let mut chosen = against.measure;
+    egui::ComboBox::from_label("distance").selected_text(against.measure.label()).height(400.0).show_ui(ui, |ui| {
         for other in &arm.against {
-            ui.selectable_value(&mut chosen, other.measure.key, other.measure.label);
+            ui.selectable_value(&mut chosen, other.measure, other.measure.label());
         }
     });
     selection.measure = Some(chosen);
 }
 
-fn cells(study: &OpenStudy, point: &DomainPoint, x: Option<f64>) -> Vec<Cell> {
-    let change = study.change(point);
-    let ends = point.ci95.iter().all(|end| end.is_finite()).then_some(point.ci95[0]);
-    vec![
-        Cell::words(point.name.clone()),
-        Cell::words(study.groups.get(point.group).cloned().unwrap_or_default()),
-        Cell::number(Some(point.before), significant),
-        Cell::number(Some(point.after), significant),
-        Cell::number(Some(point.delta), delta),
-        Cell::number(ends, |_| interval(point.ci95, delta)),
-        Cell::words(point.verdict.name().to_owned()),
-        Cell::number(change.and_then(|change| change.p), p_value),
-        Cell::number(change.and_then(|change| change.q), p_value),
-        Cell::number(change.and_then(|change| change.beyond_restart), delta),
-        Cell::number(x, significant),
-        Cell::number(point.forgetting, delta),
-        Cell::number(Some(point.newline_rate), percent),
-        Cell::number(Some(point.tokens as f64), |tokens| count(tokens as u64)),
-    ]
+/// How wide a column is: names can be made wider and narrower.
+fn width(heading: &Heading) -> Column {
+    match heading.key.as_str() {
+        "domain" => Column::initial(200.0).at_least(90.0).clip(true).resizable(true),
+        "group" => Column::initial(100.0).at_least(50.0).clip(true).resizable(true),
+        _ => Column::auto().at_least(60.0),
+    }
 }

@@ -1,8 +1,9 @@
-//! Colours and spacing. Colours stay apart under every colour-vision deficiency; no meaning hangs on colour alone.
+//! Colours and spacing. Colours are distinguishable with every colour-vision deficiency. No meaning depends on colour
+//! alone.
 
 use egui::{Color32, Context, FontDefinitions, FontFamily, FontId, Stroke, TextStyle, Theme, Vec2, Visuals};
 
-use crate::report::{self, PALETTE, Verdict};
+use crate::report::{self, Direction, PALETTE};
 
 /// Dark text on light ground needs darker colours than light text on dark ground; these are readable on both (contrast of at
 /// least 4.5 : 1), by the theme.
@@ -21,17 +22,17 @@ pub fn better(dark: bool) -> Color32 {
     by_theme(dark, [0x00, 0x5c, 0x94], [0x6c, 0xb8, 0xf0])
 }
 
-/// What is not decided.
+/// The colour for "undecided".
 pub fn undecided(dark: bool) -> Color32 {
     by_theme(dark, [0x5c, 0x5c, 0x5c], [0xb0, 0xb0, 0xb0])
 }
 
-/// The colour of a verdict's word.
-pub fn verdict(verdict: Verdict, dark: bool) -> Color32 {
-    match verdict {
-        Verdict::Better => better(dark),
-        Verdict::Worse => worse(dark),
-        Verdict::Undecided | Verdict::NoDifference => undecided(dark),
+/// The colour of a direction's word.
+pub fn direction(direction: Direction, dark: bool) -> Color32 {
+    match direction {
+        Direction::Better => better(dark),
+        Direction::Worse => worse(dark),
+        Direction::Undecided | Direction::NoDifference => undecided(dark),
     }
 }
 
@@ -41,8 +42,8 @@ pub fn group(index: usize) -> Color32 {
     Color32::from_rgb(r, g, b)
 }
 
-/// The ground behind a token whose loss changed by `nats`: orange for worse, blue for better, the stronger the more; none
-/// below 0.03.
+/// The ground behind a token whose loss changed by `nats`: orange for worse, blue for better; a larger change has a
+/// stronger colour; none below 0.03.
 pub fn heat(nats: f64, dark: bool) -> Color32 {
     let strength = ((nats.abs() / 0.03).ln() / (3.0_f64 / 0.03).ln()).clamp(0.0, 1.0);
     let full = if nats > 0.0 { [0xd5, 0x5e, 0x00] } else { [0x00, 0x72, 0xb2] };
@@ -53,12 +54,17 @@ pub fn heat(nats: f64, dark: bool) -> Color32 {
 
 /// Text in which everything invisible can be seen, as reports show it, in characters that the fonts here have.
 pub fn visible(text: &str) -> String {
-    report::visible(text).replace('⏎', "↵")
+    in_this_font(&report::visible(text))
 }
 
 /// A token in the same way, its spaces as ·.
 pub fn visible_token(text: &str) -> String {
-    report::visible_token(text).replace('⏎', "↵")
+    in_this_font(&report::visible_token(text))
+}
+
+/// Text of a report in characters that the fonts here have.
+pub fn in_this_font(text: &str) -> String {
+    text.replace('⏎', "↵")
 }
 
 /// Spacing and type for every page.
@@ -79,7 +85,7 @@ pub fn install(context: &Context) {
     });
     for theme in [Theme::Light, Theme::Dark] {
         let mut visuals = if theme == Theme::Dark { Visuals::dark() } else { Visuals::light() };
-        // The defaults' grey text falls short of 4.5 : 1.
+        // The default grey text has less contrast than 4.5 : 1.
         let text = if theme == Theme::Dark { Color32::from_gray(220) } else { Color32::from_gray(30) };
         visuals.widgets.noninteractive.fg_stroke.color = text;
         visuals.widgets.inactive.fg_stroke.color = text;

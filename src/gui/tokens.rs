@@ -3,11 +3,11 @@
 use egui::{Align, Label, Layout, ScrollArea, TextWrapMode, Ui};
 use egui_extras::{Column, TableBuilder};
 
-use super::columns::{Cell, Sort};
+use super::sorting::Sort;
 use super::theme;
+use crate::columns::{Cell, Heading, Sheet, class_label};
 use crate::compare::{TokenClass, TypeChange};
-use crate::report::table::class_label;
-use crate::report::{count, delta, interval, percent, significant};
+use crate::report::{count, delta, percent, significant};
 
 const TITLES: [(&str, &str); 9] = [
     ("token", "Spaces are shown as ·, line breaks as ↵"),
@@ -20,14 +20,13 @@ const TITLES: [(&str, &str); 9] = [
     ("part of δ", "share × change; over all types these sum to δ"),
     ("95 % interval", "Of the part of δ"),
 ];
-const PART: usize = 7;
 
-/// What is seen of the table.
+/// The visible state of the table.
 pub struct Tokens {
     sort: Sort,
     class: Option<TokenClass>,
     filter: String,
-    cells: Vec<Vec<Cell>>,
+    sheet: Sheet,
     rows: Vec<usize>,
     /// What `rows` follows from.
     of: Option<(Sort, Option<TokenClass>, String)>,
@@ -35,31 +34,39 @@ pub struct Tokens {
 
 impl Default for Tokens {
     fn default() -> Self {
-        let sort = Sort { column: PART, descending: true };
-        Self { sort, class: None, filter: String::new(), cells: Vec::new(), rows: Vec::new(), of: None }
+        let heading = |(at, (title, help)): (usize, (&str, &str))| Heading::explained(title, help, at >= 2);
+        let headings = TITLES.into_iter().enumerate().map(heading).collect();
+        Self {
+            sort: Sort::descending("part of δ"),
+            class: None,
+            filter: String::new(),
+            sheet: Sheet { headings, rows: Vec::new() },
+            rows: Vec::new(),
+            of: None,
+        }
     }
 }
 
 impl Tokens {
     /// Shows these types from now on.
     pub fn take(&mut self, types: &[TypeChange]) {
-        self.cells = types.iter().map(cells).collect();
+        self.sheet.rows = types.iter().map(cells).collect();
         self.of = None;
     }
 
     fn prepare(&mut self, types: &[TypeChange]) {
-        let of = (self.sort, self.class, self.filter.to_lowercase());
+        let of = (self.sort.clone(), self.class, self.filter.to_lowercase());
         if self.of.as_ref() == Some(&of) {
             return;
         }
         let fits = |&index: &usize| {
             let Some(of_type) = types.get(index) else { return false };
-            let texts = [&of_type.token, &self.cells[index][0].text];
+            let texts = [&of_type.token, &self.sheet.rows[index][0].text];
             self.class.is_none_or(|class| class == of_type.class)
                 && texts.iter().any(|text| text.to_lowercase().contains(&of.2))
         };
-        let mut rows: Vec<usize> = (0..self.cells.len()).filter(fits).collect();
-        self.sort.apply(&mut rows, &self.cells);
+        let mut rows: Vec<usize> = (0..self.sheet.rows.len()).filter(fits).collect();
+        self.sort.apply(&mut rows, &self.sheet);
         self.rows = rows;
         self.of = Some(of);
     }
@@ -77,17 +84,17 @@ impl Tokens {
             let label = ui.label("token holds");
             let field = egui::TextEdit::singleline(&mut self.filter).desired_width(140.0);
             ui.add(field).labelled_by(label.id);
-            ui.weak(format!("{} of {} token types", self.rows.len(), self.cells.len()))
+            ui.weak(format!("{} of {} token types", self.rows.len(), self.sheet.rows.len()))
                 .on_hover_text("Those that got worse and better the most");
         });
         self.prepare(types);
         if self.rows.is_empty() {
-            ui.label("No token type fits: choose class “all” and clear the text.");
+            ui.label("No token type matches: choose class “all” and clear the text.");
             return;
         }
         let height = ui.spacing().interact_size.y;
         let room = ui.available_height().max(220.0);
-        let (sort, cells, rows) = (&mut self.sort, &self.cells, &self.rows);
+        let (sort, sheet, rows) = (&mut self.sort, &self.sheet, &self.rows);
         ScrollArea::horizontal().show(ui, |ui| {
             TableBuilder::new(ui)
                 .id_salt("token types")
@@ -98,13 +105,13 @@ impl Tokens {
                 .column(Column::initial(170.0).at_least(70.0).clip(true).resizable(true))
                 .columns(Column::auto().at_least(64.0), TITLES.len() - 1)
                 .header(26.0, |mut header| {
-                    for (column, (title, hint)) in TITLES.into_iter().enumerate() {
-                        header.col(|ui| sort.title(ui, column, title, hint));
+                    for heading in &sheet.headings {
+                        header.col(|ui| sort.title(ui, heading));
                     }
                 })
                 .body(|body| {
                     body.rows(height, rows.len(), |mut row| {
-                        let cells = &cells[rows[row.index()]];
+                        let cells = &sheet.rows[rows[row.index()]];
                         for (column, cell) in cells.iter().enumerate() {
                             row.col(|ui| {
                                 let wrap = if column == 0 { TextWrapMode::Truncate } else { TextWrapMode::Extend };
@@ -120,15 +127,16 @@ impl Tokens {
 }
 
 fn cells(of: &TypeChange) -> Vec<Cell> {
+    let why = "not a finite number";
     vec![
-        Cell::words(theme::visible_token(&of.token)),
-        Cell::words(class_label(of.class.name())),
-        Cell::number(Some(of.count as f64), |n| count(n as u64)),
-        Cell::number(Some(of.share), percent),
-        Cell::number(Some(of.before), significant),
-        Cell::number(Some(of.after), significant),
-        Cell::number(Some(of.after - of.before), delta),
-        Cell::number(Some(of.contribution), delta),
-        Cell::number(Some(of.contribution_ci95[0]), |_| interval(of.contribution_ci95, delta)),
+        Cell::words(&theme::visible_token(&of.token)),
+        Cell::words(&class_label(of.class.name())),
+        Cell::number(Some(of.count as f64), |n| count(n as u64), why),
+        Cell::number(Some(of.share), percent, why),
+        Cell::number(Some(of.before), significant, why),
+        Cell::number(Some(of.after), significant, why),
+        Cell::number(Some(of.after - of.before), delta, why),
+        Cell::number(Some(of.contribution), delta, why),
+        Cell::ends(Some(of.contribution_ci95), delta, why),
     ]
 }

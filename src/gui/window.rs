@@ -11,10 +11,10 @@ use super::{App, library};
 use crate::device::{Adapter, adapters};
 use crate::error::{Error, Result};
 
-/// The platform's name of the application: its settings' folder is called so.
+/// The application's name for the platform; its settings folder has this name.
 const ID: &str = "odyssey";
 
-/// What the window starts with.
+/// Options of the window.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WindowOptions<'a> {
     /// A study, or a folder of studies.
@@ -49,10 +49,10 @@ pub fn run(options: WindowOptions<'_>) -> Result<()> {
 /// What to draw with, and what if that fails: wgpu where there is a graphics card. A processor draws through OpenGL, where its
 /// driver is there, six times as fast as through Vulkan's software adapter: a frame of 1280 × 820 took 4.3 ms instead of 31.
 ///
-/// The training computes on a device of its own, also where both are on the same adapter. Measured on a software adapter with
-/// one training on it, 99 % of frames came within 77 ms so, and within 163 ms on one device for both, where frames wait in one
-/// queue behind the kernels of a training step (15 ms through OpenGL). And what befalls the training's device, out of memory
-/// or lost, leaves the window as it is.
+/// The training computes on a device of its own, also if both use the same card. On a software card with a training on
+/// it, 99 % of frames took at most 77 ms this way. With one device for both they took at most 163 ms, because frames
+/// wait in one queue behind the kernels of a training step (15 ms through OpenGL). A failure of the training device
+/// (out of memory, lost) does not affect the window.
 fn renderers() -> [Renderer; 2] {
     match adapters().iter().any(Adapter::is_real) {
         true => [Renderer::Wgpu, Renderer::Glow],
@@ -94,7 +94,7 @@ fn open(
     eframe::run_native(ID, native, create)
 }
 
-/// Whether there is something to draw on: winit says so only in words of its own.
+/// Whether there is something to draw on: winit gives no clear message.
 fn display() -> Result<()> {
     let has_own = cfg!(any(windows, target_os = "macos"));
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());

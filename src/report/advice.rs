@@ -1,39 +1,40 @@
-//! What advice would have said of each domain before training, as a table and in words: verdict, reasons, and whether what
-//! was found lies inside the interval.
+//! The advice that would have been given for each domain before training, as a table and in words: answer, reasons, and
+//! whether the result lies inside the interval.
 
 use minijinja::{Value, context};
 
-use super::sheet::{Sheet, SheetCell};
-use super::{count, delta, interval, percent, visible};
+use super::{count, delta, percent, visible};
 use crate::advise::hindsight::{Hindsight, check};
 use crate::advise::verdict::PointsTo;
+use crate::columns::{Cell, Heading, Sheet};
 
 /// A line for each domain and recipe. `None` where there is none.
 pub fn sheet(said: &[Hindsight]) -> Option<Sheet> {
-    let header =
-        ["domain", "model", "recipe", "verdict", "predicted δ", "90 % interval", "found", "inside", "learned from"];
-    let rows: Vec<Vec<SheetCell>> = said.iter().map(row).collect();
-    let sheet = Sheet { header: header.map(str::to_owned).to_vec(), texts: 4, rows };
+    let heading = |title: &&str| Heading::new(title, NUMBERS.contains(title));
+    let sheet = Sheet { headings: TITLES.iter().map(heading).collect(), rows: said.iter().map(row).collect() };
     (!sheet.rows.is_empty()).then(|| sheet.without_constant(&["model", "recipe", "learned from"]))
 }
 
-fn row(said: &Hindsight) -> Vec<SheetCell> {
+const TITLES: [&str; 9] =
+    ["domain", "model", "recipe", "verdict", "predicted δ", "90 % interval", "found", "inside", "learned from"];
+const NUMBERS: [&str; 5] = ["predicted δ", "90 % interval", "found", "inside", "learned from"];
+
+fn row(said: &Hindsight) -> Vec<Cell> {
     let why = said.reason.as_deref().unwrap_or("too few domains for an interval");
     let ends = said.predicted.and_then(|predicted| predicted.interval90);
-    let missing = |shown: Option<String>| match shown {
-        Some(shown) => SheetCell::words(&shown),
-        None => SheetCell::number(None, delta, why),
-    };
     vec![
-        SheetCell::words(&said.domain),
-        SheetCell::words(&said.model),
-        SheetCell::words(&recipe(said)),
-        SheetCell { text: said.verdict.name().to_owned(), why: visible(&said.words) },
-        SheetCell::number(said.predicted.map(|predicted| predicted.delta), delta, why),
-        missing(ends.map(|ends| interval(ends, delta))),
-        SheetCell::number(Some(said.found), delta, why),
-        missing(said.inside.map(|inside| if inside { "yes" } else { "no" }.to_owned())),
-        SheetCell::words(&format!("{} domains", said.domains)),
+        Cell::words(&said.domain),
+        Cell::words(&said.model),
+        Cell::words(&recipe(said)),
+        Cell::noted(said.verdict.name(), &said.words),
+        Cell::number(said.predicted.map(|predicted| predicted.delta), delta, why),
+        Cell::ends(ends, delta, why),
+        Cell::number(Some(said.found), delta, why),
+        match said.inside {
+            Some(inside) => Cell::words(if inside { "yes" } else { "no" }),
+            None => Cell::number(None, delta, why),
+        },
+        Cell::words(&format!("{} domains", said.domains)),
     ]
 }
 
@@ -42,7 +43,8 @@ fn recipe(said: &Hindsight) -> String {
     format!("{}, lr {:e}{join}", said.strategy, said.lr)
 }
 
-/// How predictions did, each made without the rows of its own domain; why there are none. `None` without a domain.
+/// The performance of predictions, each made without the rows of its own domain; or why there are none. `None` without
+/// a domain.
 pub fn note(said: &[Hindsight]) -> Option<String> {
     let found = check(said);
     if found.rows == 0 {
@@ -65,7 +67,7 @@ pub fn note(said: &[Hindsight]) -> Option<String> {
     }
     if let (Some(coverage), Some(width)) = (found.coverage, found.median_width) {
         text.push_str(&format!(
-            "; {} of findings lie inside their 90 % interval, which is {width:.4} wide in the median",
+            "; {} of results lie inside their 90 % interval, which is {width:.4} wide in the median",
             percent(coverage)
         ));
     }

@@ -4,14 +4,15 @@ use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
-use super::plots::Mark;
+use super::figure::Mark;
 
 /// A scale: its range in positions, where it is marked, and whether positions are decimal logarithms of values.
 #[derive(Clone)]
 pub(super) struct Axis {
     pub(super) range: Range<f64>,
     pub(super) ticks: Vec<f64>,
-    /// Of labels; on a logarithmic scale that names every power of ten 0, otherwise those of the mantissa.
+    /// Decimals of labels. On a logarithmic scale: 0 if every power of ten has a label, otherwise those of the
+    /// mantissa.
     pub(super) decimals: usize,
     pub(super) log: bool,
 }
@@ -55,7 +56,7 @@ impl Axis {
         self
     }
 
-    /// A scale of δ that holds 0, every interval, and room to name both halves.
+    /// A scale of δ that holds 0, every interval, and space for the names of both halves.
     pub(super) fn of_delta(marks: &[Mark], restart: Option<f64>) -> Self {
         let ends = marks.iter().flat_map(|mark| mark.ci95.into_iter().flatten().chain([mark.delta, 0.0]));
         let ends = ends.chain(restart);

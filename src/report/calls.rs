@@ -1,79 +1,15 @@
-//! What adaptation did to each domain as a table and in words: the calls, and what the restart alone costs.
+//! The change of each domain as a table and in words: the calls, and the cost of the restart alone.
 
-use super::sheet::{Sheet, SheetCell};
-use super::{delta, interval, p_value, percent, visible};
+use super::{delta, percent, visible};
+use crate::columns::{self, Called, Face, Sheet};
 use crate::shown::fixed;
-use crate::study::{Call, DomainChange, RestartControl, StudyResults};
-
-const NO_CONTROL: &str = "the study has no restart control for it";
+use crate::study::{Call, DomainChange, StudyResults};
 
 /// A line for each domain and then for each restart control. `None` without either.
 pub fn sheet(results: &StudyResults) -> Option<Sheet> {
-    let header = [
-        "domain",
-        "model",
-        "strategy",
-        "call",
-        "seeds",
-        "δ",
-        "95 % interval",
-        "sd of seeds",
-        "p",
-        "q",
-        "t test p",
-        "Wilcoxon p",
-        "smallest effect",
-        "δ beyond the restart",
-        "95 % interval",
-    ];
-    let mut rows: Vec<Vec<SheetCell>> = results.domains.iter().map(domain).collect();
-    rows.extend(results.restart_control.iter().map(|control| self::control(control, header.len())));
-    let sheet = Sheet { header: header.map(str::to_owned).to_vec(), texts: 4, rows };
-    (!sheet.rows.is_empty()).then(|| sheet.without_constant(&["model", "strategy", "seeds", "sd of seeds"]))
-}
-
-fn domain(change: &DomainChange) -> Vec<SheetCell> {
-    let reason = change.reason.as_deref().unwrap_or("could not be computed");
-    let ends = |ends: Option<[f64; 2]>, why: &str| match ends {
-        Some(ends) => SheetCell::words(&interval(ends, delta)),
-        None => SheetCell::number(None, delta, why),
-    };
-    vec![
-        SheetCell::words(&change.domain),
-        SheetCell::words(&change.model),
-        SheetCell::words(&change.strategy),
-        SheetCell { text: change.call.name().to_owned(), why: visible(change.reason.as_deref().unwrap_or_default()) },
-        SheetCell::words(&change.seeds.len().to_string()),
-        SheetCell::number(Some(change.delta), delta, reason),
-        ends(Some(change.delta_ci95), reason),
-        SheetCell::number(change.seed_sd, delta, "one seed does not vary"),
-        SheetCell::number(change.p, p_value, reason),
-        SheetCell::number(change.q, p_value, reason),
-        SheetCell::number(change.t_p, p_value, "the changes of documents do not vary"),
-        SheetCell::number(change.wilcoxon_p, p_value, "no document changed"),
-        SheetCell::number(Some(change.smallest_effect), |effect| fixed(effect, 4), reason),
-        SheetCell::number(change.beyond_restart, delta, NO_CONTROL),
-        ends(change.beyond_restart_ci95, NO_CONTROL),
-    ]
-}
-
-fn control(control: &RestartControl, columns: usize) -> Vec<SheetCell> {
-    let why = control.reason.as_deref().unwrap_or("could not be computed");
-    let mut cells = vec![
-        SheetCell { text: format!("{} itself", visible(&control.reference)), why: visible(&control.held_out) },
-        SheetCell::words(&control.model),
-        SheetCell::words(&control.strategy),
-        SheetCell::words("restart control"),
-        SheetCell::words(&control.seeds.len().to_string()),
-        SheetCell::number(control.delta, delta, why),
-        match control.delta_ci95 {
-            Some(ends) => SheetCell::words(&interval(ends, delta)),
-            None => SheetCell::number(None, delta, why),
-        },
-        SheetCell::number(control.seed_sd, delta, "one seed does not vary"),
-    ];
-    cells.resize(columns, SheetCell::words(""));
-    cells
+    let domains = results.domains.iter().map(Called::Domain);
+    let all: Vec<Called<'_>> = domains.chain(results.restart_control.iter().map(Called::Control)).collect();
+    (!all.is_empty()).then(|| Sheet::of(&columns::calls(), Face::Page, &all))
 }
 
 /// How the calls were made, for below the table.
@@ -94,7 +30,7 @@ pub fn note(results: &StudyResults) -> Option<String> {
     ))
 }
 
-/// What the calls of one model and strategy come to, in a sentence.
+/// The calls of one model and strategy in one sentence.
 pub(super) fn tally(of: &str, changes: &[&DomainChange]) -> Option<String> {
     let first = changes.first()?;
     let number = |call| changes.iter().filter(|change| change.call == call).count();
@@ -117,15 +53,15 @@ pub(super) fn tally(of: &str, changes: &[&DomainChange]) -> Option<String> {
     Some(text + ".")
 }
 
-/// What the restart alone costs, and how many domains still got worse beyond it.
+/// The cost of the restart alone, and how many domains got worse beyond it.
 pub(super) fn restart_sentence(changes: &[&DomainChange]) -> Option<String> {
     let restart = changes.iter().find_map(|change| change.restart_delta)?;
     let surely = |side: fn([f64; 2]) -> bool| {
         changes.iter().filter(|change| change.beyond_restart_ci95.is_some_and(side)).count()
     };
     let meaning = match restart > 0.0 {
-        true => "that is what restarting the optimiser costs",
-        false => "the recipe gains even where nothing is new, so the base had not learnt its corpus to the end",
+        true => "this is the cost of restarting the optimiser",
+        false => "the recipe gains even on the known corpus, so the base was not fully trained on it",
     };
     Some(format!(
         "Adapting to the reference corpus itself by the same recipe gives δ = {}: {meaning}. Beyond it, the whole 95 % \

@@ -1,12 +1,11 @@
-//! What the page shows of one adaptation, token by token: types, classes, perplexity without them, passages.
+//! The details of one adaptation on the page, token by token: types, classes, perplexity without them, passages.
 
 use std::collections::BTreeMap;
 
 use minijinja::{Value, context};
 
-use super::page::cell;
-use super::table::{class_label, without_label};
-use super::{count, delta, handful_sentence, interval, percent, significant, visible, visible_token};
+use super::{class_label, count, delta, handful_sentence, interval, percent, significant, visible, visible_token};
+use crate::columns::{Cell, without_label};
 use crate::compare::{ClassChange, Handful, Passage, PassageToken, TypeChange, Without};
 
 /// Token types shown of those that got worse, and of those that got better.
@@ -15,7 +14,7 @@ const BEST_TYPES: usize = 10;
 /// Changes in nats from which a token's shade is one step stronger; each about three times the one before.
 const SHADES: [f64; 4] = [0.1, 0.3, 1.0, 3.0];
 
-/// What is shown of one adaptation, token by token. `whole` is the perplexity before, after, and δ.
+/// The details of one adaptation, token by token. `whole` is the perplexity before, after, and δ.
 pub(super) fn card(
     types: &[TypeChange],
     classes: &[ClassChange],
@@ -89,7 +88,7 @@ fn passage_value(passage: &Passage) -> Value {
 }
 
 fn token_value(token: &PassageToken) -> Value {
-    // A line break is shown and breaks the line.
+    // A line break is shown as a symbol, followed by a real line break.
     let text = visible(&token.text).replace('⏎', "⏎\n");
     let (shade, title) = match (token.before, token.after) {
         (Some(before), Some(after)) => {
@@ -103,4 +102,10 @@ fn token_value(token: &PassageToken) -> Value {
         _ => ("u".to_owned(), "not scored".to_owned()),
     };
     context! { text, shade, title }
+}
+
+/// A number for the page; a missing one is a dash with the reason.
+fn cell(value: Option<f64>, write: fn(f64) -> String, why: &str) -> Value {
+    let Cell { text, note, .. } = Cell::number(value, write, why);
+    context! { text, why => note }
 }

@@ -1,11 +1,17 @@
-//! How δ goes with one distance, in sentences.
+//! The correlations of δ with the distances, as a table; that with one distance in sentences.
 
-use super::page::scope_label;
 use super::{coefficient, interval, p_phrase, visible};
+use crate::columns::{self, Face, Sheet, scope_label};
 use crate::study::{Correlation, StudyResults};
 
-/// What the study found about one measure under one model and strategy (`of`), a sentence each: pooled, within groups, with
-/// rivals allowed for, without the domain that counts most, and what to beware of. Empty where nothing was correlated.
+/// δ against every distance, pooled and within groups; `None` if nothing was correlated.
+pub fn sheet(results: &StudyResults) -> Option<Sheet> {
+    (!results.correlations.is_empty()).then(|| Sheet::of(&columns::correlations(), Face::Page, &results.correlations))
+}
+
+/// What the study found about one measure under one model and strategy (`of`), a sentence each: pooled, within groups,
+/// after allowing for rival explanations, without the most influential domain, and warnings. Empty if nothing was
+/// correlated.
 pub fn sentences(results: &StudyResults, of: &str, measure: &str) -> Vec<String> {
     let mine = || results.correlations.iter().filter(|c| c.of == of && c.x == measure);
     let Some(pooled) = mine().find(|c| c.scope == "pooled") else { return Vec::new() };
@@ -39,9 +45,9 @@ pub fn sentences(results: &StudyResults, of: &str, measure: &str) -> Vec<String>
     }
     if let Some(influence) = &pooled.influence {
         let (domain, r) = (visible(&influence.domain), coefficient(influence.pearson));
-        said.push(format!("Without {domain}, which counts most: r = {r}."));
+        said.push(format!("Without {domain}, which has the largest influence: r = {r}."));
     }
-    said.extend(pooled.warning.as_ref().map(|warning| format!("Beware, it is {}.", visible(warning))));
+    said.extend(pooled.warning.as_ref().map(|warning| format!("Caution: it is {}.", visible(warning))));
     said
 }
 

@@ -1,4 +1,4 @@
-//! How the figures are drawn: axes, markers, labels that keep clear of each other; one code for every back end.
+//! How the figures are drawn: axes, markers, labels that do not overlap; the same code for every back end.
 //!
 //! Lengths are in units of a canvas 1600 wide. δ is the change in log-perplexity, nats per token; positive is worse.
 
@@ -11,7 +11,7 @@ use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::Axis;
-use super::plots::{Guides, Mark};
+use super::figure::{Guides, Mark};
 use super::{PALETTE, delta, interval, visible};
 use crate::stats::least_squares;
 
@@ -36,14 +36,14 @@ pub(super) fn heading<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, title: 
     text(root, caption, (40, 78), 27, GREY, (LEFT, VPos::Top))
 }
 
-/// What a figure without data shows.
+/// The content of a figure without data.
 pub(super) fn nothing<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>) -> Drawn<DB> {
     let (width, height) = size(root);
     text(root, "nothing to plot", (width / 2, height / 2), 32, GREY, (HPos::Center, VPos::Center))
 }
 
-/// δ against a distance, with intervals, the pooled least-squares line and the domains' names. What is no farther than
-/// the reference from itself is grey, the restart control a dashed line.
+/// δ against a distance, with intervals, the pooled least-squares line and the domains' names. Domains that are not
+/// farther from the reference than it is from itself are grey, the restart control a dashed line.
 pub(super) fn scatter<DB: DrawingBackend>(
     root: &DrawingArea<DB, Shift>,
     groups: &[String],
@@ -337,13 +337,13 @@ struct Place {
     leader: Option<[(i32, i32); 2]>,
 }
 
-/// Places labels beside their markers, greedily: never on a marker or other text, off the `bars` if possible.
-/// A label for which there is no room is left out.
+/// Places labels beside their markers, greedily: never on a marker or other text, off the `bars` if possible. A label
+/// without enough space is left out.
 fn place_labels(centres: &[(i32, i32)], sizes: &[(i32, i32)], bars: &[Frame], plot: &Plot) -> Vec<Option<Place>> {
     const DIRECTIONS: [(i32, i32); 8] = [(1, 0), (-1, 0), (1, -1), (1, 1), (-1, -1), (-1, 1), (0, -1), (0, 1)];
     let square = |&(x, y): &(i32, i32), r| Frame { left: x - r, top: y - r, right: x + r, bottom: y + r };
     let markers: Vec<Frame> = centres.iter().map(|centre| square(centre, RADIUS + 2)).collect();
-    // In a crowd, names far from their markers would only add to it.
+    // Where markers are dense, names far from their markers would make the figure worse.
     let rings: &[i32] = if centres.len() > 40 { &[0, 22] } else { &[0, 22, 50, 90, 140, 200] };
     let (bounds, mut taken) = (plot.frame(), plot.names_of_halves().to_vec());
     let mut places = Vec::new();
@@ -380,7 +380,7 @@ pub(super) fn text<DB: DrawingBackend>(
     colour: RGBColor,
     (across, down): (HPos, VPos),
 ) -> Drawn<DB> {
-    // Both back ends set what is to be centred too high, the one by more than the other.
+    // Both back ends place centred text too high, by different amounts.
     let lower = if matches!(down, VPos::Center) { size / 8 } else { 0 };
     let style = ("sans-serif", size).into_font().color(&colour).pos(Pos::new(across, down));
     area.draw(&Text::new(visible(what), (at.0, at.1 + lower), style))
@@ -402,7 +402,7 @@ fn size<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>) -> (i32, i32) {
 fn use_own_font() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // Fails only for bytes that are no font; drawing text would then say that there is none.
+        // Fails only if the bytes are not a font; then drawing text reports that no font exists.
         let _ = register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
     });
 }

@@ -6,7 +6,7 @@ use plotters::style::text_anchor::VPos;
 
 use super::axis::Axis;
 use super::draw::{Drawn, GREY, INK, LEFT, axes, colour, legend, text};
-use super::plots::{Curve, Panel, RateCurve, RatePanel};
+use super::figure::{Curve, Panel, RateCurve, RatePanel};
 
 /// Loss by step, a panel for each domain.
 pub(super) fn losses<DB: DrawingBackend>(

@@ -1,137 +1,14 @@
-//! The figures of a study, drawn once and written as SVG and as PNG: δ against each distance, δ by domain, δ against the learning
-//! rate, loss curves.
-//!
-//! All figures are laid out on a canvas 1600 wide; the PNG has that many pixels, the SVG is shown at half of it. The one
-//! typeface is built in, so that nothing of the system is needed and the same results give the same bytes.
+//! The figures of a study: δ against each distance, δ by domain, δ against the learning rate, loss curves.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 
-use plotters::coord::Shift;
-use plotters::prelude::*;
-
-use super::draw::{self, Drawn};
-use super::{Outcome, Verdict, coefficient, outcomes, p_phrase, panels, rates, visible};
-use crate::disk::scratch;
-use crate::error::{Error, Result};
+use super::figure::{Content, Curve, Figure, Guides, Kind, Mark, Panel, columns, drawable, short, slug};
+use super::{Direction, Outcome, arm, coefficient, outcomes, p_phrase, rates, visible};
 use crate::similarity::{Distances, Measure};
 use crate::study::{Correlation, StudyResults};
 
-/// The canvas's width in the units everything is laid out in.
-const WIDTH: u32 = 1600;
 /// Curves are drawn with at most this many points, each the mean of the steps it stands for.
 const CURVE_POINTS: usize = 300;
-
-/// What a figure shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// δ against a distance.
-    Scatter(Measure),
-    /// δ by domain, sorted.
-    Forest,
-    /// Loss while training.
-    Losses,
-    /// δ against the learning rate, by how training text was joined.
-    Rates,
-    /// The part of δ that line breaks carry, against the same.
-    LineBreaks,
-    /// δ against a distance, where there is none.
-    NoScatter,
-}
-
-/// A figure, ready to be drawn.
-#[derive(Debug, Clone)]
-pub struct Figure {
-    /// File name without its ending.
-    pub name: String,
-    /// What it shows.
-    pub kind: Kind,
-    /// The model and strategy, as "model / strategy"; empty where a figure holds all of them.
-    pub of: String,
-    /// Title.
-    pub title: String,
-    /// What a reader needs beside the title: coefficients, conventions.
-    pub caption: String,
-    pub(super) height: u32,
-    pub(super) groups: Vec<String>,
-    pub(super) content: Content,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum Content {
-    Empty,
-    Scatter { axis: String, marks: Vec<Mark>, guides: Guides },
-    Forest { marks: Vec<Mark>, restart: Option<f64> },
-    Losses { panels: Vec<Panel> },
-    Rates { panels: Vec<RatePanel> },
-}
-
-/// What a scatter plot shows beside the domains.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Guides {
-    /// The distance of the reference corpus from itself: what is no farther is no distance.
-    pub null: Option<f64>,
-    /// Whether larger is closer.
-    pub similarity: bool,
-    /// δ of the restart control.
-    pub restart: Option<f64>,
-}
-
-/// A domain in a scatter or forest plot. `x` is unused in the latter.
-#[derive(Debug, Clone)]
-pub(super) struct Mark {
-    pub label: String,
-    pub group: usize,
-    pub x: f64,
-    pub delta: f64,
-    pub ci95: Option<[f64; 2]>,
-    /// Whether the call is "no difference".
-    pub open: bool,
-}
-
-/// δ by learning rate of one domain.
-#[derive(Debug, Clone)]
-pub(super) struct RatePanel {
-    pub title: String,
-    pub curves: Vec<RateCurve>,
-    /// `(rate, δ)` of the restart control trained as the strategy has it; `None` in its own panel.
-    pub restart: Option<Vec<(f64, f64)>>,
-}
-
-/// δ by learning rate for one way to join training text.
-#[derive(Debug, Clone)]
-pub(super) struct RateCurve {
-    /// Which way; gives the colour.
-    pub arm: usize,
-    pub points: Vec<RatePoint>,
-}
-
-/// δ at one learning rate.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RatePoint {
-    pub lr: f64,
-    pub delta: f64,
-    pub ci95: [f64; 2],
-}
-
-/// The loss curves of one domain.
-#[derive(Debug, Clone)]
-pub(super) struct Panel {
-    pub title: String,
-    pub curves: Vec<Curve>,
-}
-
-/// One run's training or validation loss.
-#[derive(Debug, Clone)]
-pub(super) struct Curve {
-    /// Which model and strategy; gives the colour.
-    pub arm: usize,
-    /// Validation rather than training.
-    pub valid: bool,
-    /// `(step, nats per token)`.
-    pub points: Vec<(f64, f64)>,
-}
 
 /// All figures of a study, in the order a reader wants them. Never empty: without data a figure says so.
 pub fn figures(results: &StudyResults) -> Vec<Figure> {
@@ -141,7 +18,7 @@ pub fn figures(results: &StudyResults) -> Vec<Figure> {
     let mut figures = Vec::new();
     for (index, (of, outcomes)) in by_arm.iter().enumerate() {
         let suffix = if by_arm.len() > 1 { format!("-{}-{}", index + 1, slug(of)) } else { String::new() };
-        for measure in Distances::MEASURES {
+        for measure in Measure::shown() {
             figures.extend(scatter(results, of, outcomes, measure, &groups, &suffix));
         }
         figures.push(forest(of, outcomes, &groups, &suffix));
@@ -180,30 +57,30 @@ fn scatter(
 ) -> Option<Figure> {
     let marks: Vec<Mark> = outcomes
         .iter()
-        .filter_map(|outcome| {
-            Some(Mark { x: outcome.measure(measure.key).filter(drawable)?, ..mark(outcome, groups)? })
-        })
+        .filter_map(|outcome| Some(Mark { x: outcome.measure(measure).filter(drawable)?, ..mark(outcome, groups)? }))
         .collect();
     if marks.is_empty() {
         return None;
     }
     let guides = Guides::of(results, outcomes, measure);
-    let found = results.correlations.iter().find(|c| c.x == measure.key && c.scope == "pooled" && c.of == of);
-    let axis =
-        if measure.similarity { "larger is closer to the reference" } else { "larger is farther from the reference" };
+    let found = results.correlations.iter().find(|c| c.x == measure.key() && c.scope == "pooled" && c.of == of);
+    let axis = if measure.is_similarity() {
+        "larger is closer to the reference"
+    } else {
+        "larger is farther from the reference"
+    };
     Some(Figure {
-        name: format!("delta-vs-{}{suffix}", measure.key.replace('_', "-")),
+        name: format!("delta-vs-{}{suffix}", measure.key().replace('_', "-")),
         kind: Kind::Scatter(measure),
         of: of.to_owned(),
-        title: format!("δ against {}", measure.label),
+        title: format!("δ against {}", measure.label()),
         caption: format!("{}: {}{}", visible(of), correlation_phrase(found, marks.len()), legend_of(&guides, &marks)),
         height: 1000,
         groups: groups.to_vec(),
         content: Content::Scatter {
-            axis: if measure.key == "newline_rate" {
-                measure.label.to_owned()
-            } else {
-                format!("{} ({axis})", measure.label)
+            axis: match measure.is_rival() {
+                true => measure.label().to_owned(),
+                false => format!("{} ({axis})", measure.label()),
             },
             marks,
             guides,
@@ -217,22 +94,22 @@ impl Guides {
         let model = outcomes.first().and_then(|outcome| outcome.rows.first()).map(|row| row.model.as_str());
         let null = results.null.iter().find(|null| Some(null.model.as_str()) == model);
         // The rate of line breaks is a rival explanation, not a distance.
-        let null = null.filter(|_| measure.key != "newline_rate");
+        let null = null.filter(|_| !measure.is_rival());
         Self {
-            null: null.and_then(|null| farthest_null(&null.distances, &measure)),
-            similarity: measure.similarity,
+            null: null.and_then(|null| farthest_null(&null.distances, measure)),
+            similarity: measure.is_similarity(),
             restart: restart(outcomes),
         }
     }
 }
 
 /// The end of the null band: how far halves of the reference corpus lie from one another.
-fn farthest_null(null: &Distances, measure: &Measure) -> Option<f64> {
-    let band = null.interval(measure.key).map(|[low, high]| if measure.similarity { low } else { high });
-    band.or_else(|| null.get(measure.key)).filter(drawable)
+fn farthest_null(null: &Distances, measure: Measure) -> Option<f64> {
+    let band = null[measure].ci95.map(|[low, high]| if measure.is_similarity() { low } else { high });
+    band.or_else(|| null.get(measure)).filter(drawable)
 }
 
-/// What the marks that are no domains stand for.
+/// The legend of the marks that are not domains.
 fn legend_of(guides: &Guides, marks: &[Mark]) -> String {
     let parts = [
         (guides.null.is_some(), "grey: within the reference"),
@@ -300,24 +177,19 @@ fn mark(outcome: &Outcome, groups: &[String]) -> Option<Mark> {
         x: 0.0,
         delta: outcome.delta,
         ci95: Some(outcome.ci95).filter(|ci| ci.iter().all(drawable)),
-        open: outcome.change.is_some() && outcome.verdict() == Verdict::NoDifference,
+        open: outcome.change.is_some() && outcome.direction() == Direction::NoDifference,
     })
 }
 
-/// A setting as the study's TOML writes it.
-pub fn word(setting: impl clap::ValueEnum) -> String {
-    setting.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-}
-
 fn losses(results: &StudyResults) -> Figure {
-    let arms: Vec<String> = results.rows.iter().map(super::arm).collect::<BTreeSet<_>>().into_iter().collect();
+    let arms: Vec<String> = results.rows.iter().map(arm).collect::<BTreeSet<_>>().into_iter().collect();
     let domains: BTreeSet<&str> = results.rows.iter().map(|row| row.domain.as_str()).collect();
     let panels: Vec<Panel> = domains
         .into_iter()
         .map(|domain| {
             let rows: Vec<_> = results.rows.iter().filter(|row| row.domain == domain).collect();
             let curve = |row, valid, points: &[_]| Curve {
-                arm: arms.iter().position(|arm| *arm == super::arm(row)).unwrap_or(0),
+                arm: arms.iter().position(|name| *name == arm(row)).unwrap_or(0),
                 valid,
                 points: thinned(points),
             };
@@ -344,10 +216,6 @@ fn losses(results: &StudyResults) -> Figure {
     }
 }
 
-pub(super) fn columns(panels: usize) -> usize {
-    if panels > 40 { 5 } else { 4.min(panels.max(1)) }
-}
-
 /// The points of a loss curve, thinned by averaging neighbours.
 pub fn thinned(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
     let finite: Vec<(f64, f64)> =
@@ -359,74 +227,4 @@ pub fn thinned(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
             (chunk.iter().map(|p| p.0).sum::<f64>() / n, chunk.iter().map(|p| p.1).sum::<f64>() / n)
         })
         .collect()
-}
-
-/// Whether a number has a place on an axis.
-pub fn drawable(value: &f64) -> bool {
-    value.abs() < 1e30 // false for NaN and infinities, too
-}
-
-/// At most `most` characters, the last of which says that some are missing.
-pub fn short(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most - 1) {
-        Some((end, c)) if end + c.len_utf8() < text.len() => format!("{}…", &text[..end]),
-        _ => text.to_owned(),
-    }
-}
-
-/// A file name of lower-case letters, digits and hyphens.
-pub fn slug(text: &str) -> String {
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    short(&words.collect::<Vec<_>>().join("-").to_lowercase(), 60).replace('…', "")
-}
-
-impl Figure {
-    /// The figure as an SVG document; its text is text.
-    ///
-    /// # Errors
-    /// None that input could cause.
-    pub fn svg(&self) -> Result<String> {
-        let mut svg = String::new();
-        let root = SVGBackend::with_string(&mut svg, (WIDTH, self.height)).into_drawing_area();
-        self.draw(&root).map_err(|e| self.failed(e))?;
-        drop(root);
-        let size = |w, h| format!("width=\"{w}\" height=\"{h}\" viewBox");
-        Ok(svg.replacen(&size(WIDTH, self.height), &size(WIDTH / 2, self.height / 2), 1))
-    }
-
-    /// The figure as a PNG file's bytes, twice the SVG's size.
-    ///
-    /// # Errors
-    /// When the system's folder for temporary files cannot be written: the encoder knows only files.
-    pub fn png(&self) -> Result<Vec<u8>> {
-        // By a name that the next figure's run knows, should this one be killed.
-        let figure = std::env::temp_dir().join("figure.png");
-        scratch::sweep(&figure);
-        let folder = scratch::folder_for(&figure).map_err(|e| self.failed(e))?;
-        let path = folder.path().join("figure.png");
-        let root = BitMapBackend::new(&path, (WIDTH, self.height)).into_drawing_area();
-        self.draw(&root).map_err(|e| self.failed(e))?;
-        drop(root);
-        fs::read(&path).map_err(|e| Error::reading(&path, e))
-    }
-
-    fn failed(&self, e: impl std::error::Error) -> Error {
-        Error::Io {
-            path: Path::new("plots").join(&self.name),
-            action: "draw",
-            source: std::io::Error::other(e.to_string()),
-        }
-    }
-
-    fn draw<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Drawn<DB> {
-        draw::heading(root, &self.title, &short(&self.caption, 130))?;
-        match &self.content {
-            Content::Empty => draw::nothing(root)?,
-            Content::Scatter { axis, marks, guides } => draw::scatter(root, &self.groups, axis, marks, guides)?,
-            Content::Forest { marks, restart } => draw::forest(root, &self.groups, marks, *restart)?,
-            Content::Losses { panels } => panels::losses(root, &self.groups, columns(panels.len()), panels)?,
-            Content::Rates { panels } => panels::rates(root, &self.groups, columns(panels.len()), panels)?,
-        }
-        root.present()
-    }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::plots::{Content, Figure, Kind, RateCurve, RatePanel, RatePoint, columns, drawable, short, word};
-use super::visible;
+use super::figure::{Content, Figure, Kind, RateCurve, RatePanel, RatePoint, columns, drawable, short};
+use super::{visible, word};
 use crate::study::{AblationRow, StudyResults};
 
 /// A value and its 95 % interval.
 type Shown = (f64, [f64; 2]);
 
-/// What is drawn against the learning rate, where a cell of the grid has it.
+/// The value of a cell that is drawn against the learning rate, if the cell has it.
 struct Rated {
     kind: Kind,
     name: &'static str,

@@ -1,7 +1,7 @@
-//! Features that are kept: a corpus goes through a model once, however many runs compare with it.
+//! Stored features: a corpus goes through a model once, also if several runs compare with it.
 //!
 //! One file for a corpus, named by a hash of all that determines its features: the texts, the model's weights, the
-//! settings and the device. It is written whole, sealed with a checksum, and only read where that is right.
+//! settings and the device. It is written completely, sealed with a checksum, and used only if the checksum is right.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::disk::scratch;
 use crate::error::Result;
 use crate::files::{self, Array, Sealed};
 
-/// Raised when features are computed another way.
+/// Increased when the computation of features changes.
 const VERSION: u32 = 1;
 /// The key of the files' metadata.
 const KEY: &str = "odyssey.features";
@@ -23,8 +23,8 @@ pub fn folder() -> PathBuf {
     crate::spool::cache_folder().join("features")
 }
 
-/// The features that `determined_by` stands for: those kept in `folder`, or computed and kept. The second value says whether
-/// they were there. A folder that cannot be written costs a warning.
+/// The features with the key `determined_by`: read from `folder`, or computed and stored there. The second value says
+/// whether they were read. If the folder cannot be written, a warning says so.
 ///
 /// # Errors
 /// Those of `compute`.
@@ -40,7 +40,7 @@ pub fn features(
     if path.exists() {
         match read(&path, &key) {
             Ok(features) => return Ok((Ok(features), true)),
-            Err(fault) => tracing::warn!("{}: kept features are made anew: {fault}", path.display()),
+            Err(fault) => tracing::warn!("{}: stored features are computed again: {fault}", path.display()),
         }
     }
     let computed = compute()?;
@@ -78,7 +78,7 @@ fn read(path: &Path, key: &str) -> Result<Features, String> {
         sealed.read(name).map(|bytes| (shape, bytes)).map_err(|e| e.to_string())
     };
     let ((shape, features), (_, documents)) = (find("features", Dtype::F32)?, find("documents", Dtype::U32)?);
-    let [samples, dimension] = shape[..] else { return Err("features are no matrix".into()) };
+    let [samples, dimension] = shape[..] else { return Err("features are not a matrix".into()) };
     let caveats = find("caveats", Dtype::U8).map_or(String::new(), |(_, text)| String::from_utf8_lossy(&text).into());
     sealed.check_unchanged().map_err(|e| e.to_string())?;
     let caveats = caveats.lines().map(str::to_owned).collect();

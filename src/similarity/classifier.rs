@@ -1,10 +1,11 @@
-//! The classifier two-sample test: how well a classifier tells the vectors of two samples apart.
+//! The classifier two-sample test: how well a classifier separates the vectors of two samples.
 //!
-//! Lopez-Paz and Oquab, Revisiting Classifier Two-Sample Tests, ICLR 2017; with the area under the ROC curve in the place of
-//! the accuracy, so that samples of different sizes do no harm. The classifier is a logistic regression on standardised
-//! features, `½|w|² + Σ log(1 + exp(−yf))`, as scikit-learn's with C = 1. Documents are dealt to five folds in turn, and each
-//! fold is scored by a classifier fitted to the other four. Classifiers of overlapping data depend on one another, so that
-//! the p-value comes from halves: one half's classifier scores the other, and there documents are permuted.
+//! Lopez-Paz and Oquab, Revisiting Classifier Two-Sample Tests, ICLR 2017; with the area under the ROC curve instead of
+//! the accuracy, so that samples may have different sizes. The classifier is a logistic regression on standardised
+//! features, `½|w|² + Σ log(1 + exp(−yf))`, as scikit-learn's with C = 1. Documents are assigned to five folds in turn,
+//! and each fold is scored by a classifier fitted to the other four. Classifiers of overlapping data depend on one
+//! another. So the p-value uses halves: the classifier of one half scores the other half, and there documents are
+//! permuted.
 
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -27,8 +28,8 @@ const STEPS: usize = 50;
 pub struct Classified {
     /// Mean over the folds of the probability that a vector of y is scored above one of x: 0.5 is chance, 1 is always.
     pub auc: f64,
-    /// 95 % interval by the standard error over documents, widened for folds that share what they were fitted to (Nadeau
-    /// and Bengio, Machine Learning 52, 2003).
+    /// 95 % interval by the standard error over documents, widened because folds share training data (Nadeau and
+    /// Bengio, Machine Learning 52, 2003).
     pub ci95: [f64; 2],
 }
 
@@ -171,7 +172,7 @@ impl Fold {
 /// A logistic regression on standardised features.
 struct Classifier {
     mean: Vec<f64>,
-    /// Standard deviations; 1 for constant components, which say nothing.
+    /// Standard deviations; 1 for constant components, which carry no information.
     deviation: Vec<f64>,
     /// Weights, then the intercept, `[dimension + 1]`.
     weights: Vec<f64>,
@@ -208,7 +209,7 @@ impl Classifier {
                 break;
             }
             let mut step = design.newton_step(&classifier.weights, &gradient);
-            // back until the loss falls as much as a tenth of its slope promises
+            // halve the step until the loss falls by a tenth of what its slope predicts
             let mut found = None;
             for _ in 0..30 {
                 let next: Vec<f64> = classifier.weights.iter().zip(&step).map(|(w, s)| w + s).collect();
@@ -218,10 +219,12 @@ impl Classifier {
                 }
                 step.iter_mut().for_each(|s| *s *= 0.5);
             }
-            let Some(next) = found else { break }; // as near as rounding lets it come
+            let Some(next) = found else { break }; // as near as rounding allows
             classifier.weights = next;
             if monitor.stopped() {
-                return Err(Error::Interrupted("stopped while classifying, which starts anew".into()));
+                return Err(Error::Interrupted(
+                    "stopped while classifying; the next run starts from the beginning".into(),
+                ));
             }
         }
         Ok(classifier)
@@ -272,7 +275,7 @@ impl Design {
             let image = curvature(&direction);
             let bend = dot(&direction, &image);
             if bend <= 0.0 {
-                break; // saturated: no curvature left to follow
+                break; // saturated: the curvature is zero
             }
             let rate = square / bend;
             step.iter_mut().zip(&direction).for_each(|(s, d)| *s += rate * d);

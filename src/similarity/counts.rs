@@ -7,8 +7,8 @@ use crate::text::TokenStream;
 
 use super::lexical::Unigrams;
 
-/// Parts that a corpus's documents are dealt to in turn. Resampling so many is as good as resampling documents, and keeps
-/// the counts small however long the corpus is.
+/// The number of parts that the documents of a corpus are assigned to in turn. Resampling this many parts is as good as
+/// resampling documents, and the counts stay small for any length of the corpus.
 pub const PARTS: usize = 200;
 /// Entries of a sample of n-grams, 16 bytes each.
 const SAMPLED: usize = 1 << 19;
@@ -53,7 +53,7 @@ impl<'a> From<&'a Spool<u32>> for Tokens<'a> {
     }
 }
 
-/// What is counted of a corpus.
+/// The counts of a corpus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts {
     /// All of it.
@@ -62,7 +62,7 @@ pub struct Counts {
     pub newlines: u64,
     /// Sequences of two and of three tokens.
     pub ngrams: [NGrams; 2],
-    /// The same unigrams and line breaks by part; empty where only the whole matters.
+    /// The same unigrams and line breaks by part; empty if only the totals are needed.
     pub parts: Vec<Part>,
 }
 
@@ -129,8 +129,8 @@ impl Counts {
     }
 }
 
-/// The n-grams of a corpus, or of a long one a sample: those whose hash ends in `level` zero bits. Samples of two corpora
-/// at the higher of their levels hold the same n-grams, so that shares taken of them are unbiased.
+/// The n-grams of a corpus; of a long corpus a sample, namely those whose hash ends in `level` zero bits. Samples of
+/// two corpora at the higher of their levels hold the same n-grams, so that shares taken of them are unbiased.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NGrams {
     /// Zero bits that hashes end in; 0: all n-grams are here.

@@ -1,4 +1,4 @@
-//! Permutations and bootstrap resamples of two samples: which units fall on which side, or how often each is taken.
+//! Permutations and bootstrap resamples of two samples: which units are on which side, or how many times each is taken.
 
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -23,7 +23,7 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// Nothing drawn yet but the samples as they are.
+    /// Only the observed samples, without any draws.
     pub fn new(x: &Features, y: &Features, seed: u64) -> Self {
         let [a, b] = [x.units(), y.units()];
         let first_units = a.count;
@@ -33,8 +33,8 @@ impl Draws {
         Self { first: x.samples, units, first_units, permutations: vec![observed], resamples: Vec::new(), rng }
     }
 
-    /// Of one sample: parts of about `part` vectors, whole units drawn at random, against the rest. The first "observed"
-    /// one is such a part too.
+    /// Of one sample: parts of about `part` vectors, whole units drawn at random, against the rest. The first,
+    /// "observed" one is also such a part.
     ///
     /// # Errors
     /// [`Error::Numeric`] with fewer than four units.
@@ -65,7 +65,7 @@ impl Draws {
         Ok(Self { first: x.samples, units: of, first_units: units, permutations, resamples: Vec::new(), rng })
     }
 
-    /// Permutations with given sets of vectors as x, after the observed one; for comparison with another program's.
+    /// Permutations with given sets of vectors as x, after the observed one; for comparison with another program.
     ///
     /// # Errors
     /// [`Error::Numeric`] for a vector that is not there, or where vectors do not move one by one.
@@ -82,7 +82,7 @@ impl Draws {
         Ok(self)
     }
 
-    /// Draws permutations: of all units as many fall to x as are its own, whichever they are.
+    /// Draws permutations: x gets a random set of units of the same size as its own.
     pub fn permuted(mut self, count: usize) -> Self {
         let mut labels = self.permutations[0].clone();
         for _ in 0..count {
@@ -147,9 +147,10 @@ impl Draws {
     }
 }
 
-/// `(k + 1) / (B + 1)`: the share of B permuted statistics that reach the observed one, itself counted. Those that are not
-/// finite count as reaching it, and so do those below it by less than a ten-thousandth of their spread, which rounding may
-/// put below an equal one. Phipson and Smyth, Statistical Applications in Genetics and Molecular Biology 9, 2010.
+/// `(k + 1) / (B + 1)`: the share of B permuted statistics that reach the observed one, itself counted. Those that are
+/// not finite count as reaching it, and so do those below it by less than a ten-thousandth of their spread, because
+/// rounding may make an equal value slightly smaller. Phipson and Smyth, Statistical Applications in Genetics and
+/// Molecular Biology 9, 2010.
 pub fn permutation_p(observed: f64, permuted: &[f64]) -> f64 {
     let tolerance = 1e-4 * spread(permuted).1;
     let below = permuted.iter().filter(|value| **value < observed - tolerance).count();

@@ -14,18 +14,18 @@ use crate::model::{LanguageModel, token_ids};
 use crate::progress::Monitor;
 use crate::text::TokenStream;
 
-/// Looks at token streams through a model.
+/// Computes feature vectors of token streams with a model.
 #[derive(Clone, Copy)]
 pub struct Embedder<'a> {
     /// The model, free of autodiff.
     pub model: &'a LanguageModel,
     /// Where it lives.
     pub device: &'a Device,
-    /// What its tokens are.
+    /// Its vocabulary.
     pub vocabulary: &'a Vocabulary,
     /// Tokens of a chunk; one chunk gives one feature vector.
     pub chunk: usize,
-    /// Which hidden states, and what becomes of a chunk's.
+    /// Which hidden states, and how those of a chunk become one vector.
     pub hidden: Hidden,
 }
 
@@ -44,8 +44,9 @@ impl Embedder<'_> {
         Ok(CorpusSample { features: self.features(tokens, samples, monitor)?, counts: self.counts(tokens) })
     }
 
-    /// The same with features that were kept, see [`cache`]; `of` is all that determines them beside the texts and the settings
-    /// here: the model's weights, how texts become tokens, the device. The second value says whether they were there.
+    /// The same with stored features, see [`cache`]. `of` is everything that determines them besides the texts and
+    /// these settings: the model's weights, how texts become tokens, the device. The second value says whether they
+    /// were there.
     ///
     /// # Errors
     /// As [`Embedder::sample`].
@@ -63,7 +64,7 @@ impl Embedder<'_> {
         Ok((CorpusSample { features, counts: self.counts(stream) }, kept))
     }
 
-    /// What a stream counts.
+    /// The counts of a stream.
     pub fn counts<'t>(&self, tokens: impl Into<Tokens<'t>>) -> Counts {
         Counts::of(tokens.into(), self.chunk, |id| self.vocabulary.class(id) == TokenClass::Newline)
     }
@@ -92,7 +93,9 @@ impl Embedder<'_> {
             values.extend(to_host(self.pooled(&windows))?);
             monitor.advance(batch.len() as u64, "");
             if monitor.stopped() {
-                return Err(Error::Interrupted("stopped while embedding, which starts anew".into()));
+                return Err(Error::Interrupted(
+                    "stopped while embedding; the next run starts from the beginning".into(),
+                ));
             }
         }
         monitor.end();
@@ -102,7 +105,7 @@ impl Embedder<'_> {
         Ok(features.map_err(|e| e.to_string()))
     }
 
-    /// One vector a window, all of them in a row.
+    /// One vector for each window, one after the other.
     fn pooled(&self, windows: &[&[u32]]) -> Tensor<1> {
         let ids = token_ids(windows, self.device);
         let stages = self.model.stages(self.chunk, &ids.device());

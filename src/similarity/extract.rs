@@ -1,4 +1,4 @@
-//! What corpora are compared by: which features, of which model, from where in it.
+//! The features by which corpora are compared: their kind, their model, and the layer.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -30,12 +30,12 @@ pub enum FeatureSpec {
     Lexical,
 }
 
-/// Where in a language model hidden states are taken, and what becomes of those of a chunk's tokens.
+/// The layer whose hidden states are taken, and how those of a chunk's tokens become one vector.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hidden {
     /// Blocks gone through, 0 for the token embeddings; all of them and the last norm where absent.
     pub layer: Option<usize>,
-    /// One vector of many.
+    /// How a chunk becomes one vector.
     pub pooling: Pooling,
 }
 
@@ -46,7 +46,7 @@ pub enum Pooling {
     /// Their mean.
     #[default]
     Mean,
-    /// That of the last token, which has read all others.
+    /// The vector of the last token, which depends on all others.
     Last,
 }
 
@@ -85,7 +85,7 @@ impl FromStr for FeatureSpec {
                         break;
                     }
                 }
-                // a revision on the hub follows an @ too, but is no number
+                // a revision on the hub also follows an @, but it is not a number
                 if let Some((before, layer)) = rest.rsplit_once('@')
                     && let Ok(layer) = layer.parse()
                 {
@@ -93,7 +93,7 @@ impl FromStr for FeatureSpec {
                 }
                 match folder {
                     Some(_) if rest.is_empty() => refuse("names no model".into()),
-                    None if !rest.is_empty() => refuse(format!("{rest:?} is no layer, mean or last")),
+                    None if !rest.is_empty() => refuse(format!("{rest:?} is not a layer, mean or last")),
                     _ => Ok(Self::Model { folder: folder.map(|_| normal(Path::new(rest))), hidden }),
                 }
             }

@@ -1,4 +1,4 @@
-//! Feature vectors of text chunks, and the means over pairs of them that MMD and energy distance are made of.
+//! Feature vectors of text chunks, and the means over pairs of them for MMD and energy distance.
 
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::progress::Monitor;
 
-/// Documents below which what is permuted and resampled says little.
+/// With fewer documents permutations and resamples are not reliable.
 pub const FEW_DOCUMENTS: usize = 10;
 
 /// Feature vectors, one per chunk of text: a matrix `[samples, dimension]`, row-major.
@@ -21,11 +21,11 @@ pub struct Features {
     pub values: Vec<f32>,
     /// The document each vector comes from, `[samples]`. Vectors of one document are not independent.
     documents: Vec<u32>,
-    /// What makes them less trustworthy than they look, in words.
+    /// Reasons to doubt the vectors, in words.
     pub caveats: Vec<String>,
 }
 
-/// Rows worked on together: they stay in the nearest cache while the other side streams past once.
+/// Rows worked on together: they stay in the nearest cache while the other side is read once.
 const BLOCK: usize = 16;
 /// Blocks between two looks at the monitor.
 const BLOCKS_AT_ONCE: usize = 32;
@@ -75,8 +75,9 @@ impl Features {
         &self.documents
     }
 
-    /// What is permuted and resampled as a whole: documents, however few; of a corpus that is one document, its vectors. (On
-    /// random splits of Wikipedia articles, six to nine to a side, permuting vectors calls every second one different at 5 %.)
+    /// The units of permutation and resampling: documents, also if they are few; for a corpus of one document, its
+    /// vectors. (With random splits of Wikipedia articles, six to nine on a side, permuting vectors finds a difference
+    /// at 5 % in every second case.)
     pub fn units(&self) -> Units {
         let documents = Units::of(&self.documents);
         let single = documents.count == 1 && self.samples > 1;
@@ -103,7 +104,8 @@ impl Features {
         mean
     }
 
-    /// The vectors in two halves drawn at random, for what a corpus is from itself. The first takes the odd one.
+    /// The vectors in two halves drawn at random, for the distance of a corpus from itself. The first half gets the
+    /// extra one of an odd number.
     ///
     /// # Errors
     /// [`Error::Numeric`] with fewer than four vectors: a distance needs two on each side.
@@ -184,7 +186,9 @@ impl Features {
             blocks.iter().for_each(|(sums, _)| total.iter_mut().zip(sums).for_each(|(t, sum)| *t += sum));
             monitor.advance(blocks.iter().map(|(_, pairs)| pairs).sum(), "");
             if monitor.stopped() {
-                return Err(Error::Interrupted("stopped while comparing samples, which starts anew".into()));
+                return Err(Error::Interrupted(
+                    "stopped while comparing samples; the next run starts from the beginning".into(),
+                ));
             }
         }
         Ok(total)

@@ -32,7 +32,7 @@ pub struct Gaussian {
 /// A Fréchet distance and how it was made.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Frechet {
-    /// The squared distance, never negative but for rounding.
+    /// The squared distance, never negative except by rounding.
     pub distance: f64,
     /// True where a side has no more samples than dimensions: its covariance is singular, 1e-6 was added to both
     /// diagonals, and the distance depends more on the sample size than on the texts.
@@ -83,7 +83,7 @@ impl Gaussian {
     }
 }
 
-/// Squared Fréchet distance. Pass the reference first: what is costly about it is kept for the next domain.
+/// Squared Fréchet distance. Pass the reference first: its costly part is kept for the next domain.
 ///
 /// # Errors
 /// [`Error::Numeric`] where the dimensions differ.
@@ -118,7 +118,7 @@ fn too_few(samples: usize) -> Error {
     Error::Numeric(format!("a covariance cannot be fitted to {samples} vectors, at least 2 are needed"))
 }
 
-/// Removes what rounding left of asymmetry, which a symmetric eigenvalue routine would half ignore.
+/// Removes the asymmetry from rounding, because a symmetric eigenvalue routine reads only one half.
 fn symmetric(matrix: DMatrix<f64>) -> DMatrix<f64> {
     (&matrix + matrix.transpose()) * 0.5
 }

@@ -1,9 +1,9 @@
-//! Kernels: how alike two feature vectors are. MMD compares two samples by the means of one.
+//! Kernels: measures of how similar two feature vectors are. MMD compares two samples with the means of a kernel.
 
 use serde::{Deserialize, Serialize};
 
+use super::bandwidth::median_distance;
 use super::features::{Features, product, squared_distance};
-use super::mmd::median_distance;
 use crate::error::{Error, Result};
 
 /// Which kernel MMD takes.
@@ -81,7 +81,7 @@ impl KernelKind {
 }
 
 impl Kernel {
-    /// Refuses a bandwidth that is none.
+    /// Refuses a bandwidth that is not a positive number.
     pub(super) fn check(&self) -> Result<()> {
         match self.sigma() {
             Some(sigma) if !(sigma.is_finite() && sigma > 0.0) => {

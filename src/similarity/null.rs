@@ -1,18 +1,21 @@
 //! The reference against parts of itself: what "no distance" looks like at a domain's size.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::Device;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::draws::Draws;
 use super::kernel::Kernel;
+use super::measures::Compares;
 use super::reference::{Reference, unless_fatal};
-use super::{CorpusSample, Distances, Features, TestSettings, tiles};
+use super::{CorpusSample, Distances, Features, Measure, TestSettings, tiles};
 use crate::error::{Error, Result};
 use crate::progress::Monitor;
-use crate::stats::percentile_interval;
+use crate::stats::{Estimate, percentile_interval};
 
-/// Parts for what is cheap, and for what is costly.
+/// Numbers of parts for cheap and for costly measures.
 const PARTS: usize = 100;
 const COSTLY_PARTS: usize = 10;
 
@@ -37,10 +40,10 @@ impl Reference {
                 let parts = Draws::parts(features, vectors, PARTS, settings.seed);
                 match unless_fatal(parts)? {
                     Ok(parts) => self.features_of_parts(features, &parts, &mut values, device, monitor)?,
-                    Err(reason) => values.refuse(&["mmd2", "energy", "frechet", "centroid_cosine", "auc"], &reason),
+                    Err(reason) => values.refuse(Measure::comparing(Compares::Features), &reason),
                 }
             }
-            Err(reason) => values.refuse(&["mmd2", "energy", "frechet", "centroid_cosine", "auc"], reason),
+            Err(reason) => values.refuse(Measure::comparing(Compares::Features), reason),
         }
         self.counts_of_parts(tokens, &mut values, settings, monitor)?;
         Ok(values.means())
@@ -58,14 +61,14 @@ impl Reference {
         kernels.extend(self.kernel.as_ref().ok());
         match unless_fatal(tiles::discrepancies_of_parts(features, &kernels, parts, device, monitor))? {
             Ok(drawn) => {
-                for (key, drawn) in ["energy", "mmd2"].into_iter().zip(&drawn) {
-                    values.add(key, std::iter::once(drawn.observed).chain(drawn.permuted.iter().copied()));
+                for (measure, drawn) in [Measure::Energy, Measure::Mmd2].into_iter().zip(&drawn) {
+                    values.add(measure, std::iter::once(drawn.observed).chain(drawn.permuted.iter().copied()));
                 }
             }
-            Err(reason) => values.refuse(&["mmd2", "energy"], &reason),
+            Err(reason) => values.refuse([Measure::Mmd2, Measure::Energy], &reason),
         }
         if let Err(reason) = &self.kernel {
-            values.refuse(&["mmd2"], reason);
+            values.refuse([Measure::Mmd2], reason);
         }
         monitor.begin("the reference against itself", COSTLY_PARTS as u64);
         for part in 0..COSTLY_PARTS.min(parts.permutations()) {
@@ -78,10 +81,10 @@ impl Reference {
             let gaussian = |set: &Features| super::frechet::Gaussian::fit(set);
             let frechet =
                 gaussian(&rest).and_then(|rest| Ok(super::frechet::frechet(&rest, &gaussian(&part)?)?.distance));
-            values.take("frechet", unless_fatal(frechet)?);
-            values.take("centroid_cosine", unless_fatal(super::features::centroid_cosine(&rest, &part))?);
+            values.take(Measure::Frechet, unless_fatal(frechet)?);
+            values.take(Measure::CentroidCosine, unless_fatal(super::features::centroid_cosine(&rest, &part))?);
             let classified = super::classifier::classify(&rest, &part, monitor);
-            values.take("auc", unless_fatal(classified)?.map(|found| found.auc));
+            values.take(Measure::Auc, unless_fatal(classified)?.map(|found| found.auc));
             values.samples = part.samples;
             monitor.advance(1, "");
             stop(monitor)?;
@@ -98,11 +101,10 @@ impl Reference {
         monitor: &mut dyn Monitor,
     ) -> Result<()> {
         let counts = &self.sample.counts;
-        let lexical =
-            ["unigram_js", "unigram_cross_entropy", "vocabulary_overlap", "bigram_overlap", "trigram_overlap"];
+        let words = Measure::comparing(Compares::Words);
         if counts.parts.len() < 4 {
-            values.refuse(&lexical, "the reference has fewer than 4 documents or chunks");
-            values.add("newline_rate", [counts.newline_rate()]);
+            values.refuse(words, "the reference has fewer than 4 documents or chunks");
+            values.add(Measure::NewlineRate, [counts.newline_rate()]);
             return Ok(());
         }
         let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
@@ -123,12 +125,10 @@ impl Reference {
             let none = || Err("not compared here".to_owned());
             let rest = Self::new(CorpusSample { features: none(), counts: rest }, self.vocabulary(), settings.seed);
             let distances = rest.distances(&CorpusSample { features: none(), counts: part });
-            for key in lexical.into_iter().chain(["newline_rate"]) {
-                match distances.get(key) {
-                    Some(value) => values.add(key, [value]),
-                    None => {
-                        values.refuse(&[key], distances.reasons.get(key).map_or("was not computed", String::as_str))
-                    }
+            for measure in words.clone() {
+                match distances.get(measure) {
+                    Some(value) => values.add(measure, [value]),
+                    None => values.refuse([measure], distances.why_missing(measure)),
                 }
             }
             monitor.advance(1, "");
@@ -141,7 +141,9 @@ impl Reference {
 
 fn stop(monitor: &dyn Monitor) -> Result<()> {
     match monitor.stopped() {
-        true => Err(Error::Interrupted("stopped while comparing the reference with itself, which starts anew".into())),
+        true => Err(Error::Interrupted(
+            "stopped while comparing the reference with itself; the next run starts from the beginning".into(),
+        )),
         false => Ok(()),
     }
 }
@@ -150,63 +152,41 @@ fn stop(monitor: &dyn Monitor) -> Result<()> {
 #[derive(Default)]
 struct Collected {
     samples: usize,
-    values: std::collections::BTreeMap<&'static str, Vec<f64>>,
-    reasons: std::collections::BTreeMap<String, String>,
+    values: BTreeMap<Measure, Vec<f64>>,
+    reasons: BTreeMap<Measure, String>,
 }
 
 impl Collected {
-    fn add(&mut self, key: &'static str, values: impl IntoIterator<Item = f64>) {
-        self.values.entry(key).or_default().extend(values.into_iter().filter(|value| value.is_finite()));
+    fn add(&mut self, measure: Measure, values: impl IntoIterator<Item = f64>) {
+        self.values.entry(measure).or_default().extend(values.into_iter().filter(|value| value.is_finite()));
     }
 
-    fn take(&mut self, key: &'static str, value: Result<f64, String>) {
+    fn take(&mut self, measure: Measure, value: Result<f64, String>) {
         match value {
-            Ok(value) => self.add(key, [value]),
-            Err(reason) => self.refuse(&[key], &reason),
+            Ok(value) => self.add(measure, [value]),
+            Err(reason) => self.refuse([measure], &reason),
         }
     }
 
-    fn refuse(&mut self, keys: &[&'static str], reason: &str) {
-        for key in keys {
-            self.reasons.entry((*key).to_owned()).or_insert_with(|| reason.to_owned());
+    fn refuse(&mut self, measures: impl IntoIterator<Item = Measure>, reason: &str) {
+        for measure in measures {
+            self.reasons.entry(measure).or_insert_with(|| reason.to_owned());
         }
     }
 
     fn means(mut self) -> Distances {
-        self.reasons.retain(|key, _| self.values.get(key.as_str()).is_none_or(Vec::is_empty));
-        let mean = |key: &str| {
-            let values = self.values.get(key).filter(|values| !values.is_empty())?;
-            Some(values.iter().sum::<f64>() / values.len() as f64)
-        };
-        let interval = |key: &str| percentile_interval(self.values.get(key)?.clone());
-        Distances {
-            samples: self.samples,
-            mmd2: mean("mmd2"),
-            frechet: mean("frechet"),
-            centroid_cosine: mean("centroid_cosine"),
-            energy: mean("energy"),
-            auc: mean("auc"),
-            unigram_js: mean("unigram_js"),
-            unigram_cross_entropy: mean("unigram_cross_entropy"),
-            vocabulary_overlap: mean("vocabulary_overlap"),
-            bigram_overlap: mean("bigram_overlap"),
-            trigram_overlap: mean("trigram_overlap"),
-            newline_rate: mean("newline_rate"),
-            intervals: super::Intervals {
-                mmd2_ci95: interval("mmd2"),
-                frechet_ci95: interval("frechet"),
-                centroid_cosine_ci95: interval("centroid_cosine"),
-                energy_ci95: interval("energy"),
-                auc_ci95: interval("auc"),
-                unigram_js_ci95: interval("unigram_js"),
-                unigram_cross_entropy_ci95: interval("unigram_cross_entropy"),
-                vocabulary_overlap_ci95: interval("vocabulary_overlap"),
-                bigram_overlap_ci95: interval("bigram_overlap"),
-                trigram_overlap_ci95: interval("trigram_overlap"),
-                newline_rate_ci95: interval("newline_rate"),
-            },
-            reasons: self.reasons,
-            ..Distances::default()
+        let mut distances = Distances { samples: self.samples, ..Distances::default() };
+        for measure in Measure::ALL {
+            let values = self.values.remove(&measure).unwrap_or_default();
+            distances[measure] = match values.is_empty() {
+                true => Estimate { reason: self.reasons.remove(&measure), ..Estimate::default() },
+                false => Estimate {
+                    value: Some(values.iter().sum::<f64>() / values.len() as f64),
+                    ci95: percentile_interval(values),
+                    ..Estimate::default()
+                },
+            };
         }
+        distances
     }
 }

@@ -1,9 +1,9 @@
 //! Fréchet distances of many permutations and resamples, in the space of the pool's leading principal components.
 //!
-//! Each draw has a covariance of its own, so that the distance costs two eigenvalue problems a draw: in the full space
-//! of a large model that is minutes each. The pool's principal components do not depend on which vector belongs to which
-//! side, so the permutation test in their space is as exact as in the full one; what it cannot see is a difference in the
-//! directions left out, where the pool hardly varies.
+//! Each draw has a covariance of its own, so each draw costs two eigenvalue problems; in the full space of a large
+//! model each takes minutes. The pool's principal components do not depend on which vector belongs to which side, so
+//! the permutation test in their space is as exact as in the full one; it cannot find a difference in the directions
+//! left out, in which the pool hardly varies.
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use rayon::prelude::*;
@@ -61,7 +61,7 @@ pub fn frechet_distances(x: &Features, y: &Features, draws: &Draws, monitor: &mu
         distances.extend(found.into_iter().collect::<Result<Vec<f64>>>()?);
         monitor.advance(turn.len() as u64, "");
         if monitor.stopped() {
-            return Err(Error::Interrupted("stopped while permuting, which starts anew".into()));
+            return Err(Error::Interrupted("stopped while permuting; the next run starts from the beginning".into()));
         }
     }
     monitor.end();

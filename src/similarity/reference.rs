@@ -1,7 +1,5 @@
 //! The reference corpus, and how a domain is compared with it: values, then tests and intervals.
 
-use std::collections::BTreeMap;
-
 use burn::tensor::Device;
 use rayon::prelude::*;
 
@@ -11,14 +9,15 @@ use super::features::{self, Features, comparable, finite, squared_distance};
 use super::frechet::{self, Gaussian};
 use super::kernel::{Kernel, KernelKind};
 use super::lexical::{self, Unigrams};
-use super::{CorpusSample, Distances, TestSettings, classifier, principal, tiles};
+use super::measures::Compares;
+use super::{CorpusSample, Distances, Measure, TestSettings, classifier, principal, tiles};
 use crate::error::{Error, Result};
 use crate::progress::{Monitor, Silent};
-use crate::stats::{Resamples, percentile_interval};
+use crate::stats::{Estimate, Resamples, percentile_interval};
 
-/// Draws for what costs an eigenvalue problem or a pass over all counts each.
+/// Draws for measures that need an eigenvalue problem or a pass over all counts for each draw.
 pub const COSTLY_DRAWS: usize = 200;
-/// Vocabulary overlap below which the two may not be in one language, or not of one tokenizer.
+/// With a smaller vocabulary overlap the two texts may have different languages or tokenizers.
 const HARDLY_ANY_OVERLAP: f64 = 0.1;
 /// Feature vectors below which values are mostly noise.
 const FEW_SAMPLES: usize = 50;
@@ -53,7 +52,7 @@ impl Reference {
 
     /// The distances of `domain` to this corpus, without tests. What cannot be computed is missing, with its reason.
     pub fn distances(&self, domain: &CorpusSample) -> Distances {
-        self.values(domain, &mut Silent).unwrap_or_default() // silence neither interrupts nor fails
+        self.values(domain, &mut Silent).unwrap_or_default() // `Silent` never interrupts, so this cannot fail
     }
 
     /// The distances of `domain` to this corpus with their tests and intervals. What cannot be computed is missing, with
@@ -91,14 +90,6 @@ impl Reference {
     }
 
     fn values(&self, domain: &CorpusSample, monitor: &mut dyn Monitor) -> Result<Distances> {
-        let mut reasons = BTreeMap::new();
-        let mut keep = |measure: &str, value: Result<f64, String>| match value {
-            Ok(value) => Some(value),
-            Err(reason) => {
-                reasons.insert(measure.to_owned(), reason);
-                None
-            }
-        };
         let both = || Ok((self.sample.features.as_ref()?, domain.features.as_ref()?));
         let both = both().map_err(|reason: &String| reason.clone());
         let [mmd2, energy, between] = match &both {
@@ -116,39 +107,37 @@ impl Reference {
         let (own, other) = (&self.sample.counts, &domain.counts);
         let [bigrams, trigrams] = [0, 1].map(|n| other.ngrams[n].seen_in(&own.ngrams[n], 1));
         let none = || "the text has no sequence of so many tokens".to_owned();
-        let mut distances = Distances {
-            samples: domain.features.as_ref().map_or(0, |f| f.samples),
-            mmd2: keep("mmd2", mmd2),
-            frechet: keep("frechet", frechet),
-            centroid_cosine: keep("centroid_cosine", both.and_then(|(x, y)| text(features::centroid_cosine(x, y)))),
-            energy: keep("energy", energy),
-            auc: keep("auc", auc.clone().map(|found| found.auc)),
-            unigram_js: keep("unigram_js", text(lexical::jensen_shannon(&other.unigrams, &own.unigrams))),
-            unigram_cross_entropy: keep(
-                "unigram_cross_entropy",
-                text(lexical::cross_entropy(&other.unigrams, &own.unigrams, self.vocabulary)),
-            ),
-            vocabulary_overlap: keep("vocabulary_overlap", self.overlap(&other.unigrams)),
-            bigram_overlap: keep("bigram_overlap", bigrams.share().ok_or_else(none)),
-            bigram_type_overlap: bigrams.share_of_types(),
-            trigram_overlap: keep("trigram_overlap", trigrams.share().ok_or_else(none)),
-            trigram_type_overlap: trigrams.share_of_types(),
-            newline_rate: Some(other.newline_rate()),
-            ..Distances::default()
-        };
-        distances.reasons = reasons;
-        distances.tests.effect_energy = match (distances.energy, between) {
-            (Some(energy), Ok(between)) if between > 0.0 => Some((energy / (2.0 * between)).clamp(0.0, 1.0)),
+        let effect = match (&energy, between) {
+            (Ok(energy), Ok(between)) if between > 0.0 => Some((energy / (2.0 * between)).clamp(0.0, 1.0)),
             _ => None,
         };
-        if let Ok(found) = auc {
-            distances.intervals.auc_ci95 = Some(found.ci95);
-        }
+        let cosine = both.and_then(|(x, y)| text(features::centroid_cosine(x, y)));
+        let cross_entropy = lexical::cross_entropy(&other.unigrams, &own.unigrams, self.vocabulary);
+        let mut distances: Distances = [
+            (Measure::Mmd2, Estimate::from(mmd2)),
+            (Measure::Frechet, frechet.into()),
+            (Measure::CentroidCosine, cosine.into()),
+            (Measure::Energy, energy.into()),
+            (Measure::Auc, auc.clone().map(|found| found.auc).into()),
+            (Measure::UnigramJs, text(lexical::jensen_shannon(&other.unigrams, &own.unigrams)).into()),
+            (Measure::UnigramCrossEntropy, text(cross_entropy).into()),
+            (Measure::VocabularyOverlap, self.overlap(&other.unigrams).into()),
+            (Measure::BigramOverlap, bigrams.share().ok_or_else(none).into()),
+            (Measure::BigramTypeOverlap, bigrams.share_of_types().into()),
+            (Measure::TrigramOverlap, trigrams.share().ok_or_else(none).into()),
+            (Measure::TrigramTypeOverlap, trigrams.share_of_types().into()),
+            (Measure::NewlineRate, other.newline_rate().into()),
+        ]
+        .into_iter()
+        .collect();
+        distances.samples = domain.features.as_ref().map_or(0, |f| f.samples);
+        distances.effects.extend(effect.map(|effect| (Measure::Energy, effect)));
+        distances[Measure::Auc].ci95 = auc.ok().map(|found| found.ci95);
         Ok(distances)
     }
 
     fn overlap(&self, unigrams: &Unigrams) -> Result<f64, String> {
-        // Any two corpora share all of a small vocabulary, so only its more frequent part is compared.
+        // Any two corpora share the whole of a small vocabulary, so only its more frequent part is compared.
         let top_types = lexical::TOP_TYPES.min(self.vocabulary / 4);
         text(lexical::vocabulary_overlap(unigrams, &self.sample.counts.unigrams, top_types))
     }
@@ -190,26 +179,28 @@ impl Reference {
     ) -> Result<()> {
         let TestSettings { permutations, resamples, seed, .. } = *settings;
         if comparable(x, y).is_err() || permutations + resamples == 0 {
-            return Ok(()); // which `values` has said already
+            return Ok(()); // `values` has already reported it
         }
         let draws = Draws::new(x, y, seed).permuted(permutations).resampled(resamples);
         let mut kernels = vec![Kernel::Distance];
         kernels.extend(self.kernel.as_ref().ok());
         match unless_fatal(tiles::discrepancies(x, y, &kernels, &draws, device, monitor))? {
             Err(reason) => {
-                distances.reasons.insert("energy_p".into(), reason.clone());
-                distances.reasons.insert("mmd2_p".into(), reason);
+                untested(distances, Measure::Energy, &reason);
+                untested(distances, Measure::Mmd2, &reason);
             }
             Ok(found) => {
-                let (tests, intervals) = (&mut distances.tests, &mut distances.intervals);
-                if let Some(energy) = distances.energy {
-                    tests.energy_p = tested(permutations, found[0].observed, &found[0].permuted);
-                    intervals.energy_ci95 = interval_about(energy, found[0].resampled.clone());
+                if let Some(energy) = distances.get(Measure::Energy) {
+                    let estimate = &mut distances[Measure::Energy];
+                    estimate.p = tested(permutations, found[0].observed, &found[0].permuted);
+                    estimate.ci95 = interval_about(energy, found[0].resampled.clone());
                 }
-                if let (Some(mmd2), Some(drawn)) = (distances.mmd2, found.get(1)) {
-                    tests.mmd2_p = tested(permutations, drawn.observed, &drawn.permuted);
-                    tests.effect_mmd2 = deviations(drawn.observed, &drawn.permuted);
-                    intervals.mmd2_ci95 = interval_about(mmd2, drawn.resampled.clone());
+                if let (Some(mmd2), Some(drawn)) = (distances.get(Measure::Mmd2), found.get(1)) {
+                    let estimate = &mut distances[Measure::Mmd2];
+                    estimate.p = tested(permutations, drawn.observed, &drawn.permuted);
+                    estimate.ci95 = interval_about(mmd2, drawn.resampled.clone());
+                    let effect = deviations(drawn.observed, &drawn.permuted);
+                    distances.effects.extend(effect.map(|effect| (Measure::Mmd2, effect)));
                     let error = (drawn.observed - mmd2).abs();
                     if error > 1e-5 * mmd2.abs().max(1.0) {
                         distances.caveats.push(format!(
@@ -220,24 +211,23 @@ impl Reference {
             }
         }
         let draws = draws.limited(COSTLY_DRAWS, COSTLY_DRAWS);
-        if let Some(frechet) = distances.frechet {
+        if let Some(frechet) = distances.get(Measure::Frechet) {
             match unless_fatal(principal::frechet_distances(x, y, &draws, monitor))? {
-                Err(reason) => {
-                    distances.reasons.insert("frechet_p".into(), reason);
-                }
+                Err(reason) => untested(distances, Measure::Frechet, &reason),
                 Ok(found) => {
-                    distances.tests.frechet_p = tested(permutations, found.observed, &found.permuted);
-                    distances.tests.effect_frechet = deviations(found.observed, &found.permuted);
-                    distances.intervals.frechet_ci95 =
-                        interval_about(frechet, found.resampled).map(|[low, high]| [low.max(0.0), high]);
+                    let effect = deviations(found.observed, &found.permuted);
+                    distances.effects.extend(effect.map(|effect| (Measure::Frechet, effect)));
+                    let estimate = &mut distances[Measure::Frechet];
+                    estimate.p = tested(permutations, found.observed, &found.permuted);
+                    estimate.ci95 = interval_about(frechet, found.resampled).map(|[low, high]| [low.max(0.0), high]);
                 }
             }
         }
-        if distances.auc.is_some() && permutations > 0 {
+        if distances.get(Measure::Auc).is_some() && permutations > 0 {
             let p = classifier::classifier_p(x, y, permutations, seed, monitor);
-            distances.tests.auc_p = unless_fatal(p)?.ok();
+            distances[Measure::Auc].p = unless_fatal(p)?.ok();
         }
-        if let Some(cosine) = distances.centroid_cosine {
+        if let Some(cosine) = distances.get(Measure::CentroidCosine) {
             let draw = |r: usize| {
                 let mean = |set: &Features, offset: usize| {
                     let mut mean = vec![0.0; set.dimension];
@@ -252,7 +242,7 @@ impl Reference {
                 features::cosine(&mean(x, 0), &mean(y, x.samples)).unwrap_or(f64::NAN)
             };
             let drawn: Vec<f64> = (0..draws.resamples()).into_par_iter().map(draw).collect();
-            distances.intervals.centroid_cosine_ci95 =
+            distances[Measure::CentroidCosine].ci95 =
                 interval_about(cosine, drawn).map(|ends| ends.map(|end| end.clamp(-1.0, 1.0)));
         }
         Ok(())
@@ -268,18 +258,17 @@ impl Reference {
         let of_parts = |f: &dyn Fn(&Part) -> f64| parts.iter().map(f).collect::<Vec<f64>>();
         let totals = of_parts(&|part| part.unigrams.total() as f64);
         let ratio = |sums: &[f64], counts: &[f64]| draws.ratio_interval(sums, counts).ok();
-        let intervals = &mut distances.intervals;
-        intervals.newline_rate_ci95 = ratio(&of_parts(&|part| part.newlines as f64), &totals);
+        distances[Measure::NewlineRate].ci95 = ratio(&of_parts(&|part| part.newlines as f64), &totals);
         let nats = |part: &Part| {
             let of_part = lexical::cross_entropy(&part.unigrams, &own.unigrams, self.vocabulary);
             of_part.unwrap_or(0.0) * part.unigrams.total() as f64
         };
-        if distances.unigram_cross_entropy.is_some() {
-            intervals.unigram_cross_entropy_ci95 = ratio(&of_parts(&nats), &totals);
+        if distances.get(Measure::UnigramCrossEntropy).is_some() {
+            distances[Measure::UnigramCrossEntropy].ci95 = ratio(&of_parts(&nats), &totals);
         }
         let [bigrams, trigrams] = [0, 1].map(|n| domain.ngrams[n].seen_in(&own.ngrams[n], parts.len()));
-        intervals.bigram_overlap_ci95 = ratio(&bigrams.hits, &bigrams.counts);
-        intervals.trigram_overlap_ci95 = ratio(&trigrams.hits, &trigrams.counts);
+        distances[Measure::BigramOverlap].ci95 = ratio(&bigrams.hits, &bigrams.counts);
+        distances[Measure::TrigramOverlap].ci95 = ratio(&trigrams.hits, &trigrams.counts);
 
         let drawn: Vec<[f64; 2]> = (0..resamples)
             .into_par_iter()
@@ -293,17 +282,17 @@ impl Reference {
                 [js, self.overlap(&unigrams).unwrap_or(f64::NAN)]
             })
             .collect();
-        let share = |value: Option<f64>, which: usize| {
-            let ends = interval_about(value?, drawn.iter().map(|values| values[which]).collect())?;
-            Some(ends.map(|end| end.clamp(0.0, 1.0)))
-        };
-        intervals.unigram_js_ci95 = share(distances.unigram_js, 0);
-        intervals.vocabulary_overlap_ci95 = share(distances.vocabulary_overlap, 1);
+        for (which, measure) in [Measure::UnigramJs, Measure::VocabularyOverlap].into_iter().enumerate() {
+            let drawn = drawn.iter().map(|values| values[which]).collect();
+            let ends = distances.get(measure).and_then(|value| interval_about(value, drawn));
+            distances[measure].ci95 = ends.map(|ends| ends.map(|end| end.clamp(0.0, 1.0)));
+        }
     }
 
     fn caveats(&self, domain: &CorpusSample, distances: &mut Distances) {
+        let [overlap, frechet] = [Measure::VocabularyOverlap, Measure::Frechet].map(|measure| distances.get(measure));
         let caveats = &mut distances.caveats;
-        if distances.vocabulary_overlap.is_some_and(|overlap| overlap < HARDLY_ANY_OVERLAP) {
+        if overlap.is_some_and(|overlap| overlap < HARDLY_ANY_OVERLAP) {
             caveats.push(
                 "shares hardly any frequent tokens with the reference: another language, or a text that this tokenizer is \
                  not made for; distances then say little beyond that"
@@ -312,7 +301,7 @@ impl Reference {
         }
         let (Ok(x), Ok(y)) = (&self.sample.features, &domain.features) else { return };
         let fewest = x.samples.min(y.samples);
-        if fewest <= x.dimension && distances.frechet.is_some() {
+        if fewest <= x.dimension && frechet.is_some() {
             caveats.push(format!(
                 "{fewest} samples in {} dimensions: the covariance is regularised, and the Fréchet distance depends more on \
                  the number of samples than on the texts",
@@ -346,28 +335,27 @@ impl Reference {
 impl Distances {
     /// Those of a text from itself.
     fn become_none(&mut self) {
-        for (value, none) in [
-            (&mut self.mmd2, 0.0),
-            (&mut self.frechet, 0.0),
-            (&mut self.energy, 0.0),
-            (&mut self.centroid_cosine, 1.0),
-            (&mut self.auc, 0.5),
-        ] {
-            *value = value.map(|_| none);
+        for measure in Measure::ALL {
+            let compares_features = measure.about().compares == Compares::Features;
+            let estimate = &mut self[measure];
+            estimate.ci95 = None;
+            if let Some(value) = estimate.value.as_mut().filter(|_| compares_features) {
+                *value = match measure {
+                    Measure::Auc => 0.5,
+                    _ => f64::from(measure.is_similarity()),
+                };
+                estimate.p = measure.about().tested.then_some(1.0);
+            }
         }
-        self.intervals = Default::default();
-        let p = |value: Option<f64>| value.map(|_| 1.0);
-        self.tests = super::Tests {
-            mmd2_p: p(self.mmd2),
-            frechet_p: p(self.frechet),
-            energy_p: p(self.energy),
-            auc_p: p(self.auc),
-            effect_energy: self.energy,
-            ..Default::default()
-        };
+        self.effects = self.get(Measure::Energy).map(|none| (Measure::Energy, none)).into_iter().collect();
         self.caveats
             .push("is the reference's own text, word for word: distances are 0 and p-values 1 by definition".into());
     }
+}
+
+/// Says why a measure has no p-value.
+fn untested(distances: &mut Distances, measure: Measure, reason: &str) {
+    distances[measure].reason.get_or_insert_with(|| reason.to_owned());
 }
 
 fn tested(permutations: usize, observed: f64, permuted: &[f64]) -> Option<f64> {
@@ -382,12 +370,13 @@ fn deviations(observed: f64, permuted: &[f64]) -> Option<f64> {
 
 /// The percentile interval of `draws`, moved so that their mean is `value`.
 fn interval_about(value: f64, mut draws: Vec<f64>) -> Option<[f64; 2]> {
-    draws.retain(|draw| draw.is_finite()); // of two documents a resample may take one twice
+    draws.retain(|draw| draw.is_finite()); // with two documents a resample may take one of them twice
     let shift = value - draws.iter().sum::<f64>() / draws.len() as f64;
     percentile_interval(draws).map(|ends| ends.map(|end| end + shift))
 }
 
-/// What numbers do not allow becomes a reason; the device's failures and interruptions remain errors.
+/// A measure that cannot be computed from these numbers becomes a reason. Failures of the device and interruptions
+/// remain errors.
 pub(super) fn unless_fatal<T>(result: Result<T>) -> Result<Result<T, String>> {
     match result {
         Ok(value) => Ok(Ok(value)),

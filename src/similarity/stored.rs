@@ -69,7 +69,7 @@ pub fn read(path: &Path) -> Result<CorpusSample> {
     };
     let features = if tensors.names().contains(&"features") {
         let view = array("features", Dtype::F32)?;
-        let [samples, dimension] = *view.shape() else { return Err(broken("features are no matrix".into())) };
+        let [samples, dimension] = *view.shape() else { return Err(broken("features are not a matrix".into())) };
         Features::new(samples, dimension, bytemuck::pod_collect_to_vec(view.data()))
             .and_then(|features| features.of_documents(small("documents")?))
             .map(|features| features.with_caveats(caveats))

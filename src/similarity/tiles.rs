@@ -1,10 +1,11 @@
-//! Discrepancies of many permutations and resamples of two samples, from one kernel matrix that is never held.
+//! Discrepancies of many permutations and resamples of two samples, from one kernel matrix that is never stored as a
+//! whole.
 //!
-//! With the pooled kernel matrix K̃ (zero diagonal), the indicator u of the vectors that fall to x, and r = K̃1:
-//! `Σ_XX = uᵀK̃u`, `Σ_XY = uᵀr − uᵀK̃u`, `Σ_YY = 1ᵀr − 2uᵀr + uᵀK̃u`. All permutations together are one product K̃U.
-//! K̃ is made in tiles on the device, each multiplied with its part of U and thrown away: products in f32, the sums of
-//! tiles in f64. For n pooled vectors in dimension d and c columns that is n²(d + c) multiplications and additions for one
-//! kernel, and n(d + c) numbers of memory beside the samples.
+//! With the pooled kernel matrix K̃ (zero diagonal), the indicator u of the vectors that fall to x, and r = K̃1: `Σ_XX
+//! = uᵀK̃u`, `Σ_XY = uᵀr − uᵀK̃u`, `Σ_YY = 1ᵀr − 2uᵀr + uᵀK̃u`. All permutations together are one product K̃U. K̃ is
+//! made in tiles on the device, each is multiplied with its part of U and then dropped: products in f32, the sums of
+//! tiles in f64. For n pooled vectors in dimension d and c columns that is n²(d + c) multiplications and additions for
+//! one kernel, and n(d + c) numbers of memory beside the samples.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
@@ -29,8 +30,9 @@ pub struct Drawn {
     pub observed: f64,
     /// For each permutation after the observed one.
     pub permuted: Vec<f64>,
-    /// For each resample. Copies of a vector are not paired with each other; [`Kernel::Linear`] and [`Kernel::Polynomial`]
-    /// are taken about the pool's centre here, and less what they owe to one of two vectors alone.
+    /// For each resample. Copies of a vector are not paired with each other; [`Kernel::Linear`] and
+    /// [`Kernel::Polynomial`] are computed relative to the centre of the pool, without the terms that depend on one of
+    /// the two vectors alone.
     pub resampled: Vec<f64>,
 }
 
@@ -48,9 +50,9 @@ struct Block {
     columns: Tensor<2>,
 }
 
-/// The pool centred and scaled so that f32 holds distances well: no kernel here depends on where the origin is but
-/// [`Kernel::Polynomial`], which gets it back as `shift`. What a kernel owes to one of two vectors alone, f(a) + f(b), or
-/// to neither, adds nothing to a discrepancy; leaving that out shrinks rounding.
+/// The pool centred and scaled so that f32 holds distances well: only [`Kernel::Polynomial`] depends on the origin, and
+/// it gets the centre back as `shift`. Terms of a kernel that depend on one vector alone, f(a) + f(b), or on neither,
+/// add nothing to a discrepancy; leaving them out reduces rounding.
 struct Pool {
     centre: Vec<f64>,
     /// Root of the mean squared distance of two vectors; 1 where all are equal.
@@ -107,8 +109,8 @@ impl Pool {
         }
     }
 
-    /// The kernel's values for a tile, but for what adds nothing to a discrepancy, `[rows of a, rows of b]`; 0 on the
-    /// `diagonal`, as no vector is paired with itself.
+    /// The kernel's values for a tile, without the terms that add nothing to a discrepancy, `[rows of a, rows of b]`; 0
+    /// on the `diagonal`, as no vector is paired with itself.
     fn tile(&self, kernel: &Kernel, products: &Tensor<2>, a: &Block, b: &Block, diagonal: bool) -> Tensor<2> {
         let middle = kernel.of_squared_distance(self.scale * self.scale) as f32;
         let factor = |sigma: f64| -0.5 * (self.scale / sigma).powi(2);
@@ -221,7 +223,9 @@ fn drawn(
             }
             monitor.advance(1, "");
             if monitor.stopped() {
-                return Err(Error::Interrupted("stopped while permuting, which starts anew".into()));
+                return Err(Error::Interrupted(
+                    "stopped while permuting; the next run starts from the beginning".into(),
+                ));
             }
         }
     }
@@ -236,7 +240,7 @@ impl Sums {
         let draws = found.len() / 3;
         let (quadratic, across) = found.split_at(draws);
         let (from_a, from_b) = across.split_at(draws);
-        // A tile off the diagonal stands for its mirror image too.
+        // A tile off the diagonal also counts for its mirror image.
         let times = if diagonal { 1.0 } else { 2.0 };
         for p in 0..permutations {
             self.inside[p] += times * f64::from(quadratic[p]);

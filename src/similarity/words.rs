@@ -6,7 +6,7 @@ use super::counts::Tokens;
 use crate::error::{Error, Result};
 use crate::text::{Corpus, Document};
 
-/// Words met so far in the corpora of a run, numbered as they come.
+/// The words seen so far in the corpora of a run, numbered by first occurrence.
 ///
 /// A token is a run of letters and digits in lower case, a line break, or any other character but white space. Token ids
 /// stay as they are.
@@ -67,7 +67,7 @@ impl Words {
         self.known.len() + 1 + self.ids as usize
     }
 
-    /// Never: line breaks have a number before any is met.
+    /// Never true: line breaks have a number from the start.
     pub fn is_empty(&self) -> bool {
         false
     }

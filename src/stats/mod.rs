@@ -4,6 +4,7 @@
 mod bootstrap;
 mod conformal;
 mod correlation;
+mod estimate;
 mod multiple;
 mod paired;
 mod partial;
@@ -15,6 +16,8 @@ pub use correlation::{
     Coefficient, Undefined, kendall, least_squares, most_influential, pearson, pearson_ci95, pearson_ci95_by_group,
     pearson_within_groups, spearman, spearman_ci95_by_group,
 };
+pub use estimate::Estimate;
+pub(crate) use estimate::flat_keys;
 pub use multiple::benjamini_hochberg;
 pub use paired::{DEFAULT_FLIPS, PairedTest, paired_t, sign_flip_p, wilcoxon};
 pub use partial::{Partial, partial_pearson};

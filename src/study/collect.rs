@@ -20,6 +20,7 @@ use crate::error::Result;
 use crate::evaluate::{BOOTSTRAP_SEED, EvalResult, beyond_f64, per_token};
 use crate::files;
 use crate::similarity::{self, Distances};
+use crate::stats::Estimate;
 use crate::text::StreamOptions;
 
 /// Puts together what the study in `folder` has found so far.
@@ -351,9 +352,10 @@ fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: Distances, don
     comparison.shorten(TYPES_KEPT);
     let no_control = plan.no_control.get(&task.model).map_or("the study has no restart control", String::as_str);
     let evidence = RowEvidence {
-        forgetting: forgetting.as_ref().map(|f| f.delta),
-        forgetting_ci95: forgetting.as_ref().map(|f| f.delta_ci95),
-        forgetting_reason: forgetting.is_none().then(|| no_control.to_owned()),
+        forgetting: Estimate {
+            ci95: forgetting.as_ref().map(|f| f.delta_ci95),
+            ..forgetting.as_ref().map(|f| f.delta).ok_or_else(|| no_control.to_owned()).into()
+        },
         base_loss,
         available_tokens,
     };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::results::{Correlation, Influence, PartialCorrelation, Row};
-use crate::similarity::Distances;
+use crate::similarity::Measure;
 use crate::stats::{self, DEFAULT_RESAMPLES, Undefined};
 
 /// Permutations of a correlation's p-value inside groups: the smallest is 1e-4.
@@ -18,7 +18,7 @@ struct Point<'a> {
     group: &'a str,
     /// Change in log-perplexity, nats per token; `None` where no seed has a finite one.
     delta: Option<f64>,
-    /// By measure, in the order of [`Distances::MEASURES`].
+    /// By measure, in the order of [`Measure::shown`].
     distances: Vec<Option<f64>>,
     /// By control, in the order of [`CONTROLS`].
     controls: Vec<Option<f64>>,
@@ -34,7 +34,7 @@ const CONTROLS: [Control; 3] = [
     ("ln_zero_shot_ppl", |row| row.zero_shot_ppl.ln()),
 ];
 
-/// Correlates `delta` with every measure of [`Distances::MEASURES`], for each model and strategy: pooled over all domains
+/// Correlates `delta` with every measure of [`Measure::shown`], for each model and strategy: pooled over all domains
 /// and, where there are several, within each group.
 ///
 /// Seeds are averaged first, so that a domain counts once however often it was adapted to. Measures enter as they are:
@@ -55,12 +55,12 @@ pub fn correlate(rows: &[Row], seed: u64) -> Vec<Correlation> {
         let of = format!("{model} / {strategy}");
         let points: Vec<Point> = domains.iter().map(|((group, domain), seeds)| average(domain, group, seeds)).collect();
         let groups: BTreeSet<&str> = points.iter().map(|point| point.group).collect();
-        for (which, measure) in Distances::MEASURES.iter().enumerate() {
+        for (which, measure) in Measure::shown().enumerate() {
             let mut add = |scope: String, group: Option<&str>| {
                 let inside = points.iter().filter(|point| group.is_none_or(|group| point.group == group));
                 let known = |point: &&Point| point.distances[which].is_some() && point.delta.is_some();
                 let points: Vec<&Point> = inside.filter(known).collect();
-                correlations.push(Scope { key: measure.key, which, points }.correlation(scope, &of, seed));
+                correlations.push(Scope { key: measure.key(), which, points }.correlation(scope, &of, seed));
             };
             add("pooled".into(), None);
             if groups.len() > 1 {
@@ -77,7 +77,7 @@ fn average<'a>(domain: &'a str, group: &'a str, seeds: &[&Row]) -> Point<'a> {
         domain,
         group,
         delta: over(&|row| Some(row.delta)),
-        distances: Distances::MEASURES.iter().map(|measure| over(&|row| row.similarity.get(measure.key))).collect(),
+        distances: Measure::shown().map(|measure| over(&|row| row.similarity.get(measure))).collect(),
         controls: CONTROLS.iter().map(|(_, control)| over(&|row| Some(control(row)))).collect(),
     }
 }

@@ -16,7 +16,7 @@ use crate::seal;
 use crate::similarity::embed::Embedder;
 use crate::similarity::encoder::SentenceEncoder;
 use crate::similarity::extract::Hidden;
-use crate::similarity::{self, CorpusSample, Distances, FeatureSpec, Reference, stored};
+use crate::similarity::{self, CorpusSample, Distances, FeatureSpec, Measure, Reference, stored};
 use crate::text::{Corpus, Split};
 
 /// `reference.json` of a reference task.
@@ -144,8 +144,8 @@ impl Runner<'_> {
                 let folder = self.plan.result_of(task, self.folder)?;
                 let result: ReferenceResult = files::read_json(&folder.join(REFERENCE))?;
                 let kernel = tests.kernel.with(result.sigma).ok_or_else(|| {
-                    let reason = result.null.reasons.get("mmd2").cloned();
-                    reason.unwrap_or_else(|| "there is no bandwidth".into())
+                    let reason = result.null[Measure::Mmd2].why_missing();
+                    reason.unwrap_or("there is no bandwidth").to_owned()
                 });
                 let sample = stored::read(&folder.join(SAMPLE))?;
                 Reference::new(sample, loaded.vocabulary.len(), SIMILARITY_SEED).with_kernel(kernel)

@@ -48,7 +48,7 @@ pub enum TaskKind {
 /// One task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Task {
-    /// What it computes.
+    /// The kind of the task.
     pub kind: TaskKind,
     /// The base model's name.
     pub model: String,

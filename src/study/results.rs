@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::compare::{ClassChange, Handful, LineBreakParts, LossProfile, Passage, TypeChange, Without};
 use crate::rank::RankChange;
 use crate::similarity::Distances;
+use crate::stats::{Estimate, flat_keys};
 use crate::text::{Join, Newlines, Overlap};
 
 /// `results.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StudyResults {
     /// "odyssey.study/1".
     pub schema: String,
@@ -41,7 +42,7 @@ pub struct StudyResults {
 }
 
 /// One adaptation and what came of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The base model.
     pub model: String,
@@ -109,15 +110,10 @@ pub struct Row {
 /// domains is learned from. All absent from results of before they were measured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RowEvidence {
-    /// Change in log-perplexity on held-out text of the reference corpus, nats per token: positive is forgotten.
-    #[serde(default)]
-    pub forgetting: Option<f64>,
-    /// 95 % paired bootstrap interval of `forgetting`.
-    #[serde(default)]
-    pub forgetting_ci95: Option<[f64; 2]>,
-    /// Why `forgetting` is missing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub forgetting_reason: Option<String>,
+    /// Change in log-perplexity on held-out text of the reference corpus, nats per token: positive is forgotten. The interval
+    /// is a paired bootstrap interval. Keys: `forgetting`, `forgetting_ci95`, `forgetting_reason`.
+    #[serde(flatten, with = "forgetting")]
+    pub forgetting: Estimate,
     /// What the base finds hard in the domain's test text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_loss: Option<LossProfile>,
@@ -125,6 +121,8 @@ pub struct RowEvidence {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub available_tokens: Option<u64>,
 }
+
+flat_keys!(forgetting, "forgetting", "forgetting_ci95", "forgetting_reason");
 
 /// A base model and what it finds hard in its reference corpus.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -175,7 +173,7 @@ impl From<RankChange> for RowRank {
 }
 
 /// The reference corpus against another half of itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct NullDistance {
     /// The model whose features and tokenizer were used.
     pub model: String,
@@ -186,7 +184,7 @@ pub struct NullDistance {
 }
 
 /// What adaptation did to a domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call {
     /// Perplexity fell.
     #[serde(rename = "better")]
@@ -195,6 +193,7 @@ pub enum Call {
     #[serde(rename = "worse")]
     Worse,
     /// The test shows no change.
+    #[default]
     #[serde(rename = "no difference")]
     NoDifference,
 }
@@ -211,7 +210,7 @@ impl Call {
 }
 
 /// A domain under one model and strategy, all seeds together.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DomainChange {
     /// The base model.
     pub model: String,
@@ -260,7 +259,7 @@ pub struct DomainChange {
 
 /// A model adapted to the very corpus it was pretrained on. Nothing is new to it, so its change is what the restart of the
 /// optimiser costs; what a domain's change is beyond that is the domain's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RestartControl {
     /// The base model.
     pub model: String,
@@ -288,7 +287,7 @@ pub struct RestartControl {
 }
 
 /// A cell of the ablation grid: one domain adapted to and evaluated in one way, seeds averaged.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AblationRow {
     /// The base model.
     pub model: String,

@@ -116,7 +116,7 @@ pub(super) struct Loaded {
     control: Option<Domain>,
 }
 
-/// Runs what is missing of a study.
+/// Runs the missing tasks of a study.
 pub struct Runner<'a> {
     pub(super) plan: &'a Plan,
     pub(super) folder: &'a Path,

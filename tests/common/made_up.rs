@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use odyssey::compare::{ClassChange, Handful, LineBreakParts, Passage, PassageToken, TokenClass, TypeChange, Without};
-use odyssey::similarity::Distances;
+use odyssey::similarity::{Distances, Measure};
+use odyssey::stats::Estimate;
 use odyssey::study::{
     AblationRow, Call, Correlation, DomainChange, Influence, NullDistance, PartIntervals, PartialCorrelation,
     RestartControl, Row, RowEvidence, StudyResults,
 };
-use odyssey::text::{Join, Newlines, Overlap};
+use odyssey::text::{Join, Overlap};
 
 pub const HOSTILE: [&str; 4] = ["<script>alert(1)</script>", "\"'&", "a\u{1b}[31m\0b\u{7}", "\u{202e}evil\u{200f}"];
 pub const NAMES: [&str; 25] = [
@@ -121,21 +122,22 @@ pub fn row(index: usize, strategy: &str, seed: u64) -> Row {
         fingerprint: format!("{:016x}", index * 977),
         zero_shot_ppl,
         adapted_ppl: zero_shot_ppl * delta.exp(),
-        reason: None,
         delta,
         delta_ci95: [delta - half, delta + half],
         similarity: Distances {
             samples: 1000,
-            mmd2: Some(mmd2),
-            frechet: Some(10_f64.powf(-1.0 + 10.0 * mmd2)),
-            centroid_cosine: Some(1.0 - mmd2),
-            energy: None,
-            unigram_js: Some(0.08 + mmd2),
-            unigram_cross_entropy: Some(6.0 + 5.0 * mmd2),
-            vocabulary_overlap: Some(0.9 - mmd2),
-            newline_rate: Some(0.02 + 0.01 * wobble(index, 4).abs()),
-            reasons: BTreeMap::from([("energy".to_owned(), "too few samples".to_owned())]),
-            ..Default::default()
+            ..[
+                (Measure::Mmd2, Estimate::from(mmd2)),
+                (Measure::Frechet, 10_f64.powf(-1.0 + 10.0 * mmd2).into()),
+                (Measure::CentroidCosine, (1.0 - mmd2).into()),
+                (Measure::Energy, Err("too few samples".to_owned()).into()),
+                (Measure::UnigramJs, (0.08 + mmd2).into()),
+                (Measure::UnigramCrossEntropy, (6.0 + 5.0 * mmd2).into()),
+                (Measure::VocabularyOverlap, (0.9 - mmd2).into()),
+                (Measure::NewlineRate, (0.02 + 0.01 * wobble(index, 4).abs()).into()),
+            ]
+            .into_iter()
+            .collect()
         },
         newline_rate: 0.02 + 0.01 * wobble(index, 4).abs(),
         overlap: Some(Overlap {
@@ -172,7 +174,7 @@ pub fn row(index: usize, strategy: &str, seed: u64) -> Row {
             share_of_worsening: 0.903,
             held_out_share_of_top_10: Some(0.71),
             held_out_share_of_random_10: Some(0.012),
-            reason: None,
+            ..Handful::default()
         },
         without: BTreeMap::from([
             (
@@ -182,15 +184,15 @@ pub fn row(index: usize, strategy: &str, seed: u64) -> Row {
                     before: Some(40.0),
                     after: Some(38.0),
                     delta: Some(delta - 0.05),
-                    reason: None,
+                    ..Without::default()
                 },
             ),
-            ("handful".to_owned(), Without { scored: 0, before: None, after: None, delta: None, reason: None }),
+            ("handful".to_owned(), Without::default()),
         ]),
-        rank: None,
         passages: vec![passage(0.8), passage(-0.6)],
         seconds: 61.5,
         domain,
+        ..Row::default()
     }
 }
 
@@ -213,12 +215,11 @@ pub fn correlation(x: &str, scope: &str, of: &str, r: f64) -> Correlation {
 
 pub fn made_up(domains: usize) -> StudyResults {
     let of = "gpt2 / full";
-    let mut correlations: Vec<Correlation> = Distances::MEASURES
-        .iter()
-        .filter(|measure| measure.key != "energy")
+    let mut correlations: Vec<Correlation> = Measure::shown()
+        .filter(|measure| *measure != Measure::Energy)
         .map(|measure| {
-            let r = if measure.key == "mmd2" { 0.87 } else { 0.55 };
-            correlation(measure.key, "pooled", of, if measure.similarity { r } else { -r })
+            let r = if measure == Measure::Mmd2 { 0.87 } else { 0.55 };
+            correlation(measure.key(), "pooled", of, if measure.is_similarity() { r } else { -r })
         })
         .collect();
     correlations.push(correlation("mmd2", "within:arXiv", of, -0.31));
@@ -243,14 +244,10 @@ pub fn made_up(domains: usize) -> StudyResults {
         null: vec![NullDistance {
             model: "gpt2".to_owned(),
             reference: "wiki_general".to_owned(),
-            distances: Distances { mmd2: Some(-0.0001), unigram_js: Some(0.0212), ..Distances::default() },
+            distances: [(Measure::Mmd2, -0.0001), (Measure::UnigramJs, 0.0212)].into_iter().collect(),
         }],
         correlations: if domains < 3 { Vec::new() } else { correlations },
-        domains: Vec::new(),
-        restart_control: Vec::new(),
-        ablation: Vec::new(),
-        bases: Vec::new(),
-        missing: Vec::new(),
+        ..StudyResults::default()
     }
 }
 
@@ -269,20 +266,18 @@ pub fn controlled(domains: usize) -> StudyResults {
             seeds: vec![1],
             delta: row.delta,
             delta_ci95: row.delta_ci95,
-            seed_sd: None,
             over: "documents".to_owned(),
             clusters: 80,
             p: Some(0.012),
             q: Some(0.034),
             t_p: Some(0.05),
-            wilcoxon_p: None,
             call,
             error_rate: 0.05,
             smallest_effect: 0.0312,
             restart_delta: Some(0.1926),
             beyond_restart: Some(row.delta - 0.1926),
             beyond_restart_ci95: Some(row.delta_ci95.map(|end| end - 0.1926)),
-            reason: None,
+            ..DomainChange::default()
         })
         .collect();
     results.restart_control = vec![RestartControl {
@@ -292,11 +287,10 @@ pub fn controlled(domains: usize) -> StudyResults {
         seeds: vec![1],
         delta: Some(0.1926),
         delta_ci95: Some([0.18, 0.21]),
-        seed_sd: None,
         held_out: "its test split".to_owned(),
         train_tokens: 196_608,
         test_tokens: 151_696,
-        reason: None,
+        ..RestartControl::default()
     }];
     let names = results.rows.iter().map(|row| row.domain.clone()).take(3).collect::<Vec<_>>();
     for (at, name) in names.iter().map(String::as_str).chain(["reference corpus"]).enumerate() {
@@ -305,21 +299,16 @@ pub fn controlled(domains: usize) -> StudyResults {
                 for eval_join in [Join::Eot, Join::None] {
                     let delta = change + cost + 0.01 * at as f64;
                     results.ablation.push(AblationRow {
-                        forgetting: None,
                         model: "gpt2".to_owned(),
                         domain: name.to_owned(),
-                        group: String::new(),
                         control: at == names.len(),
                         strategy: "full".to_owned(),
                         train_join,
-                        newlines: Newlines::Keep,
                         eval_join,
-                        eval_newlines: Newlines::Keep,
                         lr,
                         seeds: vec![1],
                         delta,
                         delta_ci95: [delta - 0.02, delta + 0.02],
-                        seed_sd: None,
                         parts: LineBreakParts {
                             newline: cost,
                             after_newline: 0.01,
@@ -333,6 +322,7 @@ pub fn controlled(domains: usize) -> StudyResults {
                             rest: [-1.0, 1.0],
                         }),
                         restart_delta: Some(change + cost),
+                        ..AblationRow::default()
                     });
                 }
             }
@@ -372,7 +362,7 @@ pub fn hostile() -> StudyResults {
         row.device = name.to_owned();
         row.top_types[0].token = name.to_owned();
         row.passages[0].tokens[1].text = name.to_owned();
-        row.similarity.reasons.insert("energy".to_owned(), name.to_owned());
+        row.similarity[Measure::Energy].reason = Some(name.to_owned());
     }
     results.name = HOSTILE.concat();
     results.settings = HOSTILE.concat();

@@ -17,7 +17,7 @@ use odyssey::files;
 use odyssey::model::weights::{Precision, WeightFiles, WeightSource};
 use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::pretrain::PretrainConfig;
-use odyssey::report::{csv, page, plots, table};
+use odyssey::report::{answer, csv, page, plots, table};
 use odyssey::study::{self, Plan, StudyConfig, StudyResults};
 use odyssey::text::{Corpus, DocumentRule, Domain, Split, Tokenizer};
 use safetensors::{Dtype, SafeTensors};
@@ -368,7 +368,7 @@ pub fn study_results(data: &[u8]) -> bool {
     files::write_json(&path, &results).expect("results");
     assert_eq!(files::read_json::<StudyResults>(&path).expect("written by the program"), results);
     page::study_page(&results).expect("a page");
-    page::answer(&results);
+    answer(&results);
     csv::rows(&results).expect("lines");
     table::results_table(&results);
     table::correlations_table(&results);

@@ -348,7 +348,7 @@ fn a_form_without_its_model_names_the_fault_and_does_not_start() {
     let fault = window.says("which does not exist");
     assert!(fault.contains("nowhere/model") && fault.contains("correct the path"), "{fault}");
     window.type_into("Seeds", ", many");
-    window.says("\"many\" is no seed");
+    window.says("\"many\" is not a seed");
     let start = window.0.get_by_role_and_label(Role::Button, "Start the study");
     assert!(start.accesskit_node().is_disabled());
     start.click();

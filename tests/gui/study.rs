@@ -14,6 +14,7 @@ use odyssey::compare::TokenClass;
 use odyssey::files::write_json;
 use odyssey::gui::export::{Format, write_all, write_scatter};
 use odyssey::report::{delta, interval, significant, visible};
+use odyssey::similarity::Measure;
 use odyssey::study::{self, Row, StudyResults};
 
 /// The application on a study, and the folder that both stand in.
@@ -89,8 +90,8 @@ fn another_distance_is_chosen_and_its_correlation_is_said_in_words() {
     assert!(window.holds("Over 25 domains, r = −0.87 [−0.97, −0.77] (p = 0.003), ρ = −0.78 (p < 0.001)."));
     assert!(window.holds("Inside groups, each group's means taken off: r = −0.12"));
     assert!(window.holds("With newline_rate allowed for: r = −0.46 (p = 0.021)."));
-    assert!(window.holds("which counts most: r = −0.79."));
-    assert!(window.holds("Beware, it is mostly the contrast between groups."));
+    assert!(window.holds("which has the largest influence: r = −0.79."));
+    assert!(window.holds("Caution: it is mostly the contrast between groups."));
     assert!(window.holds("within arXiv (n = 25): r = −0.31"));
 
     window.choose("distance", "vocabulary overlap");
@@ -118,7 +119,7 @@ fn a_point_is_selected_by_its_name_and_its_card_says_what_the_results_say() {
     }
     assert!(window.has(change.call.name()));
     assert!(window.holds("p = 0.012, q = 0.034 over 80 documents, called at an error rate of 5.0 %"));
-    assert!(window.holds("A change below 0.0312 could not have been shown"));
+    assert!(window.holds("A change below 0.0312 could not have been detected"));
     let beyond = delta(change.beyond_restart.unwrap());
     assert!(window.holds(&format!("comes to +0.1926; beyond it this domain's change is {beyond}")));
     assert!(window.holds("17 token types carry 90.3 % of the worsening."));
@@ -139,7 +140,7 @@ fn assert_tells_hindsight(window: &mut Window, results: &StudyResults, domain: &
     match hindsight(results) {
         Err(error) => assert!(window.holds(&format!("It cannot be told: {}", visible(&error.to_string())))),
         Ok(said) => match said.iter().find(|said| said.domain == domain) {
-            None => assert!(window.holds("Nothing: the results hold too little")),
+            None => assert!(window.holds("Nothing: the results lack values that advice needs")),
             Some(said) => {
                 assert!(window.has(&visible(&said.words)), "{}", said.words);
                 if let Some(predicted) = said.predicted {
@@ -313,7 +314,7 @@ fn the_table_sorts_filters_and_is_copied() {
         let row = row_of(&results, &line[0]);
         assert_eq!(line[column("delta")].parse::<f64>().unwrap(), row.delta);
         assert_eq!(line[column("adapted_ppl")].parse::<f64>().unwrap(), row.adapted_ppl);
-        assert_eq!(line[column("mmd2")].parse::<f64>().unwrap(), row.similarity.mmd2.unwrap());
+        assert_eq!(line[column("mmd2")].parse::<f64>().unwrap(), row.similarity.get(Measure::Mmd2).unwrap());
         assert_eq!(&line[column("verdict")], "worse");
     }
 }
@@ -441,7 +442,7 @@ fn a_scatter_becomes_a_figure_or_its_points_and_a_study_a_folder() {
     let arm = "gpt2 / full";
     let write = |format: Format| {
         let path = place.path().join(format!("scatter.{}", format.ending()));
-        write_scatter(&results, arm, "mmd2", format, &path).unwrap();
+        write_scatter(&results, arm, Measure::Mmd2, format, &path).unwrap();
         fs::read(path).unwrap()
     };
     assert!(write(Format::Png).starts_with(b"\x89PNG"));
@@ -454,10 +455,10 @@ fn a_scatter_becomes_a_figure_or_its_points_and_a_study_a_folder() {
     let lines: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
     assert_eq!(lines.len(), 8);
     for line in lines {
-        assert_eq!(line[at].parse::<f64>().ok(), row_of(&results, &line[0]).similarity.mmd2);
+        assert_eq!(line[at].parse::<f64>().ok(), row_of(&results, &line[0]).similarity.get(Measure::Mmd2));
     }
     let path = place.path().join("none.svg");
-    assert!(write_scatter(&results, arm, "energy", Format::Svg, &path).is_err() && !path.exists());
+    assert!(write_scatter(&results, arm, Measure::Energy, Format::Svg, &path).is_err() && !path.exists());
 
     let folder = place.path().join("all");
     write_all(&results, &folder).unwrap();

@@ -13,7 +13,7 @@ use odyssey::progress::{Monitor, Silent};
 use odyssey::recipe::AdaptSettings;
 use odyssey::similarity::embed::Embedder;
 use odyssey::similarity::extract::Hidden;
-use odyssey::similarity::{Distances, Reference, TestSettings};
+use odyssey::similarity::{Distances, Measure, Reference, TestSettings};
 
 use crate::common::{StopAfter, id_stream, model_folder};
 use crate::{encoder, golden};
@@ -78,15 +78,15 @@ fn the_whole_pipeline_on_a_software_adapter_agrees_with_the_cpu_backend() {
     for (a, b) in software.0.classes.iter().zip(&cpu.0.classes) {
         assert!((a.contribution - b.contribution).abs() < 1e-4, "{:?}", a.class);
     }
-    for measure in Distances::MEASURES {
-        let [a, b] = [&software.1, &cpu.1].map(|distances| distances.get(measure.key).unwrap());
-        assert!((a - b).abs() < 1e-4 * b.abs().max(1.0), "{}: {a} against {b}", measure.key);
-        let ends = [&software.1, &cpu.1].map(|distances| distances.interval(measure.key));
+    for measure in Measure::shown() {
+        let [a, b] = [&software.1, &cpu.1].map(|distances| distances.get(measure).unwrap());
+        assert!((a - b).abs() < 1e-4 * b.abs().max(1.0), "{}: {a} against {b}", measure.key());
+        let ends = [&software.1, &cpu.1].map(|distances| distances[measure].ci95);
         if let [Some(a), Some(b)] = ends {
-            a.iter().zip(b).for_each(|(a, b)| assert!((a - b).abs() < 1e-3 * b.abs().max(1.0), "{}", measure.key));
+            a.iter().zip(b).for_each(|(a, b)| assert!((a - b).abs() < 1e-3 * b.abs().max(1.0), "{}", measure.key()));
         }
     }
-    let p = |distances: &Distances| [distances.tests.mmd2_p, distances.tests.energy_p].map(Option::unwrap);
+    let p = |distances: &Distances| [Measure::Mmd2, Measure::Energy].map(|measure| distances[measure].p.unwrap());
     assert_eq!(p(&software.1), p(&cpu.1));
 }
 

@@ -10,7 +10,9 @@ use odyssey::similarity::counts::Tokens;
 use odyssey::similarity::embed::Embedder;
 use odyssey::similarity::extract::{FeatureSpec, Hidden, Pooling};
 use odyssey::similarity::words::Words;
-use odyssey::similarity::{CorpusSample, Counts, Distances, Features, Reference, TestSettings, adjust, cache, stored};
+use odyssey::similarity::{
+    CorpusSample, Counts, Distances, Features, Measure, Reference, TestSettings, adjust, cache, stored,
+};
 use odyssey::text::{Corpus, DocumentRule};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -40,21 +42,20 @@ fn test(reference: CorpusSample, domain: &CorpusSample) -> Distances {
 #[test]
 fn every_measure_has_its_value_inside_its_interval_and_the_tests_their_p_values() {
     let found = test(corpus(300, 0, 1), &corpus(120, 3, 2));
-    assert!(found.reasons.is_empty() && found.caveats.is_empty(), "{:?} {:?}", found.reasons, found.caveats);
-    for measure in Distances::MEASURES {
-        let value = found.get(measure.key).unwrap();
-        let [low, high] = found.interval(measure.key).unwrap_or_else(|| panic!("{} has no interval", measure.key));
-        assert!(low <= value && value <= high && low < high, "{}: {value} in {low} to {high}", measure.key);
+    assert!(found.reasons().is_empty() && found.caveats.is_empty(), "{:?} {:?}", found.reasons(), found.caveats);
+    for measure in Measure::shown() {
+        let value = found.get(measure).unwrap();
+        let [low, high] = found[measure].ci95.unwrap_or_else(|| panic!("{measure:?} has no interval"));
+        assert!(low <= value && value <= high && low < high, "{measure:?}: {value} in {low} to {high}");
     }
-    let tests = found.tests;
-    for p in [tests.mmd2_p, tests.energy_p, tests.frechet_p, tests.auc_p] {
-        assert_eq!(p, Some(0.01));
+    for measure in Measure::tested() {
+        assert_eq!(found[measure].p, Some(0.01), "{measure:?}");
     }
-    assert!(tests.effect_mmd2.unwrap() > 1.5 && tests.effect_frechet.unwrap() > 1.5);
-    let coefficient = tests.effect_energy.unwrap();
+    assert!(found.effects[&Measure::Mmd2] > 1.5 && found.effects[&Measure::Frechet] > 1.5);
+    let coefficient = found.effects[&Measure::Energy];
     assert!(0.0 < coefficient && coefficient < 1.0);
-    let alike = test(corpus(300, 0, 1), &corpus(120, 0, 3)).tests;
-    assert!(alike.mmd2_p.unwrap() > 0.05 && alike.effect_energy.unwrap() < 0.1 * coefficient);
+    let alike = test(corpus(300, 0, 1), &corpus(120, 0, 3));
+    assert!(alike[Measure::Mmd2].p.unwrap() > 0.05 && alike.effects[&Measure::Energy] < 0.1 * coefficient);
 }
 
 #[test]
@@ -62,8 +63,8 @@ fn values_without_tests_are_the_same_and_no_draws_mean_no_tests() {
     let (reference, domain) = (corpus(60, 0, 1), corpus(50, 2, 2));
     let tested = test(reference.clone(), &domain);
     let untested = Reference::new(reference.clone(), 64, 1).distances(&domain);
-    for measure in Distances::MEASURES {
-        assert_eq!(tested.get(measure.key), untested.get(measure.key), "{}", measure.key);
+    for measure in Measure::shown() {
+        assert_eq!(tested.get(measure), untested.get(measure), "{measure:?}");
     }
     let none = TestSettings { permutations: 0, resamples: 0, ..TESTS };
     let reference = Reference::new(reference, 64, 1);
@@ -74,13 +75,10 @@ fn values_without_tests_are_the_same_and_no_draws_mean_no_tests() {
 fn a_text_is_at_distance_zero_from_itself_and_that_is_said() {
     let reference = corpus(80, 0, 1);
     let found = test(reference.clone(), &reference);
-    for (key, none) in [("mmd2", 0.0), ("energy", 0.0), ("frechet", 0.0), ("centroid_cosine", 1.0), ("unigram_js", 0.0)]
-    {
-        assert_eq!(found.get(key), Some(none), "{key}");
-    }
-    assert_eq!((found.bigram_overlap, found.trigram_type_overlap), (Some(1.0), Some(1.0)));
-    let tests = found.tests;
-    assert_eq!([tests.mmd2_p, tests.energy_p, tests.frechet_p, tests.auc_p], [Some(1.0); 4]);
+    let (zero, one) = ([Measure::Mmd2, Measure::Energy, Measure::Frechet, Measure::UnigramJs], Measure::CentroidCosine);
+    assert_eq!(zero.map(|measure| found.get(measure)), [Some(0.0); 4]);
+    assert_eq!([one, Measure::BigramOverlap, Measure::TrigramTypeOverlap].map(|m| found.get(m)), [Some(1.0); 3]);
+    assert!(Measure::tested().all(|measure| found[measure].p == Some(1.0)));
     assert!(found.caveats[0].contains("own text"));
 }
 
@@ -90,7 +88,7 @@ fn what_makes_numbers_mislead_is_said_beside_them() {
         let found = test(corpus(60, 0, 1), domain);
         assert!(found.caveats.iter().any(|caveat| caveat.contains(words)), "{words}: {:?}", found.caveats);
         let numbers = serde_json::to_value(&found).unwrap();
-        assert!(!numbers.to_string().contains("null") || !found.reasons.is_empty(), "{numbers}");
+        assert!(!numbers.to_string().contains("null") || !found.reasons().is_empty(), "{numbers}");
         found
     };
     // another vocabulary
@@ -105,7 +103,7 @@ fn what_makes_numbers_mislead_is_said_beside_them() {
     let mut few = corpus(60, 0, 2);
     few.features = few.features.map(|features| features.of_documents((0..60).map(|i| i / 20).collect()).unwrap());
     let found = says(&few, "come from 3 documents: too few");
-    assert!(found.auc.is_none() && found.reasons["auc"].contains("at least 10"));
+    assert!(found.get(Measure::Auc).is_none() && found.why_missing(Measure::Auc).contains("at least 10"));
     // constant features
     let mut constant = corpus(60, 0, 2);
     constant.features = Ok(Features::new(60, 3, vec![1.0; 180]).unwrap());
@@ -114,35 +112,36 @@ fn what_makes_numbers_mislead_is_said_beside_them() {
     let mut missing = corpus(60, 0, 2);
     missing.features = Features::new(1, 3, vec![f32::NAN; 3]).map_err(|e| e.to_string());
     let found = test(corpus(60, 0, 1), &missing);
-    assert!(found.mmd2.is_none() && found.tests.mmd2_p.is_none() && found.reasons["mmd2"].contains("NaN"));
-    assert!(found.unigram_js.is_some());
+    let mmd2 = &found[Measure::Mmd2];
+    assert!(mmd2.value.is_none() && mmd2.p.is_none() && mmd2.why_missing().unwrap().contains("NaN"));
+    assert!(found.get(Measure::UnigramJs).is_some());
 }
 
 #[test]
 fn the_reference_against_parts_of_itself_is_no_distance_with_a_band_around_it() {
     let reference = Reference::new(corpus(300, 0, 1), 64, 1);
     let null = reference.against_itself(60, 1200, &TESTS, &Device::flex(), &mut Silent).unwrap();
-    assert!(null.reasons.is_empty(), "{:?}", null.reasons);
+    assert!(null.reasons().is_empty(), "{:?}", null.reasons());
     assert_eq!(null.samples, 60);
-    for measure in Distances::MEASURES {
-        let (value, [low, high]) = (null.get(measure.key).unwrap(), null.interval(measure.key).unwrap());
-        assert!(low <= value && value <= high, "{}: {value} in {low} to {high}", measure.key);
+    for measure in Measure::shown() {
+        let (value, [low, high]) = (null.get(measure).unwrap(), null[measure].ci95.unwrap());
+        assert!(low <= value && value <= high, "{measure:?}: {value} in {low} to {high}");
     }
-    let within = |key: &str, domain: &CorpusSample| {
-        let [low, high] = null.interval(key).unwrap();
-        let value = reference.distances(domain).get(key).unwrap();
+    let within = |measure: Measure, domain: &CorpusSample| {
+        let [low, high] = null[measure].ci95.unwrap();
+        let value = reference.distances(domain).get(measure).unwrap();
         low <= value && value <= high
     };
     let (alike, unlike) = (corpus(60, 0, 5), corpus(60, 4, 6));
-    for key in ["mmd2", "energy", "unigram_js"] {
-        assert!(within(key, &alike) && !within(key, &unlike), "{key}");
+    for measure in [Measure::Mmd2, Measure::Energy, Measure::UnigramJs] {
+        assert!(within(measure, &alike) && !within(measure, &unlike), "{measure:?}");
     }
-    let [low, high] = null.interval("mmd2").unwrap();
+    let [low, high] = null[Measure::Mmd2].ci95.unwrap();
     assert!(low < 0.0 && 0.0 < high, "unbiased: on both sides of zero");
     // too little to divide
     let few = Reference::new(corpus(3, 0, 1), 64, 1).against_itself(60, 100, &TESTS, &Device::flex(), &mut Silent);
     let few = few.unwrap();
-    assert!(few.mmd2.is_none() && few.reasons["mmd2"].contains("at least 4") && few.unigram_js.is_none());
+    assert!(few[Measure::Mmd2].why_missing().unwrap().contains("at least 4") && few.get(Measure::UnigramJs).is_none());
 }
 
 #[test]
@@ -151,14 +150,14 @@ fn p_values_of_several_domains_are_corrected_for_their_number() {
         .into_iter()
         .map(|p| {
             let mut distances = Distances::default();
-            distances.tests.mmd2_p = p;
+            distances[Measure::Mmd2].p = p;
             distances
         })
         .collect();
     adjust(&mut domains.iter_mut().collect::<Vec<_>>());
-    let q: Vec<Option<f64>> = domains.iter().map(|domain| domain.tests.mmd2_q).collect();
+    let q: Vec<Option<f64>> = domains.iter().map(|domain| domain[Measure::Mmd2].q).collect();
     assert_eq!(q, [Some(0.03), None, Some(0.06), Some(0.5)]);
-    assert!(domains.iter().all(|domain| domain.tests.energy_q.is_none()));
+    assert!(domains.iter().all(|domain| domain[Measure::Energy].q.is_none()));
 }
 
 #[test]
@@ -168,7 +167,7 @@ fn distances_written_before_they_were_tested_still_read() {
         "unigram_cross_entropy": 5.0, "vocabulary_overlap": 0.5, "newline_rate": 0.01
     });
     let read: Distances = serde_json::from_value(old).unwrap();
-    assert_eq!((read.mmd2, read.auc, read.tests.mmd2_p, read.caveats.len()), (Some(0.1), None, None, 0));
+    assert_eq!((read.get(Measure::Mmd2), read.get(Measure::Auc), read[Measure::Mmd2].p), (Some(0.1), None, None));
     let full = test(corpus(60, 0, 1), &corpus(50, 2, 2));
     assert_eq!(serde_json::from_value::<Distances>(serde_json::to_value(&full).unwrap()).unwrap(), full);
 }

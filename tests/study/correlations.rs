@@ -1,7 +1,6 @@
 //! Correlations of a study against the coefficients computed by hand from its rows.
 
-use odyssey::compare::Handful;
-use odyssey::similarity::Distances;
+use odyssey::similarity::Measure;
 use odyssey::stats;
 use odyssey::study::{Correlation, Row, RowEvidence, correlate};
 
@@ -13,39 +12,15 @@ fn row(domain: &str, group: &str, seed: u64, delta: f64, mmd2: f64) -> Row {
         group: group.into(),
         strategy: "full".into(),
         seed,
-        device: "cpu".into(),
-        fingerprint: "f".into(),
         zero_shot_ppl: 20.0,
         adapted_ppl: 20.0 * delta.exp(),
-        reason: None,
         delta,
         delta_ci95: [delta - 0.1, delta + 0.1],
-        similarity: Distances {
-            samples: 10,
-            mmd2: Some(mmd2),
-            centroid_cosine: Some(1.0 - mmd2),
-            ..Default::default()
-        },
+        similarity: [(Measure::Mmd2, mmd2), (Measure::CentroidCosine, 1.0 - mmd2)].into_iter().collect(),
         newline_rate: 0.02,
-        overlap: None,
-        rank: None,
-        evidence: Default::default(),
         train_tokens: 1000,
         test_tokens: 100,
-        train_loss: vec![],
-        valid_loss: vec![],
-        top_types: vec![],
-        classes: vec![],
-        handful: Handful {
-            types: 0,
-            share_of_worsening: 0.0,
-            held_out_share_of_top_10: None,
-            held_out_share_of_random_10: None,
-            reason: None,
-        },
-        without: Default::default(),
-        passages: vec![],
-        seconds: 0.0,
+        ..Row::default()
     }
 }
 
@@ -105,7 +80,7 @@ fn groups_are_correlated_on_their_own_after_the_pool() {
     assert!((wiki.pearson.unwrap() - expected).abs() < 1e-12);
     let scopes: Vec<&str> = all.iter().filter(|c| c.x == "mmd2").map(|c| c.scope.as_str()).collect();
     assert_eq!(scopes, ["pooled", "within:science", "within:wiki"]);
-    assert_eq!(all.len(), 3 * Distances::MEASURES.len());
+    assert_eq!(all.len(), 3 * Measure::shown().count());
 }
 
 #[test]
@@ -119,14 +94,14 @@ fn models_and_strategies_are_never_mixed() {
         matching.next().unwrap().pearson.unwrap()
     };
     assert!((pearson("base / full") + pearson("base / lora")).abs() < 1e-12);
-    assert_eq!(all.len(), 2 * 3 * Distances::MEASURES.len());
+    assert_eq!(all.len(), 2 * 3 * Measure::shown().count());
 }
 
 #[test]
 fn what_cannot_be_correlated_is_empty_with_a_reason() {
     let mut rows = rows();
     for row in &mut rows {
-        row.similarity.newline_rate = Some(0.02);
+        row.similarity[Measure::NewlineRate] = 0.02.into();
     }
     rows.retain(|row| row.domain != "sports");
     let all = correlate(&rows, 1);
@@ -149,7 +124,7 @@ fn what_cannot_be_correlated_is_empty_with_a_reason() {
 #[test]
 fn domains_without_a_value_are_left_out_of_that_measure_only() {
     let mut rows = rows();
-    rows[4].similarity.mmd2 = None; // physics
+    rows[4].similarity[Measure::Mmd2] = None.into(); // physics
     rows[5].delta = f64::NAN; // biology
     let all = correlate(&rows, 1);
     assert_eq!(find(&all, "mmd2", "pooled").n, 4);
@@ -197,7 +172,7 @@ fn what_is_mostly_a_contrast_between_groups_is_warned_of_and_what_is_not_is_not(
 
     // The same tendency inside and between is no artefact.
     let straight: Vec<Row> =
-        clusters.iter().cloned().map(|r| Row { delta: -r.similarity.mmd2.unwrap(), ..r }).collect();
+        clusters.iter().cloned().map(|r| Row { delta: -r.similarity.get(Measure::Mmd2).unwrap(), ..r }).collect();
     let all = correlate(&straight, 1);
     assert_eq!(find(&all, "mmd2", "pooled").warning, None);
     assert!(find(&all, "mmd2", "pooled").permutation_p.unwrap() < 0.001);
@@ -231,7 +206,7 @@ fn rivals_are_allowed_for_and_the_domain_that_counts_most_is_named() {
     // By the same function over the rows' own numbers; sizes and perplexities do not vary here.
     let column = |of: fn(&Row) -> f64| rows.iter().map(of).collect::<Vec<f64>>();
     let expected = stats::partial_pearson(
-        &column(|r| r.similarity.mmd2.unwrap()),
+        &column(|r| r.similarity.get(Measure::Mmd2).unwrap()),
         &column(|r| r.delta),
         &[column(|r| r.newline_rate)],
     )

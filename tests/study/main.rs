@@ -5,6 +5,7 @@ mod against_reference;
 mod calls;
 #[path = "../common/cli.rs"]
 mod cli;
+mod columns;
 #[path = "../common/mod.rs"]
 mod common;
 mod correlations;

@@ -7,8 +7,9 @@ use std::path::Path;
 use crate::made_up::*;
 use odyssey::advise::hindsight::hindsight;
 use odyssey::compare::{ClassLoss, Comparison, LossProfile, Side, TokenClass};
-use odyssey::report::{self, page, plots, table};
-use odyssey::similarity::{Distances, Tests};
+use odyssey::report::{self, Kind, answer, page, plots, table};
+use odyssey::similarity::{Distances, Measure};
+use odyssey::stats::Estimate;
 use odyssey::study::{Base, RestartControl, StudyResults};
 use odyssey::text::Join;
 
@@ -243,8 +244,8 @@ fn the_csv_reads_back_to_the_same_numbers() {
         assert_eq!([number("delta_ci95_low"), number("delta_ci95_high")], row.delta_ci95.map(Some));
         assert_eq!(number("delta_without_newline"), row.without["newline"].delta);
         assert_eq!(number("delta_without_handful"), None);
-        for measure in Distances::MEASURES {
-            assert_eq!(number(measure.key), row.similarity.get(measure.key), "{}", measure.key);
+        for measure in Measure::shown() {
+            assert_eq!(number(measure.key()), row.similarity.get(measure), "{measure:?}");
         }
         assert_eq!(line["train_tokens"], row.train_tokens.to_string());
         let overlap = row.overlap.as_ref().unwrap();
@@ -258,21 +259,20 @@ fn tested(results: &mut StudyResults) {
     for (at, row) in results.rows.iter_mut().enumerate() {
         let p = 0.001 * (at + 1) as f64;
         let distances = &mut row.similarity;
-        distances.tests = Tests {
-            mmd2_p: Some(p),
-            mmd2_q: Some(2.0 * p),
-            frechet_p: Some(0.5),
-            frechet_q: Some(0.75),
-            effect_mmd2: Some(11.25),
-            effect_energy: Some(0.375),
-            ..Tests::default()
+        let mmd2 = distances.get(Measure::Mmd2);
+        distances[Measure::Mmd2] = Estimate {
+            p: Some(p),
+            q: Some(2.0 * p),
+            ci95: mmd2.map(|mmd2| [mmd2 - 0.0015, mmd2 + 0.0017]),
+            ..mmd2.into()
         };
-        distances.intervals.mmd2_ci95 = distances.mmd2.map(|mmd2| [mmd2 - 0.0015, mmd2 + 0.0017]);
-        distances.intervals.unigram_js_ci95 = Some([0.0123, 0.2345]);
+        (distances[Measure::Frechet].p, distances[Measure::Frechet].q) = (Some(0.5), Some(0.75));
+        distances.effects.extend([(Measure::Mmd2, 11.25), (Measure::Energy, 0.375)]);
+        distances[Measure::UnigramJs].ci95 = Some([0.0123, 0.2345]);
         distances.caveats.push(HOSTILE[0].to_owned());
     }
-    results.rows[1].similarity.energy = Some(0.0625);
-    results.null[0].distances.intervals.mmd2_ci95 = Some([-0.00321, 0.00432]);
+    results.rows[1].similarity[Measure::Energy] = 0.0625.into();
+    results.null[0].distances[Measure::Mmd2].ci95 = Some([-0.00321, 0.00432]);
 }
 
 #[test]
@@ -284,11 +284,10 @@ fn distances_stand_with_their_p_q_interval_and_effect_in_csv_page_and_text() {
     let lines: Vec<BTreeMap<String, String>> = reader.deserialize().collect::<Result<_, _>>().unwrap();
     for (line, row) in lines.iter().zip(&results.rows) {
         let number = |name: &str| line[name].parse::<f64>().ok();
-        let Tests { mmd2_p, mmd2_q, .. } = row.similarity.tests;
-        assert_eq!([number("mmd2_p"), number("mmd2_q"), number("frechet_q")], [mmd2_p, mmd2_q, Some(0.75)]);
+        let Estimate { p, q, ci95, .. } = row.similarity[Measure::Mmd2];
+        assert_eq!([number("mmd2_p"), number("mmd2_q"), number("frechet_q")], [p, q, Some(0.75)]);
         assert_eq!([number("energy_p"), number("auc_q"), number("frechet_ci95_low")], [None; 3]);
-        let ends = row.similarity.intervals.mmd2_ci95.unwrap();
-        assert_eq!([number("mmd2_ci95_low"), number("mmd2_ci95_high")], ends.map(Some));
+        assert_eq!([number("mmd2_ci95_low"), number("mmd2_ci95_high")], ci95.unwrap().map(Some));
         assert_eq!(number("unigram_js_ci95_high"), Some(0.2345));
         let effects = ["effect_mmd2", "effect_frechet", "effect_energy"].map(number);
         assert_eq!(effects, [Some(11.25), None, Some(0.375)]);
@@ -297,8 +296,9 @@ fn distances_stand_with_their_p_q_interval_and_effect_in_csv_page_and_text() {
     let section = html.split_once("id=\"distances\"").unwrap().1.split_once("<h2").unwrap().0;
     let first = &results.rows[0].similarity;
     let of_first = section.split("<tr>").find(|tr| tr.contains(&format!(">{}<", NAMES[0]))).unwrap();
-    let ends = report::interval(first.intervals.mmd2_ci95.unwrap(), report::significant);
-    for text in [report::significant(first.mmd2.unwrap()), ends, "0.001".into(), "0.002".into(), "11.25".into()] {
+    let mmd2 = &first[Measure::Mmd2];
+    let ends = report::interval(mmd2.ci95.unwrap(), report::significant);
+    for text in [report::significant(mmd2.value.unwrap()), ends, "0.001".into(), "0.002".into(), "11.25".into()] {
         assert!(of_first.contains(&text), "{text}: {of_first}");
     }
     assert!(of_first.contains("too few samples"), "why energy is missing: {of_first}");
@@ -319,18 +319,24 @@ fn the_answer_counts_domains_by_their_interval_and_names_the_strongest_distance(
     for (row, ci95) in results.rows.iter_mut().zip(intervals) {
         (row.delta, row.delta_ci95) = ((ci95[0] + ci95[1]) / 2.0, ci95);
     }
-    let text = page::answer(&results).join("\n");
+    let text = answer(&results).join("\n");
     assert!(text.contains("better for 3 of 6 domains, worse for 2, and left 1 undecided"), "{text}");
     assert!(text.contains("from −0.2500 (wiki_film_tv) to +0.1550 (wiki_military_history)"), "{text}");
     // δ falls with the distance, so the near domains are the worse ones.
-    assert!(text.contains("MMD² goes most closely with δ: Pearson r = −0.87 (n = 25, p = 0.003)"), "{text}");
+    assert!(
+        text.contains("MMD² has the strongest correlation with δ: Pearson r = −0.87 (n = 25, p = 0.003)"),
+        "{text}"
+    );
     assert!(text.contains("closer to the reference corpus gained less, or lost more"), "{text}");
     assert!(!text.contains("Caution"), "all six domains are of one group: {text}");
-    assert!(page::answer(&made_up(25)).join("\n").contains("the domains come from 3 groups"));
+    assert!(answer(&made_up(25)).join("\n").contains("the domains come from 3 groups"));
     // The same holds when the strongest measure is one of similarity, where the sign turns round.
     results.correlations.iter_mut().find(|c| c.x == "centroid_cosine").unwrap().pearson = Some(0.95);
-    let text = page::answer(&results).join("\n");
-    assert!(text.contains("centroid cosine goes most closely") && text.contains("closer to the reference"), "{text}");
+    let text = answer(&results).join("\n");
+    assert!(
+        text.contains("centroid cosine has the strongest correlation") && text.contains("closer to the reference"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -338,8 +344,7 @@ fn a_missing_number_is_a_dash_that_says_why() {
     let html = page::study_page(&made_up(3)).unwrap();
     assert!(html.contains("<abbr title=\"no target remains\">–</abbr>"));
     let mut results = made_up(3);
-    results.rows[0].similarity.frechet = None;
-    results.rows[0].similarity.reasons.insert("frechet".to_owned(), "fewer samples than dimensions".to_owned());
+    results.rows[0].similarity[Measure::Frechet] = Err("fewer samples than dimensions".to_owned()).into();
     let html = page::study_page(&results).unwrap();
     // In the table of results and in that of distances.
     assert_eq!(html.matches("<abbr title=\"fewer samples than dimensions\">–</abbr>").count(), 2);
@@ -356,7 +361,7 @@ fn results_of_before_the_overlap_was_measured_are_read_and_shown_without_it() {
     assert!(results.rows[0].overlap.is_none() && results.rows[1].overlap.is_some());
     let html = page::study_page(&results).unwrap();
     assert_eq!(html.matches("<abbr title=\"was not measured\">–</abbr>").count(), 1);
-    assert!(html.contains("13-grams<br>in train") && html.contains(">0.1 %</td>"), "the other row has 0.001");
+    assert!(html.contains(">in train</th>") && html.contains(">0.1 %</td>"), "the other row has 0.001");
 
     let mut results = made_up(1);
     let overlap = results.rows[0].overlap.as_mut().unwrap();
@@ -489,12 +494,12 @@ fn calls_and_the_restart_stand_in_table_page_figures_and_csv() {
         assert!(html.contains(text), "{text}");
     }
     assert!(!html.contains("<script") && !html.contains("NaN"));
-    let answer = page::answer(&results).join("\n");
+    let answer = answer(&results).join("\n");
     let called = "at an error rate of 5.0 % over the domains, additional pretraining made perplexity on the domain's own test text \
                   better for 2 of 6 domains, worse for 2, and no difference was found for 2 (a change below 0.0312";
     assert!(answer.contains(called), "{answer}");
-    assert!(answer.contains("gives δ = +0.1926: that is what restarting the optimiser costs"), "{answer}");
-    assert!(answer.contains("Beware, it is mostly the contrast"), "{answer}");
+    assert!(answer.contains("gives δ = +0.1926: this is the cost of restarting the optimiser"), "{answer}");
+    assert!(answer.contains("Caution: it is mostly the contrast"), "{answer}");
 
     let text = table::results_table(&results);
     let row = &results.rows[0];
@@ -555,8 +560,8 @@ fn foreseeable(domains: usize) -> StudyResults {
         row.delta = 0.05 - 0.4 * gap + 0.03 * wobble(at, 8);
         row.delta_ci95 = [row.delta - 0.02, row.delta + 0.02];
         row.evidence.base_loss = Some(profile(4.0 + gap));
-        row.similarity.unigram_js = Some(0.1 + 0.2 * gap);
-        row.similarity.energy = Some(0.1 * gap);
+        row.similarity[Measure::UnigramJs] = (0.1 + 0.2 * gap).into();
+        row.similarity[Measure::Energy] = (0.1 * gap).into();
     }
     results.bases = vec![Base {
         model: "gpt2".to_owned(),
@@ -564,15 +569,16 @@ fn foreseeable(domains: usize) -> StudyResults {
         vocabulary: 4096,
         reference_loss: Some(profile(4.0)),
     }];
-    results.null[0].distances = Distances {
-        mmd2: Some(0.0),
-        energy: Some(0.0),
-        unigram_js: Some(0.02),
-        unigram_cross_entropy: Some(6.0),
-        vocabulary_overlap: Some(0.95),
-        newline_rate: Some(0.02),
-        ..Distances::default()
-    };
+    results.null[0].distances = [
+        (Measure::Mmd2, 0.0),
+        (Measure::Energy, 0.0),
+        (Measure::UnigramJs, 0.02),
+        (Measure::UnigramCrossEntropy, 6.0),
+        (Measure::VocabularyOverlap, 0.95),
+        (Measure::NewlineRate, 0.02),
+    ]
+    .into_iter()
+    .collect();
     results.restart_control = vec![RestartControl { delta: Some(0.03), ..controlled(3).restart_control.remove(0) }];
     results
 }
@@ -606,11 +612,11 @@ fn what_could_be_told_beforehand_stands_with_reasons_and_whether_the_finding_lie
     let inside = said.iter().filter(|said| said.inside == Some(true)).count();
     let signs = said.iter().filter(|said| (said.predicted.unwrap().delta < 0.0) == (said.found < 0.0)).count();
     assert!(note.contains(&format!("right side of zero in {}", share(signs))), "{note}");
-    assert!(note.contains(&format!("{} of findings lie inside", share(inside))), "{note}");
+    assert!(note.contains(&format!("{} of results lie inside", share(inside))), "{note}");
     assert!(note.contains("12 predictions for 12 domains, each from the study's other domains, were"), "{note}");
 
     results.rows[2].domain = HOSTILE[0].to_owned();
-    results.rows[2].similarity.reasons.clear();
+    results.rows[2].similarity[Measure::Energy].reason = None;
     let html = page::study_page(&results).unwrap();
     let section = html.split_once("id=\"advice\"").unwrap().1.split_once("<h2").unwrap().0;
     assert_eq!(section.matches("<details>").count(), 12);
@@ -643,8 +649,7 @@ fn what_could_be_told_beforehand_stands_with_reasons_and_whether_the_finding_lie
 fn the_ablation_grid_is_drawn_for_each_way_to_evaluate_and_listed_with_its_parts() {
     let results = controlled(6);
     let (folder, paths) = written(&results);
-    let figures: Vec<_> =
-        plots::figures(&results).into_iter().filter(|figure| figure.kind == plots::Kind::Rates).collect();
+    let figures: Vec<_> = plots::figures(&results).into_iter().filter(|figure| figure.kind == Kind::Rates).collect();
     assert_eq!(figures.iter().map(|figure| figure.name.as_str()).collect::<Vec<_>>(), ["ablation-1", "ablation-2"]);
     for figure in &figures {
         let svg = figure.svg().unwrap();
@@ -658,7 +663,7 @@ fn the_ablation_grid_is_drawn_for_each_way_to_evaluate_and_listed_with_its_parts
         assert_eq!(svg.matches("<circle").count(), 4 * 2 * 2);
     }
     let of_breaks: Vec<_> =
-        plots::figures(&results).into_iter().filter(|figure| figure.kind == plots::Kind::LineBreaks).collect();
+        plots::figures(&results).into_iter().filter(|figure| figure.kind == Kind::LineBreaks).collect();
     assert_eq!(of_breaks.len(), 2);
     assert_eq!(of_breaks[0].svg().unwrap().matches("<circle").count(), 4 * 2 * 2);
     assert!(read(&paths.html).contains("Line breaks and learning rate"));
@@ -689,7 +694,7 @@ fn the_ablation_grid_is_drawn_for_each_way_to_evaluate_and_listed_with_its_parts
     let old: StudyResults = serde_json::from_value(old).unwrap();
     let (_folder, paths) = written(&old);
     assert!(read(&paths.html).contains("was not counted apart"));
-    assert!(!plots::figures(&old).iter().any(|figure| figure.kind == plots::Kind::LineBreaks));
+    assert!(!plots::figures(&old).iter().any(|figure| figure.kind == Kind::LineBreaks));
 }
 
 #[test]
@@ -697,7 +702,7 @@ fn a_restart_that_costs_more_than_any_domain_is_drawn_within_its_panel() {
     let mut results = controlled(3);
     results.ablation.retain(|row| row.domain == NAMES[0]);
     results.ablation.iter_mut().for_each(|row| row.restart_delta = Some(10.0));
-    let figure = plots::figures(&results).into_iter().find(|figure| figure.kind == plots::Kind::Rates).unwrap();
+    let figure = plots::figures(&results).into_iter().find(|figure| figure.kind == Kind::Rates).unwrap();
     let svg = figure.svg().unwrap();
     let marked = texts(&svg).into_iter().filter_map(|(.., text)| text.replace('−', "-").parse::<f64>().ok());
     assert_eq!(marked.fold(0.0, f64::max), 10.0, "the scale goes as far as the restart");
@@ -712,7 +717,7 @@ fn the_rates_of_a_domain_are_joined_by_a_line_on_a_logarithmic_axis() {
     (third.lr, third.delta) = (1e-2, 0.3);
     results.ablation.push(third);
     results.ablation.iter_mut().for_each(|row| row.restart_delta = None);
-    let figure = plots::figures(&results).into_iter().find(|figure| figure.kind == plots::Kind::Rates).unwrap();
+    let figure = plots::figures(&results).into_iter().find(|figure| figure.kind == Kind::Rates).unwrap();
     let svg = figure.svg().unwrap();
     let attribute = |tag: &str, name: &str| -> f64 {
         tag.split_once(&format!(" {name}=\"")).unwrap().1.split_once('"').unwrap().0.parse().unwrap()

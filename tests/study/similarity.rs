@@ -1,10 +1,11 @@
 //! Distances between feature sets and between token frequencies, against numpy and scipy, closed forms and properties.
 
+use odyssey::similarity::bandwidth::{MEDIAN_SAMPLES, median_distance};
 use odyssey::similarity::energy::{energy_distance, energy_distance_v};
 use odyssey::similarity::features::{Features, centroid_cosine};
 use odyssey::similarity::frechet::{Gaussian, frechet};
 use odyssey::similarity::lexical::{TOP_TYPES, Unigrams, cross_entropy, jensen_shannon, vocabulary_overlap};
-use odyssey::similarity::mmd::{MEDIAN_SAMPLES, median_distance, mmd2};
+use odyssey::similarity::mmd::mmd2;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;

@@ -28,7 +28,7 @@ use crate::study::StudyConfig;
 use crate::study::config::EvaluationSettings;
 use crate::text::{Domain, Letters, ReadOptions, Reading, Split, TokenStream, Tokenizer, open_corpus};
 
-/// How much of a text is tokenised to learn how many tokens a byte makes.
+/// How many bytes of a text are tokenised to measure tokens per byte.
 const SAMPLE: u64 = 1 << 16;
 /// Tokens of a timed micro-batch, as far as the recipe has so many at once.
 const TIMED: usize = 1024;
@@ -47,17 +47,17 @@ pub(super) struct Outlook {
     pub trained: u64,
     /// Tokens read to validate, evaluate and measure distances.
     pub evaluated: u64,
-    /// Seconds of both; `None` where the rate is not known.
+    /// Seconds of both; `None` if the rate is not known.
     pub seconds: Option<f64>,
     /// Where the rate comes from, in words.
     pub rates: Vec<String>,
     /// Bytes that the results take.
     pub disk: u64,
-    /// Bytes that are free where they go; `None` where nobody says.
+    /// Free bytes on the disk of the results; `None` if not known.
     pub disk_free: Option<u64>,
 }
 
-/// How far the looking is, and whether it is to stop.
+/// The progress of the estimate, and whether it should stop.
 #[derive(Default)]
 pub(super) struct Progress {
     pub stop: AtomicBool,
@@ -65,7 +65,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// What is being done.
+    /// The present work.
     pub fn what(&self) -> String {
         self.what.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -87,7 +87,7 @@ impl Monitor for Watcher {
     }
 }
 
-/// What is known of texts from an earlier look: each is read once.
+/// Known facts about texts from earlier reads; each text is read once.
 #[derive(Default)]
 pub(super) struct Texts {
     sizes: HashMap<(PathBuf, ReadOptions), Sizes>,
@@ -104,7 +104,7 @@ struct Sizes {
     divided: bool,
 }
 
-/// What a device was measured at.
+/// The measured speed of a device.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Rate {
     /// Tokens trained on a second.
@@ -113,10 +113,10 @@ struct Rate {
     evaluate: f64,
 }
 
-/// What `checked` takes. Texts are read, and a step is timed where this device's rate is not known from before.
+/// What `checked` takes. Texts are read. A step is timed if the speed of this device is not known.
 ///
 /// # Errors
-/// What a text or model is refused for; an interruption.
+/// Faults of a text or model; an interruption.
 pub(super) fn look_ahead(
     checked: &Checked,
     data: &Path,
@@ -272,7 +272,7 @@ impl Subject<'_> {
         Protocol::for_model(protocol, context, stride, &self.model, tokenizer.as_ref(), &self.config.text.stream())
     }
 
-    /// How often a token is read to be scored once.
+    /// How many times a token is read for one score.
     fn readings(&self, protocol: &Protocol) -> f64 {
         let tokens = 16 * protocol.context.clamp(2, 1 << 16);
         let windows = protocol.windows(&vec![0; tokens]);
@@ -335,7 +335,7 @@ impl Subject<'_> {
         ]);
         let key = files::hash_bytes(determined_by.to_string().as_bytes())[..16].to_owned();
         let path = data.join("rates.json");
-        // What cannot be read is measured again.
+        // If the stored rates cannot be read, they are measured again.
         let mut known: BTreeMap<String, Rate> = files::read_json(&path).unwrap_or_default();
         if let Some(rate) = known.get(&key) {
             return Ok((*rate, "as measured here before"));

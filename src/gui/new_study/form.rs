@@ -1,4 +1,4 @@
-//! What is typed into the form, and the study that it makes.
+//! The content of the form, and the study made from it.
 
 use std::path::{Path, PathBuf};
 
@@ -23,10 +23,10 @@ use crate::text::has_split_files;
 /// What errors call the form.
 const PLACE: &str = "new study";
 
-/// The form. What it does not show is as in the study's file that it was filled from.
+/// The form. Settings that it does not show keep the values of the study file it was filled from.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Form {
-    /// All but what the fields below hold.
+    /// The study without the values of the fields below.
     pub config: StudyConfig,
     /// The first model's folder, or its name on the hub.
     pub model: String,
@@ -63,7 +63,7 @@ impl Form {
         Self { device: device.to_owned(), ..Self::of(config) }
     }
 
-    /// With what a study says.
+    /// Filled from a study.
     pub fn of(config: StudyConfig) -> Self {
         let text = |path: &Path| path.display().to_string();
         let (model, reference) =
@@ -95,7 +95,7 @@ impl Form {
         self.config.domains.push(DomainEntry { name, path, group });
     }
 
-    /// The study, its paths absolute, nothing looked at but whether paths exist.
+    /// The study, its paths absolute, only the existence of paths is checked.
     fn study(&self) -> Result<StudyConfig> {
         let mut config = self.config.clone();
         config.name = match self.config.name.trim() {
@@ -105,7 +105,7 @@ impl Form {
         let seeds = self.seeds.split(',').map(str::trim).filter(|seed| !seed.is_empty());
         config.seeds = seeds
             .map(|seed| {
-                let fault = format!("{seed:?} is no seed");
+                let fault = format!("{seed:?} is not a seed");
                 seed.parse().map_err(|_| Error::input("seeds", fault, "write whole numbers apart by commas: 1, 2, 3"))
             })
             .collect::<Result<_>>()?;
@@ -114,7 +114,7 @@ impl Form {
         if let Some(strategy) = config.strategies.first_mut() {
             strategy.recipe = AdaptSettings::from_given(&self.recipe)?;
         }
-        let cure = "name a folder, or a model on the hub such as gpt2";
+        let cure = "enter a folder, or a model on the hub such as gpt2";
         let path = named(Kind::Model, &self.model, "model", cure)?;
         let cure = "name a corpus: a sample of what the model was pretrained on";
         let reference = named(Kind::Dataset, &self.reference, "reference corpus", cure)?;
@@ -146,7 +146,7 @@ impl Form {
         let folder = self.study_folder(&config.name, data)?;
         let mut notes = Vec::new();
         if is_study(&folder) {
-            notes.push("this folder holds a study: what of it is the same is not computed again".to_owned());
+            notes.push("this folder holds a study: tasks that are the same are not computed again".to_owned());
         }
         let hub = Hub::new();
         let mut planned = Vec::new();
@@ -200,7 +200,7 @@ impl Form {
 pub(super) struct Checked {
     /// It.
     pub config: StudyConfig,
-    /// The same, as a file has it.
+    /// The same in the form of a file.
     pub toml: String,
     /// Where its results go.
     pub folder: PathBuf,
@@ -210,7 +210,7 @@ pub(super) struct Checked {
     pub notes: Vec<String>,
 }
 
-/// What an adaptation needs of memory.
+/// The memory that an adaptation needs.
 #[derive(Debug, Clone)]
 pub(super) struct Planned {
     pub model: String,
@@ -219,7 +219,7 @@ pub(super) struct Planned {
     pub plan: MemoryPlan,
 }
 
-/// What somebody typed for a model or corpus: a path, absolute, or a name on the hub, so marked.
+/// A typed model or corpus: an absolute path, or a name on the hub with its prefix.
 fn named(kind: Kind, text: &str, what: &str, cure: &str) -> Result<PathBuf> {
     let text = text.trim();
     if text.is_empty() {
@@ -233,7 +233,7 @@ fn named(kind: Kind, text: &str, what: &str, cure: &str) -> Result<PathBuf> {
     })
 }
 
-/// As somebody writes it who means their own folder by `~`.
+/// Replaces `~` by the home folder.
 fn absolute(path: &Path) -> PathBuf {
     let home = || std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
     let path = match path.strip_prefix("~").ok().and_then(|rest| Some(home()?.join(rest))) {
@@ -251,7 +251,7 @@ fn slug(name: &str) -> String {
     if words.is_empty() { "study".to_owned() } else { words.join("-") }
 }
 
-/// What a path was found to be.
+/// The kind of a path.
 #[derive(Debug)]
 pub(super) enum Found {
     Model(PathBuf),

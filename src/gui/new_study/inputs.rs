@@ -6,7 +6,8 @@ use egui::{Align, CollapsingHeader, ComboBox, Grid, Layout, Role, TextEdit, Ui, 
 use egui_extras::{Column, TableBuilder};
 
 use super::form::Form;
-use super::{NewStudy, Purpose, recipe};
+use super::page::{NewStudy, Purpose};
+use super::recipe;
 use crate::gui::theme;
 
 /// The widest a field becomes.
@@ -19,7 +20,7 @@ impl NewStudy {
             if ui.button("From a file…").on_hover_text("A study's TOML; or drop it on the window").clicked() {
                 self.choose(ui.ctx(), Purpose::Study);
             }
-            if ui.button("Clear").on_hover_text("Everything as it was at first").clicked() {
+            if ui.button("Clear").on_hover_text("Resets the form").clicked() {
                 self.form = Form::empty(&self.form.device);
             }
         });
@@ -47,11 +48,16 @@ impl NewStudy {
             asked =
                 asked.or(path(ui, "Results in", &mut self.form.folder, "a new folder, by the study's name", &buttons));
             self.device(ui);
-            line(ui, "Seeds", &mut self.form.seeds, "42; several apart by commas show what chance does");
+            line(
+                ui,
+                "Seeds",
+                &mut self.form.seeds,
+                "42; several seeds, separated by commas, show the effect of chance",
+            );
         });
         let control = "Restart control: adapt to the reference corpus too";
         ui.checkbox(&mut self.form.config.restart_control, control);
-        ui.weak("It shows what starting the optimiser anew costs by itself, with nothing to adapt to.");
+        ui.weak("It shows the cost of restarting the optimiser alone, without anything new to learn.");
         ui.add_space(6.0);
         self.recipe(ui);
         if let Some(purpose) = asked {
@@ -64,7 +70,7 @@ impl NewStudy {
         let count = self.form.config.domains.len();
         ui.horizontal_wrapped(|ui| {
             ui.strong(if count == 0 { "Domains".to_owned() } else { format!("Domains ({count})") });
-            let hint = "Folders with train, valid and test texts; a folder of such adds them all";
+            let hint = "Folders with train, valid and test texts; a folder of such folders adds them all";
             if ui.button("Add folders…").on_hover_text(hint).clicked() {
                 asked = Some(Purpose::DomainFolders);
             }
@@ -86,7 +92,7 @@ impl NewStudy {
             }
         });
         if count == 0 {
-            ui.weak("None yet. A domain is the kind of text that the model is to be adapted to.");
+            ui.weak("No domains yet. A domain is the kind of text that the model is adapted to.");
             return asked;
         }
         let mut removed = None;
@@ -126,7 +132,8 @@ impl NewStudy {
                         ui.add(egui::Label::new(&place).truncate()).on_hover_text(place);
                     });
                     row.col(|ui| {
-                        let remove = ui.small_button("×").on_hover_text("Out of this study; nothing is deleted");
+                        let remove =
+                            ui.small_button("×").on_hover_text("Removes it from this study; nothing is deleted");
                         let label = format!("Remove {}", theme::visible(&domain.name));
                         remove.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
                         if remove.clicked() {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use egui::{CollapsingHeader, Grid, Label, RichText, TextEdit, Ui, WidgetInfo};
 
-use super::NewStudy;
 use super::estimate::Outlook;
 use super::form::{Checked, Planned};
+use super::page::NewStudy;
 use crate::gui::live::duration;
 use crate::gui::queue::Job;
 use crate::gui::{Ask, Asks, theme};
@@ -18,7 +18,7 @@ impl NewStudy {
     pub(super) fn before_it_starts(&mut self, ui: &mut Ui, asks: &mut Asks) {
         ui.strong("Before it starts");
         if self.fresh {
-            ui.weak("Choose a model, its reference corpus and domains: what the study will take stands here then.");
+            ui.weak("Choose a model, its reference corpus and domains: then the cost of the study is shown here.");
         }
         let dark = ui.visuals().dark_mode;
         match &self.checked {
@@ -126,7 +126,7 @@ fn memory(ui: &mut Ui, planned: &Planned) {
             }
         });
         if let Some(most) = plan.largest_micro_batch {
-            ui.label(format!("At most {most} blocks fit at once."));
+            ui.label(format!("At most {most} windows fit at once."));
         }
         if !plan.options.is_empty() {
             ui.weak("Ways to need less (as the command line calls them):");
@@ -162,7 +162,7 @@ fn figures(ui: &mut Ui, outlook: &Outlook) {
     let room = match disk_free {
         Some(free) if free < disk => format!("TOO LITTLE: {} are free there", bytes(*free)),
         Some(free) => format!("{} are free there", bytes(*free)),
-        None => "look whether there is room".to_owned(),
+        None => "check the free space".to_owned(),
     };
     ui.add(Label::new(format!("Disk: about {}; {room}", bytes(*disk))).wrap());
 }

@@ -1,4 +1,4 @@
-//! The queue on disk: what waits and what runs, so that a crash or a restart loses none of it.
+//! The queue on disk: waiting and running jobs, so that a crash or a restart loses none.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -13,11 +13,11 @@ use crate::files;
 
 /// The file in the application's folder.
 const FILE: &str = "queue.json";
-/// Held by the window whose queue the file is.
+/// A lock of the window that owns the file.
 const LOCK: &str = "queue.lock";
 const SCHEMA: &str = "odyssey.queue/1";
 
-/// What is in the file.
+/// The content of the file.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     schema: String,
@@ -25,7 +25,7 @@ struct Kept {
     jobs: Vec<Job>,
 }
 
-/// Offers what the file has, and writes it anew at every change until the program ends.
+/// Offers the jobs of the file, and writes the file again at every change until the program ends.
 pub(super) fn keep(shared: &Shared, data: &Path) {
     let _lock = match lock(data) {
         Ok(lock) => lock,
@@ -44,7 +44,7 @@ pub(super) fn keep(shared: &Shared, data: &Path) {
     let mut written = 0;
     let mut state = shared.lock();
     loop {
-        // The worker has the last word: what it stopped goes back into the queue.
+        // The worker finishes first: a job that it stopped goes back into the queue.
         let ends = shared.closing.load(Ordering::SeqCst) && state.running.is_none();
         if state.edition != written {
             written = state.edition;
@@ -52,7 +52,7 @@ pub(super) fn keep(shared: &Shared, data: &Path) {
             drop(state);
             let done = if kept.jobs.is_empty() && !path.exists() { Ok(()) } else { files::write_json(&path, &kept) };
             state = shared.lock();
-            let trouble = done.err().map(|error| format!("what waits here is not kept for the next start: {error}"));
+            let trouble = done.err().map(|error| format!("the waiting jobs are not saved for the next start: {error}"));
             if trouble.is_some() && state.trouble != trouble {
                 state.trouble = trouble;
                 state.revision += 1;
@@ -78,7 +78,7 @@ fn read(path: &Path) -> Result<Vec<Job>> {
     let kept: Kept = files::read_json(path)?;
     if kept.schema != SCHEMA {
         let fault = format!("is {:?}, expected {SCHEMA:?}", kept.schema);
-        return Err(Error::file(path, fault, "it is of another version of odyssey, and is written anew"));
+        return Err(Error::file(path, fault, "another version of odyssey wrote it; it is replaced"));
     }
     Ok(kept.jobs)
 }
@@ -92,7 +92,7 @@ fn lock(data: &Path) -> Result<File> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             let fault = "another window of odyssey keeps its queue here";
-            Err(Error::file(data, fault, "what waits in this window is lost when it is closed"))
+            Err(Error::file(data, fault, "the waiting jobs of this window are lost when it is closed"))
         }
         Err(TryLockError::Error(error)) => Err(Error::writing(&path, error)),
     }

@@ -1,4 +1,4 @@
-//! What the queue is at a moment: shared by the window, the worker and whoever writes it down.
+//! The state of the queue, shared by the window, the worker and the code that stores it.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -19,7 +19,7 @@ const PAST: usize = 50;
 pub struct Entry {
     /// Its number, of this start of the program.
     pub id: u64,
-    /// What is done.
+    /// The work.
     pub job: Job,
 }
 
@@ -28,9 +28,9 @@ pub struct Entry {
 pub enum Outcome {
     /// To its end.
     Finished,
-    /// As somebody wished; what is saved, in words.
+    /// It was stopped on request; the words say what is saved.
     Stopped(String),
-    /// Not as anybody wished; why, in words.
+    /// It failed; the reason.
     Failed(String),
 }
 
@@ -45,7 +45,7 @@ pub struct Ended {
     pub seconds: f64,
 }
 
-/// Counts time, but for pauses.
+/// Counts time without pauses.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     since: Instant,
@@ -65,7 +65,7 @@ impl Clock {
         end.saturating_duration_since(self.since).saturating_sub(self.rested).as_secs_f64()
     }
 
-    /// Whether it stands still.
+    /// Whether it is paused.
     pub fn rests(&self) -> bool {
         self.resting.is_some()
     }
@@ -88,16 +88,16 @@ impl Default for Clock {
     }
 }
 
-/// Work within work.
+/// One level of nested work.
 #[derive(Debug, Clone)]
 pub struct Level {
-    /// What is done.
+    /// The name of the work.
     pub what: String,
-    /// Units of it; 0 where nobody knows.
+    /// Units of it; 0 if not known.
     pub total: u64,
     /// Units done.
     pub done: u64,
-    /// What is said beside them.
+    /// The note beside them.
     pub note: String,
     /// When it began, by the job's clock, and how much an earlier process had done.
     pub(super) begun: f64,
@@ -105,12 +105,12 @@ pub struct Level {
 }
 
 impl Level {
-    /// The share that is done, 0 to 1; `None` where nobody knows.
+    /// The share that is done, 0 to 1; `None` if not known.
     pub fn share(&self) -> Option<f64> {
         (self.total > 0).then(|| (self.done as f64 / self.total as f64).min(1.0))
     }
 
-    /// Seconds until it is done if it goes on like this; `None` while nobody can know.
+    /// Seconds until it is done at the present speed; `None` while not known.
     pub fn seconds_left(&self, now: f64) -> Option<f64> {
         let done = self.done.saturating_sub(self.before);
         let left = self.total.checked_sub(self.done)?;
@@ -123,7 +123,7 @@ impl Level {
 pub struct TaskSeen {
     /// What people call it.
     pub label: String,
-    /// What it computes.
+    /// The kind of the task.
     pub kind: TaskKind,
     /// Whether its result is there.
     pub done: bool,
@@ -131,7 +131,7 @@ pub struct TaskSeen {
     pub seconds: Option<f64>,
 }
 
-/// A curve of so few points that it can be drawn at any time: where there would be more, neighbours become their mean.
+/// A curve with few points, so that drawing is fast: if there are more, neighbours are replaced by their mean.
 #[derive(Debug, Clone, Default)]
 pub struct Curve {
     /// `[step, value]`.
@@ -145,7 +145,7 @@ pub struct Curve {
 impl Curve {
     const MOST: usize = 1000;
 
-    /// One more value; what is no number is left out.
+    /// Adds a value; values that are not finite are left out.
     pub fn push(&mut self, step: f64, value: f64) {
         if !value.is_finite() {
             return;
@@ -197,9 +197,9 @@ pub struct Running {
     pub name: String,
     /// Where it computes.
     pub device: String,
-    /// Since when, but for pauses.
+    /// The clock since its start, without pauses.
     pub clock: Clock,
-    /// What it does, the outermost first.
+    /// The nested work, the outermost first.
     pub levels: Vec<Level>,
     /// The study's tasks, once they are planned.
     pub tasks: Vec<TaskSeen>,
@@ -235,8 +235,8 @@ impl Running {
         (!self.tasks.is_empty()).then_some((done, self.tasks.len()))
     }
 
-    /// Seconds until the study is done: of each kind of task as long as those took that are done, or as the one at hand
-    /// seems to take. `None` while there is a kind of which none was done.
+    /// Seconds until the study is done: each kind of task is assumed to take as long as finished tasks of its kind, or
+    /// as the present one seems to take. `None` while there is a kind of which none was done.
     pub fn seconds_left(&self) -> Option<f64> {
         let now = self.clock.seconds();
         let inner = self.levels.iter().rev().find_map(|level| level.seconds_left(now));
@@ -246,7 +246,7 @@ impl Running {
                 self.tasks.iter().filter(|task| task.kind == kind).filter_map(|task| task.seconds).collect();
             (!took.is_empty()).then(|| took.iter().sum::<f64>() / took.len() as f64)
         };
-        // The task at hand, by what it says of itself; a training says most of it.
+        // The running task, known from its events; training has the most detailed ones.
         let spent = now - begun;
         let kind = self.tasks.get(at)?.kind;
         let mean = of_kind(kind);
@@ -284,7 +284,7 @@ impl Running {
     }
 }
 
-/// What there is to see.
+/// The view of the queue.
 #[derive(Debug, Clone, Default)]
 pub struct View {
     /// What runs.
@@ -293,13 +293,13 @@ pub struct View {
     pub waiting: Vec<Entry>,
     /// What has ended, the latest first.
     pub past: Vec<Ended>,
-    /// What an earlier start left unfinished.
+    /// The jobs that an earlier start left unfinished.
     pub offered: Vec<Entry>,
-    /// Whether the running work is to rest.
+    /// Whether the running work is paused.
     pub paused: bool,
     /// Whether nothing more is started.
     pub held: bool,
-    /// Why the queue is not written down.
+    /// Why the queue is not saved.
     pub trouble: Option<String>,
 }
 
@@ -316,7 +316,7 @@ pub(super) struct State {
     pub paused: bool,
     pub held: bool,
     pub stop: bool,
-    /// Whether what is stopped waits for the next start.
+    /// Whether stopped jobs wait for the next start.
     pub put_back: bool,
     pub changed: Vec<PathBuf>,
     pub trouble: Option<String>,
@@ -378,7 +378,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is written down and seen, and wakes whoever waits.
+    /// Changes the stored and visible state, and wakes the waiting threads.
     pub fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
@@ -389,7 +389,7 @@ impl Shared {
         self.announce(state);
     }
 
-    /// Says that the state was changed, and lets go of it.
+    /// Notifies of the change and releases the lock.
     pub fn announce(&self, mut state: MutexGuard<'_, State>) {
         state.revision += 1;
         state.edition += 1;
@@ -398,7 +398,7 @@ impl Shared {
         self.context.request_repaint();
     }
 
-    /// Tells how the running job goes; the window is drawn anew when it next is.
+    /// Reports the progress of the running job; the next frame shows it.
     pub fn tell(&self, tell: impl FnOnce(&mut Running)) {
         let mut state = self.lock();
         state.revision += 1;
@@ -407,7 +407,7 @@ impl Shared {
         }
     }
 
-    /// Draws the window anew.
+    /// Requests a new frame.
     pub fn repaint(&self) {
         self.context.request_repaint();
     }

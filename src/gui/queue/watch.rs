@@ -1,4 +1,4 @@
-//! The monitor of the worker: tells the window how work goes, holds it while it is paused, and stops it.
+//! The monitor of the worker: reports progress to the window, pauses and stops the work.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::progress::Event;
 use crate::progress::Monitor;
 use crate::study::Plan;
 
-/// How often the window is drawn anew for what is told here, at most.
+/// The shortest time between two redraws of the window caused here.
 const REPAINT: Duration = Duration::from_millis(100);
 
 /// Over how long the rate of training is taken, seconds by the job's clock.
@@ -57,7 +57,7 @@ impl Watcher {
         self.study = Some((name.to_owned(), folder));
     }
 
-    /// Draws the window anew, unless that was just done and nobody is in a hurry.
+    /// Draws the window anew, unless it was drawn just now and the change is not urgent.
     fn show(&mut self, at_once: bool) {
         if at_once || self.repainted.elapsed() >= REPAINT {
             self.repainted = Instant::now();

@@ -38,7 +38,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
                 let words =
                     panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
                 let words = words.unwrap_or("a panic");
-                Outcome::Failed(format!("this is a fault of odyssey itself: {words}; what was done before is kept"))
+                Outcome::Failed(format!("this is a fault of odyssey itself: {words}; finished tasks are kept"))
             }
         };
         shared.change(|state| state.end(outcome));
@@ -82,7 +82,7 @@ fn work(job: &Job, watcher: &mut Watcher) -> Result<()> {
     }
 }
 
-/// Runs what is missing of a study and writes its report, as `odyssey study run` does.
+/// Runs the missing tasks of a study and writes its report, as `odyssey study run` does.
 fn run_study(mut config: StudyConfig, folder: &Path, watcher: &mut Watcher) -> Result<()> {
     report::check_folder(folder, &mut Outputs::new(false, config.inputs()))?;
     let devices = config.devices.iter().map(|choice| Ok(choice.open()?.name)).collect::<Result<Vec<_>>>()?;
@@ -96,14 +96,14 @@ fn run_study(mut config: StudyConfig, folder: &Path, watcher: &mut Watcher) -> R
     Ok(())
 }
 
-/// Lets this thread and those that compute for it give way to the one that draws.
+/// Lowers the priority of this thread and of its compute threads below the drawing thread.
 ///
-/// Linux has a niceness for every thread, which the threads it starts inherit; rayon's may have been started by another.
-/// Elsewhere a thread's priority is not to be had without unsafe code.
+/// Linux has a niceness for every thread, which the threads it starts inherit; rayon's threads may have been started by
+/// another thread. Elsewhere a thread's priority is not to be had without unsafe code.
 pub(in crate::gui) fn give_way() {
     #[cfg(target_os = "linux")]
     {
-        /// Of a processor that all want, what draws then gets nine parts of ten.
+        /// On a busy processor the drawing thread then gets nine tenths of the time.
         const NICENESS: i32 = 10;
         let lower = || {
             // The calling thread's; what cannot be lowered stays as it is.

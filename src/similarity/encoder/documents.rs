@@ -1,29 +1,30 @@
 //! Feature vectors of documents by a [`SentenceEncoder`].
 //!
-//! sentence-transformers cuts off a text that is longer than its encoder reads. Here a document is encoded in consecutive
-//! passages, `u_c` with `n_c` tokens of text each, and its vector is `Σ n_c u_c` divided by its length. Memory is that of
-//! the vectors and of a few thousand passages, however long the corpus and its documents are.
+//! sentence-transformers cuts off a text that is longer than its encoder reads. Here a document is encoded in
+//! consecutive passages, `u_c` with `n_c` tokens of text each, and its vector is `Σ n_c u_c` divided by its length.
+//! Memory is that of the vectors and of a few thousand passages, for any length of the corpus and its documents.
 
 use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use super::{PIECE, SentenceEncoder, to_length_one};
+use super::sentence::{PIECE, SentenceEncoder, to_length_one};
 use crate::error::{Error, Result};
 use crate::progress::Monitor;
 use crate::similarity::embed::evenly_spaced;
 use crate::similarity::{Features, cache};
 use crate::text::Corpus;
 
-/// A share of tokens that the encoder's vocabulary lacks from which on vectors are doubtful, and one from which on they
-/// say nothing.
+/// A share of tokens that the encoder's vocabulary lacks above which vectors are doubtful, and one above which they are
+/// useless.
 const MANY_UNKNOWN: f64 = 0.05;
 const TOO_MANY_UNKNOWN: f64 = 0.5;
-/// Characters of a token, white space not counted, below which a text is spelled out rather than read. The texts that an
-/// English encoder can read have 2.2 (LaTeX) to 4.5 with all-MiniLM-L6-v2, other scripts 0.5 to 1.1.
+/// Characters of a token, white space not counted, below which the tokenizer spells a text out in characters instead of
+/// words. The texts that an English encoder can read have 2.2 (LaTeX) to 4.5 with all-MiniLM-L6-v2, other scripts 0.5
+/// to 1.1.
 const SPELLED_OUT: f64 = 1.5;
 
-/// Tokens of the passages that are sorted by length and encoded together: padding is rare then.
+/// Tokens of the passages that are sorted by length and encoded together: so little padding is needed.
 const GROUP: usize = 1 << 18;
 /// Bytes of documents that are tokenised at once, side by side; a longer document is tokenised piece by piece.
 const TOGETHER: usize = 1 << 18;
@@ -37,7 +38,7 @@ pub enum SampleUnit {
     Passage,
 }
 
-/// What an encoder makes of a corpus.
+/// The result of encoding a corpus.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedded {
     /// `[samples, channels]`, every vector of length 1; or why there are none.
@@ -50,12 +51,12 @@ pub struct Embedded {
     pub tokens: u64,
     /// How many of them stand for something that the encoder's vocabulary lacks.
     pub unknown: u64,
-    /// What makes the vectors less trustworthy than they look, in words.
+    /// Reasons to doubt the vectors, in words.
     pub caveats: Vec<String>,
 }
 
 impl Embedded {
-    /// The features, with what is to be said of them.
+    /// The features with their cautions.
     fn into_features(self) -> Result<Features, String> {
         let Self { features, document, caveats, .. } = self;
         let documents = document.into_iter().map(|index| u32::try_from(index).unwrap_or(u32::MAX)).collect();
@@ -82,12 +83,13 @@ impl SentenceEncoder {
         cache::features(&cache::folder(), &key, || Ok(self.embed(texts, samples, monitor)?.into_features()))
     }
 
-    /// Feature vectors of at most `samples` documents, evenly spaced over `texts`, one for each; where there is one document
-    /// only, of its whole passages. Documents without a token that the encoder knows have none and are passed over.
+    /// Feature vectors of at most `samples` documents, evenly spaced over `texts`, one for each; if there is only one
+    /// document, of its whole passages. Documents without a token that the encoder knows have no vector and are left
+    /// out.
     ///
     /// # Errors
-    /// The device's failure, an interruption, or a text that the tokenizer cannot read. A corpus that the encoder has
-    /// nothing to say about is no error: its features are missing, with the reason.
+    /// The device's failure, an interruption, or a text that the tokenizer cannot read. A corpus that the encoder
+    /// cannot encode is not an error: its features are missing, with the reason.
     pub fn embed<'t>(
         &self,
         texts: impl ExactSizeIterator<Item = &'t str>,
@@ -195,10 +197,10 @@ impl Passages {
 struct Work<'e, 'm> {
     encoder: &'e SentenceEncoder,
     monitor: &'m mut dyn Monitor,
-    /// The token that stands for what the vocabulary lacks.
+    /// The token for text outside the vocabulary.
     unknown: Option<u32>,
     waiting: Vec<Passage>,
-    /// Tokens that wait.
+    /// Tokens that are not encoded yet.
     pending: usize,
     /// `Σ n_c u_c` of each document, `[documents, channels]`.
     sums: Vec<f64>,
@@ -216,7 +218,7 @@ impl<'e, 'm> Work<'e, 'm> {
         Self { encoder, monitor, unknown, waiting, pending: 0, sums, counts, characters: 0 }
     }
 
-    /// Takes a document however long.
+    /// Takes a document of any length.
     fn take_long(&mut self, slot: usize, text: &str) -> Result<()> {
         let mut passages = Passages::new(slot);
         let tokenizer = &self.encoder.tokenizer;
@@ -236,12 +238,12 @@ impl<'e, 'm> Work<'e, 'm> {
 
     fn stopped(&self) -> Result<()> {
         match self.monitor.stopped() {
-            true => Err(Error::Interrupted("stopped while embedding, which starts anew".into())),
+            true => Err(Error::Interrupted("stopped while embedding; the next run starts from the beginning".into())),
             false => Ok(()),
         }
     }
 
-    /// Encodes what waits.
+    /// Encodes the waiting passages.
     fn encode(&mut self) -> Result<()> {
         let waiting = std::mem::take(&mut self.waiting);
         self.pending = 0;
@@ -300,7 +302,7 @@ impl<'e, 'm> Work<'e, 'm> {
     }
 }
 
-/// What an encoder met.
+/// Counts of documents that an encoder could not encode.
 struct Seen {
     /// Documents without a token.
     empty: usize,

@@ -1,4 +1,4 @@
-//! How the folder of a sentence encoder says that token states become one vector.
+//! The settings in the folder of a sentence encoder that turn token states into one vector.
 //!
 //! Follows sentence-transformers: `modules.json` lists what is applied one after the other, the pooling's own folder
 //! (`1_Pooling`) says what is pooled, `sentence_bert_config.json` how many tokens are read. A folder without
@@ -15,7 +15,7 @@ use crate::files::read_json;
 
 const CURE: &str = "choose an encoder with mean or CLS pooling, such as sentence-transformers/all-MiniLM-L6-v2";
 
-/// What a passage's vector is made of.
+/// How the vector of a passage is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
     /// The mean of the states of all tokens, those around the text included.
@@ -59,8 +59,8 @@ impl EncoderFolder {
     /// Reads what `folder` says, without weights and tokenizer.
     ///
     /// # Errors
-    /// No such folder, files that are missing or broken, another architecture, and whatever alters the vectors and is not
-    /// implemented: other poolings, other modules, prompts.
+    /// No such folder, files that are missing or broken, another architecture, and settings that change the vectors and
+    /// are not implemented: other poolings, other modules, prompts.
     pub fn read(folder: &Path) -> Result<Self> {
         if !folder.is_dir() {
             return Err(Error::file(
@@ -102,7 +102,7 @@ impl EncoderFolder {
     }
 }
 
-/// Where the model is, and what is pooled.
+/// The folder of the model, and the pooling.
 fn read_modules(path: &Path, folder: &Path) -> Result<(PathBuf, Pooling)> {
     let modules: Vec<ModuleEntry> = read_json(path)?;
     let (mut body, mut pooling) = (None, None);
@@ -134,7 +134,7 @@ fn beside(file: &Path, folder: &Path, inside: &str) -> Result<PathBuf> {
     Ok(if inside.as_os_str().is_empty() { folder.to_owned() } else { folder.join(inside) })
 }
 
-/// What `1_Pooling/config.json` says, in the spelling of either time: a switch for each mode, or the mode's name.
+/// What `1_Pooling/config.json` says, in the old or the new spelling: a switch for each mode, or the mode's name.
 fn read_pooling(path: &Path) -> Result<Pooling> {
     let json: Map<String, Value> = read_json(path)?;
     let modes: Vec<&str> = match json.get("pooling_mode") {
@@ -176,7 +176,7 @@ fn refuse_prompts(path: &Path) -> Result<()> {
     }
 }
 
-/// The longest input that the tokenizer's settings name; absurdly large where there is no limit.
+/// The longest input that the tokenizer's settings name; extremely large if there is no limit.
 fn tokenizer_limit(path: &Path) -> Result<Option<usize>> {
     if !path.exists() {
         return Ok(None);
