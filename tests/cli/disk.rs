@@ -167,10 +167,10 @@ fn a_sweep_takes_what_the_dead_left_of_that_very_name() {
     let left = all.each_ref().map(|path| left_by_dead(path));
     let of_today = [".odyssey-a-Xy12Zq", ".odyssey-a-b-Xy12Zq", ".odyssey", "notes.txt"].map(|n| folder.path().join(n));
     of_today.iter().for_each(|path| fs::write(path, "other").unwrap());
-    for gone in 0..all.len() {
-        scratch::sweep(&all[gone]);
+    for (gone, swept) in all.iter().enumerate() {
+        scratch::sweep(swept);
         for (index, path) in left.iter().enumerate() {
-            assert_eq!(path.exists(), index > gone, "{} after {}", path.display(), all[gone].display());
+            assert_eq!(path.exists(), index > gone, "{} after {}", path.display(), swept.display());
         }
     }
     assert!(of_today.iter().all(|path| path.exists()));
