@@ -10,6 +10,5 @@ mod documents;
 pub mod folder;
 mod sentence;
 
-use bert::Bert;
 pub use documents::{Embedded, SampleUnit};
 pub use sentence::{SentenceEncoder, hash_of};

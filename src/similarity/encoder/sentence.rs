@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
+use super::bert::Bert;
 use super::folder::{EncoderFolder, Pooling};
 use crate::device::adapter_of;
 use crate::error::{Error, Result};
 use crate::evaluate::batch_size;
 use crate::files::hash_bytes;
 use crate::memory::EncoderSize;
-use crate::model::bert::Bert;
 use crate::model::parameters::to_host;
 use crate::model::token_ids;
 use crate::model::weights::{LARGEST_PIECE, Stamps};
