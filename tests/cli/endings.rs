@@ -168,7 +168,8 @@ fn a_standard_error_that_takes_nothing_costs_nothing() {
         assert!(out.contains("odyssey.adapt/1"), "{name}: {out}");
         assert!(place.path("adapted/model.safetensors").exists(), "{name}");
         // What is said of an error is lost, its status is not.
-        assert_eq!(said(&place, &format!("O {SHORT} {to}")).0, Some(2), "{name}");
+        let nothing = "O eval --model nowhere/at/all --text test.jsonl";
+        assert_eq!(said(&place, &format!("{nothing} {to}")).0, Some(2), "{name}");
     }
 }
 
@@ -475,7 +476,7 @@ fn a_setting_out_of_range_is_refused_by_its_name_before_anything_is_opened() {
     let similarity = "--device nowhere similarity --features model:model --reference train.jsonl --domain test.jsonl";
     for (options, key) in [
         ("--chunk 0", "chunk is 0"),
-        ("--samples 1", "samples 1"),
+        ("--samples 1", "samples is 1"),
         ("--samples 18446744073709551615", "samples 18446744073709551615"),
         ("--permutations 18446744073709551615", "permutations is 18446744073709551615"),
         ("--resamples 18446744073709551615", "resamples is 18446744073709551615"),
