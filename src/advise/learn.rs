@@ -1,4 +1,4 @@
-//! Cases from studies: what was known before each adaptation, and what came of it.
+//! Cases from studies: what was known before each adaptation, and its result.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::study::{self, Row, StudyResults};
 /// The cases of a finished study's folder, or of a table (`.csv`) as `advise --write-table` writes it.
 ///
 /// # Errors
-/// What is neither, or holds no case.
+/// The path is neither, or holds no case.
 pub fn cases_in(path: &Path) -> Result<Vec<Case>> {
     let is_table = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) && path.is_file();
     let cases = match is_table {
@@ -29,8 +29,8 @@ pub fn cases_in(path: &Path) -> Result<Vec<Case>> {
 
 /// The cases of a study's results; `place` is where they come from, for messages.
 ///
-/// A strategy named `pilot`, or whose name ends in `-pilot`, is no case: it is the pilot of the strategies with the same
-/// recipe but for its length.
+/// A strategy named `pilot`, or whose name ends in `-pilot`, is not a case. It is the pilot of the strategies that have
+/// the same recipe except for its length.
 ///
 /// # Errors
 /// Settings that cannot be read.
@@ -70,7 +70,7 @@ pub fn cases_of(results: &StudyResults, place: &Path) -> Result<Vec<Case>> {
     }
     cases.extend(of_grid(results, &config, &cases));
     cases.extend(of_controls(results, &config));
-    // The regression knows distances between the base's own states, under the kernel that advice measures with.
+    // The regression uses distances between hidden states of the base, with the kernel that advice uses.
     let SimilaritySettings { features, kernel, .. } = &config.similarity;
     let of_states = *features == FeatureSpec::default();
     for case in &mut cases {
@@ -85,7 +85,7 @@ pub fn cases_of(results: &StudyResults, place: &Path) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The restart controls: a domain of which the base knows all there is, and nothing is far.
+/// The restart controls count as a domain that the base already knows, with distance zero.
 fn of_controls(results: &StudyResults, config: &StudyConfig) -> Vec<Case> {
     let controls = results.restart_control.iter().filter(|control| !ends_as_pilot(&control.strategy));
     controls
@@ -101,7 +101,7 @@ fn of_controls(results: &StudyResults, config: &StudyConfig) -> Vec<Case> {
                 available_tokens: None,
                 parameters: Some(base.parameters),
             });
-            // It takes the steps of a row with as many tokens, unless no row has.
+            // It takes the steps of a row with the same number of tokens, if there is one.
             let alike =
                 results.rows.iter().filter(|row| row.model == control.model && row.strategy == control.strategy);
             let steps = alike
@@ -159,7 +159,7 @@ fn is_pilot(strategy: &StrategyEntry) -> bool {
     ends_as_pilot(&strategy.name)
 }
 
-/// Whether one is the other but for its length and how it is watched.
+/// Whether the two recipes are equal except for length and validation.
 fn is_pilot_of(pilot: &StrategyEntry, strategy: &StrategyEntry) -> bool {
     let unmeasured = |recipe: &AdaptSettings| AdaptSettings {
         steps: None,
@@ -187,7 +187,7 @@ fn evidence_of(results: &StudyResults, row: &Row) -> Features {
     })
 }
 
-/// What evidence is made of.
+/// The inputs of the evidence.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
     /// The base on the domain's test text.
@@ -236,7 +236,7 @@ pub fn evidence(known: &Known<'_>) -> Features {
     ])
 }
 
-/// How long an adaptation is.
+/// The length of an adaptation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trained {
     /// Optimiser steps.
@@ -264,7 +264,7 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     (count > 0.0).then(|| sum / count)
 }
 
-/// What the restart control of a base is called as a domain.
+/// The name of the restart control of a base as a domain.
 pub(super) fn control_of(model: &str) -> String {
     format!("reference corpus of {model}")
 }

@@ -26,10 +26,10 @@ use crate::evaluate::{BOOTSTRAP_SEED, RESAMPLES, ScoredStream, beyond_f64};
 use crate::stats::Resamples;
 use crate::text::Tokenizer;
 
-/// What tokens are called and how they are classed, for one vocabulary.
+/// Names and classes of the tokens of one vocabulary.
 pub struct Vocabulary {
     size: usize,
-    /// Every token's text and class; `None` without a tokenizer, whose ids may be any.
+    /// Text and class of every token; `None` without a tokenizer.
     known: Option<(Vec<String>, Vec<TokenClass>)>,
 }
 
@@ -48,7 +48,7 @@ impl Vocabulary {
         self.size
     }
 
-    /// Whether there are none.
+    /// Whether the vocabulary is empty.
     pub fn is_empty(&self) -> bool {
         self.size == 0
     }
@@ -94,7 +94,8 @@ impl Pair {
 /// Compares two scorings of one text; `names` are those of the models.
 ///
 /// # Errors
-/// The streams differ in tokens or in which of them are scored: they are not the same text under the same protocol.
+/// The streams differ in their tokens or in the scored positions, so they are not the same text under the same
+/// protocol.
 pub fn compare(
     before: &ScoredStream,
     after: &ScoredStream,

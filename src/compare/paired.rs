@@ -1,4 +1,4 @@
-//! The change of every document between two scorings of one text: what intervals and paired tests are made of.
+//! The change of every document between two scorings of one text: the input of intervals and paired tests.
 
 use serde::{Deserialize, Serialize};
 

@@ -6,9 +6,9 @@ use crate::evaluate::ScoredStream;
 
 /// Tokens of a passage: a few lines of text.
 const LENGTH: usize = 60;
-/// A passage with fewer scored tokens says nothing.
+/// Passages with fewer scored tokens are left out.
 const FEWEST_SCORED: usize = 30;
-/// Passages shown from either end.
+/// Passages shown from each end.
 const SHOWN: usize = 5;
 
 /// The worst passages, worst first, then the best, best last. Passages lie side by side within documents.

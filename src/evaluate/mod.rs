@@ -1,8 +1,8 @@
 //! Perplexity, with its interval, from negative log-likelihoods that are kept for every later step.
 //!
-//! [`protocol`] says which tokens count, [`score`] asks the model, [`per_token`] keeps the answer in a file, and
-//! [`positions`] asks where in windows and documents the loss is. All sums are taken in f64 over scored tokens, never as
-//! means of window means (but for the protocol `m2d2-exact`, which is about just that).
+//! [`protocol`] says which tokens count, [`score`] computes them with the model, [`per_token`] stores them in a file,
+//! and [`positions`] gives the loss by position in windows and documents. All sums are taken in f64 over scored tokens,
+//! never as means of window means (except for the protocol `m2d2-exact`, whose purpose is this mean).
 
 pub mod divergence;
 pub mod per_token;
@@ -32,7 +32,7 @@ pub use protocol::{Protocol, ProtocolName, Window};
 pub const RESAMPLES: usize = 2000;
 /// Seed of every bootstrap interval: the same numbers give the same interval.
 pub const BOOTSTRAP_SEED: u64 = 42;
-/// With fewer documents than this, windows are resampled instead: an interval over three documents says nothing.
+/// With fewer documents than this, windows are resampled instead: an interval over three documents is useless.
 const FEWEST_DOCUMENTS: usize = 10;
 
 /// `eval --json`.
@@ -48,7 +48,7 @@ pub struct EvalResult {
     pub protocol: ProtocolResult,
     /// One row per text.
     pub texts: Vec<TextResult>,
-    /// What the adapter changes of each text, where it is evaluated with and without.
+    /// The change by the adapter on each text, if each is scored with and without it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub adapter_changes: Vec<AdapterChange>,
     /// exp of the mean over texts of their mean negative log-likelihood; with the adapter, where there is one.
@@ -61,7 +61,7 @@ pub struct EvalResult {
     pub seconds: f64,
     /// Scored tokens per second.
     pub tokens_per_second: f64,
-    /// What the model's matrices were held in.
+    /// How the matrices of the model were held.
     #[serde(default)]
     pub dtype: Precision,
     /// Largest resident memory of the process, bytes.
@@ -69,24 +69,24 @@ pub struct EvalResult {
     pub peak_memory_bytes: u64,
 }
 
-/// The recipe, as results name it.
+/// The protocol as results store it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProtocolResult {
-    /// Recipe and sizes.
+    /// The protocol and its sizes.
     #[serde(flatten)]
     pub protocol: Protocol,
-    /// What stands between documents.
+    /// The join between documents.
     pub join: Join,
-    /// What became of line breaks inside documents.
+    /// What was done with line breaks inside documents.
     #[serde(default)]
     pub newlines: Newlines,
     /// Whether a begin-of-text token started the stream.
     #[serde(default)]
     pub bos: Bos,
-    /// What a document is in a `.txt` file.
+    /// The rule for documents of a `.txt` file.
     #[serde(default)]
     pub document: DocumentRule,
-    /// Hash of the tokenizer; empty where there was none.
+    /// Hash of the tokenizer; empty if there was none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tokenizer: String,
     /// Only numbers with the same fingerprint are comparable.
@@ -94,7 +94,7 @@ pub struct ProtocolResult {
 }
 
 impl ProtocolResult {
-    /// The recipe `protocol` on texts read and joined like this. Where it reads documents by themselves they are not
+    /// The protocol on texts that are read and joined in this way. If it reads documents one by one, they are not
     /// joined, whatever `options` say: build streams with [`ProtocolResult::stream`].
     pub fn new(protocol: Protocol, rule: DocumentRule, options: &StreamOptions, tokenizer: Option<&Tokenizer>) -> Self {
         let join = if protocol.name.by_document() { Join::Apart } else { options.join };
@@ -123,7 +123,7 @@ impl ProtocolResult {
         with(self, &self.tokenizer) == self.fingerprint && with(self, &other.tokenizer) == other.fingerprint
     }
 
-    /// In words, how this recipe differs from another: `context (64 and 32), stride (64 and 32)`.
+    /// In words, the differences to another protocol: `context (64 and 32), stride (64 and 32)`.
     pub fn difference(&self, other: &Self) -> String {
         let shown = |recipe: &Self, key: &str| match serde_json::to_value(recipe).unwrap_or_default().get(key) {
             None | Some(Value::Null) => "none".to_owned(),
@@ -153,7 +153,7 @@ impl ProtocolResult {
 pub struct TextResult {
     /// The text's path.
     pub text: String,
-    /// The adapter's folder where it was on; absent where it was off or there was none.
+    /// The folder of the adapter if it was used; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<String>,
     /// Hash of its documents.
@@ -237,8 +237,8 @@ pub struct ScoredStream {
     pub window: Vec<u32>,
 }
 
-/// Scores `stream` under `protocol`. `model` must be free of autodiff, so that no graph is kept. Protocols that read
-/// documents by themselves need them apart, as [`ProtocolResult::stream`] has them.
+/// Scores `stream` under `protocol`. `model` must be without autodiff, so that no graph is kept. Protocols that read
+/// documents one by one need a stream from [`ProtocolResult::stream`], where documents are apart.
 ///
 /// # Errors
 /// A stream too short for the protocol; the device's failure; an interruption; a loss that is not finite.
@@ -269,7 +269,7 @@ pub fn evaluate(
     })
 }
 
-/// Windows computed together: about four thousand tokens, which keeps a CPU's caches and a GPU busy.
+/// Windows computed together: about four thousand tokens, which fits the caches of a CPU and keeps a GPU busy.
 pub fn batch_size(context: usize) -> usize {
     (4096 / context.max(1)).max(1)
 }
@@ -316,10 +316,11 @@ impl ScoredStream {
         }
     }
 
-    /// What a scored token counts in the mean, by the window that scores it, `[windows]`.
+    /// The weight of a scored token in the mean, by the window that scores it, `[windows]`.
     ///
-    /// 1, but for `m2d2-exact`. M2D2's script multiplies the mean over the L − 1 targets of a window by L and divides the
-    /// sum by all tokens, so each of its targets counts L / (L − 1): more in a short last window than in the others.
+    /// It is 1, except for `m2d2-exact`. M2D2's script multiplies the mean over the L − 1 targets of a window by L and
+    /// divides the sum by all tokens, so each of its targets counts L / (L − 1): more in a short last window than in
+    /// the others.
     fn weights(&self, protocol: &Protocol) -> Vec<f64> {
         let mut scored = vec![0.0; self.window.iter().max().map_or(0, |&last| last as usize + 1)];
         for position in self.scored() {
@@ -356,7 +357,8 @@ impl ScoredStream {
         let nll = sum / count;
         let (interval, ci_over) = self.nll_interval(&weights)?;
         let known = stream.bytes > 0;
-        // Bytes and words are the whole text's; what other protocols leave unscored is a token or so a window.
+        // Bytes and words are those of the whole text. Other protocols leave only about one token of each window
+        // unscored.
         let whole = protocol.name != ProtocolName::HalfWindow;
         let no_words = stream.letters.no_words(stream.words).map(|why| format!("no word perplexity: {why}"));
         let word_ppl = (whole && stream.words > 0 && no_words.is_none()).then(|| (sum / stream.words as f64).exp());
@@ -395,7 +397,7 @@ impl ScoredStream {
     }
 }
 
-/// What the block bootstrap resamples.
+/// The clusters that the block bootstrap resamples.
 #[derive(Debug, Clone, Copy)]
 pub struct Clusters<'a> {
     /// The cluster of each token, `[n]`.

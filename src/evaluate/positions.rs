@@ -1,4 +1,4 @@
-//! Loss by position: how much is before a token in its window, and in its document.
+//! Loss by position: how many tokens stand before a token in its window and in its document.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ pub struct Bin {
 }
 
 impl Positions {
-    /// Of a stream that was scored under `protocol`.
+    /// Computes it for a stream that was scored under `protocol`.
     pub fn of(scored: &ScoredStream, protocol: &Protocol) -> Self {
         let windows = protocol.windows(&scored.document);
         let in_window =

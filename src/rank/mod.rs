@@ -1,4 +1,4 @@
-//! Prediction rank: how high a model ranks the right word where a term of the domain should follow.
+//! Prediction rank: how high a model ranks the right word at the place of a term of the domain.
 //!
 //! The measure of Sharma, Wolfers and Yıldız (arXiv 2506.07658), which needs no other model and no annotators: [`terms`]
 //! are found in a domain's training text, [`prompts`] in its test text, and [`score`] asks the model. Sentences are matched
@@ -22,7 +22,7 @@ use crate::progress::Monitor;
 use crate::stats::Resamples;
 use crate::text::{Bos, Tokenizer};
 
-/// Share of the ranks left out at either end of the trimmed mean.
+/// Share of the ranks left out at each end of the trimmed mean.
 const TRIMMED: f64 = 0.2;
 /// With fewer keywords than this there is no interval.
 const FEWEST_KEYWORDS: usize = 5;
@@ -45,7 +45,7 @@ pub struct Ranks {
     pub reason: Option<String>,
 }
 
-/// What `eval --rank` says of a text. The numbers are null where there is a reason.
+/// The result of `eval --rank` for a text. The numbers are null where there is a reason.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RankSummary {
     /// How sentences were matched with terms: "tfidf", or "given" for prompts of a file.
@@ -91,7 +91,7 @@ pub struct RankChange {
     pub reason: Option<String>,
 }
 
-/// Asks `model`, whose configuration and device are `loaded`'s (its own model, or one adapted from it).
+/// Asks `model`, with the configuration and device of `loaded` (its own model, or one adapted from it).
 ///
 /// # Errors
 /// The tokenizer's and the device's; an interruption.
@@ -130,7 +130,7 @@ pub fn rank(
 }
 
 impl Ranks {
-    /// The numbers that sum these ranks up.
+    /// The summary of these ranks.
     ///
     /// # Errors
     /// None that input could cause.

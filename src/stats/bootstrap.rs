@@ -8,13 +8,13 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::error::{Error, Result};
 
-/// Resamples that an interval is made of unless asked otherwise.
+/// Default number of resamples of an interval.
 pub const DEFAULT_RESAMPLES: usize = 2000;
 
 /// 95 % interval of `Σ sums / Σ counts`, resampling clusters; `sums` and `counts` are `[clusters]`.
 ///
-/// For one statistic; several on the same clusters share their draws through [`Resamples`].
-/// With one cluster there is nothing to vary and both ends are the ratio itself: callers then pass windows instead.
+/// For one statistic; several on the same clusters share their draws through [`Resamples`]. With one cluster nothing
+/// varies and both ends equal the ratio, so callers then pass windows.
 ///
 /// # Errors
 /// As [`Resamples::over`] and [`Ratio::interval`].
@@ -85,7 +85,7 @@ impl Resamples {
         Ok(Ratio { resamples: self, denominators })
     }
 
-    /// Σ value over each draw, `[resamples]`, of `(cluster, value)` pairs; clusters that do not exist count nothing.
+    /// Σ value over each draw, `[resamples]`, of `(cluster, value)` pairs; clusters that do not exist count as 0.
     fn totals(&self, values: impl IntoIterator<Item = (usize, f64)>) -> Vec<f64> {
         let mut totals = vec![0.0; self.resamples];
         for (cluster, value) in values.into_iter().filter(|(cluster, _)| *cluster < self.clusters) {
@@ -109,7 +109,7 @@ pub struct Ratio<'a> {
 impl Ratio<'_> {
     /// 95 % interval of the ratio whose numerator is the sum of `(cluster, sum)` pairs.
     ///
-    /// Clusters not named add nothing and cost nothing, so a token type found in three documents costs three rows.
+    /// Clusters that are not named add nothing and take no time, so a token type in three documents costs three rows.
     /// Draws without a single counted token have no ratio and are left out.
     ///
     /// # Errors
@@ -119,7 +119,7 @@ impl Ratio<'_> {
             .ok_or_else(|| Error::Numeric("a bootstrap needs sums that are finite numbers".into()))
     }
 
-    /// The ratio of each draw, for intervals at other levels and of what is made of several ratios.
+    /// The ratio of each draw, for intervals at other levels and of functions of several ratios.
     pub fn draws(&self, sums: impl IntoIterator<Item = (usize, f64)>) -> Vec<f64> {
         let numerators = self.resamples.totals(sums);
         numerators
@@ -137,7 +137,7 @@ pub fn percentile_interval(draws: Vec<f64>) -> Option<[f64; 2]> {
     percentile_interval_at(draws, 0.05)
 }
 
-/// The same where the share `outside` of the draws lies outside, half of it on either side.
+/// The same for the share `outside` of the draws outside the interval, half of it on each side.
 pub fn percentile_interval_at(mut draws: Vec<f64>, outside: f64) -> Option<[f64; 2]> {
     if draws.is_empty() || !draws.iter().all(|v| v.is_finite()) {
         return None;

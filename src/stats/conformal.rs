@@ -1,11 +1,11 @@
-//! Prediction intervals that hold whatever the regression is: the jackknife+ over groups.
+//! Prediction intervals that are valid for any regression: the jackknife+ over groups.
 
-/// What a regression fitted without one group says.
+/// The result of a regression that was fitted without one group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeftOut {
     /// Its prediction of the new row.
     pub prediction: f64,
-    /// How far it was off on each row of the group, in absolute value; at least one.
+    /// The absolute errors on the rows of the group; at least one.
     pub residuals: Vec<f64>,
 }
 
@@ -20,9 +20,10 @@ const ROUNDING: f64 = 1e-9;
 /// The jackknife+ interval of a new group's row at `level` = 1 − α.
 ///
 /// With one row a group it is that of Barber, Candès, Ramdas and Tibshirani (Annals of Statistics 49, 2021): the
-/// ⌊α(K+1)⌋-th smallest `μ₋ₖ − R` to the ⌈(1−α)(K+1)⌉-th smallest `μ₋ₖ + R`. With several, each group weighs the same, as in the
-/// hierarchical jackknife+ of Lee, Barber and Willett ("Distribution-free inference with hierarchical data", 2023): rows of a group are alike, groups are
-/// exchangeable. Coverage is 1 − 2α for certain and about 1 − α in practice. `None` with too few groups.
+/// ⌊α(K+1)⌋-th smallest `μ₋ₖ − R` to the ⌈(1−α)(K+1)⌉-th smallest `μ₋ₖ + R`. With several, each group weighs the same,
+/// as in the hierarchical jackknife+ of Lee, Barber and Willett ("Distribution-free inference with hierarchical data",
+/// 2023): rows of a group are alike, groups are exchangeable. Coverage is at least 1 − 2α by proof, and about 1 − α in
+/// practice. `None` with too few groups.
 pub fn jackknife_plus(groups: &[LeftOut], level: f64) -> Option<[f64; 2]> {
     if groups.len() < fewest_groups(level) {
         return None;

@@ -1,6 +1,7 @@
 //! Pearson's r, Spearman's ρ and Kendall's τ-b with two-sided p-values, equal to those of `scipy.stats` 1.17.
 //!
-//! Every function takes paired values `x` and `y`, both `[n]`. What has no answer is an [`Undefined`], never NaN.
+//! Every function takes paired values `x` and `y`, both `[n]`. If there is no result, it is an [`Undefined`], never
+//! NaN.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +48,7 @@ pub enum Undefined {
         /// Controls.
         controls: usize,
     },
-    /// Controls leave nothing of one of the two.
+    /// The controls explain one of the two completely.
     #[error("other values account for all of it")]
     Explained,
 }
@@ -63,7 +64,7 @@ pub fn pearson(x: &[f64], y: &[f64]) -> Result<Coefficient, Undefined> {
 
 /// Spearman's ρ: Pearson's r of the ranks, ties sharing their mean rank.
 ///
-/// The p-value is the t approximation with n − 2 degrees of freedom, which is the Beta law of [`pearson`] in other words.
+/// The p-value is the t approximation with n − 2 degrees of freedom, which equals the Beta distribution of [`pearson`].
 pub fn spearman(x: &[f64], y: &[f64]) -> Result<Coefficient, Undefined> {
     check(x, y)?;
     let statistic = product_moment(&ranks(x), &ranks(y)).ok_or(Undefined::Constant)?;
@@ -146,9 +147,9 @@ fn stratified_ci95(
     percentile_interval(draws.collect())
 }
 
-/// Pearson's r of what is left once each group's means are taken off: how `x` and `y` go together inside groups. Its
-/// p-value comes from `permutations` of `y` inside the groups, (k + 1) / (permutations + 1), so that no contrast between
-/// groups can make it small. With one group these are Pearson's r and its ordinary permutation test.
+/// Pearson's r after subtracting the means of each group: the correlation of `x` and `y` inside groups. Its p-value
+/// comes from `permutations` of `y` inside the groups, (k + 1) / (permutations + 1), so that no contrast between groups
+/// can make it small. With one group these are Pearson's r and its ordinary permutation test.
 ///
 /// # Errors
 /// As [`pearson`]; [`Undefined::Constant`] where nothing varies inside groups.

@@ -1,8 +1,8 @@
-//! Many tests at once: which of them to believe.
+//! Many tests at once: correction of their p-values.
 
-/// Benjamini and Hochberg's adjusted p-values (J. R. Statist. Soc. B 57, 1995), in the order given: calling a discovery
-/// whatever lies below `q` keeps the expected share of false ones among them at `q`. Equal to
-/// `scipy.stats.false_discovery_control`. A p-value that is not a number takes no part and stays one.
+/// Benjamini and Hochberg's adjusted p-values (J. R. Statist. Soc. B 57, 1995), in the order given: if every test with
+/// an adjusted value below `q` is called a discovery, the expected share of false ones among them is at most `q`. Equal
+/// to `scipy.stats.false_discovery_control`. A p-value that is not a number takes no part and stays one.
 pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).filter(|&i| !p[i].is_nan()).collect();
     order.sort_by(|&a, &b| p[b].total_cmp(&p[a])); // largest first

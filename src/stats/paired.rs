@@ -1,4 +1,5 @@
-//! Paired tests: is the mean of differences 0? Each takes differences `[n]`, one a document, never one a token.
+//! Paired tests: is the mean of differences 0? Each takes differences `[n]`, one for each document, never one for each
+//! token.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -6,13 +7,14 @@ use statrs::function::{beta::checked_beta_reg, erf::erfc};
 
 use super::correlation::ranks;
 
-/// Random sign flips a p-value is made of unless asked otherwise: the smallest is 1e-4.
+/// Default number of random sign flips for a p-value; the smallest p-value is then 1e-4.
 pub const DEFAULT_FLIPS: usize = 9999;
 
-/// With at most so many differences that are not 0, every one of the 2^n sign flips is looked at.
+/// With at most so many differences that are not 0, all 2^n sign flips are computed.
 const EXACT_FLIPS: usize = 12;
 
-/// With at most so many differences, Wilcoxon's null distribution is counted out; scipy's limit too.
+/// With at most so many differences, the null distribution of Wilcoxon's test is computed exactly; scipy has the same
+/// limit.
 const EXACT_WILCOXON: usize = 50;
 
 /// A test statistic and its two-sided p-value.
@@ -24,8 +26,8 @@ pub struct PairedTest {
     pub p_two_sided: f64,
 }
 
-/// Two-sided p-value of the sign-flip permutation test: had the differences no direction, each would be as likely with the
-/// other sign.
+/// Two-sided p-value of the sign-flip permutation test: without an effect each difference has either sign with equal
+/// chance.
 ///
 /// The statistic is |Σ differences|, so that differences summed over documents test the mean over tokens. Exact for at
 /// most 12 differences other than 0, otherwise (k + 1) / (flips + 1), where k of the random flips reach the statistic.
@@ -36,7 +38,7 @@ pub fn sign_flip_p(differences: &[f64], flips: usize, seed: u64) -> Option<f64> 
     }
     let moved: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
     let size: f64 = moved.iter().map(|d| d.abs()).sum();
-    // A flip that gives the same sum in another order of adding counts as reaching it.
+    // A flip whose sum differs only by rounding counts as reaching it.
     let reached = moved.iter().sum::<f64>().abs() - 1e-12 * size;
     let sum = |positive: &dyn Fn(usize) -> bool| -> f64 {
         moved.iter().enumerate().map(|(i, d)| if positive(i) { *d } else { -d }).sum()

@@ -1,8 +1,8 @@
-//! Partial correlation: what is left between two values once others are allowed for.
+//! Partial correlation: the correlation of two values after removing the effect of others.
 
 use super::correlation::{Coefficient, Undefined, check, product_moment, product_moment_p};
 
-/// A control that keeps less than this share of its length beside the others says nothing of its own.
+/// A control that keeps less than this share of its length after removing the others is redundant.
 const INDEPENDENT: f64 = 1e-8;
 
 /// Deviations from the mean of this share of the largest value are rounding.
@@ -13,11 +13,11 @@ const ROUNDING: f64 = 1e-14;
 pub struct Partial {
     /// Pearson's r between the residuals, and its two-sided p-value with n − 2 − `controls` degrees of freedom.
     pub coefficient: Coefficient,
-    /// The controls that vary and are not sums of others; those that are not cost nothing.
+    /// The controls that vary and are not sums of others; the others take no degree of freedom.
     pub controls: usize,
 }
 
-/// Pearson's r between what least squares on `controls` (each `[n]`, and a constant) leaves of `x` and of `y`.
+/// Pearson's r between the residuals of `x` and of `y` after least squares on `controls` (each `[n]`, and a constant).
 ///
 /// # Errors
 /// As [`super::pearson`]; [`Undefined::TooFew`] where no degree of freedom is left, [`Undefined::Explained`] where the
@@ -44,7 +44,7 @@ pub fn partial_pearson(x: &[f64], y: &[f64], controls: &[Vec<f64>]) -> Result<Pa
     Ok(Partial { coefficient: Coefficient { statistic, p_two_sided }, controls: kept })
 }
 
-/// What the constant and the orthonormal `basis` leave of `values`; `None` where that is nothing but rounding.
+/// The residuals of `values` after the constant and the orthonormal `basis`; `None` if only rounding is left.
 fn residual(values: &[f64], basis: &[Vec<f64>]) -> Option<Vec<f64>> {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let mut left: Vec<f64> = values.iter().map(|v| v - mean).collect();
@@ -55,7 +55,7 @@ fn residual(values: &[f64], basis: &[Vec<f64>]) -> Option<Vec<f64>> {
     if before <= ROUNDING * largest * (values.len() as f64).sqrt() {
         return None;
     }
-    // Gram and Schmidt, twice: once loses digits where a control is almost a sum of others.
+    // Gram and Schmidt, twice: a single pass loses digits if a control is almost a sum of others.
     for direction in basis.iter().chain(basis) {
         let along: f64 = left.iter().zip(direction).map(|(v, d)| v * d).sum();
         left.iter_mut().zip(direction).for_each(|(v, d)| *v -= along * d);

@@ -1,4 +1,4 @@
-//! Ridge regression from sums that add up, so that leaving rows out is a subtraction.
+//! Ridge regression from sums over rows, so that rows can be left out by subtraction.
 
 use nalgebra::{DMatrix, DVector};
 
@@ -18,15 +18,15 @@ pub struct Moments {
 /// A fitted ridge regression, `y = intercept + coefficients · x`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ridge {
-    /// What is predicted where every x is 0.
+    /// The prediction where every x is 0.
     pub intercept: f64,
     /// Of the predictors as they were given, not standardised. `[terms]`
     pub coefficients: Vec<f64>,
-    /// What each predictor adds for one weighted standard deviation of it. `[terms]`
+    /// The effect of one weighted standard deviation of each predictor. `[terms]`
     pub standardised: Vec<f64>,
 }
 
-/// A column whose variance is this small a part of its mean square is constant but for rounding.
+/// A column whose variance is this small a part of its mean square is constant except for rounding.
 const CONSTANT: f64 = 1e-12;
 
 impl Moments {
@@ -69,9 +69,9 @@ impl Moments {
         self.xx.zip_apply(&other.xx, |own, other| *own += sign * other);
     }
 
-    /// Minimises `Σ w (y − b₀ − z·b)² + λ Σw |b|²`, where z are the predictors less their weighted mean over their weighted
-    /// standard deviation (Hoerl and Kennard, Technometrics 12, 1970); the intercept is not penalised. A predictor that
-    /// does not vary has no part in it.
+    /// Minimises `Σ w (y − b₀ − z·b)² + λ Σw |b|²`, where z are the predictors less their weighted mean over their
+    /// weighted standard deviation (Hoerl and Kennard, Technometrics 12, 1970); the intercept is not penalised. A
+    /// predictor that does not vary is ignored.
     ///
     /// # Errors
     /// [`Error::Numeric`] where there is no row or numbers are not finite.

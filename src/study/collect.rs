@@ -1,4 +1,4 @@
-//! A study's results, put together from the folders of its tasks.
+//! A study's results, collected from the folders of its tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::files;
 use crate::similarity::{self, Distances};
 use crate::text::StreamOptions;
 
-/// Puts together what the study in `folder` has found so far.
+/// Collects the results that the study in `folder` has so far.
 ///
 /// # Errors
 /// [`crate::error::Error::Input`] where the folder holds no study, or the result of a task is damaged.
@@ -105,7 +105,8 @@ fn finished<'a>(plan: &'a Plan, folder: &Path) -> Result<BTreeSet<&'a Path>> {
     Ok(finished)
 }
 
-/// Takes what an adaptation tells of its base; the restart control's test text is the reference corpus's.
+/// Takes the facts about the base from an adaptation. The test text of the restart control belongs to the reference
+/// corpus.
 fn know(bases: &mut Vec<Base>, model: String, is_control: bool, done: &AdaptTaskResult) {
     let Some((parameters, vocabulary)) = done.base_size else { return };
     let at = bases.iter().position(|base| base.model == model).unwrap_or_else(|| {

@@ -1,4 +1,4 @@
-//! Distances in a study: what corpora are compared by, the reference and what it is from itself, then each domain.
+//! Distances in a study: the features, the reference and its distance from itself, then each domain.
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ pub(super) struct SimilarityTaskResult {
 }
 
 impl Runner<'_> {
-    /// Holds the study's sentence encoder on the device of `task` as long as tasks compare with it, and no longer.
+    /// Holds the study's sentence encoder on the device of `task` only while tasks need it.
     pub(super) fn hold_encoder(&mut self, task: &Task) -> Result<()> {
         let compares = matches!(task.kind, TaskKind::Reference | TaskKind::Similarity);
         let FeatureSpec::Encoder { folder } = &self.plan.config.similarity.features else { return Ok(()) };

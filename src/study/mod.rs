@@ -40,10 +40,10 @@ use crate::error::{Error, Result};
 use crate::progress::Monitor;
 use run::Runner;
 
-/// Plans the study and runs what is missing of it in `folder`. Returns its results.
+/// Plans the study and runs its missing tasks in `folder`. Returns its results.
 ///
 /// # Errors
-/// The first task's that fails or is interrupted; what was done before stays.
+/// The error of the first task that fails or is interrupted; finished tasks stay.
 pub fn run(config: StudyConfig, folder: &Path, monitor: &mut dyn Monitor) -> Result<StudyResults> {
     // From here on nobody else works here, so that what is left of other runs is dead.
     let _lock = Lock::inside(folder, "study")?;

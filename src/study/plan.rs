@@ -19,7 +19,7 @@ use crate::seal;
 use crate::similarity::{FeatureSpec, encoder};
 use crate::text::{Corpus, Domain, ReadOptions, Split, StreamOptions, Tokenizer, open_corpus};
 
-/// Raised when a task's computation changes, so that old results are not taken for new ones.
+/// Increased when the computation of a task changes, so that old results are not used as new ones.
 const RESULTS_VERSION: u32 = 2;
 
 /// The same for prediction ranks alone.
@@ -70,12 +70,12 @@ pub struct Task {
     pub folder: PathBuf,
 }
 
-/// How much of a reference corpus the restart control reads, so that it is an adaptation like those to the domains.
+/// How much of a reference corpus the restart control reads, so that it is as large as the adaptations to the domains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlSize {
     /// Bytes of training text: the median over the domains.
     pub train: u64,
-    /// Bytes of the validation and of the test text, where they are no files of their own: the most of any domain.
+    /// Bytes of the validation and of the test text, if they have no separate files: the maximum over the domains.
     pub held_out: u64,
 }
 
@@ -94,7 +94,7 @@ impl ControlSize {
 }
 
 impl Task {
-    /// What people call it.
+    /// Its name for readers.
     pub fn label(&self) -> String {
         let Self { kind, model, domain, strategy, seed, .. } = self;
         let domain = if self.is_control() { "its reference corpus" } else { domain };
@@ -129,12 +129,12 @@ impl Task {
     }
 }
 
-/// A study's tasks and what its results need to be put together without the texts.
+/// The tasks of a study, and everything needed to collect its results without the texts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The study, every default filled in.
     pub config: StudyConfig,
-    /// The devices its choices came to.
+    /// The devices that were chosen.
     pub devices: Vec<DeviceName>,
     /// The tasks, in the order they run.
     pub tasks: Vec<Task>,
@@ -153,13 +153,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans a study: hashes its models and texts, and lists its tasks, what later ones need first.
+    /// Plans a study: hashes its models and texts, and lists its tasks in the order of their dependencies.
     pub fn new(config: StudyConfig, devices: &[ChosenDevice], monitor: &mut dyn Monitor) -> Result<Self> {
         if let Some(second) = (1..devices.len()).find(|&at| devices[..at].iter().any(|d| d.name == devices[at].name)) {
             let fault = format!("names {} by two of its choices", devices[second].name);
             return Err(Error::input("devices", fault, "leave one of them out: the same again would count as another"));
         }
-        // What is compared by an encoder is determined by what is in its folder, wherever that is.
+        // Features of an encoder depend on the content of its folder, not on its path.
         let mut similarity = json!(config.similarity);
         let encoder = match &config.similarity.features {
             FeatureSpec::Encoder { folder } => Some(encoder::hash_of(folder)?),
@@ -184,7 +184,7 @@ impl Plan {
             ControlSize::of(domains.iter().map(|splits| splits.each_ref().map(|split| split.bytes)).collect())
         });
         let mut no_control = BTreeMap::new();
-        // The kernel is fixed on the pool of all corpora, so that a domain more is another reference.
+        // The kernel is fixed on the pool of all corpora, so adding a domain changes the reference task.
         let pool: Vec<&String> = domains.iter().map(|[train, ..]| &train.hash).collect();
         let mut tasks = Vec::new();
         for (device, chosen) in devices.iter().enumerate() {
@@ -214,7 +214,7 @@ impl Plan {
                 }
             }
         }
-        tasks.sort_by_key(|task| task.kind); // a stable sort: cheap tasks of all models before any adaptation
+        tasks.sort_by_key(|task| task.kind); // the sort is stable: cheap tasks of all models come before adaptations
         let devices = devices.iter().map(|d| d.name.clone()).collect();
         contents.add_texts(hashes.known.iter().map(|((path, split), content)| (path, *split, &content.hash)));
         Ok(Self { config, devices, tasks, control, no_control, contents, sealed: true })
@@ -272,7 +272,7 @@ impl Plan {
         self.config.domains.iter().find(|d| d.name == task.domain).map_or(String::new(), |d| d.group.clone())
     }
 
-    /// What tables call a task's model: its name, with the device where there are several.
+    /// The name of a task's model in tables: its name, with the device where there are several.
     pub fn model_label(&self, task: &Task) -> String {
         match self.devices.get(task.device) {
             Some(device) if self.devices.len() > 1 => format!("{} on {}", task.model, device.backend),
@@ -281,14 +281,14 @@ impl Plan {
     }
 }
 
-/// What the tasks of one model on one device have in common.
+/// The common inputs of the tasks of one model on one device.
 struct ModelTasks<'a> {
     config: &'a StudyConfig,
     model: &'a ModelEntry,
     device: usize,
     /// What determines the result of any of them.
     common: Value,
-    /// What determines what is known of the reference corpus.
+    /// The inputs of the reference task.
     reference: Value,
 }
 
@@ -374,7 +374,7 @@ impl<'a> ModelTasks<'a> {
     }
 }
 
-/// What the tasks of a domain read.
+/// The inputs of the tasks of a domain.
 #[derive(Clone, Copy)]
 enum Reads<'a> {
     /// The domain; and, after adaptation, what of the reference corpus this determines.
@@ -383,7 +383,7 @@ enum Reads<'a> {
     Control(ControlSize),
 }
 
-/// What determines a split of which at most so many bytes are read.
+/// The hash inputs of a split if at most so many bytes of it are read.
 fn known_by(split: &Content, at_most: Option<u64>) -> Value {
     match at_most {
         Some(bytes) => json!({ "of": split.hash, "first_bytes": bytes }),
@@ -391,7 +391,7 @@ fn known_by(split: &Content, at_most: Option<u64>) -> Value {
     }
 }
 
-/// Refuses what does not fit the model before anything is computed.
+/// Refuses settings that do not fit the model before anything is computed.
 ///
 /// # Errors
 /// The model's folder cannot be read; a recipe or the distances ask for what the model does not have.
@@ -455,7 +455,7 @@ impl Content {
     }
 }
 
-/// What is in corpora, each text read once.
+/// The contents of corpora; each text is read once.
 struct Hashes<'m> {
     options: ReadOptions,
     /// Whether corpora must be texts, which an encoder reads, and no token ids.

@@ -1,4 +1,4 @@
-//! Prediction ranks in a study: prompts and the base's ranks with what is known before adaptation, the change after it.
+//! Prediction ranks in a study: prompts and ranks of the base before adaptation, the change after it.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub(super) fn write(folder: &Path, (prompts, ranks): &(PromptSet, Ranks)) -> Res
 }
 
 impl Runner<'_> {
-    /// The domain's prompts, which do not depend on the model but for its reference, and the base's ranks.
+    /// The domain's prompts, which depend only on the texts and on the reference of the model, and the base's ranks.
     pub(super) fn rank_before(
         &self,
         task: &Task,
@@ -37,7 +37,7 @@ impl Runner<'_> {
         Ok((prompts, ranks))
     }
 
-    /// What adaptation did to the ranks of the prompts in the `zero_shot` folder.
+    /// The change of the ranks of the prompts in the `zero_shot` folder.
     pub(super) fn rank_change(
         &self,
         loaded: &Loaded,

@@ -1,4 +1,5 @@
-//! Running a study's tasks: each result lands whole in its own folder, so an interrupted study goes on where it was.
+//! Running a study's tasks: each result is written completely into its own folder, so an interrupted study can be
+//! resumed.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -32,26 +33,26 @@ use crate::similarity::{FeatureSpec, Reference};
 use crate::stats::Resamples;
 use crate::text::{Corpus, Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer, open_corpus};
 
-/// Token types kept in results, from either end of the list.
+/// Token types kept in results, from each end of the list.
 pub(super) const TYPES_KEPT: usize = 50;
 
-/// `adapt.json` of an adapt task: how it went and what came of it.
+/// `adapt.json` of an adapt task: its course and its results.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct AdaptTaskResult {
     pub adapt: AdaptResult,
     pub after: EvalResult,
     pub comparison: Comparison,
     pub test_newline_rate: f64,
-    /// Absent from results of before it was measured.
+    /// Absent in results written by older versions.
     #[serde(default)]
     pub overlap: Option<Overlap>,
     /// Where the study measures prediction rank.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank: Option<RankChange>,
-    /// The change of every document; absent from results of before it was kept.
+    /// The change of every document; absent in results written by older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<PairedChanges>,
-    /// What line breaks and ends of documents carry of it; absent from results of before it was kept.
+    /// The parts that line breaks and ends of documents carry; absent in results written by older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_changes: Option<PartChanges>,
     /// The same model under the other ways to evaluate of the ablation grid.
@@ -60,7 +61,7 @@ pub(super) struct AdaptTaskResult {
     /// Whether the restart control's held-out text was divided from the reference corpus by document.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub divided: bool,
-    /// What the base finds hard in the test text.
+    /// The loss of the base on the test text, by parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_loss: Option<LossProfile>,
     /// Tokens of the training text, trained on or not.
@@ -69,12 +70,12 @@ pub(super) struct AdaptTaskResult {
     /// The base's weights and the entries of its vocabulary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_size: Option<(u64, usize)>,
-    /// What it came to on held-out text of the reference corpus, where there is a restart control.
+    /// The change on held-out text of the reference corpus, if there is a restart control.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgetting: Option<Forgetting>,
 }
 
-/// What an adaptation to a domain came to on held-out text of the reference corpus.
+/// The change by an adaptation on held-out text of the reference corpus.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Forgetting {
     pub delta: f64,
@@ -82,7 +83,7 @@ pub(super) struct Forgetting {
     pub changes: PairedChanges,
 }
 
-/// What an adaptation came to under another way to evaluate.
+/// The result of an adaptation with another way to evaluate.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct OtherEvaluation {
     pub text: StreamOptions,
@@ -90,7 +91,7 @@ pub(super) struct OtherEvaluation {
     pub delta_ci95: [f64; 2],
     pub parts: LineBreakParts,
     pub changes: PairedChanges,
-    /// Absent from results of before it was kept.
+    /// Absent in results written by older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_changes: Option<PartChanges>,
 }
@@ -116,7 +117,7 @@ pub(super) struct Loaded {
     control: Option<Domain>,
 }
 
-/// Runs what is missing of a study.
+/// Runs the missing tasks of a study.
 pub struct Runner<'a> {
     pub(super) plan: &'a Plan,
     pub(super) folder: &'a Path,
@@ -135,7 +136,7 @@ impl<'a> Runner<'a> {
     /// Runs `task`, unless its result is there.
     ///
     /// # Errors
-    /// The task's; an interruption keeps an adaptation's checkpoint for the next run.
+    /// Errors of the task. An interruption keeps the checkpoint of an adaptation for the next run.
     pub fn run(&mut self, task: &Task, monitor: &mut dyn Monitor) -> Result<()> {
         let out = self.folder.join(&task.folder);
         match self.plan.state(task, self.folder)? {
@@ -243,7 +244,7 @@ impl<'a> Runner<'a> {
         let bytes = corpus.documents.bytes().max(1);
         let mut stream = loaded.base.stream(&corpus, loaded.tokenizer.as_ref(), Watched::by(options, monitor))?;
         if split == Split::Train && bytes > most {
-            // The last document is whole so far, and may be all there is.
+            // The last document is complete up to here, and it may be the only one.
             let tokens = (stream.ids.len() as u128 * u128::from(most)).div_ceil(u128::from(bytes));
             stream.truncate(usize::try_from(tokens).unwrap_or(usize::MAX).max(2));
         }
@@ -303,7 +304,7 @@ impl<'a> Runner<'a> {
         let options = strategy.train_text.unwrap_or(config.text.stream());
         let train = self.split(task, loaded, Split::Train, &options, monitor)?;
         let valid = self.split(task, loaded, Split::Valid, &config.text.stream(), monitor)?;
-        // What is told of a domain once is told by its plain adaptation.
+        // Values that exist once for a domain are taken from its plain adaptation.
         let plain = task.training.is_none() && !task.is_control();
         let overlap = if plain { Some(self.overlap(task, loaded, &train, &options, monitor)?) } else { None };
 
@@ -359,7 +360,7 @@ impl<'a> Runner<'a> {
             }
             files::write_json(&folder.join(ADAPT), &result)
         })?;
-        let _ = std::fs::remove_file(&checkpoint); // its result is whole now
+        let _ = std::fs::remove_file(&checkpoint); // the result is completely written
         Ok(())
     }
 
@@ -416,7 +417,7 @@ impl<'a> Runner<'a> {
         self.plan.zero_shot(&control_of(task), &self.plan.config.text.stream()).is_some()
     }
 
-    /// What the model adapted by `task` came to on what the restart control is tested on; `None` where there is none.
+    /// The change of the model adapted by `task` on the test text of the restart control; `None` if there is none.
     fn forgetting(
         &self,
         task: &Task,
@@ -456,7 +457,7 @@ impl<'a> Runner<'a> {
         })
     }
 
-    /// Where an interrupted adaptation waits for the next run.
+    /// The checkpoint of an interrupted adaptation.
     fn checkpoint(&self, task: &Task) -> PathBuf {
         with_ending(&self.folder.join(&task.folder), ".checkpoint")
     }
@@ -469,7 +470,7 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// The restart control in the place of a task's domain.
+/// The restart control as the domain of a task.
 fn control_of(task: &Task) -> Task {
     Task { domain: String::new(), ..task.clone() }
 }

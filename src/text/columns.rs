@@ -78,7 +78,7 @@ fn read_from<R: ChunkReader + 'static>(
     watch: Option<&Watch<'_>>,
     documents: &mut Collector,
 ) -> Result<()> {
-    // The library checks what it reads, but not everything: some files that lie end in a panic of its own.
+    // The library does not check everything: some malformed files make it panic.
     let read = || {
         check_footer(twin).map_err(|e| damaged(path, e))?;
         let column = Column::open(path, field, reader)?;
@@ -88,7 +88,7 @@ fn read_from<R: ChunkReader + 'static>(
     without_panic(read).unwrap_or_else(|| Err(damaged(path, "its parts do not fit together")))
 }
 
-/// Looks through the footer, which stands before its length and "PAR1". Where there is none, the library says so.
+/// Checks the footer, which stands before its length and "PAR1". If there is none, the library reports it.
 fn check_footer(reader: &impl ChunkReader) -> Result<(), ParquetError> {
     const TAIL: u64 = 8;
     let Some(end) = reader.len().checked_sub(TAIL) else { return Ok(()) };
@@ -139,7 +139,7 @@ impl<'a> Column<'a> {
         Ok(Self { path, field, optional, file: Box::new(file), index })
     }
 
-    /// Looks through the headers of the column's pages, one after the other.
+    /// Checks the page headers of the column, one after the other.
     fn check_pages(&self, reader: &impl ChunkReader) -> Result<(), ParquetError> {
         let outside = || ParquetError::General("a column that is not inside the file".to_owned());
         for group in self.file.metadata().row_groups() {

@@ -1,6 +1,6 @@
 //! A corpus: the documents of a `.txt`, `.jsonl` or `.parquet` file, compressed or not, or of a folder of them, in order.
 //!
-//! Every file is read once, from its start to its end; what is kept of it lies on the disk where it is long.
+//! Every file is read once, from its start to its end; long texts are kept on the disk.
 
 use std::fmt;
 use std::fs;
@@ -74,7 +74,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Documents in order, all texts or all token ids. They lie back to back; where they are long, on the disk.
+/// Documents in order, all texts or all token ids. They are stored one after the other, on the disk if they are long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Documents {
     content: Content,
@@ -95,7 +95,7 @@ impl Documents {
         self.ends.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no documents.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
@@ -138,7 +138,7 @@ pub(super) struct Collector {
     ends: SpoolWriter<u64>,
     /// Whether documents are texts, as the first of them was.
     are_texts: Option<bool>,
-    /// Whether there was more than white space.
+    /// Whether any document had more than white space.
     any: bool,
     /// Of the digests of all documents.
     hasher: Sha256,
@@ -175,7 +175,7 @@ impl Collector {
         self.reading.leave_out(kind, place);
     }
 
-    /// Takes a document, unless it is empty; `place` is where it comes from, for messages.
+    /// Takes a document, unless it is empty; `place` names its origin in messages.
     ///
     /// # Errors
     /// [`Error::Input`] for a text after token ids and the other way round; no room on the disk.
@@ -271,7 +271,7 @@ impl Corpus {
     ///   and counted. What a document is in `.txt` does not apply: a line is a document.
     /// * `.parquet`: the column `text` (or that of `options`), a document a row; other columns are ignored, and so are
     ///   empty documents; null is as in `.jsonl`.
-    /// * Each of these with `.gz` or `.zst` after its name: what gzip (one member or several) or Zstandard made of it.
+    /// * Each of these with `.gz` or `.zst` after its name: compressed with gzip (one or several members) or Zstandard.
     ///
     /// What a file holds is told by its first bytes where these are known (a warning says where its name differs). Text is
     /// UTF-8, or UTF-16 behind its byte-order mark. `-` is standard input; a pipe is read once and kept.
@@ -334,7 +334,7 @@ impl Corpus {
         collector.finish(path, split)
     }
 
-    /// The first documents, as many as it takes to hold `bytes` bytes: the last of them is whole.
+    /// The first documents, until they have `bytes` bytes; the last one is complete.
     ///
     /// # Errors
     /// [`Error::Input`] where they are nothing but white space; no room for them on the disk.
@@ -454,8 +454,8 @@ fn read_whole(lines: &mut Lines<'_>, documents: &mut Collector) -> Result<()> {
     documents.push(Document::Text(&text), || lines.name().to_owned())
 }
 
-/// Documents divided by empty lines: of the line breaks between two, each pair ends a document, and one left over begins
-/// the next, as `text.strip("\n").split("\n\n")` has it in Python.
+/// Documents divided by empty lines: each pair of line breaks ends a document; a single remaining one begins the next
+/// document, as `text.strip("\n").split("\n\n")` has it in Python.
 fn read_paragraphs(lines: &mut Lines<'_>, documents: &mut Collector) -> Result<()> {
     let place = lines.name().to_owned();
     let mut document = String::new();

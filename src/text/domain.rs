@@ -43,7 +43,7 @@ impl Split {
     /// The split of a document that belongs to a corpus without split files: about 80 % train, 10 % valid, 10 % test.
     ///
     /// It depends on the content alone, so a document keeps its split when others are added, and copies of a document
-    /// never stand in two splits.
+    /// are always in the same split.
     fn of(document: Document<'_>) -> Self {
         let [a, b, c, d, e, f, g, h, ..] = document.digest();
         match u64::from_le_bytes([a, b, c, d, e, f, g, h]) % 10 {
@@ -163,8 +163,8 @@ impl Domain {
     }
 }
 
-/// Opens what stands on the command line for a corpus: of a folder with split files, or an archive of them, the
-/// `preferred` one, anything else whole.
+/// Opens a corpus given on the command line: the `preferred` split of a folder or archive with splits, and anything
+/// else completely.
 ///
 /// # Errors
 /// [`Error::Input`] where the folder has split files but not this one, and as [`Domain::open`].

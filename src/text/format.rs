@@ -21,7 +21,7 @@ pub(super) enum Format {
     Archive,
 }
 
-/// What a file is compressed with as a whole.
+/// The compression of a whole file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
     /// Nothing.
@@ -55,7 +55,8 @@ const FORMATS: [(&str, Format); 4] =
 const COMPRESSIONS: [(&str, Compression); 3] =
     [("", Compression::None), (".gz", Compression::Gzip), (".zst", Compression::Zstd)];
 
-/// The endings of a split's file, `.txt` first, with what they stand for. Archives hold splits and are none.
+/// The endings of a split's file, `.txt` first, with what they stand for. Archives contain splits; they are not listed
+/// here.
 pub(super) fn split_endings() -> impl Iterator<Item = (String, Kind)> {
     let formats = FORMATS.into_iter().filter(|(_, format)| *format != Format::Archive);
     formats.flat_map(|(ending, format)| {
@@ -63,13 +64,13 @@ pub(super) fn split_endings() -> impl Iterator<Item = (String, Kind)> {
     })
 }
 
-/// What the file of this path holds; `None` for what is no corpus.
+/// The kind of the file at this path; `None` if it is not a corpus.
 pub(super) fn kind_of(path: &Path) -> Option<Kind> {
     // Endings are read in a name that is not UTF-8, too.
     divide(&path.file_name()?.to_string_lossy()).map(|(_, kind)| kind)
 }
 
-/// A file's name without the endings of a corpus: "cs.CL" of "cs.CL.tar.gz". `None` for what is no corpus.
+/// A file's name without the endings of a corpus: "cs.CL" of "cs.CL.tar.gz". `None` if it is not a corpus.
 pub(super) fn stem(name: &str) -> Option<&str> {
     divide(name).map(|(stem, _)| stem)
 }
@@ -155,7 +156,7 @@ pub(super) fn unsupported(path: &Path) -> Error {
     Error::file(path, format!("cannot be read as a corpus; what is read is {READABLE}"), cure)
 }
 
-/// `name` without `ending`, in capitals or not; `None` where it has another, or where nothing is left.
+/// `name` without `ending` (in upper or lower case); `None` if it has another ending or if nothing is left.
 fn without<'a>(name: &'a str, ending: &str) -> Option<&'a str> {
     let (stem, found) = name.split_at_checked(name.len().checked_sub(ending.len())?)?;
     (!stem.is_empty() && found.eq_ignore_ascii_case(ending)).then_some(stem)

@@ -12,8 +12,8 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What `read` returns; `None` where it panics, of which nothing is then said on standard error: the caller has an error
-/// that names the file. What `read` leaves behind must not be used after a panic.
+/// The result of `read`; `None` if it panics. The panic is not printed, because the caller has an error that names the
+/// file. Values that `read` changed must not be used after a panic.
 pub(super) fn without_panic<T>(read: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -1,4 +1,4 @@
-//! The bytes of a corpus file, decompressed as they are read, line by line: nothing is held but the line.
+//! The bytes of a corpus file, decompressed as they are read, line by line: only one line is held.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -13,11 +13,11 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::progress::{MaybeLong, Monitor};
 
-/// The longest line, document or compressed `.parquet` that is read, in bytes. Memory stays bounded by it whatever a
-/// file decompresses to, documents themselves apart.
+/// The longest line, document or compressed `.parquet` that is read, in bytes. It limits the memory for any
+/// decompressed file, apart from the documents themselves.
 pub(super) const LONGEST: u64 = 1 << 30;
 
-/// Tells a monitor how much of some files is read, and ends the reading where the user wants to stop.
+/// Reports to a monitor how much of some files is read, and stops reading if the user wants to stop.
 pub(super) struct Watch<'m> {
     reading: RefCell<MaybeLong<'m>>,
     interrupted: RefCell<Option<Error>>,
@@ -36,7 +36,7 @@ impl<'m> Watch<'m> {
         let watch = Self { reading: reading.into(), interrupted: None.into() };
         let done = read(&watch);
         match watch.interrupted.take() {
-            // What the reader made of it is no news.
+            // The result of the reader is passed on unchanged.
             Some(interrupted) => Err(interrupted),
             None => done,
         }
@@ -51,7 +51,7 @@ impl<'m> Watch<'m> {
     }
 }
 
-/// A file that is watched.
+/// A file whose reading is reported.
 struct WatchedFile<'a, 'm> {
     file: File,
     watch: &'a Watch<'m>,
@@ -126,14 +126,14 @@ pub(super) fn fault(path: &Path, compression: Compression, source: io::Error) ->
         return error;
     }
     let Some((name, cure)) = compression.name_and_cure() else { return Error::reading(path, source) };
-    // What the system says has a number; what a decoder says has none.
+    // Errors of the system have a number; errors of a decoder have none.
     if source.raw_os_error().is_some() {
         return Error::reading(path, source);
     }
     Error::file(path, format!("its {name} data is damaged, cut short or followed by something else ({source})"), cure)
 }
 
-/// What turns a failure to read into an error.
+/// A function that turns a failure to read into an error.
 type Fault<'a> = Box<dyn Fn(io::Error) -> Error + 'a>;
 
 /// Lines of UTF-8 text, one at a time.
@@ -189,7 +189,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// What messages call it all.
+    /// The name of the files in messages.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
