@@ -40,6 +40,7 @@ pub mod doctor;
 pub mod error;
 pub mod evaluate;
 pub mod files;
+pub mod guard;
 #[cfg(feature = "gui")]
 pub mod gui;
 pub mod hub;

@@ -8,7 +8,7 @@ use super::learn::{Known, Trained, evidence, recipe};
 use crate::adapt::data::TrainingBlocks;
 use crate::adapt::timing::tokens_per_second;
 use crate::adapt::{AdaptSettings, trained_tokens};
-use crate::compare::{LossProfile, Vocabulary};
+use crate::compare::LossProfile;
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
 use crate::evaluate::{Protocol, ScoredStream, evaluate};
@@ -19,7 +19,7 @@ use crate::similarity::embed::Embedder;
 use crate::similarity::extract::Hidden;
 use crate::similarity::{Distances, Reference, TestSettings};
 use crate::study::config::{EvaluationSettings, SIMILARITY_SEED, SimilaritySettings, TextSettings};
-use crate::text::{Corpus, Domain, Overlap, Split, TokenStream, open_corpus};
+use crate::text::{Corpus, Domain, Overlap, Split, TokenStream, Vocabulary, open_corpus};
 
 /// The question that advice answers.
 #[derive(Debug, Clone)]

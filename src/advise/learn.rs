@@ -4,11 +4,12 @@ use std::path::Path;
 
 use super::features::{Case, Feature, Features, read_table_file};
 use crate::adapt::{AdaptSettings, Strategy};
-use crate::compare::{LossProfile, TokenClass};
+use crate::compare::LossProfile;
 use crate::error::{Error, Result};
 use crate::similarity::{Distances, FeatureSpec, KernelKind};
 use crate::study::config::{SimilaritySettings, StrategyEntry, StudyConfig};
 use crate::study::{self, Row, StudyResults};
+use crate::text::TokenClass;
 
 /// The cases of a finished study's folder, or of a table (`.csv`) as `advise --write-table` writes it.
 ///

@@ -6,9 +6,9 @@ use super::gather::{Gathered, Question};
 use crate::adapt::{AdaptSettings, adapt};
 use crate::compare::PairedChanges;
 use crate::error::{Error, Result};
-use crate::evaluate::{BOOTSTRAP_SEED, RESAMPLES, evaluate};
+use crate::evaluate::evaluate;
 use crate::progress::Monitor;
-use crate::stats::Resamples;
+use crate::stats::{BOOTSTRAP_SEED, RESAMPLES, Resamples};
 
 /// The result of a pilot.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use odyssey::compare::{Scoring, Vocabulary, check_comparable, compare};
+use odyssey::compare::{Scoring, check_comparable, compare};
 use odyssey::device::ChosenDevice;
 use odyssey::disk::outputs::Outputs;
 use odyssey::error::{Error, Result};
@@ -13,7 +13,7 @@ use odyssey::memory::Work;
 use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::progress::Watched;
 use odyssey::rank::RankChange;
-use odyssey::text::{Domain, Split, Tokenizer, open_corpus};
+use odyssey::text::{Domain, Split, Tokenizer, Vocabulary, open_corpus};
 use odyssey::{files, report};
 
 use super::memory::{self, HeldArgs, Longest};

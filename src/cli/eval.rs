@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use odyssey::compare::{Comparison, Vocabulary, compare};
+use odyssey::compare::{Comparison, compare};
 use odyssey::disk::outputs::Outputs;
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::positions::Bin;
@@ -14,7 +14,7 @@ use odyssey::memory::Work;
 use odyssey::model::{Adapter, ModelConfig};
 use odyssey::progress::Watched;
 use odyssey::shown::{fixed, signed, visible};
-use odyssey::text::{Split, Tokenizer, open_corpus};
+use odyssey::text::{Split, Tokenizer, Vocabulary, open_corpus};
 
 use super::memory::{self, HeldArgs, Longest};
 use super::rank::{self, RankArgs};

@@ -30,11 +30,12 @@ use std::process::ExitCode;
 use burn::tensor::Device;
 use clap::builder::{PathBufValueParser, TypedValueParser, ValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use odyssey::device::faults::{is_guarded, once_more, renew};
+use odyssey::device::faults::{once_more, renew};
 use odyssey::device::{ChosenDevice, DeviceChoice};
 use odyssey::disk::outputs::Outputs;
 use odyssey::disk::paths;
 use odyssey::error::{Error, Result};
+use odyssey::guard;
 use odyssey::hub::Hub;
 use odyssey::model::weights::WeightFiles;
 use odyssey::model::{Adapter, LoadedModel, peft};
@@ -239,18 +240,18 @@ pub fn run() -> ExitCode {
     cli.common.color.apply();
     start_logging(&cli.common);
     signals::listen(cli.common.quiet);
-    keep_guarded_panics_quiet();
+    guard::hush();
     let execute = |again| {
         cli.common.again.set(again);
         execute(&cli)
     };
     let all = || threads::start().and_then(|()| once_more(execute, renew));
-    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(all));
+    let done = guard::caught(all);
     let error = match done {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         Ok(Err(error)) => error,
         // A panic is a bug of this program or of the graphics driver. Its message is already printed; the status is 1.
-        Err(panic) => match words_of(panic.as_ref()).and_then(threads::refused) {
+        Err(panic) => match panic.words().and_then(threads::refused) {
             Some(error) => error,
             None => return ExitCode::FAILURE,
         },
@@ -282,24 +283,6 @@ fn with_normal_paths(command: clap::Command) -> clap::Command {
         false => arg,
     });
     command.mut_subcommands(with_normal_paths)
-}
-
-fn words_of(panic: &(dyn std::any::Any + Send)) -> Option<&str> {
-    panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied())
-}
-
-/// A panic that becomes an error is reported once, as the error.
-fn keep_guarded_panics_quiet() {
-    let loud = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| match is_guarded() || panic.payload_as_str().is_some_and(is_refused) {
-        true => tracing::debug!("{panic}"),
-        false => loud(panic),
-    }));
-}
-
-/// Whether a panic is about a thread that the system did not give.
-fn is_refused(words: &str) -> bool {
-    threads::refused(words).is_some()
 }
 
 fn execute(cli: &Cli) -> Result<(), Error> {

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use odyssey::compare::Vocabulary;
 use odyssey::error::{Error, Result};
 use odyssey::memory::Work;
 use odyssey::model::{LoadedModel, ModelConfig};
@@ -18,7 +17,7 @@ use odyssey::similarity::{
     TestSettings, adjust, usual,
 };
 use odyssey::study::config::SimilaritySettings;
-use odyssey::text::{Corpus, Split, Tokenizer, open_corpus};
+use odyssey::text::{Corpus, Split, Tokenizer, Vocabulary, open_corpus};
 use serde_json::json;
 
 use super::memory::{self, HeldArgs, Longest};

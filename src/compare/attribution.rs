@@ -8,11 +8,11 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::change::{ClassChange, Handful, TypeChange, Without};
-use super::token_class::TokenClass;
-use super::{Pair, Vocabulary};
+use super::pair::Pair;
 use crate::error::Result;
-use crate::evaluate::{BOOTSTRAP_SEED, beyond_f64};
-use crate::stats::Ratio;
+use crate::evaluate::beyond_f64;
+use crate::stats::{BOOTSTRAP_SEED, Ratio};
+use crate::text::{TokenClass, Vocabulary};
 
 /// The share of the worsening that a handful must carry.
 const HANDFUL_SHARE: f64 = 0.9;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::token_class::TokenClass;
 use crate::evaluate::divergence::Divergence;
 use crate::rank::RankChange;
+use crate::text::TokenClass;
 
 /// What adaptation changed, overall and by token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{TokenClass, Vocabulary};
 use crate::evaluate::ScoredStream;
+use crate::text::{TokenClass, Vocabulary};
 
 /// The loss of one model on one text, `loss = Σ_k share_k · loss_k` over the classes k of tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

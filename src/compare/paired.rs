@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Pair, pair};
+use super::pair::{Pair, pair};
 use crate::error::Result;
 use crate::evaluate::{Clusters, ScoredStream};
 

@@ -4,11 +4,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::change::LineBreakParts;
+use super::pair::pair;
 use super::paired::PairedChanges;
-use super::token_class::TokenClass;
-use super::{Vocabulary, pair};
 use crate::error::Result;
 use crate::evaluate::ScoredStream;
+use crate::text::{TokenClass, Vocabulary};
 
 /// By cluster, the parts of [`PairedChanges::changes`] that some tokens carry; the remainder is the rest. A token
 /// belongs to the first part in this order that fits it.

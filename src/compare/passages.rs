@@ -1,8 +1,8 @@
 //! The passages that changed most, for the heat view.
 
-use super::Vocabulary;
 use super::change::{Passage, PassageToken};
 use crate::evaluate::ScoredStream;
+use crate::text::Vocabulary;
 
 /// Tokens of a passage: a few lines of text.
 const LENGTH: usize = 60;

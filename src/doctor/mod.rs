@@ -11,7 +11,6 @@ mod ops;
 mod steps;
 mod timing;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +20,7 @@ use burn::tensor::Device;
 use crate::device::ChosenDevice;
 pub use crate::device::diagnosis::{About, Aspect, Case, Check, Diagnosis, SCHEMA, Timing, Verdict};
 use crate::error::{Error, Result};
+use crate::guard;
 use crate::model::weights::LARGEST_PIECE;
 use crate::process;
 use crate::progress::Monitor;
@@ -167,12 +167,9 @@ impl About {
 
 /// Runs `work`; a failure or panic becomes words.
 fn caught(work: impl FnOnce() -> Result<()>) -> Result<(), String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
+    match guard::caught(work) {
         Ok(done) => done.map_err(|error| error.to_string()),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            Err(text.and_then(|text| text.lines().next()).unwrap_or("a panic").to_owned())
-        }
+        Err(panic) => Err(panic.words().and_then(|words| words.lines().next()).unwrap_or("a panic").to_owned()),
     }
 }
 

@@ -3,9 +3,9 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::batch_size;
 use super::protocol::Window;
 use super::score::{groups, read};
+use crate::device::batch_size;
 use crate::error::{Error, Result};
 use crate::kernels::cross_entropy::{ChunkSoftmax, head_chunk};
 use crate::model::parameters::to_host;

@@ -11,7 +11,8 @@ use std::path::Path;
 use bytemuck::Pod;
 use safetensors::{Dtype, SafeTensors};
 
-use super::{EvalResult, ScoredStream};
+use super::result::EvalResult;
+use super::scored::ScoredStream;
 use crate::error::{Error, Result};
 use crate::files::{self, Array, Sealed, Unsealed};
 

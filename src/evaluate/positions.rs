@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Protocol, ScoredStream};
+use super::protocol::Protocol;
+use super::scored::ScoredStream;
 
 /// Mean loss by distance, in bins that double: 0, 1, 2–3, 4–7, … Bins without a scored token are left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,9 +5,10 @@ use egui_extras::{Column, TableBuilder};
 
 use super::columns::{Cell, Sort};
 use super::theme;
-use crate::compare::{TokenClass, TypeChange};
+use crate::compare::TypeChange;
 use crate::report::table::class_label;
 use crate::report::{count, delta, interval, percent, significant};
+use crate::text::TokenClass;
 
 const TITLES: [(&str, &str); 9] = [
     ("token", "Spaces are shown as ·, line breaks as ↵"),

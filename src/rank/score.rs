@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::prompts::Prompt;
+use crate::device::batch_size;
 use crate::error::{Error, Result};
-use crate::evaluate::batch_size;
 use crate::kernels::cross_entropy::head_chunk;
 use crate::model::layers::within;
 use crate::model::parameters::to_host;

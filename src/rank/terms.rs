@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::words::{joins, words};
-use crate::compare::token_class::FUNCTION_WORDS;
+use crate::text::token_class::FUNCTION_WORDS;
 
 /// Terms wanted.
 pub const KEYWORDS: usize = 100;

@@ -5,9 +5,9 @@ use super::joint::Joint;
 use super::results::{Call, DomainChange};
 use crate::compare::PairedChanges;
 use crate::error::Result;
-use crate::evaluate::BOOTSTRAP_SEED;
 use crate::stats::{
-    DEFAULT_FLIPS, benjamini_hochberg, paired_t, percentile_interval, percentile_interval_at, sign_flip_p, wilcoxon,
+    BOOTSTRAP_SEED, DEFAULT_FLIPS, benjamini_hochberg, paired_t, percentile_interval, percentile_interval_at,
+    sign_flip_p, wilcoxon,
 };
 
 /// The control's documents are drawn with a seed of their own: it is independent of the seed of the domain's documents.

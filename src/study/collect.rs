@@ -17,9 +17,10 @@ use super::results::{
 use super::run::{AdaptTaskResult, OtherEvaluation, TYPES_KEPT};
 use crate::compare::{LineBreakParts, PairedChanges, PartChanges};
 use crate::error::Result;
-use crate::evaluate::{BOOTSTRAP_SEED, EvalResult, beyond_f64, per_token};
+use crate::evaluate::{EvalResult, beyond_f64, per_token};
 use crate::files;
 use crate::similarity::{self, Distances};
+use crate::stats::BOOTSTRAP_SEED;
 use crate::text::StreamOptions;
 
 /// Collects the results that the study in `folder` has so far.

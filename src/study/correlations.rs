@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::results::{Correlation, Influence, PartialCorrelation, Row};
 use crate::similarity::Distances;
-use crate::stats::{self, DEFAULT_RESAMPLES, Undefined};
+use crate::stats::{self, RESAMPLES, Undefined};
 
 /// Permutations of a correlation's p-value inside groups: the smallest is 1e-4.
 const PERMUTATIONS: usize = 9999;
@@ -120,8 +120,8 @@ impl Scope<'_> {
             spearman_p: spearman.ok().map(|c| c.p_two_sided),
             kendall: kendall.ok().map(|c| c.statistic),
             kendall_p: kendall.ok().map(|c| c.p_two_sided),
-            ci95: stats::pearson_ci95_by_group(x, y, &groups, DEFAULT_RESAMPLES, seed),
-            spearman_ci95: stats::spearman_ci95_by_group(x, y, &groups, DEFAULT_RESAMPLES, seed),
+            ci95: stats::pearson_ci95_by_group(x, y, &groups, RESAMPLES, seed),
+            spearman_ci95: stats::spearman_ci95_by_group(x, y, &groups, RESAMPLES, seed),
             within_groups: within.filter(|_| several).map(|c| c.statistic),
             permutation_p: within.map(|c| c.p_two_sided),
             partial: pearson.is_ok().then(|| self.partial(x, y)),

@@ -3,8 +3,7 @@
 use super::results::PartIntervals;
 use crate::compare::{LineBreakParts, PairedChanges, PartChanges};
 use crate::error::{Error, Result};
-use crate::evaluate::{BOOTSTRAP_SEED, RESAMPLES};
-use crate::stats::Resamples;
+use crate::stats::{BOOTSTRAP_SEED, RESAMPLES, Resamples};
 
 /// The change of a domain over its seeds.
 #[derive(Debug, Clone)]

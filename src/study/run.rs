@@ -13,14 +13,12 @@ use super::plan::{ControlSize, Plan, Task, TaskKind};
 use super::ranks;
 use crate::adapt::{AdaptResult, Resumable, adapt};
 use crate::compare::{
-    Comparison, LineBreakParts, LossProfile, PairedChanges, PartChanges, Scoring, Vocabulary, check_comparable, compare,
+    Comparison, LineBreakParts, LossProfile, PairedChanges, PartChanges, Scoring, check_comparable, compare,
 };
 use crate::device::ChosenDevice;
 use crate::disk::paths::with_ending;
 use crate::error::{Error, Result};
-use crate::evaluate::{
-    BOOTSTRAP_SEED, EvalResult, Protocol, ProtocolResult, RESAMPLES, ScoredStream, evaluate, per_token, summarise,
-};
+use crate::evaluate::{EvalResult, Protocol, ProtocolResult, ScoredStream, evaluate, per_token, summarise};
 use crate::files;
 use crate::memory::{MemoryPlan, Work};
 use crate::model::{LanguageModel, LoadedModel, ModelConfig};
@@ -30,8 +28,8 @@ use crate::seal;
 use crate::similarity::encoder::SentenceEncoder;
 use crate::similarity::encoder::folder::EncoderFolder;
 use crate::similarity::{FeatureSpec, Reference};
-use crate::stats::Resamples;
-use crate::text::{Corpus, Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer, open_corpus};
+use crate::stats::{BOOTSTRAP_SEED, RESAMPLES, Resamples};
+use crate::text::{Corpus, Domain, Overlap, Split, StreamOptions, TokenStream, Tokenizer, Vocabulary, open_corpus};
 
 /// Token types kept in results, from each end of the list.
 pub(super) const TYPES_KEPT: usize = 50;

@@ -10,12 +10,14 @@ use std::path::Path;
 
 use tar::{EntryType, PaxExtensions};
 
-use super::corpus::{Collector, read_documents};
-use super::domain::Split;
+use super::collector::Collector;
 use super::encoding::encoding_fault;
 use super::format::{Compression, Format, Kind, kind_of, split_endings};
 use super::options::ReadOptions;
-use super::source::{self, Lines, Watch};
+use super::read::read_documents;
+use super::source::{self, Lines};
+use super::split::Split;
+use super::watch::Watch;
 use crate::error::{Error, Result};
 
 /// The largest header with the name of a member, bytes; a longer one is refused.
@@ -184,7 +186,7 @@ fn split_of(parts: &[&str]) -> Option<(Split, Kind)> {
     let parts: Vec<&str> = parts.iter().copied().filter(|part| *part != ".").collect();
     let ([file] | [_, file]) = parts[..] else { return None };
     let mut endings = split_endings().filter(|(_, kind)| {
-        kind.compression == Compression::None && matches!(kind.format, Format::Plain | Format::Lines)
+        kind.compression == Compression::None && matches!(kind.format, Format::Text | Format::JsonLines)
     });
     endings.find_map(|(ending, kind)| {
         let stem = file.strip_suffix(&ending)?;

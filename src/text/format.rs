@@ -1,8 +1,10 @@
 //! What a corpus file is: the format, and what it is compressed with. Its name says so, and its first bytes must agree.
 
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::error::Error;
+use crate::files;
 
 /// What corpora are read from, for messages.
 pub(super) const READABLE: &str = ".txt (plain text), .jsonl (one object a line, with `text` or `ids`) and .parquet (a \
@@ -12,11 +14,11 @@ pub(super) const READABLE: &str = ".txt (plain text), .jsonl (one object a line,
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     /// Documents in plain text.
-    Plain,
+    Text,
     /// A JSON object a line.
-    Lines,
+    JsonLines,
     /// A column of Apache Parquet.
-    Columns,
+    Parquet,
     /// A tar archive of split files.
     Archive,
 }
@@ -51,7 +53,7 @@ pub(super) struct Kind {
 }
 
 const FORMATS: [(&str, Format); 4] =
-    [(".txt", Format::Plain), (".jsonl", Format::Lines), (".parquet", Format::Columns), (".tar", Format::Archive)];
+    [(".txt", Format::Text), (".jsonl", Format::JsonLines), (".parquet", Format::Parquet), (".tar", Format::Archive)];
 const COMPRESSIONS: [(&str, Compression); 3] =
     [("", Compression::None), (".gz", Compression::Gzip), (".zst", Compression::Zstd)];
 
@@ -107,7 +109,7 @@ pub(super) enum Magic {
     /// Data compressed in this way.
     Compressed(Compression),
     /// Apache Parquet.
-    Columns,
+    Parquet,
     /// What is not read: its name and a cure.
     NotRead(&'static str, &'static str),
     /// Nothing known: text, most often.
@@ -126,9 +128,20 @@ pub(super) fn magic(start: &[u8]) -> Magic {
         }
         [0x1f, 0x8b, ..] => Magic::Compressed(Compression::Gzip),
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Magic::Compressed(Compression::Zstd),
-        [b'P', b'A', b'R', b'1', ..] => Magic::Columns,
+        [b'P', b'A', b'R', b'1', ..] => Magic::Parquet,
         _ => Magic::Unknown,
     }
+}
+
+/// Whether a file ends as Apache Parquet does.
+pub(super) fn ends_as_parquet(path: &Path) -> bool {
+    let mut end = [0; 4];
+    let read = files::open(path).ok().and_then(|mut file| {
+        file.seek(SeekFrom::End(-4)).ok()?;
+        file.read_exact(&mut end).ok()
+    });
+    // A pipe cannot be asked.
+    read.is_none() || end == *b"PAR1"
 }
 
 /// The error for a path that no reader of corpora knows.

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::corpus::{Corpus, Document};
+use super::corpus::Corpus;
+use super::document::Document;
 use super::letters::Letters;
 use super::missing::Census;
 use super::reading::{Counted, Reading};

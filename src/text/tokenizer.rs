@@ -9,14 +9,16 @@ use std::time::Duration;
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokenizers::{Decoder, Encoding, ModelWrapper, PostProcessorWrapper, Token};
+use tokenizers::{Decoder, ModelWrapper, PostProcessorWrapper};
 
+use super::added::{Added, added_around};
 use super::growth::growth;
-use super::guard::{NoAnswer, within, without_panic};
+use super::time_limit::{NoAnswer, within};
 use super::token_bytes;
 use super::tokenizer_settings::TokenizerSettings;
 use crate::error::{Error, Result};
 use crate::files::{self, hash_bytes, read_json};
+use crate::guard;
 
 /// A tokenizer without special tokens, truncation, padding and random dropping of merges, also if its file has them.
 #[derive(Debug, Clone)]
@@ -29,15 +31,6 @@ pub struct Tokenizer {
     special: BTreeSet<u32>,
     /// The token that stands for what the vocabulary lacks.
     unknown: Option<u32>,
-}
-
-/// The tokens that the post-processor of a tokenizer puts around a text.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Added {
-    /// In front of it: `<s>` or `[CLS]`.
-    pub before: Vec<u32>,
-    /// Behind it: `[SEP]`.
-    pub after: Vec<u32>,
 }
 
 /// A text as tokens.
@@ -175,7 +168,7 @@ impl Tokenizer {
                 other => no_answer(path, other, limit),
             })?
             .map_err(broken)?;
-        let (inner, changes) = without_panic(|| {
+        let (inner, changes) = guard::without_panic(|| {
             let mut inner = inner;
             let applied = settings.apply(path, &mut inner)?;
             // It would add nothing, but it may move offsets past the space at the start of a token.
@@ -234,7 +227,8 @@ impl Tokenizer {
         let inner = Arc::clone(&self.inner);
         // On the threads of the pool, whose memory of words is kept.
         let encode = move || -> Result<Vec<Encoded>, tokenizers::Error> {
-            let one = |text: &String| without_panic(|| encode_one(&inner, text)).unwrap_or_else(|| Err(PANIC.into()));
+            let one =
+                |text: &String| guard::without_panic(|| encode_one(&inner, text)).unwrap_or_else(|| Err(PANIC.into()));
             match is_in_pool {
                 true => texts.iter().map(one).collect(),
                 false => texts.par_iter().map(one).collect(),
@@ -264,7 +258,7 @@ impl Tokenizer {
         const BEFORE: &str = "x";
         let Some(token) = self.inner.id_to_token(id) else { return String::new() };
         let Some(decoder) = self.inner.get_decoder() else { return token };
-        match without_panic(|| decoder.decode(vec![BEFORE.to_owned(), token.clone()])) {
+        match guard::without_panic(|| decoder.decode(vec![BEFORE.to_owned(), token.clone()])) {
             Some(Ok(text)) => text.strip_prefix(BEFORE).map_or(token, str::to_owned),
             _ => token,
         }
@@ -472,13 +466,4 @@ fn prepare(bytes: &[u8]) -> tokenizers::Result<(tokenizers::Tokenizer, Added)> {
     }
     let added = added_around(&tokenizer)?;
     Ok((tokenizer, added))
-}
-
-/// The tokens that the post-processor puts around a sequence, found by processing one.
-pub(super) fn added_around(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Added> {
-    const SEQUENCE: u32 = u32::MAX;
-    let encoding = Encoding::from_tokens(vec![Token::new(SEQUENCE, "a".to_owned(), (0, 1))], 0);
-    let processed = tokenizer.post_process(encoding, None, true)?;
-    let mut sides = processed.get_ids().split(|&id| id == SEQUENCE).map(<[u32]>::to_vec);
-    Ok(Added { before: sides.next().unwrap_or_default(), after: sides.next().unwrap_or_default() })
 }

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use crate::made_up::*;
 use odyssey::advise::hindsight::hindsight;
-use odyssey::compare::{ClassLoss, Comparison, LossProfile, Side, TokenClass};
+use odyssey::compare::{ClassLoss, Comparison, LossProfile, Side};
 use odyssey::report::{self, page, plots, table};
 use odyssey::similarity::{Distances, Tests};
 use odyssey::study::{Base, RestartControl, StudyResults};
-use odyssey::text::Join;
+use odyssey::text::{Join, TokenClass};
 
 fn comparison() -> Comparison {
     let row = row(2, "full", 1);

@@ -16,8 +16,8 @@ pub use documents::{Embedded, SampleUnit};
 use folder::{EncoderFolder, Pooling};
 
 use crate::device::adapter_of;
+use crate::device::batch_size;
 use crate::error::{Error, Result};
-use crate::evaluate::batch_size;
 use crate::files::hash_bytes;
 use crate::memory::EncoderSize;
 use crate::model::bert::Bert;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::Tokenizer;
+use super::tokenizer::Tokenizer;
 
 /// The class of a token, from its text alone: the first in this order that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
