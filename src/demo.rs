@@ -93,11 +93,10 @@ pub fn prepare(
         ablation: None,
         models: vec![ModelEntry { name: "base".into(), path: base, reference: corpora.join("base") }],
         domains: LAMBDAS.map(domain).to_vec(),
-        strategies: vec![StrategyEntry {
-            name: "full".into(),
-            train_text: None,
-            recipe: AdaptSettings { lr: 1e-3, decay: Decay::Constant, warmup_ratio: 0.0, ..recipe() },
-        }],
+        strategies: vec![StrategyEntry::new(
+            "full",
+            AdaptSettings { lr: 1e-3, decay: Decay::Constant, warmup_ratio: 0.0, ..recipe() },
+        )],
     })
 }
 

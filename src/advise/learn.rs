@@ -42,7 +42,7 @@ pub fn cases_of(results: &StudyResults, place: &Path) -> Result<Vec<Case>> {
     let mut seen: Vec<[&str; 3]> = Vec::new();
     for row in &results.rows {
         let key = [row.model.as_str(), row.domain.as_str(), row.strategy.as_str()];
-        let strategy = config.strategies.iter().find(|s| s.name == row.strategy && !is_pilot(s));
+        let strategy = config.strategies.iter().find(|s| s.name == row.strategy && !s.is_pilot());
         let (Some(strategy), false) = (strategy, seen.contains(&key)) else { continue };
         seen.push(key);
         let seeds = |name: &str| -> Vec<&Row> {
@@ -54,7 +54,7 @@ pub fn cases_of(results: &StudyResults, place: &Path) -> Result<Vec<Case>> {
         let trained = Trained { steps: row.train_loss.last().map_or(0, |(step, _)| *step), tokens: row.train_tokens };
         let text = config.training(strategy).text;
         features = features.with(&recipe(&strategy.recipe, text != config.text.stream(), trained));
-        let pilot = config.strategies.iter().find(|other| is_pilot(other) && is_pilot_of(other, strategy));
+        let pilot = config.strategies.iter().find(|other| other.is_pilot() && is_pilot_of(other, strategy));
         if let Some(of_pilot) = pilot.map(|pilot| seeds(&pilot.name)).filter(|rows| !rows.is_empty()) {
             features.set(Feature::PilotDelta, mean(of_pilot.iter().map(|r| Some(r.delta))));
             features.set(Feature::PilotTokens, of_pilot[0].train_tokens as f64);
@@ -88,10 +88,10 @@ pub fn cases_of(results: &StudyResults, place: &Path) -> Result<Vec<Case>> {
 
 /// The restart controls count as a domain that the base already knows, with distance zero.
 fn of_controls(results: &StudyResults, config: &StudyConfig) -> Vec<Case> {
-    let controls = results.restart_control.iter().filter(|control| !ends_as_pilot(&control.strategy));
+    let controls = results.restart_control.iter();
     controls
         .filter_map(|control| {
-            let strategy = config.strategies.iter().find(|s| s.name == control.strategy)?;
+            let strategy = config.strategies.iter().find(|s| s.name == control.strategy && !s.is_pilot())?;
             let base = results.bases.iter().find(|base| base.model == control.model)?;
             let null = results.null.iter().find(|null| null.model == control.model)?;
             let own = evidence(&Known {
@@ -127,10 +127,9 @@ fn of_controls(results: &StudyResults, config: &StudyConfig) -> Vec<Case> {
 /// The other ways to train of the ablation grid, evaluated as the study evaluates.
 fn of_grid(results: &StudyResults, config: &StudyConfig, cases: &[Case]) -> Vec<Case> {
     let own = config.text.stream();
+    let is_pilot = |name: &str| config.strategies.iter().any(|s| s.name == name && s.is_pilot());
     let cells = results.ablation.iter().filter(|cell| {
-        !cell.control
-            && (cell.eval_join, cell.eval_newlines) == (own.join, own.newlines)
-            && !ends_as_pilot(&cell.strategy)
+        !cell.control && (cell.eval_join, cell.eval_newlines) == (own.join, own.newlines) && !is_pilot(&cell.strategy)
     });
     cells
         .filter_map(|cell| {
@@ -150,14 +149,6 @@ fn of_grid(results: &StudyResults, config: &StudyConfig, cases: &[Case]) -> Vec<
             Some(Case { features, delta: cell.delta, forgetting: cell.forgetting, ..plain.clone() })
         })
         .collect()
-}
-
-fn ends_as_pilot(name: &str) -> bool {
-    name == "pilot" || name.ends_with("-pilot")
-}
-
-fn is_pilot(strategy: &StrategyEntry) -> bool {
-    ends_as_pilot(&strategy.name)
 }
 
 /// Whether the two recipes are equal except for length and validation.

@@ -90,7 +90,7 @@ fn default_restart_control() -> bool {
 }
 
 fn default_strategies() -> Vec<StrategyEntry> {
-    vec![StrategyEntry { name: "full".into(), train_text: None, recipe: AdaptSettings::default() }]
+    vec![StrategyEntry::new("full", AdaptSettings::default())]
 }
 
 /// How texts become tokens, for evaluation, distances and, unless a strategy says otherwise, training.
@@ -272,12 +272,26 @@ pub struct StrategyEntry {
     /// How training text becomes tokens, where it differs from evaluation (joins above all).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_text: Option<StreamOptions>,
+    /// Whether it is the pilot of another strategy: the same recipe with a small part of its budget, from which `advise`
+    /// learns. If not said, a name that is `pilot` or ends with `-pilot` makes it one, as in studies of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pilot: Option<bool>,
     /// The recipe.
     #[serde(default)]
     pub recipe: AdaptSettings,
 }
 
 impl StrategyEntry {
+    /// A strategy that is no pilot and reads its training text as the study reads test text.
+    pub fn new(name: &str, recipe: AdaptSettings) -> Self {
+        Self { name: name.to_owned(), train_text: None, pilot: None, recipe }
+    }
+
+    /// Whether it is the pilot of another strategy.
+    pub fn is_pilot(&self) -> bool {
+        self.pilot.unwrap_or_else(|| self.name == "pilot" || self.name.ends_with("-pilot"))
+    }
+
     /// The same strategy with this way to train.
     pub(super) fn varied(&self, Training { text, lr }: Training) -> Self {
         Self { train_text: Some(text), recipe: AdaptSettings { lr, ..self.recipe.clone() }, ..self.clone() }
