@@ -5,13 +5,13 @@
 use std::path::PathBuf;
 
 use odyssey::adapt::{AdaptSettings, adapt};
-use odyssey::compare::{Vocabulary, compare};
+use odyssey::compare::compare;
 use odyssey::device::DeviceChoice;
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
 use odyssey::model::{LanguageModel, LoadedModel};
 use odyssey::progress::Silent;
-use odyssey::text::{DocumentRule, Domain, Split, StreamOptions};
+use odyssey::text::{DocumentRule, Domain, Split, StreamOptions, Vocabulary};
 
 fn main() -> Result<()> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();

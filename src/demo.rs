@@ -1,7 +1,7 @@
-//! The whole experiment on what is built in: no download, a few minutes on a laptop.
+//! The whole experiment on built-in data: no download, a few minutes on a laptop.
 //!
 //! The corpora are a family of synthetic languages ([`crate::synth`]) whose distance from the base language is known in
-//! closed form; the base model is trained on the spot from random weights.
+//! closed form; the base model is trained from random weights.
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ const SIZES: Sizes = Sizes {
     domain: Splits { train: 40_000, valid: 6_000, test: 20_000 },
 };
 
-/// Makes corpora and base model in `out`, where they are not there yet, and returns the study over them.
+/// Makes the corpora and the base model in `out` if they are missing, and returns the study over them.
 ///
 /// # Errors
 /// Writing fails, the device fails, the user interrupts.
@@ -93,15 +93,14 @@ pub fn prepare(
         ablation: None,
         models: vec![ModelEntry { name: "base".into(), path: base, reference: corpora.join("base") }],
         domains: LAMBDAS.map(domain).to_vec(),
-        strategies: vec![StrategyEntry {
-            name: "full".into(),
-            train_text: None,
-            recipe: AdaptSettings { lr: 1e-3, decay: Decay::Constant, warmup_ratio: 0.0, ..recipe() },
-        }],
+        strategies: vec![StrategyEntry::new(
+            "full",
+            AdaptSettings { lr: 1e-3, decay: Decay::Constant, warmup_ratio: 0.0, ..recipe() },
+        )],
     })
 }
 
-/// What pretraining and adaptation share.
+/// The settings that pretraining and adaptation share.
 fn recipe() -> AdaptSettings {
     AdaptSettings { batch: 32, micro_batch: 32, valid_tokens: 6_000, ..AdaptSettings::default() }
 }

@@ -1,7 +1,7 @@
-//! What can go wrong, said once and in full.
+//! All errors of the program.
 //!
 //! An [`Error::Input`] names the place (a file, a line, an option), what is wrong with it, and the cure; the command
-//! line turns it into exit status 2. Everything else is not the user's fault (1) or a wish of theirs (130).
+//! line turns it into exit status 2. An interruption by the user gives 130, everything else 1.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -40,9 +40,9 @@ pub enum Error {
     Device {
         /// The device's name.
         device: String,
-        /// What befell it.
+        /// The kind of failure.
         kind: DeviceFault,
-        /// What it said.
+        /// The message of the device.
         fault: String,
     },
     /// A computation left the range of numbers (a loss that is not finite, say).
@@ -53,19 +53,19 @@ pub enum Error {
     Interrupted(String),
 }
 
-/// What can befall a device.
+/// Kinds of device failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceFault {
     /// It had too little memory; less work at once may fit.
     OutOfMemory,
-    /// It is gone, and what was on it: reset by its driver, or unplugged.
+    /// It is lost with its data: its driver reset it, or it was unplugged.
     Lost,
     /// Anything else, a kernel that it refused for instance.
     Other,
 }
 
 impl std::fmt::Display for DeviceFault {
-    /// What stands before the device's own words.
+    /// The words before the message of the device.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::OutOfMemory => "out of memory: ",
@@ -88,8 +88,8 @@ impl Error {
         Self::input(path.display(), fault, cure)
     }
 
-    /// The error for a path that could not be read: what the path names may be the request's fault, anything else is
-    /// the system's.
+    /// The error for a path that could not be read: a wrong path is the fault of the request, anything else of the
+    /// system.
     pub fn reading(path: &Path, source: std::io::Error) -> Self {
         match source.kind() {
             ErrorKind::NotFound => match path.read_link() {
@@ -114,8 +114,8 @@ impl Error {
         }
     }
 
-    /// The error for a path that could not be written: a place where nothing can be is the request's fault, anything
-    /// else (a full disk, say) the system's.
+    /// The error for a path that could not be written: an impossible place is the fault of the request, anything else
+    /// (for example a full disk) of the system.
     pub fn writing(path: &Path, source: std::io::Error) -> Self {
         match source.kind() {
             ErrorKind::NotFound => Self::file(

@@ -1,4 +1,4 @@
-//! Files appear whole or not at all: written aside in the same folder, synced, then renamed.
+//! Files appear whole or not at all: written to a temporary file in the same folder, synced, then renamed.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -63,17 +63,18 @@ pub struct Array<'a> {
     pub dtype: Dtype,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// Gives its numbers, little-endian, row-major, when its turn comes: only one array is held at a time.
+    /// Gives its numbers, little-endian, row-major. It is called when the array is written, so only one array is held
+    /// at a time.
     pub bytes: Box<dyn Fn() -> Result<Cow<'a, [u8]>> + 'a>,
 }
 
 impl<'a> Array<'a> {
-    /// An array whose numbers are at hand.
+    /// An array whose numbers are in memory.
     pub fn of(name: &str, dtype: Dtype, shape: Vec<usize>, bytes: &'a [u8]) -> Self {
         Self { name: name.to_owned(), dtype, shape, bytes: Box::new(move || Ok(Cow::Borrowed(bytes))) }
     }
 
-    /// An array of f32 whose numbers are computed, or fetched from a device, when their turn comes.
+    /// An array of f32 whose numbers are computed, or fetched from a device, when the array is written.
     pub fn computed(name: String, shape: Vec<usize>, values: impl Fn() -> Result<Vec<f32>> + 'a) -> Self {
         let bytes = move || Ok(Cow::Owned(bytemuck::cast_slice(&values()?).to_vec()));
         Self { name, dtype: Dtype::F32, shape, bytes: Box::new(bytes) }
@@ -91,8 +92,8 @@ pub fn write_safetensors<'a>(
     arrays: impl IntoIterator<Item = Array<'a>>,
     metadata: (&str, String),
 ) -> Result<()> {
-    /// Asked for its bytes when they are written. The library's own way cannot fail: a failure is kept, and empty
-    /// bytes written in their stead, into a file that never gets its name.
+    /// Asked for its bytes when they are written. The library's interface cannot return an error. So a failure is
+    /// stored and empty bytes are written instead; the file is then never renamed to its place.
     struct Lazy<'a, 'b> {
         array: Array<'a>,
         failure: &'b RefCell<Option<Error>>,
@@ -153,10 +154,10 @@ pub fn write_safetensors<'a>(
     Ok(())
 }
 
-/// The array that closes a sealed file: a SHA-256 of all before it.
+/// The array that closes a sealed file: a SHA-256 of everything before it.
 const SEAL: &str = "sha256";
 
-/// What a seal covers, in the order in which it stands in the file.
+/// The content that a seal covers, in the order of the file.
 #[derive(Clone)]
 struct SealHasher(Sha256);
 
@@ -207,7 +208,7 @@ pub fn write_sealed<'a>(
     write_safetensors(path, arrays, metadata)
 }
 
-/// Why a file is not taken for a sealed one.
+/// Why a file is not accepted as sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unsealed {
     /// Whole, with this metadata, but without a checksum.
@@ -229,7 +230,7 @@ impl Sealed {
     /// Opens a file that [`write_sealed`] made with this key of its metadata.
     ///
     /// # Errors
-    /// What is wrong with the file, as the inner result; the system's.
+    /// Errors of the system. The inner result says what is wrong with the file.
     pub fn open(path: &Path, key: &str) -> Result<std::result::Result<Self, Unsealed>> {
         let mut file = match SafetensorsFile::open(path)? {
             Ok(file) => file,
@@ -288,7 +289,8 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     })
 }
 
-/// The largest file of JSON or TOML that is read, bytes: more than the results of any study, and little enough to hold.
+/// The largest file of JSON or TOML that is read, bytes: more than the results of any study, and small enough for
+/// memory.
 const LARGEST_TEXT: u64 = 1 << 28;
 
 /// The text of a small file.
@@ -302,7 +304,7 @@ pub fn read_text(path: &Path) -> Result<String> {
 fn text_of(path: &Path, file: File) -> Result<String> {
     let failed = |e| Error::reading(path, e);
     let mut text = String::new();
-    // Pipes claim no size, so that what is read is counted too.
+    // A pipe has no size, so the bytes that are read are counted too.
     if file.metadata().map_err(failed)?.len() <= LARGEST_TEXT {
         file.take(LARGEST_TEXT + 1).read_to_string(&mut text).map_err(failed)?;
         if text.len() as u64 <= LARGEST_TEXT {
@@ -312,7 +314,7 @@ fn text_of(path: &Path, file: File) -> Result<String> {
     Err(Error::file(path, "is larger than 256 MiB, expected a small file", "name another file"))
 }
 
-/// Reads `path` as JSON of type `T`. What does not fit is the file's fault.
+/// Reads `path` as JSON of type `T`. Wrong content is an input error about the file.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     parse_json(path, &read_text(path)?)
 }
@@ -323,7 +325,7 @@ pub(crate) fn parse_json<T: DeserializeOwned>(path: &Path, text: &str) -> Result
         .map_err(|e| Error::file(path, format!("not the JSON expected here: {e}"), "restore the file or make it again"))
 }
 
-/// Reads `path` as TOML of type `T`. What does not fit is the file's fault, named by its line.
+/// Reads `path` as TOML of type `T`. Wrong content is an input error that names the line.
 pub fn read_toml<T: DeserializeOwned>(path: &Path, what: &str, cure: &str) -> Result<T> {
     // Its path was given by the user, so that it may be a pipe: `study run <(…)`.
     let is_pipe = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
@@ -375,7 +377,7 @@ pub fn remove(path: &Path) -> Result<()> {
     removed.map_err(|e| Error::writing(path, e))
 }
 
-/// Refuses a path that is already taken, with the remedy.
+/// Refuses a path that already exists, and names the cure.
 pub fn refuse_existing(path: &Path) -> Result<()> {
     match path.symlink_metadata() {
         Ok(_) => Err(Error::file(path, "exists already", "choose another folder or remove it first")),
@@ -403,7 +405,7 @@ fn refuse_fixed(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a new folder that could not be written later: the path is taken, or its place takes no new files. Asked
+/// Refuses a new folder that could not be written later: the path exists, or its parent folder is not writable. Called
 /// before work that takes hours.
 pub fn check_new_folder(path: &Path) -> Result<()> {
     refuse_taken(path)?;

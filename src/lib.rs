@@ -1,4 +1,4 @@
-//! **odyssey**: will additional pretraining help or hurt here, which tokens pay for it, and how sure are we?
+//! **odyssey**: will additional pretraining help or hurt here, which tokens carry the change, and how sure are we?
 //!
 //! The experiment of "Adaptation Odyssey in LLMs: Why Does Additional Pretraining Sometimes Fail to Improve?"
 //! (arXiv 2410.05581), read from top to bottom:
@@ -8,23 +8,23 @@
 //! 3. [`evaluate`]: its perplexity on a domain's test text, with an interval; every token's negative log-likelihood is
 //!    kept.
 //! 4. [`adapt`]: the same model, pretrained further on the domain's training text.
-//! 5. [`compare`]: the change in log-perplexity, exactly attributed to the tokens that carry it.
-//!    [`rank`] asks instead how high the models rank the domain's own terms.
+//! 5. [`compare`]: the change in log-perplexity, exactly attributed to the tokens that carry it. [`rank`] measures
+//!    instead how high the models rank the terms of the domain.
 //! 6. [`similarity`]: how far the domain lies from the corpus the model was pretrained on.
-//! 7. [`study`]: all of this over models, domains, strategies and seeds, and how the change goes with the distance.
+//! 7. [`study`]: all of this over models, domains, strategies and seeds, and the correlation of the change with the
+//!    distance.
 //! 8. [`report`]: the answer as a page, plots and tables.
 //!
-//! [`advise`] learns from such answers what to say of a domain before training.
+//! [`advise`] learns from such results to predict the change for a domain before training.
 //!
 //! Beside it: [`synth`] makes corpora with known answers, [`pretrain`] a base whose corpus is known, [`demo`] runs
-//! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says beforehand what a run
-//! needs, [`hub`] finds what is named as on the Hugging Face hub, [`doctor`] asks whether a device computes right, and
-//! [`kernels`] computes what the framework is too slow for.
-//! [`error`], [`last_words`], [`files`], [`disk`] (paths, locks, what must not be overwritten), [`seal`] (checksums of what
-//! is kept), [`safetensors_file`], [`spool`] (what is too large for memory), [`process`], [`threads`], [`notice`],
-//! [`shown`] (text and numbers for people) and [`progress`] serve them all. Nothing
-//! here prints: the command line and `gui`, the desktop application (with the feature of that name), are thin faces over
-//! the same calls.
+//! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says what a run needs before
+//! it starts, [`hub`] finds models and texts by their names on the Hugging Face hub, [`doctor`] checks whether a device
+//! computes right, and [`kernels`] has operations that are too slow in the framework. [`error`], [`last_words`],
+//! [`files`], [`disk`] (paths, locks, what must not be overwritten), [`seal`] (checksums of what is kept),
+//! [`safetensors_file`], [`spool`] (arrays too large for memory), [`process`], [`threads`], [`notice`], [`shown`] (text
+//! and numbers for people) and [`progress`] serve them all. Nothing here prints: the command line and `gui`, the
+//! desktop application (with the feature of that name), are thin faces over the same calls.
 //!
 //! `examples/evaluate.rs` and `examples/adapt_and_compare.rs` show the library at work.
 
@@ -41,6 +41,7 @@ pub mod doctor;
 pub mod error;
 pub mod evaluate;
 pub mod files;
+pub mod guard;
 #[cfg(feature = "gui")]
 pub mod gui;
 pub mod hub;

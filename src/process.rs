@@ -46,9 +46,9 @@ pub fn resident() -> u64 {
     memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64)
 }
 
-/// The most memory this process ever had, bytes; what it has now where the system does not keep the peak.
+/// The most memory this process ever had, bytes; its present memory if the system does not store the peak.
 pub fn peak_resident() -> u64 {
-    // The kernel's own mark, of this program alone: getrusage's would include who started it.
+    // The kernel's own mark, of this program alone: getrusage would include the parent process.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kibibytes = mark.and_then(|mark| mark.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());

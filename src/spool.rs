@@ -1,8 +1,8 @@
-//! Long arrays that need no memory: short ones are held in it, long ones in a file without a name.
+//! Arrays that take little memory: short ones are held in memory, long ones in a file without a name.
 //!
 //! The file lies in the folder of `ODYSSEY_CACHE`, by default the platform's cache folder (a folder of temporary files
-//! may itself be memory). It is mapped for reading: its pages are the system's to drop and read again. It has no name, so
-//! it is gone with the process, however that ends.
+//! may itself be memory). It is mapped for reading: the system may drop its pages and read them again. It has no name,
+//! so it disappears when the process ends in any way.
 
 use std::env;
 use std::fmt;
@@ -23,7 +23,7 @@ pub const BUDGET: usize = 32 << 20;
 /// Bytes written to the file at a time.
 const AT_ONCE: usize = 1 << 20;
 
-/// The folder for what may be made again: `ODYSSEY_CACHE`, or `odyssey` in the platform's cache folder.
+/// The folder for files that can be computed again: `ODYSSEY_CACHE`, or `odyssey` in the platform's cache folder.
 pub fn cache_folder() -> PathBuf {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let platform = || match () {
@@ -34,7 +34,7 @@ pub fn cache_folder() -> PathBuf {
     set("ODYSSEY_CACHE").unwrap_or_else(|| platform().unwrap_or_else(env::temp_dir).join("odyssey"))
 }
 
-/// An array that does not change any more, `[n]`. Copies share what holds it.
+/// An array that does not change any more, `[n]`. Copies share the same memory or file.
 #[derive(Clone)]
 pub struct Spool<T> {
     held: Held<T>,
@@ -78,7 +78,7 @@ impl<T: Pod> AsRef<[T]> for Spool<T> {
 }
 
 impl<T: Pod> From<Vec<T>> for Spool<T> {
-    /// Held in memory, however long.
+    /// Held in memory for any length.
     fn from(all: Vec<T>) -> Self {
         Self { len: all.len(), held: Held::Memory(Arc::new(all)) }
     }
@@ -110,7 +110,7 @@ impl<T: Pod + fmt::Debug> fmt::Debug for Spool<T> {
 /// Fills a [`Spool`] from its start to its end.
 #[derive(Debug)]
 pub struct SpoolWriter<T> {
-    /// What is not in the file yet.
+    /// Elements that are not in the file yet.
     pending: Vec<T>,
     /// Bytes up to which everything stays in memory.
     budget: usize,
@@ -137,7 +137,7 @@ impl<T: Pod> SpoolWriter<T> {
         self.written + self.pending.len()
     }
 
-    /// Whether there are none.
+    /// Whether it has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -165,7 +165,7 @@ impl<T: Pod> SpoolWriter<T> {
         if self.pending.len() * size_of::<T>() > limit { self.write() } else { Ok(()) }
     }
 
-    /// Moves what is pending to the file.
+    /// Moves the pending elements to the file.
     fn write(&mut self) -> Result<()> {
         let folder = &self.folder;
         let bytes: &[u8] = bytemuck::cast_slice(&self.pending);

@@ -1,5 +1,4 @@
-//! What advice is made of: the numbers of a domain, a base and a recipe, and the table of adaptations whose outcome is
-//! known.
+//! The inputs of advice: numbers of a domain, a base and a recipe, and the table of adaptations with known outcome.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,9 +48,9 @@ pub enum Feature {
     Tokens,
     /// 1 where adapters are trained, 0 where all weights are.
     Lora,
-    /// 1 where documents are joined otherwise in training than in evaluation, or line breaks treated otherwise.
+    /// 1 if documents are joined, or line breaks treated, in another way in training than in evaluation.
     JoinDiffers,
-    /// Change in log-perplexity that a short run of the same recipe came to, nats per token.
+    /// Change in log-perplexity after a short run of the same recipe, nats per token.
     PilotDelta,
     /// Tokens that the short run trained on.
     PilotTokens,
@@ -111,7 +110,7 @@ impl Feature {
     }
 }
 
-/// The features that are known of a case.
+/// The known features of a case.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Features(BTreeMap<Feature, f64>);
 
@@ -129,7 +128,7 @@ impl Features {
         }
     }
 
-    /// The same with what is known of `other` over it.
+    /// The same, with the known values of `other` replacing its own.
     pub fn with(&self, other: &Self) -> Self {
         let mut both = self.0.clone();
         both.extend(&other.0);
@@ -156,7 +155,7 @@ pub struct Case {
     pub domain: String,
     /// The strategy's name.
     pub strategy: String,
-    /// What was known before.
+    /// The features that were known before training.
     pub features: Features,
     /// The change in log-perplexity on the domain's test text, nats per token.
     pub delta: f64,
@@ -168,10 +167,10 @@ pub struct Case {
 const NAMES: [&str; 4] = ["source", "model", "domain", "strategy"];
 const OUTCOMES: [&str; 2] = ["delta", "forgetting"];
 
-/// The table that comes with the program.
+/// The table that is built into the program.
 const SHIPPED: &str = include_str!("shipped.csv");
 
-/// The cases that come with the program: what each was is told in its `source`.
+/// The cases that are built into the program; `source` says where each comes from.
 ///
 /// # Errors
 /// None but a table that was broken when the program was built.
@@ -183,7 +182,7 @@ pub fn shipped() -> Result<Vec<Case>> {
 /// an empty field is a number that is not known.
 ///
 /// # Errors
-/// What is no such table, with the line at fault.
+/// The text is not such a table; the error names the line.
 pub fn read_table(bytes: &[u8], place: &str) -> Result<Vec<Case>> {
     let broken = |line: u64, fault: String| {
         let cure = "give a table as `odyssey advise --write-table` writes it";
@@ -230,7 +229,7 @@ pub fn read_table(bytes: &[u8], place: &str) -> Result<Vec<Case>> {
 /// A table of cases: one line each, numbers in full precision.
 ///
 /// # Errors
-/// None that cases could cause.
+/// None that the cases can cause.
 pub fn write_table(cases: &[Case]) -> Result<Vec<u8>> {
     let failed =
         |e: ::csv::Error| Error::Io { path: "the table".into(), action: "write", source: std::io::Error::other(e) };

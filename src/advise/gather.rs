@@ -1,4 +1,5 @@
-//! What is known of a domain before training: measured on its texts and the reference corpus's, with the base.
+//! Measures what is known about a domain before training, on its texts and those of the reference corpus, with the
+//! base.
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use super::learn::{Known, Trained, evidence, recipe};
 use crate::adapt::data::TrainingWindows;
 use crate::adapt::timing::tokens_per_second;
 use crate::adapt::{AdaptSettings, trained_tokens};
-use crate::compare::{LossProfile, Vocabulary};
+use crate::compare::LossProfile;
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
 use crate::evaluate::{Protocol, ScoredStream, evaluate};
@@ -18,9 +19,9 @@ use crate::similarity::embed::Embedder;
 use crate::similarity::extract::Hidden;
 use crate::similarity::{Distances, Reference, TestSettings};
 use crate::study::config::{EvaluationSettings, SIMILARITY_SEED, SimilaritySettings, TextSettings};
-use crate::text::{Corpus, Domain, Overlap, Split, TokenStream, open_corpus};
+use crate::text::{Corpus, Domain, Overlap, Split, TokenStream, Vocabulary, open_corpus};
 
-/// What advice is asked about.
+/// The question that advice answers.
 #[derive(Debug, Clone)]
 pub struct Question<'a> {
     /// The base.
@@ -53,11 +54,11 @@ pub(super) struct Scored {
     pub profile: LossProfile,
 }
 
-/// What was found out.
+/// The measured values.
 pub(super) struct Gathered {
     pub domain: String,
     pub features: Features,
-    /// The evidence of the reference corpus itself, by the same measures: what no distance looks like.
+    /// The same measures for the reference corpus itself: their values when there is no distance.
     pub null: Features,
     pub distances: Distances,
     pub protocol: Protocol,
@@ -69,14 +70,14 @@ pub(super) struct Gathered {
     pub caveats: Vec<String>,
 }
 
-/// Scored tokens and documents below which a loss is hardly known.
+/// With fewer scored tokens or documents than these a loss is too uncertain.
 const FEW_TOKENS: usize = 2000;
 const FEW_DOCUMENTS: u64 = 10;
-/// Share of the test text's 13-grams in the training text from which on a gain may be memory.
+/// From this share of test 13-grams in the training text on, a gain may come from memorised text.
 const LEAK: f64 = 0.05;
 
 impl Question<'_> {
-    /// Reads the texts and measures what is known before training.
+    /// Reads the texts and measures the evidence before training.
     pub(super) fn gather(&self, monitor: &mut dyn Monitor) -> Result<Gathered> {
         self.recipe.check(self.base.config.context())?;
         if self.base.precision != Precision::F32 && self.recipe.adapters().is_none() {
@@ -105,7 +106,7 @@ impl Question<'_> {
         let documents = test.documents.len() as u64;
         let reference = Domain::open(self.reference, Watched::by(self.text.read(), monitor))?;
         let of_reference = reference.split(Watched::by(Split::Test, monitor))?;
-        // As much as a study's restart control is tested on.
+        // As much text as the restart control of a study is tested on.
         let of_reference = if reference.is_divided() { of_reference.first(held_out)? } else { of_reference };
 
         let scored = |corpus: &Corpus, monitor: &mut dyn Monitor| -> Result<Scored> {
@@ -123,7 +124,7 @@ impl Question<'_> {
         let corpus = open_corpus(self.reference, Split::Train, Watched::by(self.text.read(), monitor))?;
         let sample = embedder.sample(&stream(&corpus, monitor)?, reference_samples, monitor)?;
         let of_domain = embedder.sample(&train, samples, monitor)?;
-        // Advice rests on the distances, not on their tests.
+        // Advice uses the distances, not their tests.
         let tests = TestSettings { permutations: 0, resamples: 0, ..self.similarity.tests(SIMILARITY_SEED) };
         let kernel = tests.fit(&sample, of_domain.features.as_ref().ok());
         let reference = Reference::new(sample, vocabulary.len(), SIMILARITY_SEED).with_kernel(kernel);
@@ -143,7 +144,7 @@ impl Question<'_> {
         let recipe = recipe(self.recipe, false, trained);
         let features = evidence(&known(&test.profile, &distances)).with(&recipe);
         let mut of_null = evidence(&known(&held_out.profile, &null)).with(&recipe);
-        // That documents differ is the domain's own.
+        // The spread between documents is a property of the domain, so it is not compared.
         of_null.set(Feature::DocumentSd, features.get(Feature::DocumentSd));
         let caveats = caveats(&test, documents, &Overlap::of(&train, &test.stream, self.base.config.eos_token_id));
         Ok(Gathered {
@@ -173,7 +174,7 @@ impl Question<'_> {
         Ok(Trained { steps, tokens: trained_tokens(&blocks, self.recipe, steps, per_epoch) })
     }
 
-    /// Tokens a second of training, from a micro-batch that is timed after one that is not.
+    /// Tokens per second of training: one micro-batch is run first, the second is timed.
     pub(super) fn tokens_per_second(&self, train: &TokenStream, monitor: &mut dyn Monitor) -> Result<f64> {
         let blocks = self.blocks(train)?;
         let most = self.recipe.micro_batch.min(self.recipe.batch).min(blocks.len());

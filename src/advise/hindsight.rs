@@ -1,4 +1,4 @@
-//! What advice would have said of a study's domains before they were adapted to, beside what came of it.
+//! What advice would have said about the domains of a study before training, beside the result.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::stats::fewest_groups;
 use crate::study::StudyResults;
 
-/// A verdict that could have been given, and what was found.
+/// The advice that would have been given, and the result.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Hindsight {
     /// The base.
@@ -24,7 +24,7 @@ pub struct Hindsight {
     pub strategy: String,
     /// The learning rate.
     pub lr: f64,
-    /// Whether training text was joined otherwise than test text, as in cells of the ablation grid.
+    /// Whether training text was joined in another way than test text, as in cells of the ablation grid.
     pub joined_otherwise: bool,
     /// What would have been said of this recipe.
     pub verdict: Verdict,
@@ -35,8 +35,8 @@ pub struct Hindsight {
     /// Why nothing would have been predicted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The evidence, the weightiest first; empty where nothing would have been predicted, or there is no restart control to
-    /// hold it against.
+    /// The evidence, the weightiest first; empty where nothing would have been predicted, or there is no restart
+    /// control to compare with.
     pub reasons: Vec<Reason>,
     /// Domains that the prediction is learned from.
     pub domains: usize,
@@ -82,7 +82,7 @@ pub fn hindsight(results: &StudyResults) -> Result<Vec<Hindsight>> {
             let (verdict, _, words) = decide(std::slice::from_ref(&recipe), &support, inside_null, reason.as_deref());
             let predicted = recipe.predicted;
             let because = match (&predictor, null) {
-                // Of a reference corpus of which less is known than of the domain there is nothing to tell.
+                // If less is known about the reference corpus than about the domain, nothing can be compared.
                 (Some(of), Some(null)) => {
                     reasons(of, &rest, &case.features, &by_recipe_of(null, case), None).unwrap_or_default()
                 }
@@ -109,7 +109,7 @@ pub fn hindsight(results: &StudyResults) -> Result<Vec<Hindsight>> {
     Ok(said)
 }
 
-/// How these predictions did, each made without its own domain.
+/// The performance of these predictions, each made without its own domain.
 pub fn check(said: &[Hindsight]) -> Check {
     let predictions = said.iter().filter_map(|said| {
         let Prediction { delta, interval90 } = said.predicted?;
@@ -119,10 +119,10 @@ pub fn check(said: &[Hindsight]) -> Check {
     Check::of(predictions.collect())
 }
 
-/// A prediction and what made it, or why there is none.
+/// A prediction and its predictor, or why there is none.
 type Predicted = Result<(Rc<Predictor>, Prediction), String>;
 
-/// What is predicted of each of `cases` from `rest`, or why nothing is. Cases of which the same is known share one fit.
+/// Predicts each of `cases` from `rest`, or says why it cannot. Cases with the same known features share one fit.
 fn predictions(rest: &[Case], cases: &[&Case]) -> Vec<Predicted> {
     let known = |case: &Case| Feature::ALL.map(|feature| case.features.get(feature).is_some());
     let mut found: Vec<Option<Predicted>> = vec![None; cases.len()];
@@ -132,7 +132,7 @@ fn predictions(rest: &[Case], cases: &[&Case]) -> Vec<Predicted> {
         match Predictor::new(rest, Outcome::Delta, asked.first(), false).map(Rc::new) {
             Err(error) => alike.iter().for_each(|&at| found[at] = Some(Err(error.to_string()))),
             Ok(predictor) => {
-                // One that is beyond the range of numbers does not take the others with it.
+                // A prediction that is beyond the range of numbers does not affect the others.
                 let all = predictor.predict(&asked);
                 for (at, (index, asked)) in alike.into_iter().zip(asked.iter().enumerate()) {
                     let one = match &all {
@@ -147,11 +147,11 @@ fn predictions(rest: &[Case], cases: &[&Case]) -> Vec<Predicted> {
     found.into_iter().flatten().collect()
 }
 
-/// What is known of the reference corpus itself, were it adapted to as `case` was.
+/// The features of the reference corpus itself, as if the base were adapted to it in the way of `case`.
 fn by_recipe_of(null: &Case, case: &Case) -> Features {
     let recipe = [Feature::Lr, Feature::Steps, Feature::Tokens, Feature::Lora, Feature::JoinDiffers];
     let mut features = null.features.clone();
-    // That documents differ is the domain's own.
+    // The spread between documents is a property of the domain, so it is not compared.
     for feature in recipe.into_iter().chain([Feature::DocumentSd]) {
         features.set(feature, case.features.get(feature));
     }

@@ -1,19 +1,20 @@
-//! Cases from studies: what was known before each adaptation, and what came of it.
+//! Cases from studies: what was known before each adaptation, and its result.
 
 use std::path::Path;
 
 use super::features::{Case, Feature, Features, read_table_file};
-use crate::compare::{LossProfile, TokenClass};
+use crate::compare::LossProfile;
 use crate::error::{Error, Result};
 use crate::recipe::{AdaptSettings, Trainable};
 use crate::similarity::{Distances, FeatureSpec, KernelKind, Measure};
 use crate::study::config::{SimilaritySettings, StrategyEntry, StudyConfig};
 use crate::study::{self, Row, StudyResults};
+use crate::text::TokenClass;
 
 /// The cases of a finished study's folder, or of a table (`.csv`) as `advise --write-table` writes it.
 ///
 /// # Errors
-/// What is neither, or holds no case.
+/// The path is neither, or holds no case.
 pub fn cases_in(path: &Path) -> Result<Vec<Case>> {
     let is_table = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) && path.is_file();
     let cases = match is_table {
@@ -29,8 +30,8 @@ pub fn cases_in(path: &Path) -> Result<Vec<Case>> {
 
 /// The cases of a study's results; `place` is where they come from, for messages.
 ///
-/// A strategy named `pilot`, or whose name ends in `-pilot`, is no case: it is the pilot of the strategies with the same
-/// recipe but for its length.
+/// A strategy named `pilot`, or whose name ends in `-pilot`, is not a case. It is the pilot of the strategies that have
+/// the same recipe except for its length.
 ///
 /// # Errors
 /// Settings that cannot be read.
@@ -41,7 +42,7 @@ pub fn cases_of(results: &StudyResults, place: &Path) -> Result<Vec<Case>> {
     let mut seen: Vec<[&str; 3]> = Vec::new();
     for row in &results.rows {
         let key = [row.model.as_str(), row.domain.as_str(), row.strategy.as_str()];
-        let strategy = config.strategies.iter().find(|s| s.name == row.strategy && !is_pilot(s));
+        let strategy = config.strategies.iter().find(|s| s.name == row.strategy && !s.is_pilot());
         let (Some(strategy), false) = (strategy, seen.contains(&key)) else { continue };
         seen.push(key);
         let seeds = |name: &str| -> Vec<&Row> {
@@ -53,7 +54,7 @@ pub fn cases_of(results: &StudyResults, place: &Path) -> Result<Vec<Case>> {
         let trained = Trained { steps: row.train_loss.last().map_or(0, |(step, _)| *step), tokens: row.train_tokens };
         let text = config.training(strategy).text;
         features = features.with(&recipe(&strategy.recipe, text != config.text.stream(), trained));
-        let pilot = config.strategies.iter().find(|other| is_pilot(other) && is_pilot_of(other, strategy));
+        let pilot = config.strategies.iter().find(|other| other.is_pilot() && is_pilot_of(other, strategy));
         if let Some(of_pilot) = pilot.map(|pilot| seeds(&pilot.name)).filter(|rows| !rows.is_empty()) {
             features.set(Feature::PilotDelta, mean(of_pilot.iter().map(|r| Some(r.delta))));
             features.set(Feature::PilotTokens, of_pilot[0].train_tokens as f64);
@@ -70,7 +71,7 @@ pub fn cases_of(results: &StudyResults, place: &Path) -> Result<Vec<Case>> {
     }
     cases.extend(of_grid(results, &config, &cases));
     cases.extend(of_controls(results, &config));
-    // The regression knows distances between the base's own states, under the kernel that advice measures with.
+    // The regression uses distances between hidden states of the base, with the kernel that advice uses.
     let SimilaritySettings { features, kernel, .. } = &config.similarity;
     let of_states = *features == FeatureSpec::default();
     for case in &mut cases {
@@ -85,12 +86,12 @@ pub fn cases_of(results: &StudyResults, place: &Path) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The restart controls: a domain of which the base knows all there is, and nothing is far.
+/// The restart controls count as a domain that the base already knows, with distance zero.
 fn of_controls(results: &StudyResults, config: &StudyConfig) -> Vec<Case> {
-    let controls = results.restart_control.iter().filter(|control| !ends_as_pilot(&control.strategy));
+    let controls = results.restart_control.iter();
     controls
         .filter_map(|control| {
-            let strategy = config.strategies.iter().find(|s| s.name == control.strategy)?;
+            let strategy = config.strategies.iter().find(|s| s.name == control.strategy && !s.is_pilot())?;
             let base = results.bases.iter().find(|base| base.model == control.model)?;
             let null = results.null.iter().find(|null| null.model == control.model)?;
             let own = evidence(&Known {
@@ -101,7 +102,7 @@ fn of_controls(results: &StudyResults, config: &StudyConfig) -> Vec<Case> {
                 available_tokens: None,
                 parameters: Some(base.parameters),
             });
-            // It takes the steps of a row with as many tokens, unless no row has.
+            // It takes the steps of a row with the same number of tokens, if there is one.
             let alike =
                 results.rows.iter().filter(|row| row.model == control.model && row.strategy == control.strategy);
             let steps = alike
@@ -126,10 +127,9 @@ fn of_controls(results: &StudyResults, config: &StudyConfig) -> Vec<Case> {
 /// The other ways to train of the ablation grid, evaluated as the study evaluates.
 fn of_grid(results: &StudyResults, config: &StudyConfig, cases: &[Case]) -> Vec<Case> {
     let own = config.text.stream();
+    let is_pilot = |name: &str| config.strategies.iter().any(|s| s.name == name && s.is_pilot());
     let cells = results.ablation.iter().filter(|cell| {
-        !cell.control
-            && (cell.eval_join, cell.eval_newlines) == (own.join, own.newlines)
-            && !ends_as_pilot(&cell.strategy)
+        !cell.control && (cell.eval_join, cell.eval_newlines) == (own.join, own.newlines) && !is_pilot(&cell.strategy)
     });
     cells
         .filter_map(|cell| {
@@ -151,15 +151,7 @@ fn of_grid(results: &StudyResults, config: &StudyConfig, cases: &[Case]) -> Vec<
         .collect()
 }
 
-fn ends_as_pilot(name: &str) -> bool {
-    name == "pilot" || name.ends_with("-pilot")
-}
-
-fn is_pilot(strategy: &StrategyEntry) -> bool {
-    ends_as_pilot(&strategy.name)
-}
-
-/// Whether one is the other but for its length and how it is watched.
+/// Whether the two recipes are equal except for length and validation.
 fn is_pilot_of(pilot: &StrategyEntry, strategy: &StrategyEntry) -> bool {
     let unmeasured = |recipe: &AdaptSettings| AdaptSettings {
         steps: None,
@@ -187,7 +179,7 @@ fn evidence_of(results: &StudyResults, row: &Row) -> Features {
     })
 }
 
-/// What evidence is made of.
+/// The inputs of the evidence.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
     /// The base on the domain's test text.
@@ -239,7 +231,7 @@ pub fn evidence(known: &Known<'_>) -> Features {
     ])
 }
 
-/// How long an adaptation is.
+/// The length of an adaptation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trained {
     /// Optimiser steps.
@@ -267,7 +259,7 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     (count > 0.0).then(|| sum / count)
 }
 
-/// What the restart control of a base is called as a domain.
+/// The name of the restart control of a base as a domain.
 pub(super) fn control_of(model: &str) -> String {
     format!("reference corpus of {model}")
 }

@@ -1,8 +1,9 @@
 //! Before training: adapt, rely on the base, adapt in another way, or "cannot tell yet", with the evidence.
 //!
-//! `gather` measures what is known of domain and base, [`learn`] takes the same from finished studies, [`predict`] puts a
-//! change with an interval to it, [`verdict`] a word with its reasons. [`pilot`] spends a small budget first. The table of
-//! known outcomes ([`features`]) is fitted anew each time, so that a user's own studies simply add rows to it.
+//! `gather` measures what is known of domain and base, [`learn`] takes the same from finished studies, [`predict`]
+//! predicts a change with an interval, [`verdict`] turns it into an answer with reasons. [`pilot`] spends a small
+//! budget first. The table of known outcomes ([`features`]) is fitted anew each time, so the user's own studies add
+//! rows to it.
 
 pub mod features;
 mod gather;
@@ -40,11 +41,11 @@ pub struct Advice {
     pub domain: String,
     /// The reference corpus.
     pub reference: String,
-    /// The word.
+    /// The answer.
     pub verdict: Verdict,
-    /// The word in a sentence.
+    /// The answer in a sentence.
     pub words: String,
-    /// The recipe that the verdict is about; of `adapt-with` the one to adapt with.
+    /// The recipe that the answer is about; for `adapt-with` the recipe to use.
     pub strategy: String,
     /// Predicted change in log-perplexity by the recipe asked about, nats per token: positive is worse. Null with a reason.
     pub predicted_delta: Option<f64>,
@@ -65,11 +66,11 @@ pub struct Advice {
     pub evidence: BTreeMap<&'static str, f64>,
     /// Distances to the reference corpus.
     pub similarity: Distances,
-    /// What a pilot came to, where one was run.
+    /// The result of the pilot, if one was run.
     pub pilot: Option<Pilot>,
-    /// What the prediction rests on.
+    /// The basis of the prediction.
     pub rests_on: RestsOn,
-    /// What to keep in mind.
+    /// Cautions.
     pub caveats: Vec<String>,
 }
 
@@ -85,16 +86,16 @@ pub struct Forgetting {
     pub reason: Option<String>,
 }
 
-/// What an adaptation costs.
+/// The cost of an adaptation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Cost {
     /// Tokens trained on, repeats counted.
     pub tokens: u64,
     /// Optimiser steps.
     pub steps: u64,
-    /// Seconds of training on this device; null where it has no room for it.
+    /// Seconds of training on this device; null if the device has too little memory.
     pub seconds: Option<f64>,
-    /// Tokens a second that `seconds` is reckoned with.
+    /// The speed in tokens per second from which `seconds` is computed.
     pub tokens_per_second: Option<f64>,
     /// Memory, bytes.
     pub bytes: u64,
@@ -102,7 +103,7 @@ pub struct Cost {
     pub fits: Option<bool>,
 }
 
-/// What a prediction rests on, and how such predictions did.
+/// The basis of a prediction, and the performance of such predictions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RestsOn {
     /// Rows of the table.
@@ -113,7 +114,7 @@ pub struct RestsOn {
     pub bases: Vec<String>,
     /// Where they come from.
     pub sources: Vec<String>,
-    /// What the regression chose, the heaviest first, with what each adds for one standard deviation of it.
+    /// The chosen terms, the heaviest first, with the effect of one standard deviation of each.
     pub terms: Vec<(&'static str, f64)>,
     /// The penalty it chose.
     pub penalty: Option<f64>,
@@ -123,7 +124,7 @@ pub struct RestsOn {
     pub leave_domain_out_with_pilot: Option<Check>,
 }
 
-/// What to spend and to rest on.
+/// The budget, and the speed if it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Means {
     /// Tokens of a pilot.
@@ -132,8 +133,8 @@ pub struct Means {
     pub tokens_per_second: Option<f64>,
 }
 
-/// Answers `question` from the `cases` of the table. Rows of a domain of the same name are left out: the answer is what
-/// it would have been before they were known.
+/// Answers `question` from the `cases` of the table. Rows of a domain with the same name are left out, so the answer is
+/// the one before these results were known.
 ///
 /// # Errors
 /// Texts that are too short or do not fit the model; the device's failure; an interruption.
@@ -177,7 +178,7 @@ pub fn advise(question: &Question<'_>, cases: &[Case], means: Means, monitor: &m
     if let Some(pilot) = &mut pilot {
         features.set(Feature::PilotDelta, pilot.delta);
         features.set(Feature::PilotTokens, pilot.tokens as f64);
-        // Compared on the same rows: those that have a pilot.
+        // Both are compared on the rows that have a pilot.
         let piloted: Vec<Case> =
             cases.iter().filter(|case| case.features.get(Feature::PilotDelta).is_some()).cloned().collect();
         let without = Rested::on(&piloted, &known.features, false, monitor)?;
@@ -199,7 +200,7 @@ pub fn advise(question: &Question<'_>, cases: &[Case], means: Means, monitor: &m
     let support = Support::of(&cases, question.model, &features);
     known.caveats.extend(support.caveats.iter().cloned());
     let mut recipes = vec![Recipe::asked(&features)];
-    // What a pilot came to holds for its own recipe alone.
+    // The result of a pilot holds only for its own recipe.
     if !used {
         recipes.extend(support.other_recipes(&cases, &features));
     }
@@ -247,7 +248,7 @@ pub fn advise(question: &Question<'_>, cases: &[Case], means: Means, monitor: &m
     })
 }
 
-/// A predictor and how it does on domains left out.
+/// A predictor and its performance on domains that were left out.
 struct Rested {
     predictor: Predictor,
     check: Check,
@@ -350,12 +351,12 @@ fn forgetting(cases: &[Case], features: &Features) -> Forgetting {
     }
 }
 
-/// `advise --check`: how predictions from the table did on rows they were made without.
+/// `advise --check`: the performance of predictions on rows that were left out.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TableCheck {
     /// "odyssey.advise-check/1".
     pub schema: String,
-    /// What the predictions rest on.
+    /// The basis of the predictions.
     pub rests_on: RestsOn,
     /// Every base's rows predicted from other bases on other domains; null with one base.
     pub leave_base_out: Option<Check>,

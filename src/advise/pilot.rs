@@ -1,4 +1,4 @@
-//! A pilot: the recipe itself on a small part of its budget, and what its curve says of the rest.
+//! A pilot: the recipe itself with a small part of its budget, and the prediction of the rest from its curve.
 
 use serde::Serialize;
 
@@ -6,11 +6,11 @@ use super::gather::{Gathered, Question};
 use crate::adapt::{AdaptSettings, adapt};
 use crate::compare::PairedChanges;
 use crate::error::{Error, Result};
-use crate::evaluate::{BOOTSTRAP_SEED, RESAMPLES, evaluate};
+use crate::evaluate::evaluate;
 use crate::progress::Monitor;
-use crate::stats::Resamples;
+use crate::stats::{BOOTSTRAP_SEED, RESAMPLES, Resamples};
 
-/// What a pilot came to.
+/// The result of a pilot.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Pilot {
     /// Its optimiser steps, with a schedule of their own.
@@ -25,7 +25,7 @@ pub struct Pilot {
     pub forgetting: f64,
     /// Change of the validation loss by tokens trained on.
     pub curve: Vec<(u64, f64)>,
-    /// The curve's law carried on to the full budget; null where no law fits.
+    /// The law of the curve, extrapolated to the full budget; null if no law fits.
     pub law: Option<Law>,
     /// Whether the prediction uses the pilot, and why not.
     pub used: bool,
@@ -41,7 +41,7 @@ const VALIDATIONS: u64 = 8;
 /// Runs the recipe for about `tokens` tokens.
 ///
 /// # Errors
-/// A budget of no step, or as large as the adaptation; as [`adapt`].
+/// The budget is less than one step or as large as the adaptation; and the errors of [`adapt`].
 pub(super) fn run(question: &Question<'_>, known: &Gathered, tokens: u64, monitor: &mut dyn Monitor) -> Result<Pilot> {
     let full = known.trained;
     let of_step = full.tokens.div_ceil(full.steps).max(1);
@@ -100,7 +100,7 @@ pub struct Law {
     pub c: f64,
     /// Its δ at the full budget, nats per token.
     pub extrapolated: f64,
-    /// Root mean square of what it leaves of the curve, nats per token.
+    /// Root mean square of the residuals, nats per token.
     pub residual: f64,
 }
 
@@ -108,7 +108,7 @@ pub struct Law {
 const FEWEST_POINTS: usize = 4;
 
 impl Law {
-    /// Fits a curve of (tokens, δ) by least squares, c from a grid of hundredths, and carries it on to `full` tokens;
+    /// Fits a curve of (tokens, δ) by least squares, c from a grid of hundredths, and extrapolates it to `full` tokens;
     /// `None` for fewer than four points or numbers that are not finite.
     pub fn fit(curve: &[(u64, f64)], full: u64) -> Option<Self> {
         let points: Vec<(f64, f64)> = curve.iter().filter(|(t, _)| *t > 0).map(|(t, d)| (*t as f64, *d)).collect();
@@ -131,7 +131,7 @@ impl Law {
             raw_xx += x * x;
             raw_xy += x * y;
         }
-        // Free, then with either bound reached; the sum of squares is convex, so the best lies among these.
+        // First without bounds, then at each bound: the sum of squares is convex, so the best solution is one of these.
         let free = if xx > 0.0 { -xy / xx } else { 0.0 };
         let through_zero = (-raw_xy / raw_xx).max(0.0);
         let candidates = [(mean_y + free * mean_x, free), (0.0, through_zero), (mean_y.max(0.0), 0.0)];

@@ -1,8 +1,8 @@
-//! From the table of known outcomes to a prediction with its interval, and how far such predictions can be trusted.
+//! Predictions with intervals from the table of known outcomes, and how reliable they are.
 //!
-//! A ridge regression of the shrunk change ([`super::terms`]) whose terms and penalty are chosen by leaving one domain out
-//! at a time. The choice is made anew in every fit, so that what is measured on a domain left out was not chosen with it.
-//! Rows of one domain weigh as one domain, however many recipes and bases it was tried with.
+//! A ridge regression of the shrunk change ([`super::terms`]) whose terms and penalty are chosen by leaving one domain
+//! out at a time. The choice is repeated in every fit. So a domain that is left out has no influence on the choice it
+//! is measured with. All rows of a domain together have the weight of one domain.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -29,7 +29,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What it was in a case, nats per token.
+    /// The outcome in a case, nats per token.
     pub fn of(self, case: &Case) -> Option<f64> {
         match self {
             Self::Delta => Some(case.delta),
@@ -47,7 +47,7 @@ pub struct Prediction {
     pub interval90: Option<[f64; 2]>,
 }
 
-/// The table, ready for predictions about cases of which the same is known.
+/// The table, prepared for predictions of cases with the same known features.
 #[derive(Debug, Clone)]
 pub struct Predictor {
     choices: Vec<Vec<Term>>,
@@ -66,7 +66,7 @@ struct DomainRows {
     y: Vec<f64>,
     /// The base of each row.
     models: Vec<String>,
-    /// By choice: sums over the rows, each of weight one over their number.
+    /// By choice: means over the rows.
     moments: Vec<Moments>,
 }
 
@@ -84,7 +84,7 @@ impl DomainRows {
             .collect();
     }
 
-    /// The rows for which `keep` holds of their base; `None` where none is left.
+    /// The rows whose base satisfies `keep`; `None` if there are none.
     fn filtered(&self, choices: &[Vec<Term>], keep: impl Fn(&str) -> bool) -> Option<Self> {
         let kept: Vec<usize> = (0..self.y.len()).filter(|&row| keep(&self.models[row])).collect();
         let mut rows = Self {
@@ -99,7 +99,7 @@ impl DomainRows {
     }
 }
 
-/// A regression with the choice that led to it.
+/// A regression and the choice of terms behind it.
 #[derive(Debug, Clone)]
 struct Fit {
     choice: usize,
@@ -108,11 +108,12 @@ struct Fit {
 }
 
 impl Predictor {
-    /// From the cases that have an `outcome` and all that choices of terms need, for questions of which `asked` is known
-    /// (all, where that is `None`). Of the choices those are left that the question and all of these cases have the terms of.
+    /// From the cases that have an `outcome` and all terms of a choice. `asked` holds the known features of the
+    /// question (`None`: all are known). Only choices remain whose terms are known for the question and for all of
+    /// these cases.
     ///
     /// # Errors
-    /// [`Error::Numeric`] where no case is left: the text says why.
+    /// [`Error::Numeric`] if no case is left; the text gives the reason.
     pub fn new(cases: &[Case], outcome: Outcome, asked: Option<&Features>, with_pilot: bool) -> Result<Self> {
         let all = choices(with_pilot);
         let Some(core) = all.first() else { return Err(Error::Numeric("no terms to choose among".into())) };
@@ -177,7 +178,7 @@ impl Predictor {
         models
     }
 
-    /// What is predicted of several cases, of which as much must be known as was said in [`Self::new`].
+    /// Predicts several cases. Their features must be known as far as was said in [`Self::new`].
     ///
     /// # Errors
     /// [`Error::Numeric`] where numbers leave their range.
@@ -202,7 +203,7 @@ impl Predictor {
         Ok(stretch(self.fit.ridge.predict(&self.terms(asked)?[self.fit.choice])))
     }
 
-    /// The terms that were chosen, the heaviest first, with what each adds for one standard deviation of it (nats, shrunk
+    /// The terms that were chosen, the heaviest first, with the effect of one standard deviation of each (nats, shrunk
     /// as [`super::terms::shrink`] does), and the penalty.
     pub fn chosen(&self) -> (Vec<(Term, f64)>, f64) {
         let Fit { choice, penalty, ridge } = &self.fit;
@@ -291,7 +292,7 @@ fn select(domains: &[&DomainRows]) -> Result<Fit> {
         })
         .collect();
     for (choice, total) in totals.iter().enumerate() {
-        // With one domain there is none to choose on: the heaviest penalty of the simplest choice.
+        // With one domain no choice can be tested: take the heaviest penalty and the simplest choice.
         if domains.len() < 2 {
             best = Some((0.0, 0, PENALTIES[PENALTIES.len() - 1]));
             break;
@@ -376,14 +377,14 @@ pub struct Checked {
     pub found: f64,
 }
 
-/// How predictions did on rows that they were made without.
+/// The performance of predictions on rows that were left out.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Check {
     /// Rows predicted.
     pub rows: usize,
     /// Their domains.
     pub domains: usize,
-    /// Share of rows whose sign was predicted; null, as what follows, where there is none.
+    /// Share of rows whose sign was predicted; null if there is none; the same holds for the next fields.
     pub sign_accuracy: Option<f64>,
     /// Median of |predicted − found|, nats per token.
     pub median_absolute_error: Option<f64>,
@@ -400,7 +401,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// Of predictions beside what was found.
+    /// Computes it from predictions and results.
     pub(super) fn of(predictions: Vec<Checked>) -> Self {
         let rows = predictions.len();
         let share = |of: usize, count: usize| (of > 0).then(|| count as f64 / of as f64);
@@ -427,7 +428,7 @@ impl Check {
     }
 }
 
-/// Whether an interval says "better": `None` where it holds zero.
+/// Whether an interval says "better"; `None` if it contains zero.
 pub fn side([low, high]: [f64; 2]) -> Option<bool> {
     match () {
         () if high < 0.0 => Some(true),

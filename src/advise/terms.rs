@@ -1,13 +1,12 @@
-//! What the regression sees of the features, and which combinations of them it may choose among.
+//! The terms of the regression, made from the features, and the combinations that it may choose from.
 
 use super::features::{Feature, Features};
 
-/// Changes below this many nats are noise as much as effect, and count as they are; larger ones count by their ratio,
-/// since the larger a change is, the farther off a prediction of it: `asinh(δ / SCALE)` is linear below and logarithmic
-/// above.
+/// The scale of the transformation `asinh(δ / SCALE)`: it is linear for changes below this many nats, which may be
+/// noise, and logarithmic above, because the error of a prediction grows with the change.
 pub const SCALE: f64 = 0.1;
 
-/// Nats as the regression sees them.
+/// Transforms nats for the regression.
 pub fn shrink(nats: f64) -> f64 {
     (nats / SCALE).asinh()
 }
@@ -24,7 +23,8 @@ pub enum Term {
     Gap,
     /// ln of the learning rate.
     LnLr,
-    /// The shrunk loss gap times ln of the learning rate over 1e-3: what a rate does depends on what there is to learn.
+    /// The shrunk loss gap times ln of the learning rate over 1e-3: the effect of a rate depends on how much there is
+    /// to learn.
     GapLr,
     /// Adapters or not.
     Lora,
@@ -65,7 +65,7 @@ pub enum Term {
 }
 
 impl Term {
-    /// Its value; `None` where a feature it is made of is not known.
+    /// Its value; `None` if one of its features is not known.
     pub fn of(self, features: &Features) -> Option<f64> {
         let get = |feature| features.get(feature);
         let ln = |feature| get(feature).filter(|value| *value > 0.0).map(f64::ln);
@@ -95,7 +95,7 @@ impl Term {
         }
     }
 
-    /// What people call it.
+    /// Its name for readers.
     pub fn words(self) -> &'static str {
         match self {
             Self::Gap => "loss gap",
@@ -123,10 +123,10 @@ impl Term {
     }
 }
 
-/// What every choice has: how much there is to learn, and the recipe.
+/// The terms of every choice: how much there is to learn, and the recipe.
 pub const CORE: [Term; 5] = [Term::Gap, Term::LnLr, Term::GapLr, Term::Lora, Term::Join];
 
-/// What a choice may have beside the core. Few terms: there are about as many domains as one has fingers and toes.
+/// The further terms that a choice may have. They are few, because there are about 20 domains.
 const BESIDE: [&[Term]; 10] = [
     &[],
     &[Term::RootJs],
@@ -140,7 +140,7 @@ const BESIDE: [&[Term]; 10] = [
     &[Term::RootJs, Term::NewlineGap, Term::PunctuationGap, Term::WordStartGap],
 ];
 
-/// The choices with a pilot: its change stands for what the others guess at.
+/// The choices with a pilot: its measured change replaces the terms that only estimate it.
 const WITH_PILOT: [&[Term]; 4] = [
     &[Term::Pilot, Term::PilotShare, Term::LnLr],
     &[Term::Pilot, Term::PilotShare, Term::LnLr, Term::Gap],

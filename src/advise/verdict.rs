@@ -1,4 +1,4 @@
-//! From a prediction to a word with its reasons.
+//! Turns a prediction into an answer with its reasons.
 
 use serde::Serialize;
 
@@ -8,22 +8,22 @@ use super::predict::{Prediction, Predictor, side};
 use super::terms::SCALE;
 use crate::error::Result;
 
-/// The word.
+/// The answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// The recipe asked about makes it better: its interval lies below zero.
+    /// The recipe in question makes perplexity better: its interval lies below zero.
     Adapt,
-    /// It makes it worse: its interval lies above zero, and no recipe of the table does better.
+    /// It makes perplexity worse: its interval lies above zero, and no recipe of the table does better.
     Rely,
-    /// Another recipe of the table makes it better.
+    /// Another recipe of the table makes perplexity better.
     AdaptWith,
-    /// The interval holds zero, or there is none that can be trusted.
+    /// The interval contains zero, or there is no reliable interval.
     Undecided,
 }
 
 impl Verdict {
-    /// As in results.
+    /// The word in results.
     pub fn name(self) -> &'static str {
         match self {
             Self::Adapt => "adapt",
@@ -55,13 +55,13 @@ pub struct Reason {
     pub value: f64,
     /// Which way it points.
     pub points_to: PointsTo,
-    /// How far it moves the prediction from what a text like the reference corpus would get, nats per token.
+    /// How far it moves the prediction away from the prediction for a text like the reference corpus, nats per token.
     pub moves: f64,
     /// In words.
     pub words: String,
 }
 
-/// A recipe with what is predicted of it.
+/// A recipe and its prediction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recipe {
     /// "full, lr 1e-3".
@@ -89,10 +89,10 @@ fn key(features: &Features) -> (f64, bool) {
     (features.get(Feature::Lr).unwrap_or(f64::NAN), features.get(Feature::Lora).unwrap_or(0.0) > 0.5)
 }
 
-/// Factor by which a number of the recipe or the base may lie outside what the table has seen.
+/// Factor by which a number of the recipe or the base may lie outside the range of the table.
 const BEYOND: f64 = 3.0;
 
-/// Whether the table has seen such a recipe and such a base.
+/// Whether the table has similar recipes and bases.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Support {
     /// Why predictions cannot be trusted at all.
@@ -177,11 +177,12 @@ impl Support {
 /// Domains on which a recipe must have been tried to be proposed.
 const FEWEST_DOMAINS_OF_RECIPE: usize = 5;
 
-/// Loss gap, in nats, and unigram divergence, over that of the reference corpus to itself, up to which a domain is the
-/// reference corpus as far as can be told.
+/// Up to this loss gap (nats) and this excess of unigram divergence a domain cannot be distinguished from the reference
+/// corpus.
 const INSIDE_NULL: (f64, f64) = (SCALE / 2.0, 1.5);
 
-/// Whether the domain lies no farther from the reference corpus than that from itself: the base knows it already.
+/// Whether the domain is not farther from the reference corpus than the corpus from itself. Then the base already knows
+/// it.
 pub fn is_inside_null(features: &Features, null: &Features) -> bool {
     let (gap, ratio) = INSIDE_NULL;
     let within = |feature, most: f64| features.get(feature).is_some_and(|value| value <= most);
@@ -189,8 +190,8 @@ pub fn is_inside_null(features: &Features, null: &Features) -> bool {
     within(Feature::LossGap, gap) && own(Feature::UnigramJs).is_some_and(|js| within(Feature::UnigramJs, ratio * js))
 }
 
-/// The verdict about `recipes[0]`, which recipe it names, and in words. `reason` is why a prediction is missing;
-/// `inside_null` where nothing but distances and losses speaks and these say that there is nothing new.
+/// The answer about `recipes[0]`, the recipe that it names, and the words. `reason` says why a prediction is missing.
+/// `inside_null`: there is no prediction, and distances and losses show nothing new.
 pub fn decide(
     recipes: &[Recipe],
     support: &Support,
@@ -238,7 +239,7 @@ pub fn decide(
     }
 }
 
-/// What evidence is called, with its unit, in the order of reasons that weigh the same.
+/// Names and units of the evidence, in the order of reasons with equal weight.
 const EVIDENCE: [(Feature, &str, &str); 14] = [
     (Feature::LossGap, "the base's loss here minus that on the reference", "nats per token"),
     (Feature::UnigramJs, "unigram Jensen–Shannon divergence from the reference", "bits"),
@@ -256,8 +257,8 @@ const EVIDENCE: [(Feature, &str, &str); 14] = [
     (Feature::Parameters, "weights of the base", ""),
 ];
 
-/// The evidence with what it does to the prediction: first what the recipe does to a text like the reference corpus (whose
-/// features are `null`), then what moves the prediction from there, then what has no weight.
+/// The evidence and its effect on the prediction: first the effect of the recipe on a text like the reference corpus
+/// (with the features `null`), then what moves the prediction from there, then evidence without weight.
 ///
 /// # Errors
 /// As [`Predictor::point`].
@@ -319,7 +320,7 @@ pub fn reasons(
     Ok(first)
 }
 
-/// Moves up to this many nats are none.
+/// Smaller moves (nats) count as zero.
 const NO_WEIGHT: f64 = 1e-4;
 
 /// ", larger than in 3 of the table's 23 domains".

@@ -42,7 +42,7 @@ pub struct Args {
     /// What to train on; of a domain folder its train split.
     #[arg(long, value_name = "CORPUS")]
     train: PathBuf,
-    /// What to watch; of a domain folder its valid split.
+    /// What to validate on; of a domain folder its valid split.
     #[arg(long, value_name = "CORPUS")]
     valid: PathBuf,
     /// The new folder: the last weights, the best ones in best/, and adapt.json.
@@ -51,20 +51,20 @@ pub struct Args {
     /// Seed of the order of blocks.
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// Also save where the run is every N steps, besides every ten minutes.
+    /// Save a checkpoint every N steps too, besides every ten minutes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: Option<u64>,
     /// Go on from the checkpoint of an interrupted run.
     #[arg(long)]
     resume: bool,
-    /// Only say how much memory it takes, whether that is there, and what else would fit.
+    /// Only say how much memory the run takes, whether it is free, and which other options would fit.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     diary: DiaryArgs,
     #[command(flatten)]
     rates: RateArgs,
-    /// With --strategy lora: write a whole model with the adapters merged, and these in adapter/.
+    /// With --strategy lora: write a whole model with the adapters merged into it, and the adapters in adapter/.
     #[arg(long)]
     merge: bool,
     #[command(flatten)]
@@ -75,7 +75,7 @@ pub struct Args {
     reading: TextArgs,
 }
 
-/// Trying learning rates instead.
+/// Options of the trial of learning rates.
 #[derive(Debug, clap::Args)]
 struct RateArgs {
     /// Only try learning rates, a few steps each, and say which lowers the loss on the validation text most; nothing is
@@ -161,7 +161,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     }
     let mut base = LoadedModel::open_without(&folder, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;
     if let Some(name) = name {
-        // So that an adapter finds it on any machine.
+        // The name on the hub, so that the base of an adapter is found on any machine.
         base.revision = (!name.has_default_revision()).then_some(name.revision);
         base.name = name.repository;
     }

@@ -20,10 +20,10 @@ use super::memory::{self, HeldArgs, Longest};
 use super::text::TextArgs;
 use super::{Common, output};
 
-/// Before training: adapt, rely on the base, adapt in another way, or cannot tell yet; with the evidence.
+/// Before training: adapt, rely on the base, adapt in another way, or "cannot tell yet", with the evidence.
 ///
-/// The change is predicted from what is known before training, by a regression on adaptations whose outcome is known, with
-/// an interval that holds nine in ten such outcomes. Where it holds zero, nothing is decided.
+/// The change is predicted from what is known before training, by a regression on adaptations whose outcome is known,
+/// with an interval that contains nine in ten such outcomes. If it contains zero, the answer is undecided.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -47,16 +47,16 @@ pub struct Args {
     /// Learn from --fit alone, not from the adaptations that come with the program.
     #[arg(long, requires = "fit")]
     only_fit: bool,
-    /// Spend so many tokens on a short adaptation first.
+    /// First run a short adaptation on so many tokens.
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(1..))]
     pilot: Option<u64>,
-    /// Reckon time with this speed instead of timing a step.
+    /// Compute the time from this speed instead of timing a step.
     #[arg(long, value_name = "RATE")]
     tokens_per_second: Option<f64>,
-    /// Also say what the prediction rests on, and how such predictions did on domains left out.
+    /// Also say what the prediction is based on, and how good such predictions were on domains that were left out.
     #[arg(long)]
     explain: bool,
-    /// Only say how predictions from the table did on domains, and bases, left out.
+    /// Only say how good the predictions of the table were on domains and bases that were left out.
     #[arg(long, conflicts_with_all = ["model", "reference", "domain", "pilot"])]
     check: bool,
     /// Write the table that predictions are learned from into this file.

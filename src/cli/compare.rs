@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use odyssey::compare::{Scoring, Vocabulary, check_comparable, compare};
+use odyssey::compare::{Scoring, check_comparable, compare};
 use odyssey::device::ChosenDevice;
 use odyssey::disk::outputs::Outputs;
 use odyssey::error::{Error, Result};
@@ -13,7 +13,7 @@ use odyssey::memory::Work;
 use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::progress::Watched;
 use odyssey::rank::RankChange;
-use odyssey::text::{Domain, Split, Tokenizer, open_corpus};
+use odyssey::text::{Domain, Split, Tokenizer, Vocabulary, open_corpus};
 use odyssey::{files, report};
 
 use super::memory::{self, HeldArgs, Longest};
@@ -28,7 +28,7 @@ Examples:
   odyssey compare --before wiki-gpt2 --after adapted --text domains/novels
   odyssey compare --before before.safetensors --after adapted --text domains/novels --report novels.html")]
 pub struct Args {
-    /// The model before: its folder (also an adapter's) or name on the hub, or a file that `eval --per-token` kept.
+    /// The model before: its folder (also an adapter's) or name on the hub, or a file written by `eval --per-token`.
     #[arg(long, value_name = "DIR|FILE")]
     before: PathBuf,
     /// The model after: its folder (also an adapter's) or name on the hub, or a file that `eval --per-token` kept.
@@ -37,7 +37,7 @@ pub struct Args {
     /// The text; of a domain folder its test split.
     #[arg(long, value_name = "CORPUS")]
     text: PathBuf,
-    /// Token types shown from either end of the table; --json has them all.
+    /// Token types shown from each end of the table; --json has all.
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
     /// Also write a page with the passages that changed most.
@@ -53,13 +53,13 @@ pub struct Args {
     reading: TextArgs,
 }
 
-/// One side, scored now or before.
+/// One side of the comparison, scored now or earlier.
 struct Scored {
     stream: ScoredStream,
     recipe: ProtocolResult,
-    /// What to call tokens: the tokenizer, and the entries of the vocabulary.
+    /// The source of token names: the tokenizer and the size of the vocabulary.
     names: Option<(Option<Tokenizer>, usize)>,
-    /// The model and what it read, where it was asked now.
+    /// The model and its windows, if it was scored now.
     read: Option<(LoadedModel, Vec<Window>)>,
 }
 
@@ -185,7 +185,7 @@ fn check_text(path: &Path, result: &EvalResult, args: &Args, common: &Common) ->
     let rule = args.reading.read();
     let scored = result.texts.first();
     let is_scored = |hash: &str| scored.is_some_and(|text| text.corpus_hash == hash);
-    // A study scores the test split also of a domain that is one file.
+    // A study also scores the test split of a domain that is one file.
     let split = || Domain::open(&text, rule.clone()).and_then(|domain| domain.split(Split::Test));
     if is_scored(&open_corpus(&text, Split::Test, rule.clone())?.hash)
         || split().is_ok_and(|test| is_scored(&test.hash))

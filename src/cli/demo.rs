@@ -1,4 +1,4 @@
-//! `odyssey demo`: the whole experiment on what is built in.
+//! `odyssey demo`: the whole experiment on built-in data.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use odyssey::error::Result;
 
 use super::{Common, study};
 
-/// The whole experiment on what is built in: synthetic languages, a base trained on the spot, seven domains.
+/// The whole experiment on built-in data: synthetic languages, a base that is trained first, seven domains.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  odyssey demo\n  odyssey demo --out another-demo --seed 7")]
 pub struct Args {

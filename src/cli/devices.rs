@@ -1,4 +1,4 @@
-//! `odyssey devices`: what there is to compute on.
+//! `odyssey devices`: the devices that were found.
 
 use odyssey::device::{Adapter, DeviceChoice, DeviceName, adapters};
 use odyssey::error::Result;

@@ -11,7 +11,7 @@ use odyssey::progress::Monitor;
 /// Files beside the result.
 #[derive(Debug, clap::Args)]
 pub struct DiaryArgs {
-    /// Also keep every step and validation in this file, as JSON lines.
+    /// Also write every step and validation into this file, as JSON lines.
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
     /// Also write event files for TensorBoard into this folder.

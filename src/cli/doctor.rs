@@ -1,4 +1,4 @@
-//! `odyssey doctor`: whether a device computes what it should.
+//! `odyssey doctor`: checks that a device computes right.
 
 use odyssey::device::diagnosis;
 use odyssey::doctor::{self, Case, Diagnosis, Verdict};
@@ -21,7 +21,7 @@ Examples:
   odyssey doctor --device gpu:1
   odyssey doctor --device software --json";
 
-/// Check that a device computes what it should, and how fast: say what is off.
+/// Check that a device computes right, and how fast: say what is wrong.
 #[derive(Debug, clap::Args)]
 #[command(after_help = ABOUT)]
 pub struct Args {}

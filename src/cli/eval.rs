@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use odyssey::compare::{Comparison, Vocabulary, compare};
+use odyssey::compare::{Comparison, compare};
 use odyssey::disk::outputs::Outputs;
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::positions::Bin;
@@ -14,7 +14,7 @@ use odyssey::memory::Work;
 use odyssey::model::{Adapter, ModelConfig};
 use odyssey::progress::Watched;
 use odyssey::shown::{fixed, signed, visible};
-use odyssey::text::{Split, Tokenizer, open_corpus};
+use odyssey::text::{Split, Tokenizer, Vocabulary, open_corpus};
 
 use super::memory::{self, HeldArgs, Longest};
 use super::rank::{self, RankArgs};
@@ -34,20 +34,21 @@ pub struct Args {
     /// an adapter's folder, which says what its base is.
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// An adapter upon it, as peft or `adapt --strategy lora` writes: evaluated without it and with it.
+    /// A LoRA adapter for the model, as peft or `adapt --strategy lora` writes it. Each text is scored without it and
+    /// with it.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     /// Texts: .txt, .jsonl or .parquet files, also compressed, folders of them, or domains, whose test split
     /// is taken; or OWNER/NAME/FILE of a data set on the hub.
     #[arg(long, required = true, num_args = 1.., value_name = "CORPUS")]
     text: Vec<PathBuf>,
-    /// Keep every token's negative log-likelihood in this safetensors file (one text only).
+    /// Write the negative log-likelihood of every token into this safetensors file (one text only).
     #[arg(long, value_name = "FILE")]
     per_token: Option<PathBuf>,
-    /// Also the loss by distance into the window and into the document.
+    /// Also show the loss by position in the window and in the document.
     #[arg(long)]
     by_position: bool,
-    /// Only say how much memory it takes, whether that is there, and what else would fit.
+    /// Only say how much memory the run takes, whether it is free, and which other options would fit.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -106,7 +107,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let mut rows = Vec::new();
     let mut changes = Vec::new();
     let mut last = None;
-    let mut besides = Duration::ZERO; // what is not part of the speed that is reported
+    let mut besides = Duration::ZERO; // time that does not count for the reported speed
     for (path, found) in args.text.iter().zip(&texts) {
         let corpus = open_corpus(found, Split::Test, Watched::by(args.reading.read(), &mut monitor))?;
         let stream = sides[0].0.stream(&corpus, tokenizer.as_ref(), Watched::by(&recipe.stream(), &mut monitor))?;

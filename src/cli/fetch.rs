@@ -7,8 +7,8 @@ use super::{Common, output};
 
 /// Fetch a model, adapter or data set from the Hugging Face hub into its ordinary cache, checked by hash.
 ///
-/// Of a model only what is read here is fetched. Names of models and data sets work in other commands too, which fetch what
-/// is missing; this one does it ahead of time, and checks what the cache has.
+/// Only the files of a model that this program reads are fetched. Names of models and data sets also work in other
+/// commands, which fetch missing files. This command fetches them ahead of time and checks the files in the cache.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -30,7 +30,7 @@ pub struct Args {
     /// A branch, tag or commit; the newest commit of `main` by default.
     #[arg(long, value_name = "REVISION")]
     revision: Option<String>,
-    /// It is a data set; a name with a file in it always is.
+    /// NAME is a data set; a name with a file in it always is one.
     #[arg(long)]
     dataset: bool,
     /// It is an adapter; OWNER/NAME/FOLDER where it is in a folder of the repository.

@@ -8,9 +8,9 @@ use odyssey::error::Result;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  odyssey gui\n  odyssey gui study\n  odyssey gui all-my-studies")]
 pub struct Args {
-    /// A study's folder, or a folder of such.
+    /// The folder of a study, or a folder of studies.
     dir: Option<PathBuf>,
-    /// Draw without pause, and say with -v how long frames took.
+    /// Draw without pause; with -v, say at the end how long frames took.
     #[arg(long)]
     frame_times: bool,
 }

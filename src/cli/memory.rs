@@ -15,7 +15,7 @@ use super::{Common, output};
 /// How a model is held.
 #[derive(Debug, Clone, clap::Args)]
 pub struct HeldArgs {
-    /// What matrices are held in; to compute with, they are converted.
+    /// How matrices are held; they are converted for computing.
     #[arg(long, value_enum, default_value_t)]
     pub dtype: Precision,
     /// Tensors of the model's files that are for another use and left out: names, in which * stands for anything.

@@ -30,11 +30,12 @@ use std::process::ExitCode;
 use burn::tensor::Device;
 use clap::builder::{PathBufValueParser, TypedValueParser, ValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use odyssey::device::faults::{is_guarded, once_more, renew};
+use odyssey::device::faults::{once_more, renew};
 use odyssey::device::{ChosenDevice, DeviceChoice};
 use odyssey::disk::outputs::Outputs;
 use odyssey::disk::paths;
 use odyssey::error::{Error, Result};
+use odyssey::guard;
 use odyssey::hub::Hub;
 use odyssey::model::weights::WeightFiles;
 use odyssey::model::{Adapter, LoadedModel, peft};
@@ -65,7 +66,7 @@ Environment:
   NO_COLOR        no colours
   HF_HUB_CACHE, HF_TOKEN, HF_HUB_OFFLINE and HF_ENDPOINT: see `odyssey fetch --help`";
 
-/// Will additional pretraining help or hurt here, which tokens pay for it, and how sure are we?
+/// Will additional pretraining help or hurt here, which tokens carry the change, and how sure are we?
 #[derive(Debug, Parser)]
 #[command(name = "odyssey", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
@@ -75,7 +76,7 @@ struct Cli {
     command: Command,
 }
 
-/// What every command understands.
+/// Options of every command.
 #[derive(Debug, clap::Args)]
 pub struct Common {
     /// Print one JSON document instead of a table.
@@ -84,10 +85,10 @@ pub struct Common {
     /// Where to compute: auto, cpu, gpu, gpu:N, software, or part of an adapter's name.
     #[arg(long, global = true, env = "ODYSSEY_DEVICE", default_value = "auto", value_name = "DEVICE")]
     device: String,
-    /// Say nothing but the result and errors.
+    /// Print only the result and errors.
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// Say more; twice for everything.
+    /// Print more; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Also replace files that this program did not write; never what the command reads, nor a device.
@@ -96,22 +97,22 @@ pub struct Common {
     /// Whether to use colours.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     color: Color,
-    /// Whether this is the second time, on a fresh connection to a device that was lost.
+    /// Whether this is the second try, with a new connection to a device that was lost.
     #[arg(skip)]
     again: Cell<bool>,
-    /// Where models and data sets that are named and not here come from.
+    /// Models and data sets given by hub name.
     #[arg(skip)]
     hub: RefCell<Hub>,
 }
 
-/// A model's folder, and the adapter upon it where that was named.
+/// The folder of a model, and the adapter if one was named.
 struct Named {
     folder: PathBuf,
     adapter: Option<Adapter>,
 }
 
 impl Named {
-    /// The model, its adapter on.
+    /// The model, with its adapter attached if there is one.
     fn open(&self, held: &HeldArgs, device: &Device) -> Result<LoadedModel> {
         match &self.adapter {
             Some(adapter) => {
@@ -148,26 +149,26 @@ enum Command {
 }
 
 impl Common {
-    /// What `--device` asks for.
+    /// The device that `--device` names.
     fn device(&self) -> Result<DeviceChoice> {
         self.device.parse()
     }
 
-    /// The device, said on standard error.
+    /// Opens the device and prints its name on standard error.
     fn open_device(&self) -> Result<ChosenDevice> {
         let chosen = self.device()?.open()?;
         self.say(&format!("device: {}", chosen.name));
         Ok(chosen)
     }
 
-    /// Says something on standard error, unless asked to be quiet.
+    /// Prints on standard error, unless `--quiet` is given.
     fn say(&self, text: &str) {
         if !self.quiet {
             output::note(text);
         }
     }
 
-    /// The folder of a model given by its path or its name on the hub, from where it is fetched if need be.
+    /// The folder of a model given by its path or its name on the hub, fetched if it is missing.
     fn model(&self, path: &Path) -> Result<PathBuf> {
         self.hub.borrow_mut().model(path, &mut self.monitor())
     }
@@ -177,7 +178,7 @@ impl Common {
         self.hub.borrow_mut().adapter(path, &mut self.monitor())
     }
 
-    /// A model given by its path or name, where it may be an adapter's: then its base is found by what the adapter says.
+    /// A model given by its path or name, which may be the folder of an adapter; then the adapter names its base.
     fn named(&self, path: &Path) -> Result<Named> {
         let folder = self.model(path)?;
         if !Adapter::is_in(&folder) {
@@ -239,18 +240,18 @@ pub fn run() -> ExitCode {
     cli.common.color.apply();
     start_logging(&cli.common);
     signals::listen(cli.common.quiet);
-    keep_guarded_panics_quiet();
+    guard::hush();
     let execute = |again| {
         cli.common.again.set(again);
         execute(&cli)
     };
     let all = || threads::start().and_then(|()| once_more(execute, renew));
-    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(all));
+    let done = guard::caught(all);
     let error = match done {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         Ok(Err(error)) => error,
-        // A panic is a bug, or the graphics driver's; either way its message is out already and the status is 1.
-        Err(panic) => match words_of(panic.as_ref()).and_then(threads::refused) {
+        // A panic is a bug of this program or of the graphics driver. Its message is already printed; the status is 1.
+        Err(panic) => match panic.words().and_then(threads::refused) {
             Some(error) => error,
             None => return ExitCode::FAILURE,
         },
@@ -284,24 +285,6 @@ fn with_normal_paths(command: clap::Command) -> clap::Command {
     command.mut_subcommands(with_normal_paths)
 }
 
-fn words_of(panic: &(dyn std::any::Any + Send)) -> Option<&str> {
-    panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied())
-}
-
-/// What becomes an error is said once, as that.
-fn keep_guarded_panics_quiet() {
-    let loud = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| match is_guarded() || panic.payload_as_str().is_some_and(is_refused) {
-        true => tracing::debug!("{panic}"),
-        false => loud(panic),
-    }));
-}
-
-/// Whether a panic is about a thread that the system did not give.
-fn is_refused(words: &str) -> bool {
-    threads::refused(words).is_some()
-}
-
 fn execute(cli: &Cli) -> Result<(), Error> {
     let common = &cli.common;
     match &cli.command {
@@ -330,7 +313,7 @@ impl Color {
 
     fn apply(self) {
         let choice = match self {
-            Self::Auto => anstream::ColorChoice::Auto, // which heeds NO_COLOR
+            Self::Auto => anstream::ColorChoice::Auto, // this respects NO_COLOR
             Self::Always => anstream::ColorChoice::Always,
             Self::Never => anstream::ColorChoice::Never,
         };
@@ -344,9 +327,9 @@ fn is_dumb() -> bool {
 }
 
 fn start_logging(common: &Common) {
-    // What cubecl calls an error is repeated, or becomes this program's own.
-    // So is what wgpu says of drivers and of layers that it looks for.
-    // The desktop's libraries remark on displays and locales that are none of the user's concern.
+    // What cubecl calls an error is repeated, or becomes this program's own. So is what wgpu says of drivers and of
+    // layers that it looks for. The desktop libraries log remarks on displays and locales that do not matter to the
+    // user.
     let others = "cubecl_common=off,cubecl_runtime=off,cubecl_wgpu=off,wgpu_hal=off,wgpu_core=off,naga=off,\
                   winit=error,egui_wgpu=error,egui_system_font_provider=error";
     let level = match (common.quiet, common.verbose) {

@@ -100,7 +100,7 @@ impl Monitor for Terminal {
 pub struct Bars {
     bars: MultiProgress,
     stack: Vec<ProgressBar>,
-    /// Losses of the training that is shown.
+    /// Validation losses of the training that is shown.
     valid_loss: Vec<f64>,
 }
 
@@ -151,7 +151,7 @@ impl Monitor for Bars {
     }
 
     fn end(&mut self) {
-        self.valid_loss.clear(); // what goes on outside is no training
+        self.valid_loss.clear(); // the outer work is not training
         if let Some(bar) = self.stack.pop() {
             bar.finish_and_clear();
             self.bars.remove(&bar);

@@ -32,7 +32,7 @@ fn put(common: &Common, json: impl FnOnce() -> Result<String>, table: impl FnOnc
 pub fn printed(print: impl FnOnce() -> std::io::Result<()>) -> Result<()> {
     let closed = || Err(std::io::Error::other("it is closed"));
     match if standard_output::was_closed() { closed() } else { print() } {
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()), // the reader has seen enough
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()), // the reader closed the pipe
         done => done.map_err(Error::printing),
     }
 }

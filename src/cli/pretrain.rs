@@ -1,4 +1,4 @@
-//! `odyssey pretrain`: a small base from scratch.
+//! `odyssey pretrain`: trains a small base from random weights.
 
 use std::path::PathBuf;
 

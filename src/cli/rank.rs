@@ -1,4 +1,4 @@
-//! Options of prediction rank, and how it is asked for and shown.
+//! Options of prediction rank, and its tables.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use odyssey::text::{Corpus, Split, Tokenizer, open_corpus};
 use super::text::TextArgs;
 use super::{Common, output};
 
-/// How high models rank the right word where a term of the domain should follow.
+/// How high a model ranks the right word at the place of a term of the domain.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RankArgs {
     /// Also the prediction rank of the domain's terms: found in its train split, asked for in its test split.
@@ -22,13 +22,14 @@ pub struct RankArgs {
     /// Find the terms in this corpus instead of the train split.
     #[arg(long, value_name = "CORPUS", requires = "rank", conflicts_with = "rank_from")]
     rank_terms_from: Option<PathBuf>,
-    /// Leave out terms that this corpus (or its train split) is as full of, such as a sample of the pretraining text.
+    /// Leave out terms that are just as frequent in this corpus (or its train split), for example in a sample of the
+    /// pretraining text.
     #[arg(long, value_name = "CORPUS", requires = "rank", conflicts_with = "rank_from")]
     rank_reference: Option<PathBuf>,
-    /// Write the prompts to this file, one JSON object a line (one text only).
+    /// Write the prompts to this file, one JSON object on each line (one text only).
     #[arg(long, value_name = "FILE", requires = "rank")]
     rank_prompts: Option<PathBuf>,
-    /// Ask the prompts of this file instead: objects with keyword, prompt and target, one a line (one text only).
+    /// Ask the prompts of this file instead: objects with keyword, prompt and target, one on each line (one text only).
     #[arg(long, value_name = "FILE", requires = "rank")]
     rank_from: Option<PathBuf>,
 }
@@ -47,7 +48,7 @@ impl RankArgs {
         self.rank_prompts.as_ref().map(|path| outputs.file(path, PromptSet::is_in)).transpose()
     }
 
-    /// Refuses files that stand for one text where several are given.
+    /// Refuses files that are for one text if several texts are given.
     pub fn check(&self, texts: usize) -> Result<()> {
         for (option, given) in [("--rank-prompts", &self.rank_prompts), ("--rank-from", &self.rank_from)] {
             if given.is_some() && texts > 1 {
@@ -61,7 +62,7 @@ impl RankArgs {
     /// `--rank`.
     ///
     /// # Errors
-    /// The files'.
+    /// Errors of reading and writing the files.
     pub fn prompts(
         &self,
         text: &Path,
@@ -87,7 +88,7 @@ impl RankArgs {
         let train = match &self.rank_terms_from {
             Some(path) => open_corpus(&common.corpus(path)?, Split::Train, reading.read())?,
             None => match open_corpus(text, Split::Train, reading.read()) {
-                // Of a corpus without splits this is the text that is evaluated.
+                // For a corpus without splits this is the evaluated text itself.
                 Ok(train) if train.hash != test.hash => train,
                 Ok(_) => {
                     let reason = "the text has no train split to find terms in: name a domain, or --rank-terms-from";
@@ -107,7 +108,7 @@ impl RankArgs {
     }
 }
 
-/// Asks a model, where there are prompts to ask.
+/// Asks a model the prompts, if there are any.
 ///
 /// # Errors
 /// As [`rank`].
@@ -121,7 +122,7 @@ pub fn ask(
     set.map(|set| rank(set, &model.model, model, tokenizer, reading.stream.bos, monitor)).transpose()
 }
 
-/// A table of ranks, one row each, with what must be known of them.
+/// A table of ranks, one row each, with the notes that belong to them.
 pub fn table(rows: &[(&str, &RankSummary)]) -> String {
     let number = |value: Option<f64>, decimals: usize| value.map_or("–".to_owned(), |v| fixed(v, decimals));
     let percent = |value: Option<f64>| value.map_or("–".to_owned(), |v| format!("{:.1} %", 100.0 * v));

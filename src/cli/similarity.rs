@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use odyssey::compare::Vocabulary;
 use odyssey::error::{Error, Result};
 use odyssey::memory::Work;
 use odyssey::model::{LoadedModel, ModelConfig};
@@ -20,14 +19,15 @@ use odyssey::similarity::{
 };
 use odyssey::stats::Estimate;
 use odyssey::study::config::SimilaritySettings;
-use odyssey::text::{Corpus, Split, Tokenizer, open_corpus};
+use odyssey::text::{Corpus, Split, Tokenizer, Vocabulary, open_corpus};
 use serde_json::json;
 
 use super::memory::{self, HeldArgs, Longest};
 use super::text::TextArgs;
 use super::{Common, output};
 
-/// Distances of domains to the corpus a model was pretrained on, with tests, and that corpus against itself beside them.
+/// Distances of domains to the corpus a model was pretrained on, with tests, and with the corpus against parts of
+/// itself for comparison.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 P-values ask whether the domain's documents could have been drawn from the reference: documents are permuted between the
@@ -47,9 +47,9 @@ pub struct Args {
     /// The domains; of domain folders their train splits.
     #[arg(long, required = true, num_args = 1.., value_name = "CORPUS")]
     domain: Vec<PathBuf>,
-    /// What is compared: `model:DIR[@LAYER][,mean|last]`, hidden states of this model (or its name on the hub) after so
-    /// many of its blocks, all by default, averaged over chunks or of their last token; `minilm:DIR`, a sentence encoder's
-    /// vectors of documents; or `lexical`, words alone.
+    /// What is compared: `model:DIR[@LAYER][,mean|last]`, hidden states of this model (a folder or a name on the hub)
+    /// after so many layers (default: all), averaged over chunks or of their last token; `minilm:DIR`, a sentence
+    /// encoder's vectors of documents; or `lexical`, words alone.
     #[arg(long, value_name = "FEATURES")]
     features: String,
     /// Tokens of a chunk; the model's longest window by default.
@@ -70,7 +70,7 @@ pub struct Args {
     /// Bootstrap resamples for 95 % intervals; 0 for none.
     #[arg(long, value_name = "N", default_value_t = TestSettings::default().resamples)]
     resamples: usize,
-    /// Seed of what is drawn.
+    /// Seed of everything that is drawn.
     #[arg(long, default_value_t = 42)]
     seed: u64,
     #[command(flatten)]
@@ -195,7 +195,7 @@ fn by_encoder(args: &Args, common: &Common, folder: &Path) -> Result<Sampled> {
     })
 }
 
-/// Corpora counted in words, with features as they are given for a corpus, its path and the number wanted.
+/// Corpora counted in words, `features` gives the features of a corpus from its path and the wanted number.
 fn by_words(
     args: &Args,
     common: &Common,

@@ -13,9 +13,10 @@ use super::{Common, output};
 
 /// Run a study over models, domains, strategies and seeds; resumable.
 ///
-/// Every recipe is also tried on the reference corpus itself, which shows what restarting the optimiser costs
-/// (`restart_control = false` in the study's file leaves that out). A table `[ablation]` varies how text is joined, whether
-/// line breaks stay and the learning rate; domains are called better or worse at the error rate of `[statistics]`.
+/// Every recipe is also tried on the reference corpus itself. This shows the cost of restarting the optimiser
+/// (`restart_control = false` in the study's file leaves that out). A table `[ablation]` varies how text is joined,
+/// whether line breaks stay and the learning rate; domains are called better or worse at the error rate of
+/// `[statistics]`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 In the study's file, for the ablation grid (every key may be left out):
@@ -44,11 +45,11 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run what is missing of a study, then write results.json, results.csv, report.html and the plots.
+    /// Run the missing tasks of a study, then write results.json, results.csv, report.html and the plots.
     Run {
         /// The study's TOML.
         study: PathBuf,
-        /// The study's folder; run again with the same one to go on.
+        /// The study's folder; give the same one again to go on.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
@@ -57,7 +58,7 @@ enum Command {
         /// The study's folder.
         dir: PathBuf,
     },
-    /// Write results, report and plots anew from what is done.
+    /// Write results, report and plots again from the finished tasks.
     Report {
         /// The study's folder.
         dir: PathBuf,
@@ -117,7 +118,7 @@ pub fn show(results: &StudyResults, folder: &Path, common: &Common) -> Result<()
     })
 }
 
-/// What would have been said of a study's domains; nothing where there are none.
+/// The advice that would have been given about the domains; empty if there are none.
 fn advice(said: &[Hindsight]) -> String {
     let Some(sheet) = report::advice::sheet(said) else { return String::new() };
     format!(

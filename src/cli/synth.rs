@@ -52,7 +52,7 @@ enum Kind {
     },
     /// Documents of hidden Markov chains (GINC): a base that mixes several concepts, and domains known and unknown to it.
     Ginc(GincArgs),
-    /// Lines of integers with one kind of structure each; the first kind is the base's too.
+    /// Lines of integers with one kind of structure each; the first kind is also the kind of the base.
     Artificial(ArtificialArgs),
 }
 
@@ -64,7 +64,7 @@ enum GincKind {
     /// A concept that the base has never seen
     #[value(name = "B", alias = "b")]
     Unseen,
-    /// Documents of unseen concepts, with share λ, among such of the base's
+    /// Documents of unseen concepts, with share λ, among documents of the base's concepts
     #[value(name = "C", alias = "c")]
     Blend,
     /// One concept, share λ of the way from A to B
@@ -107,7 +107,7 @@ struct ArtificialArgs {
     /// The kinds: uniform, unigram, bigram, flat-2, flat-4, flat-6, flat-128, nest, shuffle-N.
     #[arg(long, num_args = 1.., required = true, value_name = "KIND")]
     kind: Vec<String>,
-    /// A corpus whose most frequent words lend their frequencies, and their pairs to bigram; Zipf's law otherwise. Of a
+    /// A corpus that gives the frequencies of words, and of word pairs for bigram; without it Zipf's law is used. Of a
     /// domain folder its train split.
     #[arg(long, value_name = "CORPUS")]
     unigram_from: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! Who carries the change: token types, classes, the handful, and what is left without them.
+//! Which token types and classes carry the change, the handful, and the change without them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,15 +8,15 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::change::{ClassChange, Handful, TypeChange, Without};
-use super::token_class::TokenClass;
-use super::{Pair, Vocabulary};
+use super::pair::Pair;
 use crate::error::Result;
-use crate::evaluate::{BOOTSTRAP_SEED, beyond_f64};
-use crate::stats::Ratio;
+use crate::evaluate::beyond_f64;
+use crate::stats::{BOOTSTRAP_SEED, Ratio};
+use crate::text::{TokenClass, Vocabulary};
 
 /// The share of the worsening that a handful must carry.
 const HANDFUL_SHARE: f64 = 0.9;
-/// Types ranked on one half of the clusters and measured on the other.
+/// How many types are ranked on one half of the clusters and measured on the other.
 const HELD_OUT_TYPES: usize = 10;
 /// Draws of random types to compare the held-out share with.
 const RANDOM_DRAWS: usize = 200;
@@ -35,7 +35,7 @@ pub fn types(pairs: &[Pair], vocabulary: &Vocabulary, ratio: &Ratio<'_>) -> Resu
             let count = pairs.len() as f64;
             let before = pairs.iter().map(|p| p.before).sum::<f64>() / count;
             let after = pairs.iter().map(|p| p.after).sum::<f64>() / count;
-            // Positions go up, so a cluster's pairs stand together.
+            // Positions ascend, so the pairs of a cluster are adjacent.
             let sums = pairs
                 .chunk_by(|a, b| a.cluster == b.cluster)
                 .map(|chunk| (chunk[0].cluster, chunk.iter().map(|p| p.change()).sum::<f64>()));
@@ -138,7 +138,7 @@ fn held_out(pairs: &[Pair], clusters: usize) -> Result<(f64, f64), &'static str>
     Ok((top, random))
 }
 
-/// Perplexity over the targets that remain when some are dropped; contexts keep them.
+/// Perplexity over the targets that remain when some are left out. The model still reads the ones left out.
 pub fn without(
     pairs: &[Pair],
     ids: &[u32],

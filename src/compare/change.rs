@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::token_class::TokenClass;
 use crate::evaluate::divergence::Divergence;
 use crate::rank::RankChange;
+use crate::text::TokenClass;
 
 /// What adaptation changed, overall and by token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,10 +29,10 @@ pub struct Comparison {
     pub classes: Vec<ClassChange>,
     /// How few types carry the worsening.
     pub handful: Handful,
-    /// Perplexity with some targets left out (contexts keep them), by name: a class, "after_newline",
+    /// Perplexity with some targets left out (the model still reads them), by name: a class, "after_newline",
     /// "newline_and_after", "handful".
     pub without: BTreeMap<String, Without>,
-    /// How far apart the two models predict over the whole vocabulary; absent where only scorings were compared.
+    /// How far apart the two models predict over the whole vocabulary; absent if only stored scores were compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub divergence: Option<Divergence>,
     /// Why `divergence` is missing, where both models were asked.
@@ -50,10 +50,10 @@ pub struct Comparison {
 pub struct LineBreakParts {
     /// Of the tokens that hold a line break.
     pub newline: f64,
-    /// Of the tokens right after one that are none of the others.
+    /// Of the tokens right after a line break that belong to no other part.
     pub after_newline: f64,
     /// Of the end-of-text tokens between documents, and of the tokens right after one that hold no line break. Null in
-    /// results of before it was counted apart, where the other parts have it.
+    /// results of older versions, which counted it with the other parts.
     #[serde(default)]
     pub boundary: Option<f64>,
     /// Of all others.
@@ -61,8 +61,8 @@ pub struct LineBreakParts {
 }
 
 impl Comparison {
-    /// Splits δ into what line breaks carry, what the tokens after them carry, and the rest, which the ends of documents are
-    /// in: for results of before [`super::PartChanges`] were kept.
+    /// Splits δ into the parts of line breaks, of the tokens after them, and the rest, which includes the ends of
+    /// documents. For results of older versions, which have no [`super::PartChanges`].
     pub fn line_break_parts(&self) -> LineBreakParts {
         let newline = self.classes.iter().filter(|c| c.class == TokenClass::Newline).map(|c| c.contribution).sum();
         let scored = self.scored.max(1) as f64;
@@ -73,7 +73,7 @@ impl Comparison {
         LineBreakParts { newline, after_newline: self.delta - newline - rest, boundary: None, rest }
     }
 
-    /// Keeps this many token types from either end of the list.
+    /// Keeps this many token types from each end of the list.
     pub fn shorten(&mut self, types: usize) {
         if self.types.len() > 2 * types {
             self.types.drain(types..self.types.len() - types);
@@ -187,7 +187,7 @@ pub struct Passage {
 /// A token of a passage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PassageToken {
-    /// The token as text; bytes that are no text on their own are shown by the replacement character.
+    /// The token as text; bytes that are not a whole character are shown by the replacement character.
     pub text: String,
     /// Negative log-likelihood before, nats; absent where the protocol does not score the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]

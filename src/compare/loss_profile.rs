@@ -1,9 +1,10 @@
-//! What a model finds hard in a text: its loss, how it spreads over documents, and what kinds of token it is made of.
+//! Where the loss of a model on a text comes from: its mean, its spread over documents, and its parts by class of
+//! token.
 
 use serde::{Deserialize, Serialize};
 
-use super::{TokenClass, Vocabulary};
 use crate::evaluate::ScoredStream;
+use crate::text::{TokenClass, Vocabulary};
 
 /// The loss of one model on one text, `loss = Σ_k share_k · loss_k` over the classes k of tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,7 +36,7 @@ pub struct ClassLoss {
 }
 
 impl LossProfile {
-    /// Of a text that was scored.
+    /// Computes it from a scored text.
     pub fn of(scored: &ScoredStream, vocabulary: &Vocabulary) -> Self {
         let clusters = scored.clusters();
         let mut documents = vec![(0.0, 0.0); clusters.count];

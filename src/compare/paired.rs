@@ -1,8 +1,8 @@
-//! The change of every document between two scorings of one text: what intervals and paired tests are made of.
+//! The change of every document between two scorings of one text: the input of intervals and paired tests.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Pair, pair};
+use super::pair::{Pair, pair};
 use crate::error::Result;
 use crate::evaluate::{Clusters, ScoredStream};
 

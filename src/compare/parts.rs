@@ -1,16 +1,17 @@
-//! How much of a change line breaks and the ends of documents carry, by document: what intervals of the parts are made of.
+//! The parts of a change that line breaks and ends of documents carry, by document: the input of the intervals of these
+//! parts.
 
 use serde::{Deserialize, Serialize};
 
 use super::change::LineBreakParts;
+use super::pair::pair;
 use super::paired::PairedChanges;
-use super::token_class::TokenClass;
-use super::{Vocabulary, pair};
 use crate::error::Result;
 use crate::evaluate::ScoredStream;
+use crate::text::{TokenClass, Vocabulary};
 
-/// By cluster, the parts of [`PairedChanges::changes`] that some tokens carry; what is left is the rest's. A token belongs to
-/// the first part that it fits, in this order.
+/// By cluster, the parts of [`PairedChanges::changes`] that some tokens carry; the remainder is the rest. A token
+/// belongs to the first part in this order that fits it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PartChanges {
     /// Of tokens that hold a line break, `[clusters]`, nats.
@@ -53,7 +54,7 @@ impl PartChanges {
         Ok(parts)
     }
 
-    /// What each cluster's other tokens carry of `changes`, `[clusters]`.
+    /// The part of `changes` that the other tokens of each cluster carry, `[clusters]`.
     pub fn rest(&self, changes: &PairedChanges) -> Vec<f64> {
         let named = self.newline.iter().zip(&self.boundary).zip(&self.after_newline).map(|((a, b), c)| a + b + c);
         changes.changes.iter().zip(named).map(|(all, named)| all - named).collect()

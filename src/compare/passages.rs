@@ -1,14 +1,14 @@
 //! The passages that changed most, for the heat view.
 
-use super::Vocabulary;
 use super::change::{Passage, PassageToken};
 use crate::evaluate::ScoredStream;
+use crate::text::Vocabulary;
 
 /// Tokens of a passage: a few lines of text.
 const LENGTH: usize = 60;
-/// A passage with fewer scored tokens says nothing.
+/// Passages with fewer scored tokens are left out.
 const FEWEST_SCORED: usize = 30;
-/// Passages shown from either end.
+/// Passages shown from each end.
 const SHOWN: usize = 5;
 
 /// The worst passages, worst first, then the best, best last. Passages lie side by side within documents.

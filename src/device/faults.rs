@@ -4,10 +4,9 @@
 //! no memory for a buffer, only a callback of wgpu is told (`open` installs it). [`failure`] is the one place that
 //! makes an [`Error::Device`] of all this, [`guarded`] the one that makes one of a panic.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use burn::tensor::{Device, DeviceKind, Tensor};
 use super::hush::hushed;
 use super::{Adapter, adapter_of, adapters};
 use crate::error::{DeviceFault, Error, Result};
-use crate::threads;
+use crate::{guard, threads};
 
 /// The last out-of-memory message from the thread of a device.
 static OUT_OF_MEMORY: Mutex<Option<String>> = Mutex::new(None);
@@ -71,7 +70,7 @@ fn is_lost(device: &Device) -> bool {
             .map_err(|e| e.to_string())
     };
     for _ in 0..TRIES {
-        match catch_unwind(AssertUnwindSafe(number)) {
+        match guard::caught_quietly(number) {
             Ok(Ok(_)) => return false,
             Ok(Err(words)) if says_lost(&words) => return true,
             _ => std::thread::sleep(Duration::from_millis(20)),
@@ -118,28 +117,13 @@ fn name_of(device: &Device) -> String {
     adapter_of(device).map_or_else(|| "cpu".to_owned(), Adapter::label)
 }
 
-thread_local! {
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether a panic of this thread becomes an error; then its message is not printed.
-pub fn is_guarded() -> bool {
-    GUARDED.get()
-}
-
-/// Runs `work` on `device`. A panic inside becomes an error.
+/// Does `work` on `device`; a panic below becomes an error.
 ///
 /// # Errors
 /// Errors of `work`; [`Error::Device`].
 pub fn guarded<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    out_of_memory_said(); // an existing message belongs to earlier work
-    let outer = GUARDED.replace(true);
-    let done = catch_unwind(AssertUnwindSafe(work));
-    GUARDED.set(outer);
-    done.unwrap_or_else(|panic| {
-        let words = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Err(failure(device, words.unwrap_or("it panicked")))
-    })
+    out_of_memory_said(); // what is there is of earlier work
+    guard::caught_quietly(work).unwrap_or_else(|panic| Err(failure(device, panic.words().unwrap_or("it panicked"))))
 }
 
 /// Runs `work` on each group in order. A group that does not fit into the memory of `device` is halved, and later

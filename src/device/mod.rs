@@ -3,12 +3,15 @@
 //! The choice is made here from wgpu's own list of adapters, never by a default of a library below: `auto` takes a real
 //! GPU if there is one and otherwise the CPU backend, because a software adapter is several times slower than it.
 
+mod batch;
 pub mod diagnosis;
 pub mod faults;
 mod hush;
 pub mod limits;
 pub mod precision;
 pub mod read_back;
+
+pub use batch::batch_size;
 
 use std::fmt;
 use std::str::FromStr;

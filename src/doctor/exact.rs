@@ -1,4 +1,4 @@
-//! The truth in f64, computed on the host: plain loops over rows, written apart from the models and their backend.
+//! Reference values in f64, computed on the host by plain loops over rows, independent of the models and their backend.
 
 use std::collections::BTreeMap;
 use std::f64::consts::{PI, SQRT_2};
@@ -13,12 +13,13 @@ use crate::model::{LanguageModel, ModelConfig};
 /// Numbers in rows, `[T][C]`.
 pub type Rows = Vec<Vec<f64>>;
 
-/// What norms add to variance or mean square, in every model that is checked.
+/// The epsilon of norms in every model that is checked.
 pub const NORM_EPSILON: f64 = 1e-5;
 
 /// The `index`-th of uniform numbers in [−1, 1), in f32. Each `seed` has its own.
 pub fn number(seed: u64, index: usize) -> f32 {
-    // SplitMix64 (Steele et al. 2014), whose state is a counter: any number without those before it.
+    // SplitMix64 (Steele et al. 2014), whose state is a counter, so any number can be computed without the ones before
+    // it.
     let mut z =
         (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(seed.wrapping_mul(0xd134_2543_de82_ef95));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -85,7 +86,8 @@ pub fn rotate(x: &[f64], position: usize, rotated: usize) -> Vec<f64> {
 }
 
 /// Causal attention of `heads` query heads over `kv_heads` heads of keys and values, each query seeing the latest
-/// `window` tokens. `q` is `[T][H·D]`, `k` and `v` are `[T][K·D]`. Beside the result `[T][H·D]`, the same sum of |v|.
+/// `window` tokens. `q` is `[T][H·D]`, `k` and `v` are `[T][K·D]`. Returns the result `[T][H·D]` and the same sum over
+/// the absolute values of v.
 pub fn attention(q: &Rows, k: &Rows, v: &Rows, heads: usize, kv_heads: usize, window: usize) -> (Rows, Rows) {
     let channels = q[0].len() / heads;
     let head = |row: &[f64], h: usize| row[h * channels..(h + 1) * channels].to_vec();
@@ -272,8 +274,8 @@ impl ExactModel {
         columns(x, |x| weight.iter().enumerate().map(|(c, weight)| dot(x, weight) + bias(c)).collect())
     }
 
-    /// The norm at `path`: a layer norm where it has a bias or nothing at all, otherwise an RMS norm of runs as long as
-    /// its weight.
+    /// The norm at `path`: a layer norm if it has a bias or no weight at all; otherwise an RMS norm over groups as long
+    /// as its weight.
     fn norm(&self, x: &Rows, path: &str) -> Rows {
         let values = |name: &str| self.weights.get(&format!("{path}.{name}")).map(|w| w.values.as_slice());
         match (values("weight"), values("bias")) {

@@ -1,4 +1,4 @@
-//! 16-bit floats: whether what is held in f16 comes back as it was, and whether arithmetic in it is right.
+//! 16-bit floats: whether values held in f16 are read back unchanged, and whether arithmetic in f16 is right.
 
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use half::f16;
@@ -27,7 +27,7 @@ pub(super) fn plans() -> Vec<Plan> {
     ]
 }
 
-/// Whether `device` has f16; notes where it has not.
+/// Whether `device` has f16; if not, a note says so.
 fn has_f16(device: &Device, cases: &mut Cases) -> bool {
     let has = device.supports_dtype(DType::F16);
     if !has {
@@ -49,7 +49,7 @@ fn held(device: &Device, cases: &mut Cases) -> Result<()> {
     let wide = |values: &[f16]| -> Vec<f64> { values.iter().map(|x| x.to_f64()).collect() };
     let read = |values: &[f16]| f16_tensor(values, [values.len()], device).cast(FloatDType::F32);
     cases.judge_tensor(format!("all {} normal numbers", normal.len()), read(&normal), Expected::same(wide(&normal)))?;
-    // Kernels may take what is below 2⁻¹⁴ for 0: far below any weight that matters.
+    // Kernels may treat numbers below 2⁻¹⁴ as 0: this is far below any weight that matters.
     let smallest = vec![f64::from(f16::MIN_POSITIVE); tiny.len()];
     cases.judge_tensor("numbers below 2⁻¹⁴", read(&tiny), Expected::within(1.0, wide(&tiny), smallest))?;
 

@@ -1,9 +1,9 @@
-//! Whether a device computes what it should: every operation the models use, one training step of a tiny model of each
+//! Checks that a device computes right: every operation the models use, one training step of a tiny model of each
 //! family, numbers at the edge of their range, 16-bit weights, and how fast it all is.
 //!
-//! The truth is computed on the host in f64 ([`exact`]), apart from anything a device does. Errors are allowed as much as
-//! rounding explains, and each check says in what they are measured. The diagnosis is kept
-//! ([`crate::device::diagnosis`]) for `--device auto`, which passes over an adapter found wrong.
+//! The truth is computed on the host in f64 ([`exact`]), independent of the device. Errors may be as large as rounding
+//! explains; each check names the unit of its errors. The diagnosis is kept ([`crate::device::diagnosis`]) for
+//! `--device auto`, which passes over an adapter found wrong.
 
 pub mod exact;
 mod half;
@@ -11,7 +11,6 @@ mod ops;
 mod steps;
 mod timing;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,16 +20,17 @@ use burn::tensor::Device;
 use crate::device::ChosenDevice;
 pub use crate::device::diagnosis::{About, Aspect, Case, Check, Diagnosis, SCHEMA, Timing, Verdict};
 use crate::error::{Error, Result};
+use crate::guard;
 use crate::model::weights::LARGEST_PIECE;
 use crate::process;
 use crate::progress::Monitor;
 
 /// How long a check may take before the device counts as hung.
 pub const PATIENCE: Duration = Duration::from_secs(300);
-/// The gap between 1 and the next f32, 2⁻²³: what a rounding changes is half of it at most.
+/// The gap between 1 and the next f32, 2⁻²³: rounding changes a value by at most half of it.
 const EPSILON: f64 = f32::EPSILON as f64;
 
-/// What a device should have computed: numbers, what their errors are measured in, and how much of it is allowed.
+/// The expected result of a device: numbers, the unit of their errors, and the allowed error.
 #[derive(Debug, Clone)]
 pub struct Expected {
     /// The true values.
@@ -60,11 +60,11 @@ impl Expected {
 
 /// The largest error of `found`, in the units that `expected` says.
 ///
-/// A true value beyond the range of f32 is met by an infinity or the largest number, of its sign. Below 2⁻¹⁰⁰ units do
-/// not shrink further: kernels may take numbers that small for 0.
+/// For a true value beyond the range of f32 an infinity or the largest number with the same sign is right. Below 2⁻¹⁰⁰
+/// units do not shrink further: kernels may take numbers that small for 0.
 ///
 /// # Errors
-/// In words, what makes it no number: a value missing, not a number, or infinite.
+/// In words, why the error is not a number: a value is missing, not a number, or infinite.
 pub fn worst_error(found: &[f32], expected: &Expected) -> Result<f64, String> {
     let Expected { exact, scale, .. } = expected;
     if found.len() != exact.len() {
@@ -84,7 +84,7 @@ pub fn worst_error(found: &[f32], expected: &Expected) -> Result<f64, String> {
     Ok(worst)
 }
 
-/// What a check measured.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub struct Cases {
     measured: Vec<Case>,
@@ -92,7 +92,7 @@ pub struct Cases {
 }
 
 impl Cases {
-    /// Judges what a device `found` in the case `at`.
+    /// Judges the result `found` of a device in the case `at`.
     pub fn judge(&mut self, at: impl Into<String>, found: &[f32], expected: &Expected) {
         let (worst, reason) = match worst_error(found, expected) {
             Ok(worst) => (Some(worst), None),
@@ -101,7 +101,7 @@ impl Cases {
         self.measured.push(Case { at: at.into(), worst, allowed: Some(expected.allowed), cpu: None, reason });
     }
 
-    /// There is nothing to check, and why.
+    /// Nothing can be checked; the reason.
     pub fn skip(&mut self, why: &str) {
         self.skipped = Some(why.to_owned());
     }
@@ -165,14 +165,11 @@ impl About {
     }
 }
 
-/// Does `work`; what fails in it, or panics, becomes words.
+/// Runs `work`; a failure or panic becomes words.
 fn caught(work: impl FnOnce() -> Result<()>) -> Result<(), String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
+    match guard::caught(work) {
         Ok(done) => done.map_err(|error| error.to_string()),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            Err(text.and_then(|text| text.lines().next()).unwrap_or("a panic").to_owned())
-        }
+        Err(panic) => Err(panic.words().and_then(|words| words.lines().next()).unwrap_or("a panic").to_owned()),
     }
 }
 
@@ -203,7 +200,7 @@ fn patiently<T: Send + 'static>(
 ) -> Result<Vec<T>> {
     const GLANCE: Duration = Duration::from_millis(100);
     let (sender, receiver) = channel();
-    // Nobody waits for the thread: one that hangs in a driver ends with the process.
+    // The thread is not joined: if it hangs in a driver, it ends with the process.
     thread::spawn(move || {
         let mut values = values;
         values.try_for_each(|value| sender.send(value))
@@ -230,7 +227,7 @@ fn patiently<T: Send + 'static>(
 /// Examines a device.
 ///
 /// # Errors
-/// An interruption. What the device does wrong is in the diagnosis.
+/// An interruption. Faults of the device are part of the diagnosis, not errors.
 pub fn examine(chosen: &ChosenDevice, patience: Duration, monitor: &mut dyn Monitor) -> Result<Diagnosis> {
     let started = Instant::now();
     let plans = ops::plans().into_iter().chain(half::plans()).chain(steps::plans()).collect();

@@ -1,8 +1,8 @@
-//! Every operation the models use, at sizes small and awkward: 1, primes, more than a workgroup.
+//! Every operation the models use, at small and awkward sizes: 1, primes, more than a workgroup.
 //!
 //! A sum of k terms with independent roundings is off by about √k·ε/2 of the root of its terms' squares; the largest of
-//! many results by five times that. Four times as much as a rounding may move one result is allowed, which numbers of a
-//! coarser kind (TF32, f16) still exceed a hundredfold. Functions may be as wrong as WGSL lets them be
+//! many results by five times that. Four times the effect of rounding on one result is allowed; coarser number formats
+//! (TF32, f16) still exceed this a hundredfold. Functions may have the errors that WGSL allows
 //! (<https://www.w3.org/TR/WGSL/#floating-point-accuracy>).
 
 use std::ops::Range;
@@ -125,7 +125,7 @@ fn matrix_product(device: &Device, cases: &mut Cases) -> Result<()> {
             (", left transposed", tensor(&a_t, [k, m], device), turned, tensor(&b_t, [k, n], device), plain),
         ];
         for (way, a, a_held, b, b_held) in ways {
-            // Ours, where there is one, and the framework's, which the head's logits take everywhere.
+            // Our own product, if there is one, and the framework's, which computes the logits everywhere.
             let framework = matmul::plain(a.clone(), a_held, b.clone(), b_held);
             for found in [matmul::product(a, a_held, b, b_held), framework] {
                 cases.judge_tensor(format!("{m}×{k}×{n}{way}"), found, expected.clone())?;
@@ -222,7 +222,7 @@ fn exp_and_log(device: &Device, cases: &mut Cases) -> Result<()> {
         let scale = x.iter().zip(&truth).map(|(x, e)| e * (3.0 + 2.0 * f64::from(x.abs()))).collect();
         let found = tensor(&x, [count], device).exp();
         cases.judge_tensor(format!("exp of {count}"), found, Expected::within(EPSILON, truth.clone(), scale))?;
-        // What log is given must be an f32.
+        // The input of log must be an f32.
         let values: Vec<f32> = truth.iter().map(|&e| e as f32).collect();
         let logs: Vec<f64> = values.iter().map(|&e| f64::from(e).ln()).collect();
         let scale = logs.iter().map(|log| log.abs().max(1.0)).collect();
@@ -527,7 +527,7 @@ fn edges(device: &Device, cases: &mut Cases) -> Result<()> {
     let found = softmax(tensor(&x, [5, 3], device), 1);
     cases.judge_tensor("softmax of large numbers", found, softmax_of(&rows(&x, 3)))?;
 
-    // What exp makes of ±200 is 0 or no f32 at all; functions made of it must still end at their limits.
+    // exp(±200) is 0 or beyond f32. Functions that use it must still give their limits.
     let x = [-1e30f32, -1e4, -200.0, 200.0, 1e4, 1e30];
     let on_device = || tensor(&x, [6], device);
     let limits =
@@ -567,7 +567,7 @@ fn large_table(device: &Device, cases: &mut Cases) -> Result<()> {
     const WIDTH: usize = 1024;
     const WHOLE: usize = LARGEST_PIECE / (WIDTH * size_of::<f32>());
     const ROWS: usize = WHOLE + 7;
-    // Cheap, since there are 33 million of them; multiples of 1/1021, another row for every id.
+    // A cheap formula, because there are 33 million values: multiples of 1/1021, with a different row for every id.
     let weight = |_: &str, i: usize| ((i % WIDTH * 31 + i / WIDTH * 17) % 1021) as f32 / 1021.0 - 0.5;
     let row = |id: usize| -> Vec<f64> { (0..WIDTH).map(|c| f64::from(weight("", id * WIDTH + c))).collect() };
     let table = Embedding::load(&mut Given(weight), "table", [ROWS, WIDTH], device)?;

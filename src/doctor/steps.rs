@@ -1,8 +1,8 @@
 //! One step of training, and evaluation after it, of a tiny model of each family.
 //!
-//! The truth is the model's loss in f64 ([`ExactModel`]). It tells the gradient's norm too: along the gradient g the loss
-//! rises by |g| per unit, and by less along anything else. Each number of the gradient is compared with the CPU
-//! backend's, and the weights after the step with AdamW in f64 on the gradient that the device itself found.
+//! The truth is the model's loss in f64 ([`ExactModel`]). It also gives the norm of the gradient: along the gradient g
+//! the loss rises by |g| per unit, and by less in any other direction. Each number of the gradient is compared with the
+//! CPU backend's, and the weights after the step with AdamW in f64 on the gradient that the device itself found.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,7 +33,7 @@ const LOSS_ALLOWED: f64 = 1e-5;
 /// Of the root mean square of a weight's gradient, or of the whole gradient's where that is larger.
 const GRADIENT_ALLOWED: f64 = 3e-4;
 const LR: f64 = 1e-2;
-/// ε as large as a gradient makes the step depend on the gradient's size, and so on clipping.
+/// With ε as large as a gradient, the step depends on the size of the gradient, and so on clipping.
 const ADAMW: AdamWConfig =
     AdamWConfig { beta1: 0.9, beta2: 0.999, epsilon: 1e-3, weight_decay: 0.1, moments: Precision::F32 };
 
@@ -57,8 +57,8 @@ fn config(family: &Entry) -> Result<ModelConfig> {
     ModelConfig::from_json("a tiny model", json)
 }
 
-/// The tiny model with weights that leave nothing at rest: norms around 1, biases around 0, matrices large enough that
-/// attention has preferences.
+/// The tiny model with weights that make every part matter: norms around 1, biases around 0, and matrices large enough
+/// that attention is not uniform.
 pub(super) fn tiny_model(config: ModelConfig, device: &Device) -> Result<LoadedModel> {
     let mut loaded = LoadedModel::random(config, Path::new(""), 1, device)?;
     let mut seed = 100;
@@ -128,7 +128,7 @@ fn step(family: &Entry, device: &Device, cases: &mut Cases) -> Result<()> {
     for weight in stepped.parameters() {
         let decay = if weight.shape.len() > 1 { LR * ADAMW.weight_decay } else { 0.0 };
         for (before, gradient) in exact.values(&weight.name).iter().zip(&found[&weight.name]) {
-            // Of a first step the moments are, bias-corrected, the gradient and its square.
+            // After the first step the bias-corrected moments are the gradient and its square.
             let gradient = f64::from(*gradient) * clipped;
             let update = LR * gradient / (gradient.abs() + ADAMW.epsilon);
             expected.exact.push(before * (1.0 - decay) - update);
@@ -140,7 +140,7 @@ fn step(family: &Entry, device: &Device, cases: &mut Cases) -> Result<()> {
     evaluation(&stepped.valid(), &config, &batch, device, cases)
 }
 
-/// What the gradient should be by the CPU backend.
+/// The expected gradient, from the CPU backend.
 fn gradient(of_cpu: &BTreeMap<String, Vec<f32>>) -> Expected {
     let root_mean_square = |values: &mut dyn Iterator<Item = f32>| {
         let (count, sum) = values.fold((0, 0.0), |(n, sum), g| (n + 1, sum + f64::from(g).powi(2)));
@@ -155,7 +155,7 @@ fn gradient(of_cpu: &BTreeMap<String, Vec<f32>>) -> Expected {
     Expected::within(GRADIENT_ALLOWED, exact, scale.collect())
 }
 
-/// The loss of every token by the scorer, which takes another path than training.
+/// The loss of every token from the scorer, which uses other code than training.
 fn evaluation(
     model: &LanguageModel,
     config: &ModelConfig,

@@ -1,4 +1,4 @@
-//! How fast a device is: medians of runs after others that only warm it up.
+//! How fast a device is: medians of runs, after warm-up runs.
 
 use std::time::Instant;
 
@@ -19,10 +19,10 @@ use crate::model::parameters::to_host;
 
 const WARM_UPS: usize = 2;
 const RUNS: usize = 5;
-/// A run that takes so long is long enough to be timed, seconds.
+/// The shortest run that can be timed well, seconds.
 const LONG_ENOUGH: f64 = 0.03;
 
-/// What was measured: on how much, units of work, seconds.
+/// A measurement: the size, the units of work, and the seconds.
 type Measured = (String, f64, f64);
 type Measure = fn(&Device) -> Result<Measured>;
 
@@ -96,7 +96,7 @@ fn matrix_product(device: &Device) -> Result<Measured> {
 }
 
 fn reading_and_writing(device: &Device) -> Result<Measured> {
-    // Up to 64 MiB, half of what the smallest binding holds.
+    // Up to 64 MiB, half of the smallest binding.
     let (size, seconds) = growing(&[1024, 2048, 4096], |size| {
         let x = square(size, device);
         Ok(Box::new(move || wait_for(x.clone() + 1.0)))

@@ -1,11 +1,11 @@
-//! How far two models' predictions are apart, over the whole vocabulary and not at the text's own tokens alone.
+//! How far two models' predictions are apart, over the whole vocabulary, not only for the tokens of the text.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::batch_size;
 use super::protocol::Window;
 use super::score::{groups, read};
+use crate::device::batch_size;
 use crate::error::{Error, Result};
 use crate::kernels::cross_entropy::{ChunkSoftmax, head_chunk};
 use crate::kernels::head::Head;
@@ -18,13 +18,13 @@ use crate::progress::Monitor;
 pub struct Divergence {
     /// Mean of KL(before‖after) = Σ_v p_before(v) ln(p_before(v) / p_after(v)), nats per token.
     pub kl: f64,
-    /// Share of positions where both find the same token likeliest, 0 to 1.
+    /// Share of positions where both models find the same token most likely, 0 to 1.
     pub top1_agreement: f64,
-    /// Positions looked at.
+    /// Positions compared.
     pub positions: usize,
 }
 
-/// Reads `windows` of `ids` with both models and compares what they predict at every scored token.
+/// Reads `windows` of `ids` with both models and compares their predictions at every scored token.
 ///
 /// # Errors
 /// The models differ in vocabulary; a prediction that is not finite; the device fails; an interruption.

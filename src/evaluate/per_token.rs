@@ -1,4 +1,4 @@
-//! The per-token file: every later step reads it instead of asking the model again.
+//! The per-token file: later steps read it instead of running the model again.
 //!
 //! A safetensors file with `ids` u32, `nll` f32 (NaN where not scored), `document` u32, `byte` u64 and `window` u32,
 //! all `[n]`; its metadata holds the evaluation's JSON under "eval". The array `sha256` is a checksum of all that; files of
@@ -11,7 +11,8 @@ use std::path::Path;
 use bytemuck::Pod;
 use safetensors::{Dtype, SafeTensors};
 
-use super::{EvalResult, ScoredStream};
+use super::result::EvalResult;
+use super::scored::ScoredStream;
 use crate::error::{Error, Result};
 use crate::files::{self, Array, Sealed, Unsealed};
 
@@ -24,7 +25,7 @@ const ARRAYS: [&str; 5] = ["ids", "nll", "document", "byte", "window"];
 /// The most that safetensors allows.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// A text of fewer tokens may have this many documents all the same, since some become no token.
+/// A text may have up to this many documents more than tokens, because some documents become no token.
 const MOST_EMPTY: usize = 1 << 16;
 
 /// Writes `scored` and the result it belongs to, whole.
@@ -111,8 +112,8 @@ fn open(path: &Path) -> Result<(ScoredStream, EvalResult, bool)> {
     if [scored.nll.len(), scored.document.len(), scored.byte.len(), scored.window.len()].iter().any(|&len| len != n) {
         return Err(broken("its arrays differ in length".into()));
     }
-    // Tables of what is resampled are as long as the largest index: a window scores a token at least, and documents that
-    // became no token at all are few.
+    // Tables for resampling are as long as the largest index. A window scores at least one token, and few documents
+    // become no token, so a much larger index is a fault.
     let documents = result.texts.first().map_or(0, |text| text.documents).min(n.max(MOST_EMPTY));
     if scored.document.last().is_some_and(|&last| last as usize >= documents)
         || !scored.document.is_sorted()

@@ -1,8 +1,9 @@
-//! Loss by position: how much is before a token in its window, and in its document.
+//! Loss by position: how many tokens stand before a token in its window and in its document.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Protocol, ScoredStream};
+use super::protocol::Protocol;
+use super::scored::ScoredStream;
 
 /// Mean loss by distance, in bins that double: 0, 1, 2–3, 4–7, … Bins without a scored token are left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,7 +28,7 @@ pub struct Bin {
 }
 
 impl Positions {
-    /// Of a stream that was scored under `protocol`.
+    /// Computes it for a stream that was scored under `protocol`.
     pub fn of(scored: &ScoredStream, protocol: &Protocol) -> Self {
         let windows = protocol.windows(&scored.document);
         let in_window =

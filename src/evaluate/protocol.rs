@@ -1,6 +1,6 @@
 //! Perplexity protocols: which windows the model reads and which tokens are scored.
 //!
-//! Every protocol is a named recipe with a fingerprint; numbers of different fingerprints are not comparable.
+//! Every protocol has a name and a fingerprint; numbers of different fingerprints are not comparable.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use crate::files;
 use crate::model::ModelConfig;
 use crate::text::{DocumentRule, Join, StreamOptions, Tokenizer};
 
-/// The window of llama.cpp's perplexity tool unless it is told otherwise, tokens.
+/// The default window of the perplexity tool of llama.cpp, tokens.
 const HALF_WINDOW_CONTEXT: usize = 512;
 
 /// A named way of cutting a token stream into windows.
@@ -30,7 +30,7 @@ pub enum ProtocolName {
     /// llama.cpp's: whole windows of 512 side by side, the first token of each replaced by the begin-of-text token where
     /// the stream begins with one (--bos); only the second half of each is scored
     HalfWindow,
-    /// As `rolling`, but a document's last window is left short: one token before it is its context
+    /// As `rolling`, but the last window of a document stays short: only one token before it is its context
     Doc,
     /// M2D2's script: the windows of `disjoint`, but a mean in which a window of L tokens counts L times although L − 1
     /// are scored; the negative log-likelihoods of tokens are those of `disjoint`
@@ -38,7 +38,7 @@ pub enum ProtocolName {
 }
 
 impl ProtocolName {
-    /// Whether documents are read by themselves, so that nothing stands between them.
+    /// Whether documents are read one by one, with nothing between them.
     pub fn by_document(self) -> bool {
         matches!(self, Self::Rolling | Self::Doc)
     }
@@ -60,14 +60,14 @@ impl fmt::Display for ProtocolName {
 /// A protocol with its sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Protocol {
-    /// The recipe.
+    /// The name of the protocol.
     pub name: ProtocolName,
     /// Tokens of a window.
     pub context: usize,
     /// Tokens from one window's start to the next.
     pub stride: usize,
-    /// The token of the model that windows begin with where the recipe asks for one: each document's first window, or
-    /// every window of `half-window`.
+    /// The first token of windows if the protocol needs one: of the first window of each document, or of every window
+    /// of `half-window`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<u32>,
 }
@@ -75,7 +75,7 @@ pub struct Protocol {
 /// A window of the stream: the model reads `prefix`, then the tokens `start..end`; tokens `scored..end` count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// Read before `start`, whatever the stream has there.
+    /// A token that is read before `start`, in place of the one in the stream.
     pub prefix: Option<u32>,
     /// First token of the stream.
     pub start: usize,
@@ -98,8 +98,8 @@ impl Window {
 }
 
 impl Protocol {
-    /// A protocol that needs no token of the model, its sizes checked against the model's longest window; both default
-    /// to what the protocol and model suggest. [`Protocol::for_model`] makes every protocol.
+    /// A protocol that needs no token of the model. Its sizes are checked against the longest window of the model;
+    /// their defaults depend on protocol and model. [`Protocol::for_model`] makes every protocol.
     ///
     /// # Errors
     /// A context longer than the model's or too short to predict anything, a stride of 0 or beyond the context, a
@@ -108,10 +108,11 @@ impl Protocol {
         Self::with_prefix(name, context, stride, longest, None)
     }
 
-    /// A protocol as this model follows it on texts that become a stream by `options`.
+    /// The protocol for this model, on texts that become a stream by `options`.
     ///
-    /// Documents of `rolling` and `doc` begin with the begin-of-text token or, where the model has none, end-of-text, as
-    /// lm-evaluation-harness has it; windows of `half-window` with what `options` put before a stream, as llama.cpp has it.
+    /// Documents of `rolling` and `doc` begin with the begin-of-text token or, where the model has none, end-of-text,
+    /// as in lm-evaluation-harness. Windows of `half-window` begin with the token that `options` put before a stream,
+    /// as in llama.cpp.
     ///
     /// # Errors
     /// As [`Protocol::new`]; a model without the token that is needed; a join of documents that are read by themselves.
@@ -209,7 +210,7 @@ impl Protocol {
         Ok(Self { name, context, stride, prefix })
     }
 
-    /// The windows of a stream, of which `document` says where each token belongs.
+    /// The windows of a stream, `document` gives the document of each token.
     pub fn windows(&self, document: &[u32]) -> Vec<Window> {
         match self.name {
             ProtocolName::Disjoint | ProtocolName::Strided | ProtocolName::M2d2Exact => {
@@ -227,13 +228,14 @@ impl Protocol {
         }
     }
 
-    /// Windows of `context` tokens, the next one `stride` after the last; only what is new in each is scored.
+    /// Windows of `context` tokens, the next one `stride` after the last; only the new tokens of each window are
+    /// scored.
     fn overlapping(&self, tokens: usize) -> Vec<Window> {
         let mut windows = Vec::new();
         let mut scored_until = 0;
         for start in (0..tokens).step_by(self.stride) {
             let end = (start + self.context).min(tokens);
-            // Nothing predicts the first token that is read.
+            // The first token that is read has no prediction.
             let scored = scored_until.max(start + 1);
             if scored < end {
                 windows.push(Window { prefix: None, start, end, scored });
@@ -274,7 +276,8 @@ impl Protocol {
         })
     }
 
-    /// What makes two numbers comparable, in 16 hexadecimal digits: recipe, sizes, joins, tokenizer.
+    /// A hash, 16 hexadecimal digits, of everything that makes two numbers comparable: protocol, sizes, joins,
+    /// tokenizer.
     pub fn fingerprint(&self, rule: DocumentRule, options: &StreamOptions, tokenizer_hash: &str) -> String {
         let all = serde_json::json!({
             "protocol": self, "document": rule, "stream": options, "tokenizer": tokenizer_hash, "version": 1,

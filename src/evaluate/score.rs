@@ -1,4 +1,4 @@
-//! Negative log-likelihoods of tokens, without ever holding the logits of more than a bounded chunk of positions.
+//! Negative log-likelihoods of tokens, computed so that logits exist only for a limited number of positions at a time.
 
 use std::cmp::Reverse;
 
@@ -13,8 +13,8 @@ use crate::progress::Monitor;
 
 /// Scores the windows of a stream: −ln p of every token, nats, NaN where no window scores it. `[stream]`.
 ///
-/// `model` must be free of autodiff; `batch` windows of equal length are computed together, fewer where `device` has no
-/// memory for them, and `monitor` hears of the tokens scored.
+/// `model` must be free of autodiff; `batch` windows of equal length are computed together, fewer if `device` has too
+/// little memory. `monitor` gets the number of scored tokens.
 ///
 /// # Errors
 /// The device's failure; an interruption; a loss that is not finite.
@@ -57,7 +57,8 @@ pub fn score(
     Ok(nll)
 }
 
-/// Windows of one length go together, at most `batch` of them, whatever lies between them: nothing is padded.
+/// Windows of the same length are computed together, at most `batch`, also if they are not adjacent. So nothing is
+/// padded.
 pub(super) fn groups(windows: &[Window], batch: usize) -> Vec<Vec<&Window>> {
     let mut by_length: Vec<&Window> = windows.iter().collect();
     by_length.sort_by_key(|window| Reverse(window.read()));
@@ -65,8 +66,8 @@ pub(super) fn groups(windows: &[Window], batch: usize) -> Vec<Vec<&Window>> {
     same.flat_map(|same| same.chunks(batch.max(1))).map(<[&Window]>::to_vec).collect()
 }
 
-/// What the model reads of equally long windows, `[windows, time]`. A window's last token is never read, only predicted:
-/// T tokens are read and T predicted.
+/// The tokens that the model reads of windows of the same length, `[windows, time]`. A window's last token is never
+/// read, only predicted: T tokens are read and T predicted.
 pub(super) fn read(ids: &[u32], group: &[&Window], device: &Device) -> Tensor<2, Int> {
     let read: Vec<Vec<u32>> =
         group.iter().map(|w| w.prefix.into_iter().chain(ids[w.start..w.end - 1].iter().copied()).collect()).collect();

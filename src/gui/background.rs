@@ -25,7 +25,7 @@ impl<T: Send + 'static> Background<T> {
         let (sender, receiver) = channel();
         let context = context.clone();
         std::thread::spawn(move || {
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            let result = crate::guard::caught(work);
             if let Ok(result) = result {
                 // The receiver may no longer exist.
                 let _ = sender.send(result);

@@ -6,8 +6,9 @@ use egui_extras::{Column, TableBuilder};
 use super::sorting::Sort;
 use super::theme;
 use crate::columns::{Cell, Heading, Sheet, class_label};
-use crate::compare::{TokenClass, TypeChange};
+use crate::compare::TypeChange;
 use crate::report::{count, delta, percent, significant};
+use crate::text::TokenClass;
 
 const TITLES: [(&str, &str); 9] = [
     ("token", "Spaces are shown as ·, line breaks as ↵"),

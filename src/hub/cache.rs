@@ -1,4 +1,5 @@
-//! The hub's cache on the disk, as Python's `huggingface_hub` has it, so that either finds what the other fetched.
+//! The hub's cache on the disk, as Python's `huggingface_hub` has it, so that each program finds the files that the
+//! other fetched.
 //!
 //! ```text
 //! models--org--name/refs/main                    the commit that `main` was when it was last asked for
@@ -86,7 +87,7 @@ impl Cached {
         self.root.join("blobs").join(hash)
     }
 
-    /// What has arrived of a file.
+    /// The part of a file that has arrived.
     pub fn incomplete(&self, hash: &str) -> PathBuf {
         self.root.join("blobs").join(format!("{hash}.incomplete"))
     }
@@ -155,7 +156,7 @@ impl Cached {
         Some(text.trim().to_owned()).filter(|commit| is_git_hash(commit))
     }
 
-    /// Notes the commit that a revision is.
+    /// Stores the commit of a revision.
     pub fn note_commit(&self, revision: &str, commit: &str, monitor: &dyn Monitor) -> Result<()> {
         if revision == commit || self.noted(revision).as_deref() == Some(commit) {
             return Ok(());
@@ -238,8 +239,8 @@ impl Cached {
             })
     }
 
-    /// Waits until no other process fetches the file of this hash, and keeps others waiting while it is held.
-    /// `None` where the file system knows no locks: then two may fetch the same, and one of them wins.
+    /// Waits until no other process fetches the file of this hash, and lets others wait while it is held. `None` if the
+    /// file system has no locks: then two processes may fetch the same file, and one of them wins.
     pub fn lock(&self, hash: &str, monitor: &dyn Monitor) -> Result<Option<File>> {
         let path = self.locks.join(format!("{hash}.lock"));
         let file = self.open(&path)?;

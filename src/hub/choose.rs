@@ -18,8 +18,8 @@ const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// What a sentence encoder has beside a model's files. The first of them says that it is one; the folder of the last is
-/// looked into for its sake.
+/// The files of a sentence encoder besides those of a model. The first marks it as an encoder; the folder of the last
+/// is listed because of it.
 const OF_ENCODER: [&str; 4] =
     ["modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "1_Pooling/config.json"];
 
@@ -34,7 +34,7 @@ pub(super) struct Listing {
     pub whole: bool,
 }
 
-/// What the hub lists of a commit, as far as the name and the patterns could mean it.
+/// The files of a commit on the hub that the name and the patterns may mean.
 pub(super) fn listing(
     remote: &Remote,
     name: &Name,
@@ -189,7 +189,7 @@ fn of_dataset<'a>(name: &Name, paths: &[&'a str]) -> Result<Vec<&'a str>> {
     Ok(chosen)
 }
 
-/// The error for a repository that lacks something; it names some of what is there.
+/// The error for a repository that lacks something; it names some of the files that exist.
 fn nothing(name: &Name, what: &str, paths: &[&str]) -> Error {
     let shown: Vec<&str> = paths.iter().take(8).copied().collect();
     let cure = match shown.as_slice() {
@@ -205,7 +205,7 @@ struct ShardIndex {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Whether this file of a model says which other files hold the weights.
+/// Whether this file is the index of the weight shards.
 pub(super) fn is_index(name: &Name, path: &str) -> bool {
     name.kind == Kind::Model && path == INDEX
 }

@@ -19,10 +19,10 @@ use crate::error::{Error, Result};
 use crate::process;
 use crate::progress::Monitor;
 
-/// A data set that is named whole where a text is expected is fetched up to this size; beyond it a file must be named.
+/// A whole data set given as a text is fetched up to this size; above it a file must be named.
 const LARGEST_UNASKED: u64 = 5_000_000_000;
 
-/// The hub, and what was asked of it so far: a name is looked up once.
+/// The hub, and the answers so far: each name is looked up once.
 #[derive(Debug)]
 pub struct Hub {
     cache: PathBuf,
@@ -52,7 +52,7 @@ impl Hub {
         }
     }
 
-    /// Where a model lies that is given by its path or its name on the hub, if it is here; asks nothing.
+    /// The folder of a model given by path or name on the hub, if it is on this disk; does not use the network.
     pub fn model_here(&self, path: &Path) -> Option<PathBuf> {
         match Name::of_path(Kind::Model, path).ok()? {
             None => Some(path.to_owned()),
@@ -163,8 +163,8 @@ impl Hub {
         }
     }
 
-    /// The commit of a name's revision, asked for once, so that all files of a data set are of one commit; where there
-    /// is no network, that is found out once.
+    /// The commit of a name's revision, requested once, so that all files of a data set are of one commit. A missing
+    /// network is also detected once.
     fn commit(&mut self, remote: &Remote, name: &Name, monitor: &mut dyn Monitor) -> Result<String, Trouble> {
         let repository = Name { inside: String::new(), ..name.clone() };
         if let Some(commit) = self.commits.get(&repository) {
@@ -182,7 +182,7 @@ impl Hub {
         answer
     }
 
-    /// Asks the hub what the name is now, and fetches what the cache lacks of it.
+    /// Asks the hub for the present commit of the name and fetches the files that the cache lacks.
     fn ask(
         &self,
         remote: &Remote,

@@ -93,7 +93,7 @@ pub(super) fn complaint(remote: &Remote, name: &Name, trouble: &Trouble, missing
                     ),
                 },
             ),
-            // The hub answers 401 also for what does not exist, so as not to say what is private.
+            // The hub also answers 401 for a repository that does not exist, so that private ones stay hidden.
             (401, "") | (401, "RepoNotFound") if !has_token => {
                 Error::input(name, format!("the hub {endpoint} has no public {kind} of this name ({said})"), spelling)
             }

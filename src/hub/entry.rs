@@ -54,7 +54,7 @@ impl Sum {
         }
     }
 
-    /// Adds what is left of a file.
+    /// Adds the rest of a file.
     pub fn read(&mut self, file: &mut File) -> std::io::Result<()> {
         let mut buffer = vec![0; 1 << 16];
         loop {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::cache::Cached;
 use super::name::{Kind, Name};
 
-/// What `odyssey fetch` says.
+/// The result of `odyssey fetch`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Fetched {
     /// `odyssey.fetch/1`.

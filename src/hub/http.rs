@@ -155,7 +155,7 @@ impl Http {
             Trouble::Strange(self.said_by(&answer.url, &format!("it answers with more than {most} bytes")))
         })?;
         let value = serde_json::from_slice(&bytes).map_err(|error| match error.is_eof() {
-            // A body that ends early is a connection's fault; one that is no JSON is the server's.
+            // A body that ends early is a fault of the connection; a body that is not JSON is a fault of the server.
             true => Trouble::Unreachable(self.said_by(&answer.url, "the answer was cut off")),
             false => Trouble::Strange(self.said_by(&answer.url, &error.to_string())),
         })?;
@@ -358,13 +358,13 @@ fn wait_of(headers: &HeaderMap) -> Option<Duration> {
     after.or_else(of_limit).map(Duration::from_secs)
 }
 
-/// The deepest reason of an error, which says most: "Connection refused" and not "error sending request".
+/// The deepest reason of an error, which is the most informative: "Connection refused" and not "error sending request".
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let deepest = std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error);
     one_line(&deepest.to_string())
 }
 
-/// What a server said, short and on one line.
+/// The message of a server, short and on one line.
 fn one_line(text: &str) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()

@@ -11,7 +11,7 @@ use super::name::{Kind, Name, is_sha256, matches};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// What is to be had.
+/// What to fetch.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub name: &'a Name,

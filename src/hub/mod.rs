@@ -6,8 +6,8 @@
 //! hub by it, `patience` says how often; `transfer` brings a file, resumed and checked; `choose` says which files of a
 //! repository are used, and `complaint` what to do where one cannot be had.
 //!
-//! A revision's newest commit is asked for once; where the hub cannot be reached, what the cache has serves. A commit's
-//! links appear when all its files are there, so an interrupted fetch never looks like a whole one.
+//! The newest commit of a revision is requested once. If the hub cannot be reached, the cache is used. A commit's links
+//! appear when all its files are there, so an interrupted fetch never looks like a whole one.
 
 mod cache;
 mod choose;

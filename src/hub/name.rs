@@ -1,4 +1,4 @@
-//! What a name on the hub is, and what is a path.
+//! Distinguishes names on the hub from paths.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,11 +20,11 @@ const LONGEST_PART: usize = 96;
 const LONGEST_PATH: usize = 1000;
 const LONGEST_NAME: usize = 255;
 
-/// Endings of files that a command reads or writes: what has one of them is meant as a file, not as a repository.
+/// Endings of files that a command reads or writes: a name with such an ending means a file, not a repository.
 const FILE_ENDINGS: [&str; 12] =
     [".txt", ".jsonl", ".json", ".parquet", ".csv", ".toml", ".html", ".safetensors", ".gz", ".zst", ".tgz", ".tar"];
 
-/// What a repository holds.
+/// The kind of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -60,7 +60,7 @@ impl fmt::Display for Kind {
 /// (`machelreid/m2d2/data/cs.CL.tar.gz`) on the hub. A revision follows the repository after an `@`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
     /// `name` or `owner/name`.
     pub repository: String,
@@ -74,7 +74,7 @@ impl Name {
     /// Reads a name, with or without `hub:`.
     ///
     /// # Errors
-    /// [`Error::Input`] for what the hub could not have.
+    /// [`Error::Input`] for a name that is impossible on the hub.
     pub fn parse(kind: Kind, text: &str) -> Result<Self> {
         let bare = text.strip_prefix(PREFIX).unwrap_or(text);
         Self::read(kind, bare).ok_or_else(|| {
@@ -125,7 +125,7 @@ impl Name {
     /// or more, an adapter's any number. After `hub:` it is always a name.
     ///
     /// # Errors
-    /// [`Error::Input`] for `hub:` with something that is no name.
+    /// [`Error::Input`] for `hub:` with something that is not a name.
     pub fn of_path(kind: Kind, path: &Path) -> Result<Option<Self>> {
         let Some(text) = path.to_str() else { return Ok(None) };
         if text.starts_with(PREFIX) {
@@ -154,7 +154,7 @@ impl Name {
     /// The same at another revision.
     ///
     /// # Errors
-    /// [`Error::Input`] for what is no revision, or where the name gives one already.
+    /// [`Error::Input`] if it is not a revision, or if the name already has one.
     pub fn at(self, revision: &str) -> Result<Self> {
         if !is_revision(revision) || ![DEFAULT_REVISION, revision].contains(&self.revision.as_str()) {
             let fault = format!("the revision {revision:?} is none, or not the one that the name gives");
@@ -164,7 +164,7 @@ impl Name {
     }
 }
 
-/// As people write it.
+/// The name as users write it.
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.repository)?;
@@ -200,7 +200,7 @@ fn is_part(part: &str) -> bool {
         && !part.contains("..")
 }
 
-/// A revision becomes a file's name in the cache, so it must not lead out of it.
+/// A revision becomes a file name in the cache, so it must not point outside.
 pub(super) fn is_revision(revision: &str) -> bool {
     revision.chars().all(|c| c.is_ascii_alphanumeric() || "-_./+".contains(c)) && is_path_inside(revision)
 }
@@ -243,7 +243,7 @@ pub(super) fn is_readable(path: &str) -> bool {
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
-    let mut star = None; // the latest one, and where what it stands for ends
+    let mut star = None; // the latest star, and the end of the text that it matches
     while t < text.len() {
         match pattern.get(p) {
             Some('*') => {

@@ -7,7 +7,7 @@ use crate::progress::Monitor;
 
 /// How often a request is made before its failure counts.
 pub(super) const ATTEMPTS: u32 = 5;
-/// The same for the first question, which tells whether there is a network at all.
+/// The same for the first question, which shows whether there is a network.
 pub(super) const FIRST_ATTEMPTS: u32 = 2;
 /// The pause before the second attempt; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -16,7 +16,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(120);
 /// How often somebody who waits looks whether the user wants to stop.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
-/// Asks up to `attempts` times while the trouble is one that passes.
+/// Tries up to `attempts` times while the trouble is temporary.
 pub(super) fn repeated<T>(
     attempts: u32,
     monitor: &mut dyn Monitor,
@@ -52,7 +52,7 @@ impl Patience {
             Trouble::Refused { wait, .. } => *wait,
             _ => None,
         };
-        // Where the hub answers at all there is a network, and it is asked as often as anything else.
+        // If the hub answers at all, there is a network, and the request is repeated as often as any other.
         let attempts = if matches!(trouble, Trouble::Refused { .. }) { ATTEMPTS } else { self.attempts };
         let wait = asked.unwrap_or(PAUSE * 2_u32.pow(self.failures - 1));
         if !trouble.is_passing() || self.failures >= attempts || wait > LONGEST_WAIT {

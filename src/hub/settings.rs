@@ -29,7 +29,7 @@ fn folder_setting(name: &str) -> Option<PathBuf> {
     }
 }
 
-/// Where the hub's programs keep their things: `HF_HOME`, or `huggingface` in the user's cache.
+/// The folder of the hub's programs: `HF_HOME`, or `huggingface` in the user's cache.
 fn hub_home() -> PathBuf {
     folder_setting("HF_HOME").unwrap_or_else(|| {
         let caches = folder_setting("XDG_CACHE_HOME");

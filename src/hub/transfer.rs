@@ -30,13 +30,13 @@ pub(super) struct Blob {
     pub fetched: bool,
 }
 
-/// What is done, for whom.
+/// The transfer and its context.
 pub(super) struct Transfer<'a> {
     pub remote: &'a Remote,
     pub name: &'a Name,
     pub commit: &'a str,
     pub cached: &'a Cached,
-    /// Whether what the cache has is read and checked by its hash too, and not by its size alone.
+    /// Whether files in the cache are also checked by their hash, not only by their size.
     pub thorough: bool,
 }
 
@@ -68,7 +68,7 @@ impl Transfer<'_> {
         let place = self.cached.incomplete(hash);
         let mut sum = self.fill(&place, entry, monitor)?;
         if !sum.fits(entry) {
-            // What an earlier run left may be at fault, or the network: once more from nothing.
+            // The remains of an earlier run may be wrong, or the network: try once more from the beginning.
             tracing::warn!("{}: {} arrived damaged; fetching it anew", self.name, entry.path);
             fs::remove_file(&place).map_err(|e| Error::writing(&place, e))?;
             sum = self.fill(&place, entry, monitor)?;
@@ -121,7 +121,7 @@ impl Transfer<'_> {
         Ok(Some(Blob { name, path, sha256, fetched: false }))
     }
 
-    /// Fetches what is missing of the file at `place`, and gives the sum of all of it.
+    /// Fetches the missing part of the file at `place`, and returns the hash of the whole.
     fn fill(&self, place: &Path, entry: &Entry, monitor: &mut dyn Monitor) -> Result<Sum, Failure> {
         monitor.begin(&format!("{}: {}", self.name, entry.path), entry.bytes);
         let filled = self.fetch_into(place, entry, monitor);

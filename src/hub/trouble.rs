@@ -1,4 +1,4 @@
-//! Why the hub did not give what it was asked for.
+//! Why a request to the hub failed.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ pub(super) enum Trouble {
     Stopped,
     /// No answer, or one that was cut off: no network, no such host, a connection that breaks.
     Unreachable(String),
-    /// An answer that says no.
+    /// A refusal.
     Refused {
         status: u16,
         /// The hub's own code, such as `GatedRepo`.
@@ -23,7 +23,7 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    /// Whether what is in the cache may be used instead: the hub cannot answer now, but does not say no.
+    /// Whether the cache may be used instead: the hub cannot answer now, but did not refuse.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,

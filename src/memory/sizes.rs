@@ -7,8 +7,8 @@
 use serde::Serialize;
 
 use super::work::{F32, Training, Work};
+use crate::device::batch_size;
 use crate::error::Result;
-use crate::evaluate::batch_size;
 use crate::kernels::cross_entropy::head_chunk;
 use crate::model::lora::AdapterSize;
 use crate::model::weights::LARGEST_PIECE;

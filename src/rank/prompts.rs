@@ -1,5 +1,5 @@
-//! Prompts that end where a domain's term should follow: sentences of the test text, cut before a word that goes with one
-//! of the domain's terms.
+//! Prompts that end before a word of the domain: sentences of the test text, cut before a word that belongs to one of
+//! the domain's terms.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
@@ -22,11 +22,11 @@ const SIMILAR: f64 = 0.15;
 const SENTENCE_WORDS: usize = 10;
 const SENTENCE_CHARACTERS: usize = 40;
 const CONTEXT_WORDS: usize = 5;
-/// The least share of letters in what a sentence has of characters, white space apart.
+/// The least share of letters among the characters of a sentence, without white space.
 const LETTERS: f64 = 0.8;
 /// Prompts of one term, at most: those of the most similar sentences.
 const PER_TERM: usize = 20;
-/// Fewer prompts or terms than this say nothing of a domain.
+/// With fewer prompts or terms the result would be useless.
 const FEWEST_PROMPTS: usize = 20;
 const FEWEST_TERMS: usize = 5;
 
@@ -64,8 +64,8 @@ impl PromptSet {
         Self { prompts: Vec::new(), similarity: "tfidf".into(), reason: Some(reason.into()) }
     }
 
-    /// Prompts from the `test` text about the terms of the `train` text; terms that are as frequent in the `reference`
-    /// are nobody's and left out. The same texts give the same prompts.
+    /// Prompts from the `test` text about the terms of the `train` text; terms that are just as frequent in the
+    /// `reference` are left out. The same texts give the same prompts.
     pub fn build(train: &Corpus, test: &Corpus, reference: Option<&Corpus>) -> Self {
         let [Some(train), Some(test)] = [train, test].map(texts) else {
             return Self::none("terms are found in text, and this corpus is given as token ids");
@@ -103,7 +103,7 @@ impl PromptSet {
     /// Reads prompts that [`PromptSet::write`] or a person wrote: one object a line with `keyword`, `prompt`, `target`.
     ///
     /// # Errors
-    /// [`Error::Input`] for a file without prompts, and for a line that is none, with its number.
+    /// [`Error::Input`] for a file without prompts, and for a line that is not a prompt, with its number.
     pub fn read(path: &Path) -> Result<Self> {
         let text = crate::files::read_text(path)?;
         let mut prompts = Vec::new();
@@ -194,7 +194,7 @@ fn is_prose(sentence: &str) -> bool {
         && letters as f64 >= LETTERS * printed.count() as f64
 }
 
-/// What goes with each term: the words of the passages it stands in, weighed by TF-IDF.
+/// The words that belong to each term: the words of its passages, weighted by TF-IDF.
 struct Profiles<'a> {
     lexicon: &'a Lexicon,
     /// ln(P / p) of each word: p of the P passages hold it.
@@ -269,7 +269,7 @@ impl<'a> Profiles<'a> {
         self.like(&known).into_iter().find_map(|(term, cosine)| {
             let eligible = |&at: &usize| {
                 let Some(id) = ids[at] else { return false };
-                // A word that stands in the prompt already could be copied.
+                // A word that is already in the prompt could be copied by the model.
                 self.lists[term].contains(&id)
                     && text[..words[at].start].ends_with(' ')
                     && !ids[..at].contains(&Some(id))

@@ -1,12 +1,12 @@
-//! The rank that a model gives to what should follow a prompt.
+//! The rank that a model gives to the right word after a prompt.
 
 use std::cmp::Reverse;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::prompts::Prompt;
+use crate::device::batch_size;
 use crate::error::{Error, Result};
-use crate::evaluate::batch_size;
 use crate::kernels::cross_entropy::head_chunk;
 use crate::kernels::head::Head;
 use crate::kernels::table::within;
@@ -29,8 +29,8 @@ pub struct Question {
 /// Tokenises prompts for a model that reads `context` tokens; `first` is the token that texts begin with, if any.
 ///
 /// Prompt and target are tokenised as one text, a space between, and the target's first token is the one that begins at
-/// that space. Where a tokenizer makes the space a token of its own, that is read too and the next one is asked for.
-/// `None` where no token begins there, because one holds the end of the prompt and the beginning of the target.
+/// that space. If the tokenizer makes the space a separate token, the prompt includes it and the next token is the
+/// target. `None` where no token begins there, because one holds the end of the prompt and the beginning of the target.
 ///
 /// # Errors
 /// As [`Tokenizer::encode`].
@@ -64,7 +64,7 @@ pub fn questions(
     Ok(encoded.into_iter().zip(lengths).map(question).collect())
 }
 
-/// The questions that a model is asked: as `questions`, with the begin-of-text token that `bos` and its tokenizer say.
+/// The questions that a model is asked: as `questions`, with the begin-of-text token from `bos` and the tokenizer.
 ///
 /// # Errors
 /// As `questions`, and where a token lies outside the model's vocabulary.
@@ -90,7 +90,8 @@ pub fn questions_for(
 /// The rank of each question's target: 1 + the entries of the vocabulary with a higher logit. `model` must be free of
 /// autodiff.
 ///
-/// Questions of one length go together, so nothing is padded, and only the last position meets the head, piece by piece.
+/// Questions of the same length are computed together, so nothing is padded. The head is applied only to the last
+/// position, piece by piece.
 ///
 /// # Errors
 /// The device's failure; an interruption; logits that are not finite.

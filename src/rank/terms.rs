@@ -1,44 +1,45 @@
-//! A domain's terms: word n-grams of its training text that hold together, and are not everybody's.
+//! A domain's terms: word n-grams of its training text that are collocations and that are not common elsewhere.
 //!
-//! Candidates are n-grams of 2 to 7 words inside a phrase, counted in small letters, hyphens kept. How well one holds
-//! together is its normalised pointwise mutual information (Bouma, "Normalized (pointwise) mutual information in
+//! Candidates are n-grams of 2 to 7 words inside a phrase, counted in small letters, hyphens kept. The cohesion of an
+//! n-gram is its normalised pointwise mutual information (Bouma, "Normalized (pointwise) mutual information in
 //! collocation extraction", GSCL 2009), for more than two words with the total correlation of Van de Cruys ("Two
 //! multivariate generalizations of pointwise mutual information", DiSCo 2011) in its place.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::words::{joins, words};
-use crate::compare::token_class::FUNCTION_WORDS;
+use crate::text::token_class::FUNCTION_WORDS;
 
 /// Terms wanted.
 pub const KEYWORDS: usize = 100;
 /// Words of the longest term.
 const LONGEST: usize = 7;
-/// Of the terms wanted, those of two, of three, and of more words; what one lacks the others give.
+/// How many of the wanted terms have two, three, and more words; if one group has too few, the others fill up.
 const QUOTAS: [usize; 3] = [KEYWORDS * 5 / 10, KEYWORDS * 3 / 10, KEYWORDS * 2 / 10];
 /// With fewer terms than this, single words join them.
 const FEWEST: usize = KEYWORDS / 2;
-/// Occurrences that a term has at least, and documents it stands in at least (or in all, where there are fewer).
+/// The least number of occurrences of a term, and of documents with it (or in all, where there are fewer).
 const OCCURRENCES: u32 = 3;
 /// The least cohesion of a term, −1 to 1.
 const COHESION: f64 = 0.3;
-/// A term is generic where the reference has it at this share of the domain's rate or more.
+/// A term is generic if its rate in the reference is at least this share of its rate in the domain.
 const GENERIC: f64 = 0.5;
-/// A term goes where a longer one holds it in at least this share of its occurrences.
+/// A term is dropped if a longer term contains it in at least this share of its occurrences.
 const CONTAINED: f64 = 0.8;
 /// Cosine of character trigrams from which two terms of equally many words are one (plurals, spellings).
 const ALIKE: f64 = 0.8;
-/// Words read of a text; of longer ones the rest is left.
+/// The largest number of words that are read of a text.
 const WORDS_READ: usize = 10_000_000;
 /// Words of a passage; longer documents are cut into several.
 const PASSAGE: usize = 200;
-/// Stands in a passage where a phrase ends.
+/// Marks the end of a phrase in a passage.
 const BREAK: u32 = u32::MAX;
 
-/// The function words that a term may hold between others ("state of the art"); any other makes a clause of it.
+/// The function words that a term may hold between others ("state of the art"); with any other function word it is a
+/// clause, not a term.
 const LINKS: [&str; 8] = ["and", "de", "for", "in", "la", "of", "on", "the"];
 
-/// Words that say little of any domain: numbers, times, degrees, and the verbs and nouns of every report. Sorted.
+/// Words that are typical of no domain: numbers, times, degrees, and the verbs and nouns of every report. Sorted.
 #[rustfmt::skip]
 const GENERIC_WORDS: &[&str] = &[
     "able", "according", "ad", "addition", "additional", "address", "afterwards", "ago", "ah", "al", "almost", "alone",
@@ -77,8 +78,8 @@ const GENERIC_WORDS: &[&str] = &[
     "won't", "work", "wouldn't", "wrote", "year", "years",
 ];
 
-/// Whether a word in small letters says something of a domain: it has a letter, three characters, and is neither a
-/// function word nor one of every report.
+/// Whether a lower-case word may be typical of a domain: it has a letter and at least three characters, and is neither
+/// a function word nor a common word of reports.
 pub fn has_content(word: &str) -> bool {
     word.chars().nth(2).is_some()
         && word.chars().any(char::is_alphabetic)
@@ -86,7 +87,7 @@ pub fn has_content(word: &str) -> bool {
         && GENERIC_WORDS.binary_search(&word).is_err()
 }
 
-/// A term with what speaks for it.
+/// A term with its statistics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Term {
     /// Its words in small letters, a space between.
@@ -99,7 +100,7 @@ pub struct Term {
     pub documents: u32,
     /// Normalised pointwise mutual information, −1 to 1; 1 for a single word.
     pub cohesion: f64,
-    /// What terms are ordered by: cohesion · count · idf, where idf is ln((1 + D) / (1 + d)) with d of the reference's D
+    /// The sort key of terms: cohesion · count · idf, where idf is ln((1 + D) / (1 + d)) with d of the reference's D
     /// documents; 1 without a reference.
     pub weight: f64,
 }
@@ -140,7 +141,7 @@ impl Count {
 /// N-grams with their counts; every beginning and end of one is there too.
 type Grams = HashMap<Vec<u32>, Count>;
 
-/// What a reference corpus says of a domain's n-grams.
+/// The counts of the domain's n-grams in a reference corpus.
 #[derive(Debug, Default)]
 struct Generality {
     counts: Grams,
@@ -297,7 +298,7 @@ impl Lexicon {
         found
     }
 
-    /// The domain's terms, the weightiest first within their quota, and the words that are generic: as good as frequent
+    /// The domain's terms, the weightiest first within their quota, and the generic words, which are nearly as frequent
     /// in the reference. Without a reference none are.
     pub fn terms(&self, reference: Option<&[&str]>) -> (Vec<Term>, HashSet<u32>) {
         let grams = self.grams();

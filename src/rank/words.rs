@@ -1,4 +1,4 @@
-//! Words and sentences, by rules that need no model and no language but for a few abbreviations.
+//! Words and sentences, by rules that need no model and, except for a few abbreviations, no language.
 
 use std::ops::Range;
 
@@ -31,8 +31,8 @@ pub fn words(text: &str) -> Vec<Range<usize>> {
     words
 }
 
-/// Whether what stands between two words lets them belong to one phrase: spaces, or the line break of a text that is
-/// wrapped, after which a small letter follows.
+/// Whether the characters between two words allow them to belong to one phrase: spaces, or the line break of a text
+/// that is wrapped, after which a small letter follows.
 pub fn joins(gap: &str, next: &str) -> bool {
     let breaks = gap.matches('\n').count();
     !gap.is_empty()
@@ -96,7 +96,7 @@ fn is_short_form(word: &str) -> bool {
     single || ABBREVIATIONS.contains(&word.to_lowercase().as_str())
 }
 
-/// What two sentences have in common that say the same: their words in small letters, a space between.
+/// The form in which two equal sentences agree: their words in lower case, separated by a space.
 pub fn normalised(sentence: &str) -> String {
     let words: Vec<String> = words(sentence).into_iter().map(|word| sentence[word].to_lowercase()).collect();
     words.join(" ")

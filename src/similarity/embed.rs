@@ -6,13 +6,12 @@ use serde_json::{Value, json};
 use super::counts::{Counts, Tokens};
 use super::extract::{Hidden, Pooling};
 use super::{CorpusSample, Features, cache};
-use crate::compare::{TokenClass, Vocabulary};
+use crate::device::batch_size;
 use crate::error::{Error, Result};
-use crate::evaluate::batch_size;
 use crate::model::parameters::to_host;
 use crate::model::{LanguageModel, token_ids};
 use crate::progress::Monitor;
-use crate::text::TokenStream;
+use crate::text::{TokenClass, TokenStream, Vocabulary};
 
 /// Computes feature vectors of token streams with a model.
 #[derive(Clone, Copy)]

@@ -9,7 +9,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::error::{Error, Result};
 
 /// Default number of resamples of an interval.
-pub const DEFAULT_RESAMPLES: usize = 2000;
+pub const RESAMPLES: usize = 2000;
+/// Seed of every bootstrap interval: the same numbers give the same interval.
+pub const BOOTSTRAP_SEED: u64 = 42;
 
 /// 95 % interval of `Σ sums / Σ counts`, resampling clusters; `sums` and `counts` are `[clusters]`.
 ///

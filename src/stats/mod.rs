@@ -10,7 +10,9 @@ mod paired;
 mod partial;
 mod ridge;
 
-pub use bootstrap::{DEFAULT_RESAMPLES, Ratio, Resamples, percentile_interval, percentile_interval_at, ratio_interval};
+pub use bootstrap::{
+    BOOTSTRAP_SEED, RESAMPLES, Ratio, Resamples, percentile_interval, percentile_interval_at, ratio_interval,
+};
 pub use conformal::{LeftOut, fewest_groups, jackknife_plus};
 pub use correlation::{
     Coefficient, Undefined, kendall, least_squares, most_influential, pearson, pearson_ci95, pearson_ci95_by_group,

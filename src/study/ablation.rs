@@ -38,7 +38,8 @@ pub struct Training {
 }
 
 impl Ablation {
-    /// The ways to train of the grid but for `own`, which is done anyhow; what the grid does not vary is as in `own`.
+    /// The ways to train in the grid without `own`, which is always done. Values that the grid does not vary are taken
+    /// from `own`.
     pub fn trainings(&self, own: Training) -> Vec<Training> {
         let texts = texts(own.text, &self.train_join, &self.newlines);
         let rates = levels(&self.lr, own.lr);
@@ -54,7 +55,7 @@ impl Ablation {
         ]
     }
 
-    /// The ways to evaluate of the grid but for `own`, which is done anyhow.
+    /// The ways to evaluate in the grid without `own`, which is always done.
     pub fn evaluations(&self, own: StreamOptions) -> Vec<StreamOptions> {
         distinct(own, texts(own, &self.eval_join, &self.eval_newlines))
     }
@@ -71,7 +72,7 @@ fn levels<T: Copy>(given: &[T], own: T) -> Vec<T> {
     if given.is_empty() { vec![own] } else { given.to_vec() }
 }
 
-/// Each of `all` once, `own` left out.
+/// Each of `all` once, without `own`.
 fn distinct<T: PartialEq>(own: T, all: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut found = Vec::new();
     for one in all {

@@ -1,19 +1,19 @@
-//! What adaptation did to each domain, and whether the difference is one: paired tests over documents, corrected over
+//! The change of each domain, and whether the difference is significant: paired tests over documents, corrected over
 //! domains.
 
 use super::joint::Joint;
 use super::results::{Call, DomainChange};
 use crate::compare::PairedChanges;
 use crate::error::Result;
-use crate::evaluate::BOOTSTRAP_SEED;
 use crate::stats::{
-    DEFAULT_FLIPS, benjamini_hochberg, paired_t, percentile_interval, percentile_interval_at, sign_flip_p, wilcoxon,
+    BOOTSTRAP_SEED, DEFAULT_FLIPS, benjamini_hochberg, paired_t, percentile_interval, percentile_interval_at,
+    sign_flip_p, wilcoxon,
 };
 
-/// The control's documents are drawn with a seed of their own: it has nothing to do with the domain's.
+/// The control's documents are drawn with a seed of their own: it is independent of the seed of the domain's documents.
 const CONTROL_SEED: u64 = BOOTSTRAP_SEED + 1;
 
-/// Who a change belongs to.
+/// The model, domain and strategy of a change.
 #[derive(Debug, Clone, Default)]
 pub struct Owner {
     /// The base model.
@@ -36,7 +36,7 @@ pub struct Owner {
 pub fn test(owner: Owner, joint: &Joint, control: Option<&Joint>, error_rate: f64) -> Result<DomainChange> {
     let Owner { model, domain, group, strategy, seeds } = owner;
     let PairedChanges { over, changes, tokens } = &joint.changes;
-    // Documents that are not scored say nothing.
+    // Documents that are not scored are left out.
     let scored: Vec<(f64, f64)> =
         changes.iter().copied().zip(tokens.iter().copied()).filter(|(_, n)| *n > 0.0).collect();
     let sums: Vec<f64> = scored.iter().map(|(change, _)| *change).collect();
@@ -50,7 +50,7 @@ pub fn test(owner: Owner, joint: &Joint, control: Option<&Joint>, error_rate: f6
         None => None,
     };
     let [low, high] = percentile_interval_at(draws, error_rate).unwrap_or(joint.ci95);
-    // Of n differences, all of one sign are the most that can be seen: 2 of 2^n flips are as extreme.
+    // The most extreme case is n differences of one sign: 2 of 2^n flips are as extreme.
     let powerless = 2_f64.powf(1.0 - sums.len() as f64) > error_rate;
     Ok(DomainChange {
         model,
@@ -79,7 +79,7 @@ pub fn test(owner: Owner, joint: &Joint, control: Option<&Joint>, error_rate: f6
     })
 }
 
-/// Corrects the p-values over the domains of each model and strategy, and calls what is left.
+/// Corrects the p-values over the domains of each model and strategy, and makes the calls.
 pub fn decide(domains: &mut [DomainChange]) {
     for at in 0..domains.len() {
         if domains[at].q.is_some() {

@@ -1,4 +1,4 @@
-//! A study's results, put together from the folders of its tasks.
+//! A study's results, collected from the folders of its tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,24 +6,25 @@ use std::path::{Path, PathBuf};
 use super::ablation::Training;
 use super::calls::{self, Owner};
 use super::correlations::correlate;
-use super::distances::{ReferenceResult, SimilarityTaskResult};
 use super::joint::{Draws, Joint};
 use super::kept::{self, State};
-use super::plan::{Plan, Task, TaskKind};
+use super::plan::Plan;
 use super::results::{
     AblationRow, Base, DomainChange, NullDistance, PartIntervals, RestartControl, Row, RowEvidence, RowRank,
     StudyResults,
 };
-use super::run::{AdaptTaskResult, OtherEvaluation, TYPES_KEPT};
+use super::task::{Adaptation, Task, TaskText, TaskWork};
+use super::task_results::{self, AdaptTaskResult, OtherEvaluation, ReferenceResult, SimilarityTaskResult, TYPES_KEPT};
 use crate::compare::{LineBreakParts, PairedChanges, PartChanges};
 use crate::error::Result;
-use crate::evaluate::{BOOTSTRAP_SEED, EvalResult, beyond_f64, per_token};
+use crate::evaluate::{EvalResult, beyond_f64, per_token};
 use crate::files;
 use crate::similarity::{self, Distances};
+use crate::stats::BOOTSTRAP_SEED;
 use crate::stats::Estimate;
 use crate::text::StreamOptions;
 
-/// Puts together what the study in `folder` has found so far.
+/// Collects the results that the study in `folder` has so far.
 ///
 /// # Errors
 /// [`crate::error::Error::Input`] where the folder holds no study, or the result of a task is damaged.
@@ -37,31 +38,31 @@ pub fn collect(folder: &Path) -> Result<StudyResults> {
     let mut rows = Vec::new();
     let mut cells = Cells::default();
     let mut bases: Vec<Base> = Vec::new();
-    for task in plan.tasks.iter().filter(|task| task.kind == TaskKind::Adapt).filter(done) {
-        let sibling = |kind| plan.sibling(task, kind).filter(done);
-        let Some(zero_shot) = sibling(TaskKind::ZeroShot) else { continue };
-        let mut adapted: AdaptTaskResult = files::read_json(&at(task, kept::ADAPT))?;
+    for task in plan.tasks.iter().filter(done) {
+        let Some(adaptation) = task.adaptation() else { continue };
+        let Some(zero_shot) = plan.zero_shot_of(task).filter(done) else { continue };
+        let mut adapted: AdaptTaskResult = files::read_json(&at(task, task_results::ADAPT))?;
         let changes = match adapted.changes.take() {
             Some(changes) => changes,
             None => {
-                let scores = |task| per_token::read_kept(&at(task, kept::PER_TOKEN));
+                let scores = |task| per_token::read_kept(&at(task, task_results::PER_TOKEN));
                 let ((before, _), (after, _)) = (scores(zero_shot)?, scores(task)?);
                 PairedChanges::of(&before, &after, [&task.model, &task.label()])?
             }
         };
-        cells.add(&plan, task, &adapted, changes);
-        know(&mut bases, plan.model_label(task), task.is_control(), &adapted);
-        if task.is_control() || task.training.is_some() {
+        cells.add(&plan, task, adaptation, &adapted, changes);
+        know(&mut bases, plan.model_label(task), adaptation.text == TaskText::Control, &adapted);
+        if !adaptation.is_row() {
             continue;
         }
-        let Some(similarity) = sibling(TaskKind::Similarity) else { continue };
-        let before: EvalResult = files::read_json(&at(zero_shot, kept::EVAL))?;
+        let Some(similarity) = plan.similarity_of(task).filter(done) else { continue };
+        let before: EvalResult = files::read_json(&at(zero_shot, task_results::EVAL))?;
         let similarity = distances.get(&similarity.folder).cloned().unwrap_or_default();
-        rows.push(row(&plan, task, &before, similarity, adapted));
+        rows.push(row(&plan, task, adaptation, &before, similarity, adapted));
     }
     let mut null = Vec::new();
-    for task in plan.tasks.iter().filter(|task| task.kind == TaskKind::Reference).filter(done) {
-        let result: ReferenceResult = files::read_json(&at(task, kept::REFERENCE))?;
+    for task in plan.tasks.iter().filter(|task| task.work == TaskWork::Reference).filter(done) {
+        let result: ReferenceResult = files::read_json(&at(task, task_results::REFERENCE))?;
         null.push(NullDistance { model: plan.model_label(task), reference: result.reference, distances: result.null });
     }
     let cells = cells.finish()?;
@@ -106,7 +107,8 @@ fn finished<'a>(plan: &'a Plan, folder: &Path) -> Result<BTreeSet<&'a Path>> {
     Ok(finished)
 }
 
-/// Takes what an adaptation tells of its base; the restart control's test text is the reference corpus's.
+/// Takes the facts about the base from an adaptation. The test text of the restart control belongs to the reference
+/// corpus.
 fn know(bases: &mut Vec<Base>, model: String, is_control: bool, done: &AdaptTaskResult) {
     let Some((parameters, vocabulary)) = done.base_size else { return };
     let at = bases.iter().position(|base| base.model == model).unwrap_or_else(|| {
@@ -122,6 +124,8 @@ fn know(bases: &mut Vec<Base>, model: String, is_control: bool, done: &AdaptTask
 struct Cell {
     /// The first seed's task.
     task: Task,
+    /// Its adaptation.
+    adaptation: Adaptation,
     model: String,
     training: Training,
     /// Whether that is the strategy's own way.
@@ -150,19 +154,25 @@ struct Joined {
 struct Cells(Vec<Cell>);
 
 impl Cells {
-    fn add(&mut self, plan: &Plan, task: &Task, done: &AdaptTaskResult, changes: PairedChanges) {
-        let Some(strategy) = plan.config.strategies.iter().find(|s| s.name == task.strategy) else { return };
-        let training = task.training.unwrap_or(plan.config.training(strategy));
+    fn add(
+        &mut self,
+        plan: &Plan,
+        task: &Task,
+        adaptation: &Adaptation,
+        done: &AdaptTaskResult,
+        changes: PairedChanges,
+    ) {
+        let Some(strategy) = plan.config.strategies.iter().find(|s| s.name == adaptation.strategy) else { return };
+        let training = adaptation.training.unwrap_or(plan.config.training(strategy));
         let own = (plan.config.text.stream(), done.comparison.line_break_parts(), changes, done.part_changes.clone());
         let others = done.evaluations.iter().map(|OtherEvaluation { text, parts, changes, part_changes, .. }| {
             (*text, *parts, changes.clone(), part_changes.clone())
         });
         for (evaluation, parts, changes, part_changes) in std::iter::once(own).chain(others) {
             let at = self.0.iter().position(|cell| {
-                cell.task.model == task.model
-                    && cell.task.device == task.device
-                    && cell.task.domain == task.domain
-                    && cell.task.strategy == task.strategy
+                cell.task.is_of(&task.model, task.device)
+                    && cell.adaptation.text == adaptation.text
+                    && cell.adaptation.strategy == adaptation.strategy
                     && cell.training == training
                     && cell.evaluation == evaluation
             });
@@ -170,7 +180,7 @@ impl Cells {
                 self.0.push(Cell {
                     model: plan.model_label(task),
                     training,
-                    own_training: task.training.is_none(),
+                    own_training: adaptation.training.is_none(),
                     evaluation,
                     seeds: Vec::new(),
                     parts: Vec::new(),
@@ -180,11 +190,12 @@ impl Cells {
                     train_tokens: done.adapt.tokens,
                     forgetting: Vec::new(),
                     task: task.clone(),
+                    adaptation: adaptation.clone(),
                 });
                 self.0.len() - 1
             });
             let cell = &mut self.0[at];
-            cell.seeds.push(task.seed);
+            cell.seeds.push(adaptation.seed);
             cell.parts.push(parts);
             cell.changes.push(changes);
             cell.part_changes.extend(part_changes);
@@ -208,6 +219,11 @@ impl Cells {
 }
 
 impl Cell {
+    /// Whether it belongs to the restart control.
+    fn is_control(&self) -> bool {
+        self.adaptation.text == TaskText::Control
+    }
+
     /// The mean over seeds of parts that were counted when each was scored.
     fn mean_parts(&self) -> LineBreakParts {
         let mean =
@@ -225,9 +241,9 @@ impl Cell {
 /// The control that is adapted to and evaluated as `of` is.
 fn control_of<'a>(of: &Cell, cells: &'a [Joined]) -> Option<&'a Joint> {
     let found = cells.iter().find(|Joined { cell, .. }| {
-        cell.task.is_control()
+        cell.is_control()
             && cell.model == of.model
-            && cell.task.strategy == of.task.strategy
+            && cell.adaptation.strategy == of.adaptation.strategy
             && cell.training == of.training
             && cell.evaluation == of.evaluation
     });
@@ -236,16 +252,15 @@ fn control_of<'a>(of: &Cell, cells: &'a [Joined]) -> Option<&'a Joint> {
 
 fn domains(plan: &Plan, cells: &[Joined]) -> Result<Vec<DomainChange>> {
     let own = plan.config.text.stream();
-    let plain = cells
-        .iter()
-        .filter(|Joined { cell, .. }| !cell.task.is_control() && cell.own_training && cell.evaluation == own);
+    let plain =
+        cells.iter().filter(|Joined { cell, .. }| !cell.is_control() && cell.own_training && cell.evaluation == own);
     let mut domains = plain
         .map(|Joined { cell, joint, .. }| {
             let owner = Owner {
                 model: cell.model.clone(),
-                domain: cell.task.domain.clone(),
-                group: plan.group(&cell.task),
-                strategy: cell.task.strategy.clone(),
+                domain: cell.adaptation.text.in_results().to_owned(),
+                group: plan.group(&cell.adaptation.text),
+                strategy: cell.adaptation.strategy.clone(),
                 seeds: cell.seeds.clone(),
             };
             calls::test(owner, joint, control_of(cell, cells), plan.config.statistics.error_rate)
@@ -260,14 +275,13 @@ fn restart_control(plan: &Plan, cells: &[Joined]) -> Vec<RestartControl> {
     let reference = |model: &str| {
         plan.config.models.iter().find(|m| m.name == model).map_or(String::new(), |m| m.reference.display().to_string())
     };
-    let controls = cells
-        .iter()
-        .filter(|Joined { cell, .. }| cell.task.is_control() && cell.own_training && cell.evaluation == own);
+    let controls =
+        cells.iter().filter(|Joined { cell, .. }| cell.is_control() && cell.own_training && cell.evaluation == own);
     let mut found: Vec<RestartControl> = controls
         .map(|Joined { cell, joint, .. }| RestartControl {
             model: cell.model.clone(),
             reference: reference(&cell.task.model),
-            strategy: cell.task.strategy.clone(),
+            strategy: cell.adaptation.strategy.clone(),
             seeds: cell.seeds.clone(),
             delta: Some(joint.delta),
             delta_ci95: Some(joint.ci95),
@@ -305,10 +319,10 @@ fn ablation(plan: &Plan, cells: &[Joined]) -> Vec<AblationRow> {
         .iter()
         .map(|Joined { cell, joint, parts, parts_ci95 }| AblationRow {
             model: cell.model.clone(),
-            domain: if cell.task.is_control() { "reference corpus".to_owned() } else { cell.task.domain.clone() },
-            group: plan.group(&cell.task),
-            control: cell.task.is_control(),
-            strategy: cell.task.strategy.clone(),
+            domain: cell.adaptation.text.domain().unwrap_or("reference corpus").to_owned(),
+            group: plan.group(&cell.adaptation.text),
+            control: cell.is_control(),
+            strategy: cell.adaptation.strategy.clone(),
             train_join: cell.training.text.join,
             newlines: cell.training.text.newlines,
             eval_join: cell.evaluation.join,
@@ -330,13 +344,13 @@ fn ablation(plan: &Plan, cells: &[Joined]) -> Vec<AblationRow> {
 /// The distances that are done, by the task's folder, p-values corrected for the domains of one model.
 fn distances(plan: &Plan, folder: &Path, finished: &BTreeSet<&Path>) -> Result<BTreeMap<PathBuf, Distances>> {
     let mut all = BTreeMap::new();
-    for reference in plan.tasks.iter().filter(|task| task.kind == TaskKind::Reference) {
+    for reference in plan.tasks.iter().filter(|task| task.work == TaskWork::Reference) {
         let of_model = plan.tasks.iter().filter(|task| {
-            task.kind == TaskKind::Similarity && (&task.model, task.device) == (&reference.model, reference.device)
+            task.is_of(&reference.model, reference.device) && matches!(task.work, TaskWork::Similarity { .. })
         });
         let mut found = Vec::new();
         for task in of_model.filter(|task| finished.contains(task.folder.as_path())) {
-            let path = folder.join(&task.folder).join(kept::SIMILARITY);
+            let path = folder.join(&task.folder).join(task_results::SIMILARITY);
             let SimilarityTaskResult { distances } = files::read_json(&path)?;
             found.push((task.folder.clone(), distances));
         }
@@ -346,7 +360,14 @@ fn distances(plan: &Plan, folder: &Path, finished: &BTreeSet<&Path>) -> Result<B
     Ok(all)
 }
 
-fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: Distances, done: AdaptTaskResult) -> Row {
+fn row(
+    plan: &Plan,
+    task: &Task,
+    adaptation: &Adaptation,
+    before: &EvalResult,
+    similarity: Distances,
+    done: AdaptTaskResult,
+) -> Row {
     let AdaptTaskResult { adapt, after, mut comparison, test_newline_rate, overlap, rank, .. } = done;
     let AdaptTaskResult { base_loss, available_tokens, forgetting, .. } = done;
     comparison.shorten(TYPES_KEPT);
@@ -361,10 +382,10 @@ fn row(plan: &Plan, task: &Task, before: &EvalResult, similarity: Distances, don
     };
     Row {
         model: plan.model_label(task),
-        domain: task.domain.clone(),
-        group: plan.group(task),
-        strategy: task.strategy.clone(),
-        seed: task.seed,
+        domain: adaptation.text.in_results().to_owned(),
+        group: plan.group(&adaptation.text),
+        strategy: adaptation.strategy.clone(),
+        seed: adaptation.seed,
         device: after.device.to_string(),
         fingerprint: before.protocol.fingerprint.clone(),
         zero_shot_ppl: comparison.before.ppl,

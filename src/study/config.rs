@@ -43,14 +43,14 @@ fn twice<T: Ord>(all: &[T]) -> Option<&T> {
 pub struct StudyConfig {
     /// What reports call it.
     pub name: String,
-    /// Everything random is drawn once from each of these.
+    /// Every adaptation runs once with each of these.
     #[serde(default = "default_seeds")]
     pub seeds: Vec<u64>,
     /// Every task runs on each of these.
     #[serde(default = "default_devices")]
     pub devices: Vec<DeviceChoice>,
-    /// Whether each recipe is also tried on the reference corpus itself: what an adaptation costs that has nothing to
-    /// adapt to, but restarts the optimiser.
+    /// Whether each recipe is also tried on the reference corpus itself: the cost of an adaptation that has nothing new
+    /// to learn but restarts the optimiser.
     #[serde(default = "default_restart_control")]
     pub restart_control: bool,
     /// How texts become tokens.
@@ -62,7 +62,7 @@ pub struct StudyConfig {
     /// How distances are measured.
     #[serde(default)]
     pub similarity: SimilaritySettings,
-    /// How sure a call has to be.
+    /// The error rate of calls.
     #[serde(default)]
     pub statistics: StatisticsSettings,
     /// Other ways to train and to evaluate, tried beside the strategies' own.
@@ -90,7 +90,7 @@ fn default_restart_control() -> bool {
 }
 
 fn default_strategies() -> Vec<StrategyEntry> {
-    vec![StrategyEntry { name: "full".into(), train_text: None, recipe: AdaptSettings::default() }]
+    vec![StrategyEntry::new("full", AdaptSettings::default())]
 }
 
 /// How texts become tokens, for evaluation, distances and, unless a strategy says otherwise, training.
@@ -126,7 +126,7 @@ impl TextSettings {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationSettings {
-    /// The recipe.
+    /// The protocol.
     pub protocol: ProtocolName,
     /// Tokens of a window; the model's longest where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,7 +134,7 @@ pub struct EvaluationSettings {
     /// Tokens between windows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stride: Option<usize>,
-    /// Whether prediction rank is measured too, on terms of each domain that the model's reference is not full of.
+    /// Whether prediction rank is measured too, on terms of each domain that are rarer in the model's reference.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub rank: bool,
 }
@@ -162,8 +162,8 @@ pub struct SimilaritySettings {
 }
 
 impl SimilaritySettings {
-    /// The tokens of a chunk. Refuses what a model that reads `longest` tokens cannot be sampled by; `place` says in errors
-    /// where it stands.
+    /// The tokens of a chunk. Refuses settings that do not fit a model that reads `longest` tokens; `place` is their
+    /// place in errors.
     ///
     /// # Errors
     /// [`Error::Input`] for a chunk that is empty or too long, fewer than two samples, or more than could be held.
@@ -207,7 +207,8 @@ impl SimilaritySettings {
     }
 }
 
-/// Seed of what the distances draw (permutations, resamples, parts); not one of the study's seeds, which are adaptations'.
+/// Seed of what the distances draw (permutations, resamples, parts); not one of the seeds of the study, which are for
+/// adaptations.
 pub(crate) const SIMILARITY_SEED: u64 = 42;
 
 impl Default for SimilaritySettings {
@@ -218,7 +219,7 @@ impl Default for SimilaritySettings {
     }
 }
 
-/// How sure a call has to be.
+/// The error rate of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StatisticsSettings {
@@ -271,13 +272,27 @@ pub struct StrategyEntry {
     /// How training text becomes tokens, where it differs from evaluation (joins above all).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_text: Option<StreamOptions>,
+    /// Whether it is the pilot of another strategy: the same recipe with a small part of its budget, from which `advise`
+    /// learns. If not said, a name that is `pilot` or ends with `-pilot` makes it one, as in studies of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pilot: Option<bool>,
     /// The recipe.
     #[serde(default)]
     pub recipe: AdaptSettings,
 }
 
 impl StrategyEntry {
-    /// The same, trained like this.
+    /// A strategy that is no pilot and reads its training text as the study reads test text.
+    pub fn new(name: &str, recipe: AdaptSettings) -> Self {
+        Self { name: name.to_owned(), train_text: None, pilot: None, recipe }
+    }
+
+    /// Whether it is the pilot of another strategy.
+    pub fn is_pilot(&self) -> bool {
+        self.pilot.unwrap_or_else(|| self.name == "pilot" || self.name.ends_with("-pilot"))
+    }
+
+    /// The same strategy with this way to train.
     pub(super) fn varied(&self, Training { text, lr }: Training) -> Self {
         Self { train_text: Some(text), recipe: AdaptSettings { lr, ..self.recipe.clone() }, ..self.clone() }
     }
@@ -287,7 +302,7 @@ impl StrategyEntry {
         self.recipe.check(longest).map_err(|error| self.placed(place, error))
     }
 
-    /// The same for the model of this configuration, which may also lack the layers that are to be adapted.
+    /// The same for the model of this configuration, which may lack the layers that should be adapted.
     pub(super) fn check_for(&self, place: &dyn Display, model: &ModelConfig) -> Result<()> {
         self.check(place, model.context())?;
         let sizes = self.recipe.adapters().map(|lora| lora.size(model)).transpose();
@@ -339,7 +354,7 @@ impl StudyConfig {
         models.chain(self.domains.iter().map(|entry| entry.path.clone())).chain(encoder).collect()
     }
 
-    /// Fetches what is named on the hub (`hub:gpt2`), and takes the paths in its cache for the names.
+    /// Fetches what is named on the hub (`hub:gpt2`), and replaces the names by the paths in its cache.
     ///
     /// # Errors
     /// As [`Hub::model`].
@@ -397,7 +412,7 @@ impl StudyConfig {
             return Err(Error::file(path, fault, "use a share between 0 and 1, such as 0.05"));
         }
         for strategy in &self.strategies {
-            strategy.check(&path.display(), usize::MAX)?; // what depends on a model is checked when one is planned with
+            strategy.check(&path.display(), usize::MAX)?; // settings that depend on a model are checked during planning
             for training in self.other_trainings(strategy) {
                 strategy.varied(training).check(&format!("{}: [ablation]", path.display()), usize::MAX)?;
             }
@@ -417,8 +432,8 @@ impl StudyConfig {
                 ));
             }
         }
-        // With the models that are here; those on the hub are checked when they are planned with, as all that a broken
-        // folder is refused for.
+        // Checked with the models that are on this disk. Models on the hub, and faults of broken folders, are checked
+        // during planning.
         for model in &self.models {
             if let Ok(config) = ModelConfig::read(&model.path) {
                 let place = format!("{}: model {:?}", path.display(), model.name);

@@ -1,15 +1,15 @@
-//! How the change in log-perplexity goes with each distance, over domains.
+//! The correlation of the change in log-perplexity with each distance, over domains.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::results::{Correlation, Influence, PartialCorrelation, Row};
 use crate::similarity::Measure;
-use crate::stats::{self, DEFAULT_RESAMPLES, Undefined};
+use crate::stats::{self, RESAMPLES, Undefined};
 
 /// Permutations of a correlation's p-value inside groups: the smallest is 1e-4.
 const PERMUTATIONS: usize = 9999;
 
-/// From this size on a pooled r is large enough to ask where it comes from.
+/// A pooled r of this size is checked for its origin.
 const LARGE: f64 = 0.5;
 
 /// One domain of one model and strategy, its seeds averaged.
@@ -27,7 +27,7 @@ struct Point<'a> {
 /// A value of a row, by its key.
 type Control = (&'static str, fn(&Row) -> f64);
 
-/// What a partial correlation allows for: rival explanations of a change.
+/// The controls of a partial correlation: rival explanations of a change.
 const CONTROLS: [Control; 3] = [
     ("newline_rate", |row| row.newline_rate),
     ("ln_domain_tokens", |row| (row.evidence.available_tokens.unwrap_or(row.train_tokens) as f64).ln()),
@@ -37,7 +37,7 @@ const CONTROLS: [Control; 3] = [
 /// Correlates `delta` with every measure of [`Measure::shown`], for each model and strategy: pooled over all domains
 /// and, where there are several, within each group.
 ///
-/// Seeds are averaged first, so that a domain counts once however often it was adapted to. Measures enter as they are:
+/// Seeds are averaged first, so that a domain counts once however often it was adapted to. Measures are used unchanged:
 /// with a distance, "the more similar, the worse" is a negative coefficient, with a similarity (such as the centroid
 /// cosine) a positive one. Domains without a value are left out; `n` counts those that remain. `seed` draws the
 /// bootstrap and the permutations. Ordered by model, strategy, measure, then pooled before the groups.
@@ -120,8 +120,8 @@ impl Scope<'_> {
             spearman_p: spearman.ok().map(|c| c.p_two_sided),
             kendall: kendall.ok().map(|c| c.statistic),
             kendall_p: kendall.ok().map(|c| c.p_two_sided),
-            ci95: stats::pearson_ci95_by_group(x, y, &groups, DEFAULT_RESAMPLES, seed),
-            spearman_ci95: stats::spearman_ci95_by_group(x, y, &groups, DEFAULT_RESAMPLES, seed),
+            ci95: stats::pearson_ci95_by_group(x, y, &groups, RESAMPLES, seed),
+            spearman_ci95: stats::spearman_ci95_by_group(x, y, &groups, RESAMPLES, seed),
             within_groups: within.filter(|_| several).map(|c| c.statistic),
             permutation_p: within.map(|c| c.p_two_sided),
             partial: pearson.is_ok().then(|| self.partial(x, y)),
@@ -133,7 +133,7 @@ impl Scope<'_> {
         }
     }
 
-    /// r once the rivals of the distance are allowed for; a distance is no rival of itself.
+    /// r after allowing for rival explanations, without the distance itself.
     fn partial(&self, x: &[f64], y: &[f64]) -> PartialCorrelation {
         let taken: Vec<usize> = (0..CONTROLS.len()).filter(|&at| CONTROLS[at].0 != self.key).collect();
         let controls = taken.iter().map(|&at| CONTROLS[at].0.to_owned()).collect();
@@ -163,7 +163,7 @@ fn reason(undefined: Undefined) -> String {
     }
 }
 
-/// A pooled r that hardly anything is left of inside groups.
+/// A warning if hardly any of a pooled r remains inside groups.
 fn contrast_warning(pooled: f64, within: Option<f64>) -> Option<String> {
     let kept = within.unwrap_or(0.0) * pooled.signum();
     (pooled.abs() >= LARGE && kept < pooled.abs() / 2.0).then(|| {

@@ -1,10 +1,9 @@
-//! Several seeds of one domain put together: one change, one interval, the spread between seeds.
+//! Several seeds of one domain combined: one change, one interval, the spread between seeds.
 
 use super::results::PartIntervals;
 use crate::compare::{LineBreakParts, PairedChanges, PartChanges};
 use crate::error::{Error, Result};
-use crate::evaluate::{BOOTSTRAP_SEED, RESAMPLES};
-use crate::stats::Resamples;
+use crate::stats::{BOOTSTRAP_SEED, RESAMPLES, Resamples};
 
 /// The change of a domain over its seeds.
 #[derive(Debug, Clone)]
@@ -46,8 +45,8 @@ impl Joint {
         })
     }
 
-    /// What line breaks and ends of documents carry of `delta`, with intervals by the same draws of documents; `seeds` are
-    /// those it was made of.
+    /// What line breaks and ends of documents carry of `delta`, with intervals by the same draws of documents; `seeds`
+    /// are the seeds of this change.
     ///
     /// # Errors
     /// [`Error::Numeric`] where these do not share its documents.

@@ -3,23 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::distances::{ReferenceResult, SimilarityTaskResult};
-use super::plan::{Plan, Task};
-use super::run::AdaptTaskResult;
+use super::plan::Plan;
+use super::task::Task;
+use super::task_results::{
+    ADAPT, AdaptTaskResult, EVAL, PER_TOKEN, RANKS, REFERENCE, ReferenceResult, SAMPLE, SIMILARITY,
+    SimilarityTaskResult,
+};
 use crate::error::{Error, Result};
 use crate::evaluate::{EvalResult, per_token};
 use crate::seal::{self, Damage, Folder};
 use crate::similarity::stored;
 use crate::{files, rank};
-
-/// The files of tasks.
-pub(super) const REFERENCE: &str = "reference.json";
-pub(super) const SAMPLE: &str = "sample.safetensors";
-pub(super) const EVAL: &str = "eval.json";
-pub(super) const PER_TOKEN: &str = "per_token.safetensors";
-pub(super) const SIMILARITY: &str = "similarity.json";
-pub(super) const ADAPT: &str = "adapt.json";
-pub(super) const RANKS: &str = "ranks.json";
 
 /// What stands in a task's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::kept::PER_TOKEN;
-use super::plan::{Plan, Task, TaskKind};
+use super::plan::Plan;
 use super::results::Row;
+use super::task::{Adaptation, Task, TaskText};
+use super::task_results::PER_TOKEN;
 use crate::error::{Error, Result};
 use crate::evaluate::{Positions, per_token};
 
@@ -15,14 +16,15 @@ use crate::evaluate::{Positions, per_token};
 /// The study does not plan this row, or the per-token files of its tasks are gone or broken.
 pub fn positions(folder: &Path, row: &Row) -> Result<[Positions; 2]> {
     let plan = Plan::read(folder)?;
-    let is_it = |task: &&Task| {
-        task.kind == TaskKind::Adapt
-            && task.training.is_none()
-            && (&task.domain, &task.strategy, task.seed) == (&row.domain, &row.strategy, row.seed)
-            && plan.model_label(task) == row.model
+    let of_row = Adaptation {
+        text: TaskText::Domain(row.domain.clone()),
+        strategy: row.strategy.clone(),
+        seed: row.seed,
+        training: None,
     };
+    let is_it = |task: &&Task| task.adaptation() == Some(&of_row) && plan.model_label(task) == row.model;
     let adapted = plan.tasks.iter().find(is_it);
-    let base = adapted.and_then(|task| plan.sibling(task, TaskKind::ZeroShot));
+    let base = adapted.and_then(|task| plan.zero_shot_of(task));
     let (Some(adapted), Some(base)) = (adapted, base) else {
         return Err(Error::file(folder, "its plan has no such adaptation", "run the study anew in a new folder"));
     };

@@ -1,4 +1,4 @@
-//! What a study found: the content of `results.json`, from which the table, the plots and the report are drawn.
+//! The results of a study: the content of `results.json`, from which the table, the plots and the report are drawn.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +21,9 @@ pub struct StudyResults {
     pub settings: String,
     /// One row per model, domain, strategy and seed.
     pub rows: Vec<Row>,
-    /// The reference corpus against another half of itself, by model: what "no distance" looks like.
+    /// The reference corpus against another half of itself, by model: the values when there is no distance.
     pub null: Vec<NullDistance>,
-    /// What adaptation did to each domain, its seeds together: the call, and how sure it is.
+    /// The change of each domain over its seeds: the call, and its uncertainty.
     #[serde(default)]
     pub domains: Vec<DomainChange>,
     /// Change in perplexity against every distance.
@@ -34,14 +34,14 @@ pub struct StudyResults {
     /// The ablation grid, where the study has one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ablation: Vec<AblationRow>,
-    /// The base models and what they find hard in their own reference corpus.
+    /// The base models and their loss on their own reference corpus.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bases: Vec<Base>,
     /// Tasks that are not done: what a later `study run` would do.
     pub missing: Vec<String>,
 }
 
-/// One adaptation and what came of it.
+/// One adaptation and its results.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The base model.
@@ -75,13 +75,13 @@ pub struct Row {
     pub similarity: Distances,
     /// Share of test tokens that hold a line break.
     pub newline_rate: f64,
-    /// How much of the test text stands in the training text; `None` in results of before it was measured.
+    /// How much of the test text stands in the training text; `None` in results written by older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,
     /// Prediction rank, where the study measures it.
     #[serde(flatten)]
     pub rank: Option<RowRank>,
-    /// What was forgotten of the reference corpus, and what was known before training.
+    /// The change on the reference corpus, and the evidence from before training.
     #[serde(flatten)]
     pub evidence: RowEvidence,
     /// Tokens the adaptation trained on.
@@ -106,15 +106,15 @@ pub struct Row {
     pub seconds: f64,
 }
 
-/// What an adaptation cost on the reference corpus, and what was known of domain and base before it: what advice on other
-/// domains is learned from. All absent from results of before they were measured.
+/// The change on the reference corpus, and the evidence about domain and base from before training. Advice about other
+/// domains learns from these. All are absent in results written by older versions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RowEvidence {
     /// Change in log-perplexity on held-out text of the reference corpus, nats per token: positive is forgotten. The interval
     /// is a paired bootstrap interval. Keys: `forgetting`, `forgetting_ci95`, `forgetting_reason`.
     #[serde(flatten, with = "forgetting")]
     pub forgetting: Estimate,
-    /// What the base finds hard in the domain's test text.
+    /// The loss of the base on the test text of the domain, by parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_loss: Option<LossProfile>,
     /// Tokens of the domain's training text, trained on or not.
@@ -124,7 +124,7 @@ pub struct RowEvidence {
 
 flat_keys!(forgetting, "forgetting", "forgetting_ci95", "forgetting_reason");
 
-/// A base model and what it finds hard in its reference corpus.
+/// A base model and its loss on its reference corpus.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Base {
     /// The model.
@@ -137,7 +137,7 @@ pub struct Base {
     pub reference_loss: Option<LossProfile>,
 }
 
-/// Prediction rank before and after an adaptation, on the same prompts. Numbers that could not be had are null.
+/// Prediction rank before and after an adaptation, on the same prompts. Numbers that could not be computed are null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RowRank {
     /// 20 % trimmed mean of the base's ranks.
@@ -183,7 +183,7 @@ pub struct NullDistance {
     pub distances: Distances,
 }
 
-/// What adaptation did to a domain.
+/// The call about a domain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call {
     /// Perplexity fell.
@@ -244,7 +244,7 @@ pub struct DomainChange {
     pub call: Call,
     /// The share of calls that may be false.
     pub error_rate: f64,
-    /// The smallest change that this much text could have shown: half the width of the interval at `error_rate`.
+    /// The smallest change that could be detected with this much text: half the width of the interval at `error_rate`.
     pub smallest_effect: f64,
     /// `delta` of the restart control with the same recipe; null where there is none.
     pub restart_delta: Option<f64>,
@@ -257,8 +257,8 @@ pub struct DomainChange {
     pub reason: Option<String>,
 }
 
-/// A model adapted to the very corpus it was pretrained on. Nothing is new to it, so its change is what the restart of the
-/// optimiser costs; what a domain's change is beyond that is the domain's.
+/// A model adapted to the corpus it was pretrained on. Nothing there is new, so the change is the cost of restarting
+/// the optimiser. The rest of a domain's change comes from the domain.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RestartControl {
     /// The base model.
@@ -267,7 +267,7 @@ pub struct RestartControl {
     pub reference: String,
     /// The strategy's name.
     pub strategy: String,
-    /// The seeds it is the mean of.
+    /// The seeds over which the mean is taken.
     pub seeds: Vec<u64>,
     /// Change in log-perplexity on held-out text of the reference corpus, nats per token, mean over seeds.
     pub delta: Option<f64>,
@@ -310,7 +310,7 @@ pub struct AblationRow {
     pub eval_newlines: Newlines,
     /// The peak learning rate.
     pub lr: f64,
-    /// The seeds it is the mean of.
+    /// The seeds over which the mean is taken.
     pub seeds: Vec<u64>,
     /// Change in log-perplexity, nats per token, mean over seeds.
     pub delta: f64,
@@ -318,10 +318,9 @@ pub struct AblationRow {
     pub delta_ci95: [f64; 2],
     /// Standard deviation of the change between seeds; null with one seed.
     pub seed_sd: Option<f64>,
-    /// What line breaks, the tokens after them, the ends of documents, and all others carry of `delta`.
+    /// The parts of `delta` carried by line breaks, the tokens after them, the ends of documents, and all others.
     pub parts: LineBreakParts,
-    /// 95 % intervals of `parts`, documents resampled for all seeds at once; null in results of before documents' parts were
-    /// kept.
+    /// 95 % intervals of `parts`, documents resampled for all seeds at once; null in results written by older versions.
     #[serde(default)]
     pub parts_ci95: Option<PartIntervals>,
     /// Change on held-out text of the reference corpus, nats per token, mean over seeds, under the study's own way to
@@ -345,7 +344,7 @@ pub struct PartIntervals {
     pub rest: [f64; 2],
 }
 
-/// How the change in log-perplexity goes with one distance over domains.
+/// The correlation of the change in log-perplexity with one distance, over domains.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Correlation {
     /// The measure's key.
@@ -379,13 +378,13 @@ pub struct Correlation {
     /// Two-sided p-value from permutations inside groups, of `within_groups`; of `pearson` where there is one group.
     #[serde(default)]
     pub permutation_p: Option<f64>,
-    /// Pearson's r with rival explanations allowed for.
+    /// Pearson's r after allowing for rival explanations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partial: Option<PartialCorrelation>,
-    /// The one domain that counts most.
+    /// The domain with the largest influence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub influence: Option<Influence>,
-    /// What to beware of.
+    /// A warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
     /// Why numbers are missing.
@@ -393,10 +392,10 @@ pub struct Correlation {
     pub reason: Option<String>,
 }
 
-/// Pearson's r between what a regression on other values leaves of both sides.
+/// Pearson's r between the residuals of both sides after a regression on other values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PartialCorrelation {
-    /// What is allowed for: "newline_rate" (of the test text), "ln_domain_tokens", "ln_zero_shot_ppl".
+    /// The controls: "newline_rate" (of the test text), "ln_domain_tokens", "ln_zero_shot_ppl".
     pub controls: Vec<String>,
     /// Pearson's r of the residuals.
     pub pearson: Option<f64>,

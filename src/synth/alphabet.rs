@@ -1,4 +1,4 @@
-//! The symbols of artificial data sets and how often they occur, made up or counted in a corpus.
+//! The symbols of artificial data sets and their frequencies, from a law or counted in a corpus.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -15,12 +15,12 @@ pub const MAX_SYMBOLS: usize = 100_000;
 pub struct Alphabet {
     /// Chance of each, `[symbols]`.
     chances: Vec<f64>,
-    /// Where they were counted, what follows each symbol and with what chance, `[symbols][…]`.
+    /// If they were counted: the successors of each symbol and their probabilities, `[symbols][…]`.
     pairs: Option<Vec<Vec<(usize, f64)>>>,
 }
 
 impl Alphabet {
-    /// Symbols with these chances, which are brought to the sum 1.
+    /// Symbols with these probabilities, scaled to the sum 1.
     ///
     /// # Errors
     /// [`Error::Input`] with fewer than 2 symbols, more than [`MAX_SYMBOLS`], or a chance that is not positive.
@@ -34,7 +34,7 @@ impl Alphabet {
         Ok(Self { chances, pairs: None })
     }
 
-    /// Symbols as frequent as Zipf's law has it: the r-th in proportion to 1/r.
+    /// Symbols with frequencies by Zipf's law: the r-th in proportion to 1/r.
     ///
     /// # Errors
     /// As [`Alphabet::new`].
@@ -43,8 +43,8 @@ impl Alphabet {
         Self::new((1..=symbols).map(|rank| 1.0 / rank as f64).collect())
     }
 
-    /// The `symbols` most frequent words of a corpus (what stands between white space; of a corpus of token ids, the
-    /// ids), with their frequencies and those of their pairs. Others are passed over.
+    /// The `symbols` most frequent words of a corpus (separated by white space; for a corpus of token ids, the ids),
+    /// with their frequencies and those of their pairs. Other words are ignored.
     ///
     /// Of equally frequent ones the first in order stands first. The corpus counts as a ring, its first word after its
     /// last, so that the chances of symbols are also the pairs' stationary ones.
@@ -116,8 +116,8 @@ impl Alphabet {
         &self.chances
     }
 
-    /// What follows each symbol and with what chance, `[symbols][…]`; `None` where no corpus was counted. The chances of
-    /// symbols are stationary under it.
+    /// The successors of each symbol and their probabilities, `[symbols][…]`; `None` where no corpus was counted. The
+    /// chances of symbols are stationary under it.
     pub fn pairs(&self) -> Option<&[Vec<(usize, f64)>]> {
         self.pairs.as_deref()
     }

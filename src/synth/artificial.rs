@@ -1,8 +1,8 @@
 //! Artificial data sets: lines of integers without meaning, each kind with one kind of structure and a known entropy.
 //!
 //! Chiang and Lee, On the Transferability of Pre-trained Language Models: A Study from Artificial Datasets, AAAI 2022
-//! (arXiv 2109.03537) and <https://github.com/d223302/Transformer-Structure>. A line is a document. The entropies are
-//! ours; all allow for symbols that come twice by chance.
+//! (arXiv 2109.03537) and <https://github.com/d223302/Transformer-Structure>. A line is a document. We derived the
+//! entropies; all account for symbols that occur twice by chance.
 
 use std::fmt;
 use std::iter::repeat_n;
@@ -23,7 +23,7 @@ use super::{Document, Known, Sizes, Splits, configs, derived, name_of, one_more,
 use crate::error::{Error, Result};
 use crate::progress::{Monitor, Watched};
 
-/// Symbols of a line, where the kind does not say otherwise.
+/// Default number of symbols of a line.
 const LINE: RangeInclusive<usize> = 100..=119;
 /// The same of `nest`, whose lines are pieces of one long text.
 const PIECE: RangeInclusive<usize> = 80..=124;
@@ -108,7 +108,7 @@ impl<'a> Artificial<'a> {
     /// Lines of this kind over this alphabet.
     ///
     /// # Errors
-    /// [`Error::Input`] for pairs that nobody counted, and for blocks no shorter than the alphabet.
+    /// [`Error::Input`] for pairs without counts, and for shuffle blocks that are not shorter than the alphabet.
     pub fn new(kind: ArtificialKind, alphabet: &'a Alphabet) -> Result<Self> {
         let symbols = alphabet.symbols();
         match kind {
@@ -131,12 +131,12 @@ impl<'a> Artificial<'a> {
         self.kind
     }
 
-    /// Entropy per token of a reader who knows where lines, blocks and groups begin and which pairs are open, nats: no
-    /// model's loss stays below it.
+    /// Entropy per token for a reader who knows where lines, blocks and groups begin and which pairs are open, nats. No
+    /// model can have a smaller loss.
     ///
-    /// It is the entropy of the text, but for `flat-6` (how many symbols a group has must be guessed) and `nest` (what was
-    /// open when a line began must be guessed), where that is a little higher, and `bigram`, whose lines begin with a
-    /// symbol by p.
+    /// It is the entropy of the text, except for `flat-6` (how many symbols a group has must be guessed) and `nest`
+    /// (what was open when a line began must be guessed), where that is a little higher, and `bigram`, whose lines
+    /// begin with a symbol by p.
     pub fn entropy_rate(&self) -> f64 {
         let (alphabet, h) = (self.alphabet, self.alphabet.entropy());
         match self.kind {
@@ -151,7 +151,8 @@ impl<'a> Artificial<'a> {
                 self.flat_entropy_rate()
             }
             ArtificialKind::Nest => {
-                // A walk up with chance PUSH, down otherwise, and always up at the ground, is there 1/6 of the time.
+                // A random walk that goes up with probability PUSH, otherwise down, and always up at 0, is at 0 for 1/6
+                // of the time.
                 let empty = (1.0 - 2.0 * PUSH) / (2.0 * (1.0 - PUSH));
                 // Open pairs have symbols by p. Of those the latest, s, is also what a new pair may begin with.
                 let with_open = |s: f64| {
@@ -243,8 +244,8 @@ impl<'a> Artificial<'a> {
 
     /// Entropy of `n` symbols by p, each written twice, shuffled.
     ///
-    /// Which symbols come how often, m_x, is known from the text; given that, all arrangements are equally likely. So it
-    /// is the entropy of the counts, `n·H − E ln(n! / Π m_x!)`, and of the arrangement, `E ln((2n)! / Π (2m_x)!)`.
+    /// The counts m_x of the symbols are fixed by the text; given the counts, all arrangements are equally likely. So
+    /// it is the entropy of the counts, `n·H − E ln(n! / Π m_x!)`, and of the arrangement, `E ln((2n)! / Π (2m_x)!)`.
     fn group_entropy(&self, n: usize) -> f64 {
         let n64 = n as u64;
         let surplus: Vec<f64> = (0..=n64).map(|m| ln_factorial(2 * m) - ln_factorial(m)).collect();
@@ -321,7 +322,7 @@ struct Writer<'a> {
     lines: Artificial<'a>,
     rng: ChaCha8Rng,
     chances: WeightedIndex<f64>,
-    /// What follows each symbol, for `bigram`.
+    /// The successors of each symbol, for `bigram`.
     rows: Vec<WeightedIndex<f64>>,
     /// Symbols of open pairs, for `nest`, whose lines go on where the one before was cut.
     open: Vec<usize>,

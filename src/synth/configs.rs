@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Known, put};
 use crate::error::Result;
 
-/// Longest window of the base, tokens: what a processor trains in minutes.
+/// Longest window of the base, tokens: short enough to train in minutes on a processor.
 pub(super) const LONGEST_CONTEXT: usize = 256;
 
 /// Writes `pretrain.toml` and `study.toml` into `folder`; `known` are its corpora, the base first.

@@ -2,12 +2,12 @@
 //!
 //! Xie et al., An Explanation of In-context Learning as Implicit Bayesian Inference, ICLR 2022 (arXiv 2111.02080),
 //! section 4 and <https://github.com/p-lambda/incontext-learning>. A hidden state is an entity and a property of it; a
-//! table that all concepts share says which token they write. Entities stay for a while, alike in all concepts; how
-//! properties follow one another is the concept. So all concepts use all tokens equally often, and differ in their
-//! order alone.
+//! table that all concepts share says which token they write. Entities stay for a while, in the same way in all
+//! concepts. The order of properties defines the concept. So all concepts use all tokens equally often and differ only
+//! in their order.
 //!
-//! Added here: a little of the uniform law in every concept's transitions ([`SMOOTHING`]), without which a document of an
-//! unseen concept would be impossible under the others; and domains at chosen distances from the mixture.
+//! Added here: a little of the uniform law in every concept's transitions ([`SMOOTHING`]), because otherwise a document
+//! of an unseen concept would have probability 0 under the others; and domains at chosen distances from the mixture.
 
 use std::fmt;
 use std::path::Path;
@@ -37,7 +37,7 @@ const MAX_CONCEPTS: usize = 100;
 const TEMPERATURE: f64 = 0.1;
 /// The same of the first state.
 const START_TEMPERATURE: f64 = 10.0;
-/// Chance that the entity stays, whatever the permutations say.
+/// Probability that the entity stays, before the permutations are applied.
 const ENTITY_STAYS: f64 = 0.9;
 /// Share of the uniform law in a concept's transitions between properties.
 pub const SMOOTHING: f64 = 0.05;
@@ -49,7 +49,7 @@ pub const MAX_TOKENS: usize = 1 + 26 + 26 * 26;
 /// A domain and its place beside the mixture of known concepts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum GincDomain {
-    /// The first known concept: it is in the mixture already.
+    /// The first known concept: it is part of the mixture.
     Known,
     /// The first unseen concept.
     Unseen,
@@ -82,7 +82,7 @@ impl fmt::Display for GincDomain {
     }
 }
 
-/// One data set: what its states write, and its concepts.
+/// One data set: the tokens of its states, and its concepts.
 #[derive(Debug, Clone)]
 pub struct Ginc {
     tokens: usize,
@@ -147,7 +147,7 @@ impl Ginc {
         Mixture::new(self.known.iter().map(|concept| (1.0, concept.clone())))
     }
 
-    /// What writes a domain's documents.
+    /// The mixture that writes the documents of a domain.
     ///
     /// # Errors
     /// [`Error::Input`] where a share lies outside 0 to 1.

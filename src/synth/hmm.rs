@@ -1,7 +1,7 @@
 //! Hidden Markov chains whose states each write one token, and mixtures of them: the likelihood of a text is exact.
 //!
 //! The forward algorithm, scaled at every step (Rabiner, A Tutorial on Hidden Markov Models, Proc. IEEE 77, 1989,
-//! section V.A). Since emissions are deterministic, only the states that write the token just seen have any weight.
+//! section V.A). Since emissions are deterministic, only the states that write the last token have weight.
 
 use std::sync::Arc;
 
@@ -97,7 +97,7 @@ impl Hmm {
     }
 }
 
-/// What has been seen of a document, as one chain explains it.
+/// The state of the forward algorithm of one chain for a document so far.
 struct Forward<'a> {
     hmm: &'a Hmm,
     /// Chances of the states that could have written the last token, given all of the document so far; sum 1.
@@ -140,7 +140,7 @@ pub struct Mixture {
 }
 
 impl Mixture {
-    /// The chains with their weights, which are brought to the sum 1. Those of weight 0 are left out.
+    /// The chains with their weights, scaled to the sum 1. Those of weight 0 are left out.
     ///
     /// # Errors
     /// [`Error::Numeric`] where a weight is negative or not finite, or all are 0.
@@ -159,8 +159,9 @@ impl Mixture {
         &self.parts
     }
 
-    /// −ln p of each token of `document` given those before it, nats, `[tokens]`: what the Bayes predictor of this
-    /// mixture loses. Which chain writes the document it learns as it reads. Infinite where no chain can have written it.
+    /// −ln p of each token of `document` given those before it, nats, `[tokens]`: the loss of the Bayes predictor of
+    /// this mixture. It infers from the tokens which chain writes the document. Infinite where no chain can have
+    /// written it.
     pub fn nll(&self, document: &[usize]) -> Vec<f64> {
         let mut readers: Vec<Forward<'_>> = self.parts.iter().map(|(_, hmm)| Forward::new(hmm)).collect();
         let mut before = 0.0;

@@ -1,8 +1,8 @@
 //! A family of related languages: Markov chains over one lexicon, so that every entropy and distance has a closed form.
 //!
 //! A language is a first-order chain over the words of a lexicon, "." and a line break. Its stationary distribution π
-//! gives the entropy rate `−Σ_i π(i) Σ_j P(i,j) ln P(i,j)`, below which no model's loss can stay, and the KL rate to a
-//! relative over the same lexicon (Cover and Thomas, Elements of Information Theory, chapter 4).
+//! gives the entropy rate `−Σ_i π(i) Σ_j P(i,j) ln P(i,j)`, which is the smallest possible loss of a model, and the KL
+//! rate to a relative over the same lexicon (Cover and Thomas, Elements of Information Theory, chapter 4).
 //!
 //! Relatives are mixtures `P_λ = (1 − λ) P_base + λ P_foreign`. Line structure (how often a sentence ends and a line
 //! breaks) is the same in the whole family, so λ changes which words follow which and nothing else.
@@ -289,7 +289,8 @@ fn lexicon(words: usize, rng: &mut ChaCha8Rng) -> Vec<String> {
 
 /// Transition probabilities of a new language, `[words + 2, words + 2]` row-major.
 ///
-/// Words are used about as often as Zipf's law has it, in an order of the language's own; each prefers a few others.
+/// Word frequencies follow Zipf's law approximately, in a random order for each language. Each word prefers a few
+/// successors.
 fn chain(words: usize, rng: &mut ChaCha8Rng) -> Vec<f64> {
     let mut order: Vec<usize> = (0..words).collect();
     order.shuffle(rng);
@@ -315,7 +316,7 @@ fn chain(words: usize, rng: &mut ChaCha8Rng) -> Vec<f64> {
     transitions
 }
 
-/// The distribution that one step of the chain leaves as it is, by power iteration.
+/// The stationary distribution of the chain, by power iteration.
 ///
 /// Every word follows every word with some probability, so the iteration converges geometrically from anywhere; the
 /// bound on the number of steps is never reached.

@@ -1,4 +1,4 @@
-//! Corpora with known answers: what a perfect model would score, and how far two corpora truly are apart.
+//! Corpora with known answers: what a perfect model would score, and the true distance of two corpora.
 //!
 //! Three kinds, each put on disk as a reference corpus `base`, domains beside it, and what is known of each:
 //! [`write_family`] a family of related [languages](Family), [`write_ginc`] documents of [hidden Markov chains](Ginc),
@@ -70,7 +70,7 @@ impl Default for Sizes {
     }
 }
 
-/// `known.json`: what is known of a synthetic corpus without any model.
+/// `known.json`: the known facts about a synthetic corpus.
 ///
 /// Rates are per token of the documents themselves. Score every one of these and nothing else (`--protocol doc`) to compare
 /// a loss with them: an end-of-text token between documents, or a first token left out, moves the mean.
@@ -80,7 +80,7 @@ pub struct Known {
     pub schema: String,
     /// The folder's name.
     pub domain: String,
-    /// What wrote it: "language", "ginc", or the kind of an artificial data set.
+    /// Its generator: "language", "ginc", or the kind of an artificial data set.
     pub kind: String,
     /// How foreign it is, 0 to 1; absent where the kind has no such scale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,14 +89,14 @@ pub struct Known {
     pub entropy_rate: f64,
     /// exp of the entropy rate: the least perplexity possible.
     pub floor_perplexity: f64,
-    /// KL rate to what wrote the base, nats per token: what a perfect model of the base loses here, and so the most that
-    /// it can gain from adaptation.
+    /// KL rate to the generator of the base, nats per token. A perfect model of the base loses this much here, so it is
+    /// the largest possible gain from adaptation.
     pub kl_to_base: Option<f64>,
     /// Why `kl_to_base` is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Present where the rates have no closed form: then they are exact for the test split as written, and so far from
-    /// those of endless text.
+    /// Present where the rates have no closed form: then they are exact for the written test split, and these are their
+    /// standard errors for endless text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standard_errors: Option<StandardErrors>,
     /// Tokens of each split as written.
@@ -104,7 +104,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// What is known in closed form of what is in `folder`.
+    /// The closed-form facts about the corpus in `folder`.
     fn exact(folder: &Path, kind: String, entropy_rate: f64, kl_to_base: Option<f64>, tokens: Splits) -> Self {
         Self {
             schema: "odyssey.synth/1".to_owned(),
@@ -202,7 +202,7 @@ fn corpora_whole<T>(out: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result
     }
 }
 
-/// Domains are named by what they are, so nothing may come twice.
+/// The name of a domain is its kind, so no kind may occur twice.
 fn refuse_twice<T: PartialEq + Display>(what: &str, all: &[T]) -> Result<()> {
     match all.iter().enumerate().find(|(i, one)| all[..*i].contains(one)) {
         Some((_, twice)) => Err(Error::input(what, format!("{twice} is given twice"), "give every value once")),
@@ -214,7 +214,7 @@ fn name_of(folder: &Path) -> String {
     folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// A seed of its own for everything that has a name, so that λ = 0 is the base language in other documents.
+/// A separate seed for each name, so that λ = 0 is the language of the base in other documents.
 fn derived(seed: u64, name: impl Display) -> u64 {
     let digest = files::hash_bytes(format!("{seed} {name}").as_bytes());
     u64::from_str_radix(&digest[..16], 16).expect("sixteen hexadecimal digits are a u64")

@@ -10,15 +10,17 @@ use std::path::Path;
 
 use tar::{EntryType, PaxExtensions};
 
-use super::corpus::{Collector, read_documents};
-use super::domain::Split;
+use super::collector::Collector;
 use super::encoding::encoding_fault;
 use super::format::{Compression, Format, Kind, kind_of, split_endings};
 use super::options::ReadOptions;
-use super::source::{self, Lines, Watch};
+use super::read::read_documents;
+use super::source::{self, Lines};
+use super::split::Split;
+use super::watch::Watch;
 use crate::error::{Error, Result};
 
-/// Bytes of a header that gives a member's name; what is longer is no name.
+/// The largest header with the name of a member, bytes; a longer one is refused.
 const LONGEST_HEADER: u64 = 1 << 16;
 
 /// A split's member.
@@ -83,7 +85,7 @@ fn damaged(path: &Path, source: io::Error) -> Error {
     if let Some(error) = encoding_fault(&path.display().to_string(), &source) {
         return error;
     }
-    // A decoder's word; those of the system have a number, and those of the archive's own reader are `Other`.
+    // An error of the decoder. Errors of the system have a number; errors of the archive reader are `Other`.
     let of_archive = source.kind() == io::ErrorKind::Other || compression == Compression::None;
     match source.raw_os_error() {
         None if of_archive => {
@@ -93,8 +95,8 @@ fn damaged(path: &Path, source: io::Error) -> Error {
     }
 }
 
-/// Shows each split's member with its content to `visit`. All of the archive is read whatever that wants, so that a
-/// member to be refused and damage always show; what follows its end may only be padding.
+/// Shows each split's member with its content to `visit`. The whole archive is always read, so that damage and refused
+/// members are always found. After its end only padding is allowed.
 fn walk(
     path: &Path,
     watch: &Watch<'_>,
@@ -109,7 +111,7 @@ fn walk(
     let mut archive = tar::Archive::new(reader);
     let mut found: Vec<Member> = Vec::new();
     let mut long_name = None;
-    // Raw, because the names that the library would put together itself have no bound.
+    // Raw entries, because the names that the library assembles have no size limit.
     for entry in archive.entries().map_err(damaged)?.raw(true) {
         let mut entry = entry.map_err(damaged)?;
         let kind = entry.header().entry_type();
@@ -171,7 +173,7 @@ fn read_name(entry: &mut dyn Read, kind: EntryType) -> io::Result<Option<Vec<u8>
         let extension = extension?;
         match extension.key_bytes() {
             b"path" => name = Some(extension.value_bytes().to_vec()),
-            // It would overrule the size in the member's header, which raw entries go by.
+            // It would replace the size in the header of the member, which raw entries use.
             b"size" => return Err(io::Error::other("a member of more than 8 GiB")),
             _ => {}
         }
@@ -184,7 +186,7 @@ fn split_of(parts: &[&str]) -> Option<(Split, Kind)> {
     let parts: Vec<&str> = parts.iter().copied().filter(|part| *part != ".").collect();
     let ([file] | [_, file]) = parts[..] else { return None };
     let mut endings = split_endings().filter(|(_, kind)| {
-        kind.compression == Compression::None && matches!(kind.format, Format::Plain | Format::Lines)
+        kind.compression == Compression::None && matches!(kind.format, Format::Text | Format::JsonLines)
     });
     endings.find_map(|(ending, kind)| {
         let stem = file.strip_suffix(&ending)?;

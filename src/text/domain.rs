@@ -1,64 +1,18 @@
 //! A domain: a corpus in three splits, given as files or made by document.
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::archive;
-use super::corpus::{Collector, Corpus, Document};
+use super::collector::Collector;
+use super::corpus::Corpus;
 use super::format::{Format, kind_of, stem};
 use super::options::ReadOptions;
-use super::source::Watch;
-use super::splits::{Divided, SplitFiles};
+use super::split::Split;
+use super::split_files::{Divided, SplitFiles};
+use super::watch::Watch;
 use crate::error::{Error, Result};
 use crate::progress::Watched;
-
-/// A part of a domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Split {
-    /// What models are adapted on
-    Train,
-    /// What settings are chosen on
-    Valid,
-    /// What results are reported on
-    Test,
-}
-
-impl Split {
-    /// All three.
-    pub const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];
-
-    /// "train", "valid" or "test": the stem of its file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Valid => "valid",
-            Self::Test => "test",
-        }
-    }
-
-    /// The split of a document that belongs to a corpus without split files: about 80 % train, 10 % valid, 10 % test.
-    ///
-    /// It depends on the content alone, so a document keeps its split when others are added, and copies of a document
-    /// never stand in two splits.
-    fn of(document: Document<'_>) -> Self {
-        let [a, b, c, d, e, f, g, h, ..] = document.digest();
-        match u64::from_le_bytes([a, b, c, d, e, f, g, h]) % 10 {
-            8 => Self::Valid,
-            9 => Self::Test,
-            _ => Self::Train,
-        }
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A text domain: its name and its three splits.
 #[derive(Debug, Clone)]
@@ -163,8 +117,8 @@ impl Domain {
     }
 }
 
-/// Opens what stands on the command line for a corpus: of a folder with split files, or an archive of them, the
-/// `preferred` one, anything else whole.
+/// Opens a corpus given on the command line: the `preferred` split of a folder or archive with splits, and anything
+/// else completely.
 ///
 /// # Errors
 /// [`Error::Input`] where the folder has split files but not this one, and as [`Domain::open`].
@@ -223,7 +177,7 @@ fn missing_in_archive(path: &Path, split: Split, members: &[archive::Member]) ->
 fn divide(corpus: &Corpus) -> Result<ThreeWay<Corpus>> {
     let [mut train, mut valid, mut test] = Split::ALL.map(|_| Collector::new());
     for document in corpus.documents.iter() {
-        let part = match Split::of(document) {
+        let part = match Split::of(document.digest()) {
             Split::Train => &mut train,
             Split::Valid => &mut valid,
             Split::Test => &mut test,

@@ -46,7 +46,7 @@ impl Listing {
                 }
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let path = entry.path();
-                // The type of a link is "link", so that a link to a folder above cannot lead round in circles.
+                // The type of a link is "link", so a link to a parent folder cannot cause an endless loop.
                 let kind = entry.file_type().map_err(failed)?;
                 if name.starts_with('.') || kind.is_dir() && name.starts_with("__") {
                     continue;

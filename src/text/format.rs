@@ -1,8 +1,10 @@
 //! What a corpus file is: the format, and what it is compressed with. Its name says so, and its first bytes must agree.
 
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::error::Error;
+use crate::files;
 
 /// What corpora are read from, for messages.
 pub(super) const READABLE: &str = ".txt (plain text), .jsonl (one object a line, with `text` or `ids`) and .parquet (a \
@@ -12,16 +14,16 @@ pub(super) const READABLE: &str = ".txt (plain text), .jsonl (one object a line,
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     /// Documents in plain text.
-    Plain,
+    Text,
     /// A JSON object a line.
-    Lines,
+    JsonLines,
     /// A column of Apache Parquet.
-    Columns,
+    Parquet,
     /// A tar archive of split files.
     Archive,
 }
 
-/// What a file is compressed with as a whole.
+/// The compression of a whole file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
     /// Nothing.
@@ -51,11 +53,12 @@ pub(super) struct Kind {
 }
 
 const FORMATS: [(&str, Format); 4] =
-    [(".txt", Format::Plain), (".jsonl", Format::Lines), (".parquet", Format::Columns), (".tar", Format::Archive)];
+    [(".txt", Format::Text), (".jsonl", Format::JsonLines), (".parquet", Format::Parquet), (".tar", Format::Archive)];
 const COMPRESSIONS: [(&str, Compression); 3] =
     [("", Compression::None), (".gz", Compression::Gzip), (".zst", Compression::Zstd)];
 
-/// The endings of a split's file, `.txt` first, with what they stand for. Archives hold splits and are none.
+/// The endings of a split's file, `.txt` first, with what they stand for. Archives contain splits; they are not listed
+/// here.
 pub(super) fn split_endings() -> impl Iterator<Item = (String, Kind)> {
     let formats = FORMATS.into_iter().filter(|(_, format)| *format != Format::Archive);
     formats.flat_map(|(ending, format)| {
@@ -63,13 +66,13 @@ pub(super) fn split_endings() -> impl Iterator<Item = (String, Kind)> {
     })
 }
 
-/// What the file of this path holds; `None` for what is no corpus.
+/// The kind of the file at this path; `None` if it is not a corpus.
 pub(super) fn kind_of(path: &Path) -> Option<Kind> {
     // Endings are read in a name that is not UTF-8, too.
     divide(&path.file_name()?.to_string_lossy()).map(|(_, kind)| kind)
 }
 
-/// A file's name without the endings of a corpus: "cs.CL" of "cs.CL.tar.gz". `None` for what is no corpus.
+/// A file's name without the endings of a corpus: "cs.CL" of "cs.CL.tar.gz". `None` if it is not a corpus.
 pub(super) fn stem(name: &str) -> Option<&str> {
     divide(name).map(|(stem, _)| stem)
 }
@@ -106,7 +109,7 @@ pub(super) enum Magic {
     /// Data compressed in this way.
     Compressed(Compression),
     /// Apache Parquet.
-    Columns,
+    Parquet,
     /// What is not read: its name and a cure.
     NotRead(&'static str, &'static str),
     /// Nothing known: text, most often.
@@ -125,9 +128,20 @@ pub(super) fn magic(start: &[u8]) -> Magic {
         }
         [0x1f, 0x8b, ..] => Magic::Compressed(Compression::Gzip),
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Magic::Compressed(Compression::Zstd),
-        [b'P', b'A', b'R', b'1', ..] => Magic::Columns,
+        [b'P', b'A', b'R', b'1', ..] => Magic::Parquet,
         _ => Magic::Unknown,
     }
+}
+
+/// Whether a file ends as Apache Parquet does.
+pub(super) fn ends_as_parquet(path: &Path) -> bool {
+    let mut end = [0; 4];
+    let read = files::open(path).ok().and_then(|mut file| {
+        file.seek(SeekFrom::End(-4)).ok()?;
+        file.read_exact(&mut end).ok()
+    });
+    // A pipe cannot be asked.
+    read.is_none() || end == *b"PAR1"
 }
 
 /// The error for a path that no reader of corpora knows.
@@ -155,7 +169,7 @@ pub(super) fn unsupported(path: &Path) -> Error {
     Error::file(path, format!("cannot be read as a corpus; what is read is {READABLE}"), cure)
 }
 
-/// `name` without `ending`, in capitals or not; `None` where it has another, or where nothing is left.
+/// `name` without `ending` (in upper or lower case); `None` if it has another ending or if nothing is left.
 fn without<'a>(name: &'a str, ending: &str) -> Option<&'a str> {
     let (stem, found) = name.split_at_checked(name.len().checked_sub(ending.len())?)?;
     (!stem.is_empty() && found.eq_ignore_ascii_case(ending)).then_some(stem)

@@ -6,7 +6,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::corpus::{Collector, Document, NULL};
+use super::collector::{Collector, NULL};
+use super::document::Document;
 use super::source::Lines;
 use crate::error::{Error, Result};
 

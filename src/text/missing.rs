@@ -9,9 +9,10 @@ use tokenizers::{
     Model, ModelWrapper, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
 };
 
-use super::guard::{within, without_panic};
 use super::reading::Counted;
+use super::time_limit::within;
 use super::tokenizer::Tokenizer;
+use crate::guard;
 
 /// Seconds that the look at all characters of a text may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,7 +44,7 @@ impl Census {
             .filter(|c| !c.is_whitespace())
             .collect();
         let inner = Arc::clone(&tokenizer.inner);
-        let is_dropped = move |c: &char| without_panic(|| is_dropped(&inner, *c)).flatten().unwrap_or(false);
+        let is_dropped = move |c: &char| guard::without_panic(|| is_dropped(&inner, *c)).flatten().unwrap_or(false);
         let dropped = within(PATIENCE, move || present.into_iter().filter(is_dropped).collect::<Vec<char>>());
         let mut dropped = dropped.unwrap_or_default();
         // The most frequent first.

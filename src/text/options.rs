@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::corpus::DocumentRule;
+use super::document::DocumentRule;
 use crate::progress::Watched;
 
 /// The field and column that hold the text where nothing else is said.

@@ -1,4 +1,4 @@
-//! How much of a test text stands in the training text: a low perplexity there may be memory.
+//! How much of a test text stands in the training text: a low perplexity there may come from memorised text.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use super::stream::TokenStream;
 
 /// Tokens of an n-gram.
 const N: usize = 13;
-/// Share of a document's n-grams in the training text from which it is a near-duplicate.
+/// Share of a document's n-grams in the training text from which on it is a near-duplicate.
 const NEAR_DUPLICATE: f64 = 0.8;
 
 /// Shares of a test text that also stand in the training text. Runs of 13 tokens are compared, inside documents.
@@ -26,8 +26,8 @@ pub struct Overlap {
 impl Overlap {
     /// Compares two texts that became tokens in the same way. `eot`, the token put between documents, belongs to none.
     ///
-    /// Exact: n-grams are compared token by token. Only those of the test text are held, some 30 bytes for each one that
-    /// is different, however long the training text is.
+    /// Exact: n-grams are compared token by token. Only those of the test text are held, some 30 bytes for each one
+    /// that is different, for any length of the training text.
     pub fn of(train: &TokenStream, test: &TokenStream, eot: Option<u32>) -> Self {
         let mut unseen: HashSet<&[u32]> = documents(test, eot).flat_map(|document| document.windows(N)).collect();
         if unseen.is_empty() {

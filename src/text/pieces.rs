@@ -1,10 +1,10 @@
 //! Tokenising a long text piece by piece: the tokens are those of the whole text, the memory is that of a few pieces.
 //!
 //! A tokenizer needs some 400 bytes for each token while it works, and one that takes a text for a single word (as
-//! SentencePiece does) has no place where a text may simply be cut. So pieces overlap. Near its ends a piece may be cut
-//! differently from the whole; a little inside, where only near-by text has a say, two neighbours cut alike. They are put
-//! together in the middle of the longest run of tokens in which both agree, which must be long. Where they never agree (the
-//! overlap is one endless word, say) the first of them is made longer until they do.
+//! SentencePiece does) has no place where a text can be cut safely. So pieces overlap. Near its ends a piece may have
+//! other tokens than the whole text. Further inside, where only nearby text matters, two neighbours have the same
+//! tokens. They are joined in the middle of the longest run of equal tokens, which must be long. If they never agree
+//! (for example because the overlap is one endless word), the first piece is made longer until they do.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -26,8 +26,8 @@ impl Tokenizer {
     /// the ids and starts that [`Tokenizer::encode`] gives for the whole text.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`], and `take`'s; a tokenizer that cuts the start of a text by what is far behind it, so that
-    /// there are no pieces.
+    /// As [`Tokenizer::encode`], and `take`'s; a tokenizer whose tokens at the start of a text depend on text far
+    /// behind it, so that pieces are impossible.
     pub fn encode_in_pieces(
         &self,
         text: &str,
@@ -35,7 +35,7 @@ impl Tokenizer {
         mut take: impl FnMut(&[u32], &[u64]) -> Result<()>,
     ) -> Result<()> {
         let piece = piece.max(2 * OVERLAP);
-        // What the piece before found from the start of this one on.
+        // The tokens of the previous piece from the start of this one on.
         let mut before = Encoded::default();
         let mut at = piece_from(text, 0, piece);
         let mut current = self.encode_range(text, &at)?;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::source::Watch;
+use super::watch::Watch;
 use crate::error::{Error, Result};
 use crate::process;
 use crate::spool::{Spool, SpoolWriter};

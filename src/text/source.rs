@@ -1,57 +1,21 @@
-//! The bytes of a corpus file, decompressed as they are read, line by line: nothing is held but the line.
+//! The bytes of a corpus file, decompressed as they are read, line by line: only one line is held.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::columns;
 use super::encoding::{decoded, encoding_fault};
-use super::format::{Compression, Format, Kind, Magic, magic};
+use super::format::{Compression, Format, Kind, Magic, ends_as_parquet, magic};
 use super::pipe;
+use super::watch::Watch;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::progress::{MaybeLong, Monitor};
 
-/// The longest line, document or compressed `.parquet` that is read, in bytes. Memory stays bounded by it whatever a
-/// file decompresses to, documents themselves apart.
+/// The longest line, document or compressed `.parquet` that is read, in bytes. It limits the memory for any
+/// decompressed file, apart from the documents themselves.
 pub(super) const LONGEST: u64 = 1 << 30;
 
-/// Tells a monitor how much of some files is read, and ends the reading where the user wants to stop.
-pub(super) struct Watch<'m> {
-    reading: RefCell<MaybeLong<'m>>,
-    interrupted: RefCell<Option<Error>>,
-}
-
-impl<'m> Watch<'m> {
-    /// Lets `read` read `files`, which messages call `name`.
-    pub(super) fn over<T>(
-        monitor: &'m mut dyn Monitor,
-        name: &Path,
-        files: &[PathBuf],
-        read: impl FnOnce(&Self) -> Result<T>,
-    ) -> Result<T> {
-        let bytes = files.iter().filter_map(|file| Some(file.metadata().ok()?.len())).sum();
-        let reading = MaybeLong::new(monitor, format!("reading {}", name.display()), bytes);
-        let watch = Self { reading: reading.into(), interrupted: None.into() };
-        let done = read(&watch);
-        match watch.interrupted.take() {
-            // What the reader made of it is no news.
-            Some(interrupted) => Err(interrupted),
-            None => done,
-        }
-    }
-
-    /// So many more bytes of a file are read.
-    pub(super) fn advance(&self, bytes: u64) -> io::Result<()> {
-        self.reading.borrow_mut().advance(bytes).map_err(|interrupted| {
-            *self.interrupted.borrow_mut() = Some(interrupted);
-            io::Error::other("interrupted")
-        })
-    }
-}
-
-/// A file that is watched.
+/// A file whose reading is reported.
 struct WatchedFile<'a, 'm> {
     file: File,
     watch: &'a Watch<'m>,
@@ -111,8 +75,8 @@ fn actual_kind(path: &Path, named: Kind, start: &[u8]) -> Result<Kind> {
             let name = compression.name_and_cure().map_or("", |(name, _)| name);
             (Kind { compression, ..named }, format!("{name} data"))
         }
-        Magic::Columns if named.format != Format::Columns && columns::ends_as_one(path) => {
-            (Kind { format: Format::Columns, compression: Compression::None }, "Apache Parquet".to_owned())
+        Magic::Parquet if named.format != Format::Parquet && ends_as_parquet(path) => {
+            (Kind { format: Format::Parquet, compression: Compression::None }, "Apache Parquet".to_owned())
         }
         _ => return Ok(named),
     };
@@ -126,14 +90,14 @@ pub(super) fn fault(path: &Path, compression: Compression, source: io::Error) ->
         return error;
     }
     let Some((name, cure)) = compression.name_and_cure() else { return Error::reading(path, source) };
-    // What the system says has a number; what a decoder says has none.
+    // Errors of the system have a number; errors of a decoder have none.
     if source.raw_os_error().is_some() {
         return Error::reading(path, source);
     }
     Error::file(path, format!("its {name} data is damaged, cut short or followed by something else ({source})"), cure)
 }
 
-/// What turns a failure to read into an error.
+/// A function that turns a failure to read into an error.
 type Fault<'a> = Box<dyn Fn(io::Error) -> Error + 'a>;
 
 /// Lines of UTF-8 text, one at a time.
@@ -189,7 +153,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// What messages call it all.
+    /// The name of the files in messages.
     pub(super) fn name(&self) -> &str {
         &self.name
     }

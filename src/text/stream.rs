@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::corpus::{Corpus, Document};
+use super::corpus::Corpus;
+use super::document::Document;
 use super::letters::Letters;
 use super::missing::Census;
 use super::reading::{Counted, Reading};
@@ -19,7 +20,7 @@ const PIECE: usize = 1 << 16;
 /// Bytes of short documents tokenised together.
 const BATCH: usize = 1 << 22;
 
-/// What stands between documents when they become one stream.
+/// The join between documents when they become one stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Join {
@@ -37,7 +38,7 @@ pub enum Join {
 }
 
 impl Join {
-    /// The text put between documents; `None` where they are tokenised one by one.
+    /// The text put between documents; `None` if they are tokenised one by one.
     fn text(self) -> Option<&'static str> {
         match self {
             Self::Eot | Self::Apart => None,
@@ -73,10 +74,11 @@ pub enum Bos {
 }
 
 impl Bos {
-    /// The token to begin with: `own` is the one that the tokenizer adds to a text, `bos` the one that the model names.
+    /// The token to begin with: `own` is the one that the tokenizer adds to a text, `bos` the one in the configuration
+    /// of the model.
     ///
     /// # Errors
-    /// [`Error::Input`] where one is always wanted and there is none.
+    /// [`Error::Input`] if one is required and there is none.
     pub(crate) fn token(self, own: Option<u32>, bos: Option<u32>) -> Result<Option<u32>> {
         match self {
             Self::Auto => Ok(own),
@@ -92,10 +94,10 @@ impl Bos {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(default, deny_unknown_fields)]
 pub struct StreamOptions {
-    /// What stands between documents.
+    /// What is put between documents.
     #[arg(long, value_enum, default_value_t)]
     pub join: Join,
-    /// What becomes of line breaks inside documents.
+    /// What is done with line breaks inside documents.
     #[arg(long, value_enum, default_value_t)]
     pub newlines: Newlines,
     /// Whether a begin-of-text token starts the stream.
@@ -108,16 +110,16 @@ pub struct StreamOptions {
 pub struct TokenStream {
     /// Token ids, `[n]`.
     pub ids: Spool<u32>,
-    /// Index in the corpus of the document each token belongs to, `[n]`. What stands between documents belongs to the
-    /// one before, a begin-of-text token to the one it begins.
+    /// Index in the corpus of the document each token belongs to, `[n]`. A token between documents belongs to the
+    /// document before it, a begin-of-text token to the document it begins.
     pub document: Spool<u32>,
-    /// Byte offset of each token in its document, after [`Newlines`] had its way, `[n]`; what stands between documents
-    /// begins at the length of the one before. All 0 for a corpus of token ids.
+    /// Byte offset of each token in its document, after [`Newlines`] was applied, `[n]`. A token between documents has
+    /// the length of the document before it as offset. All 0 for a corpus of token ids.
     pub byte: Spool<u32>,
-    /// UTF-8 bytes of the texts, what stands between them included where it is text. 0 (unknown) for token ids.
+    /// UTF-8 bytes of the texts, including the text between them. 0 (unknown) for token ids.
     pub bytes: u64,
-    /// Words of the documents as lm-evaluation-harness counts them, `len(re.split(r"\s+", document))` in Python: runs of
-    /// white space plus one, so that white space at an end counts an empty word. 0 (unknown) for token ids.
+    /// Words of the documents as lm-evaluation-harness counts them, `len(re.split(r"\s+", document))` in Python: runs
+    /// of white space plus one, so white space at an end counts as an empty word. 0 (unknown) for token ids.
     pub words: u64,
     /// Characters of the documents, and how many of them belong to scripts that put no space between words.
     pub letters: Letters,
@@ -130,7 +132,7 @@ pub struct TokenStream {
 }
 
 impl TokenStream {
-    /// Keeps the first `tokens` tokens; what the whole text had in bytes and words is then unknown (0).
+    /// Keeps the first `tokens` tokens; bytes and words are then unknown (0).
     pub fn truncate(&mut self, tokens: usize) {
         if tokens < self.ids.len() {
             self.ids.truncate(tokens);
@@ -142,11 +144,12 @@ impl TokenStream {
 
     /// Tokenises and joins a corpus.
     ///
-    /// `eot` and `bos` are the model's end-of-text and begin-of-text ids, where it has them, and `vocabulary` its number
-    /// of token embeddings. With [`Join::Eot`] documents are tokenised one by one and `eot` is put between them, neither
-    /// before the first nor after the last; with [`Join::Apart`] they are tokenised one by one with nothing between, and
-    /// each begins as `options` say; otherwise the texts are joined and tokenised as one. A corpus of token ids takes no
-    /// part of the tokenizer, [`Bos::Auto`] included. A begin-of-text token is never put before another.
+    /// `eot` and `bos` are the model's end-of-text and begin-of-text ids, where it has them, and `vocabulary` its
+    /// number of token embeddings. With [`Join::Eot`] documents are tokenised one by one and `eot` is put between them,
+    /// neither before the first nor after the last; with [`Join::Apart`] they are tokenised one by one with nothing
+    /// between, and each begins as `options` say; otherwise the texts are joined and tokenised as one. A corpus of
+    /// token ids does not use the tokenizer at all, also not for [`Bos::Auto`]. A begin-of-text token is never put
+    /// before another.
     ///
     /// # Errors
     /// [`Error::Input`] where the corpus is text and there is no tokenizer, where `eot` or `bos` is needed and missing,
@@ -195,7 +198,7 @@ struct Builder<'a> {
     bytes: u64,
     words: u64,
     letters: Letters,
-    /// What the stream begins with or, where they stand apart, every document.
+    /// The first token of the stream, or of every document if documents are apart.
     bos: Option<u32>,
     every_document_begins: bool,
     /// The document of the token before.
@@ -316,7 +319,7 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// Takes the tokens of a text however long.
+    /// Takes the tokens of a text of any length.
     fn take_long(&mut self, text: &str, tokenizer: &Tokenizer, mut place: impl FnMut(u64) -> (u32, u64)) -> Result<()> {
         let mut done = 0;
         self.census.take(text);
@@ -453,13 +456,14 @@ fn no_eot() -> Error {
     )
 }
 
-/// White space as Python's `str.isspace` and `re` have it, which the references count and strip by: Unicode's, and the
-/// four information separators.
+/// White space as Python's `str.isspace` and `re` have it, as the reference programs count and strip: Unicode's, and
+/// the four information separators.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-/// Documents as they are scored, with their index. One of white space alone may have nothing left, and is left out.
+/// Documents as they are scored, with their index. A document of white space alone may become empty and is then left
+/// out.
 fn scored_texts(corpus: &Corpus, newlines: Newlines) -> Result<impl Iterator<Item = (u32, Cow<'_, str>)>> {
     let texts = (0..).zip(corpus.texts()?.map(move |text| scored_text(text, newlines)));
     Ok(texts.filter(|(_, text)| !text.is_empty()))

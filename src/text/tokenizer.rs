@@ -1,5 +1,5 @@
-//! The tokenizer of a model, run by the `tokenizers` crate: a Hugging Face `tokenizer.json`, or the vocabulary and merges
-//! of GPT-2 that older folders have instead.
+//! The tokenizer of a model, run by the `tokenizers` crate: a Hugging Face `tokenizer.json`, or the vocabulary and
+//! merges of GPT-2 in older folders.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,18 @@ use std::time::Duration;
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokenizers::{Decoder, Encoding, ModelWrapper, PostProcessorWrapper, Token};
+use tokenizers::{Decoder, ModelWrapper, PostProcessorWrapper};
 
+use super::added::{Added, added_around};
 use super::growth::growth;
-use super::guard::{NoAnswer, within, without_panic};
+use super::time_limit::{NoAnswer, within};
 use super::token_bytes;
 use super::tokenizer_settings::TokenizerSettings;
 use crate::error::{Error, Result};
 use crate::files::{self, hash_bytes, read_json};
+use crate::guard;
 
-/// A tokenizer that adds no special tokens, truncates nothing, pads nothing and drops no merges at random, whatever its
-/// file says.
+/// A tokenizer without special tokens, truncation, padding and random dropping of merges, also if its file has them.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     pub(super) inner: Arc<tokenizers::Tokenizer>,
@@ -30,15 +31,6 @@ pub struct Tokenizer {
     special: BTreeSet<u32>,
     /// The token that stands for what the vocabulary lacks.
     unknown: Option<u32>,
-}
-
-/// What a tokenizer's post-processor puts around a text.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Added {
-    /// In front of it: `<s>` or `[CLS]`.
-    pub before: Vec<u32>,
-    /// Behind it: `[SEP]`.
-    pub after: Vec<u32>,
 }
 
 /// A text as tokens.
@@ -59,7 +51,8 @@ const BYTES_A_SECOND: usize = 20_000;
 /// The largest tokenizer that is read, bytes.
 const LARGEST: u64 = 1 << 30;
 
-/// A vocabulary and its merges in one format under two pairs of names: transformers', and those they were published by.
+/// A vocabulary and its merges in one format under two pairs of file names: those of transformers and the original
+/// ones.
 const PAIRS: [[&str; 2]; 2] = [["vocab.json", "merges.txt"], ["encoder.json", "vocab.bpe"]];
 
 impl Tokenizer {
@@ -67,8 +60,8 @@ impl Tokenizer {
     /// `encoder.json` with `vocab.bpe`), which are read as GPT-2's.
     ///
     /// # Errors
-    /// [`Error::Input`] where the folder has neither, with the way to convert a `tokenizer.model` (SentencePiece) if that
-    /// is what it has, and as [`Tokenizer::from_file`] and [`Tokenizer::from_pair`].
+    /// [`Error::Input`] where the folder has neither, with the way to convert a `tokenizer.model` (SentencePiece) if
+    /// the folder has one, and as [`Tokenizer::from_file`] and [`Tokenizer::from_pair`].
     pub fn load(model_folder: &Path) -> Result<Self> {
         let path = model_folder.join("tokenizer.json");
         if !model_folder.is_dir() {
@@ -150,7 +143,7 @@ impl Tokenizer {
         let hash = hash_bytes(hashes.join("\n").as_bytes());
         let settings = TokenizerSettings::read(folder)?;
         let read = Self::from_json(vocabulary, tokenizer.to_string().into_bytes(), hash, &settings)?;
-        // The library counts on from the vocabulary, whatever the file says.
+        // The library gives added tokens the next ids after the vocabulary and ignores the ids in the file.
         match extra.iter().find(|(token, id)| read.id_of(token).map(u64::from) != id.as_u64()) {
             Some((token, id)) => {
                 let fault = format!("gives {token:?} the id {id}, which does not follow the vocabulary's");
@@ -160,7 +153,7 @@ impl Tokenizer {
         }
     }
 
-    /// The tokenizer in these bytes, with the settings beside it; `path` is what messages name.
+    /// The tokenizer in these bytes, with the settings beside it; `path` is its name in messages.
     fn from_json(path: &Path, bytes: Vec<u8>, hash: String, settings: &TokenizerSettings) -> Result<Self> {
         let broken = |e: tokenizers::Error| {
             let fault = format!("not a tokenizer in the format of the tokenizers library: {e}");
@@ -175,10 +168,10 @@ impl Tokenizer {
                 other => no_answer(path, other, limit),
             })?
             .map_err(broken)?;
-        let (inner, changes) = without_panic(|| {
+        let (inner, changes) = guard::without_panic(|| {
             let mut inner = inner;
             let applied = settings.apply(path, &mut inner)?;
-            // It would add nothing more, but it may move offsets past the space that a token begins with.
+            // It would add nothing, but it may move offsets past the space at the start of a token.
             inner.with_post_processor(None::<PostProcessorWrapper>);
             Ok((inner, applied.changes))
         })
@@ -202,7 +195,7 @@ impl Tokenizer {
         Ok(read)
     }
 
-    /// SHA-256 of the file, or of the SHA-256 of each of the files that make it up: whatever they are called.
+    /// SHA-256 of the file, or of the SHA-256 of each of its files; it does not depend on their names.
     pub fn hash(&self) -> &str {
         &self.hash
     }
@@ -234,7 +227,8 @@ impl Tokenizer {
         let inner = Arc::clone(&self.inner);
         // On the threads of the pool, whose memory of words is kept.
         let encode = move || -> Result<Vec<Encoded>, tokenizers::Error> {
-            let one = |text: &String| without_panic(|| encode_one(&inner, text)).unwrap_or_else(|| Err(PANIC.into()));
+            let one =
+                |text: &String| guard::without_panic(|| encode_one(&inner, text)).unwrap_or_else(|| Err(PANIC.into()));
             match is_in_pool {
                 true => texts.iter().map(one).collect(),
                 false => texts.par_iter().map(one).collect(),
@@ -260,11 +254,11 @@ impl Tokenizer {
     /// A token as it is printed in the middle of a text: "Ġthe" and "▁the" are " the", "Ċ" and "<0x0A>" a line break.
     /// Bytes that are no character by themselves become U+FFFD; an id without a token is "".
     pub fn token_text(&self, id: u32) -> String {
-        // Decoders strip the space at the start of a text, so the token is decoded after something else.
+        // Decoders strip the space at the start of a text, so the token is decoded after another token.
         const BEFORE: &str = "x";
         let Some(token) = self.inner.id_to_token(id) else { return String::new() };
         let Some(decoder) = self.inner.get_decoder() else { return token };
-        match without_panic(|| decoder.decode(vec![BEFORE.to_owned(), token.clone()])) {
+        match guard::without_panic(|| decoder.decode(vec![BEFORE.to_owned(), token.clone()])) {
             Some(Ok(text)) => text.strip_prefix(BEFORE).map_or(token, str::to_owned),
             _ => token,
         }
@@ -287,7 +281,7 @@ impl Tokenizer {
         &self.added
     }
 
-    /// The token that stands for what the vocabulary lacks (`[UNK]`), if there is one.
+    /// The token for text outside the vocabulary (`[UNK]`), if there is one.
     pub fn unknown(&self) -> Option<u32> {
         self.unknown
     }
@@ -297,7 +291,7 @@ impl Tokenizer {
             ModelWrapper::WordPiece(model) => Some(&model.unk_token),
             ModelWrapper::WordLevel(model) => Some(&model.unk_token),
             ModelWrapper::BPE(model) => model.unk_token.as_ref(),
-            ModelWrapper::Unigram(_) => None, // its library does not tell
+            ModelWrapper::Unigram(_) => None, // the library does not give it
         };
         self.id_of(token?)
     }
@@ -374,7 +368,7 @@ fn unknown_of_unigram(bytes: &[u8]) -> Option<u32> {
     serde_json::from_slice::<File>(bytes).ok()?.model.unk_id
 }
 
-/// How to make a `tokenizer.json` of what a folder has.
+/// How to make a `tokenizer.json` from the files of a folder.
 fn conversion(folder: &Path) -> String {
     format!(
         "convert it with `python -c \"from transformers import AutoTokenizer as T; d = '{}'; \
@@ -384,7 +378,7 @@ fn conversion(folder: &Path) -> String {
     )
 }
 
-/// What `tokenizer_config.json` says that changes ids.
+/// The settings of `tokenizer_config.json` that change ids.
 #[derive(Deserialize)]
 struct Settings {
     tokenizer_class: Option<String>,
@@ -394,7 +388,7 @@ struct Settings {
     add_bos_token: bool,
 }
 
-/// Refuses a folder whose vocabulary and merges are not to be used as GPT-2 uses its own.
+/// Refuses a folder whose vocabulary and merges do not work as those of GPT-2.
 fn check_settings(folder: &Path) -> Result<()> {
     let path = folder.join("tokenizer_config.json");
     if !path.exists() {
@@ -444,7 +438,7 @@ fn parse_merges(path: &Path, bytes: &[u8]) -> Result<Vec<[String; 2]>> {
         .collect()
 }
 
-/// `<|endoftext|>` where the vocabulary has it, and what was added to the vocabulary, by id.
+/// `<|endoftext|>` where the vocabulary has it, and the tokens added to the vocabulary, by id.
 fn added_tokens(vocab: &Map<String, Value>, extra: &Map<String, Value>) -> Vec<Value> {
     const END_OF_TEXT: &str = "<|endoftext|>";
     let of_vocabulary = vocab.iter().filter(|(token, _)| *token == END_OF_TEXT);
@@ -458,7 +452,7 @@ fn added_tokens(vocab: &Map<String, Value>, extra: &Map<String, Value>) -> Vec<V
     tokens.into_iter().map(added).collect()
 }
 
-/// The tokenizer in these bytes, with what must not happen switched off, and what it adds.
+/// The tokenizer in these bytes, with truncation, padding and dropout switched off, and the tokens that it adds.
 fn prepare(bytes: &[u8]) -> tokenizers::Result<(tokenizers::Tokenizer, Added)> {
     let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes)?;
     tokenizer.with_truncation(None)?;
@@ -472,13 +466,4 @@ fn prepare(bytes: &[u8]) -> tokenizers::Result<(tokenizers::Tokenizer, Added)> {
     }
     let added = added_around(&tokenizer)?;
     Ok((tokenizer, added))
-}
-
-/// What the post-processor puts around a sequence, found by processing one.
-pub(super) fn added_around(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Added> {
-    const SEQUENCE: u32 = u32::MAX;
-    let encoding = Encoding::from_tokens(vec![Token::new(SEQUENCE, "a".to_owned(), (0, 1))], 0);
-    let processed = tokenizer.post_process(encoding, None, true)?;
-    let mut sides = processed.get_ids().split(|&id| id == SEQUENCE).map(<[u32]>::to_vec);
-    Ok(Added { before: sides.next().unwrap_or_default(), after: sides.next().unwrap_or_default() })
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use tokenizers::{AddedToken, PreTokenizerWrapper};
 
+use super::added::added_around;
 use crate::error::{Error, Result};
 use crate::files::read_json;
 
@@ -155,7 +156,7 @@ impl TokenizerSettings {
     /// transformers 5 goes by `tokenizer.json`; older versions by the settings.
     fn warn_of_bos(&self, path: &Path, tokenizer: &tokenizers::Tokenizer) {
         let Some(wanted) = self.is_set("add_bos_token") else { return };
-        let adds = super::tokenizer::added_around(tokenizer).is_ok_and(|added| !added.before.is_empty());
+        let adds = added_around(tokenizer).is_ok_and(|added| !added.before.is_empty());
         if adds != wanted {
             let own = if adds { "adds a begin-of-text token" } else { "adds no begin-of-text token" };
             tracing::warn!(

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use odyssey::compare::{ClassChange, Handful, LineBreakParts, Passage, PassageToken, TokenClass, TypeChange, Without};
+use odyssey::compare::{ClassChange, Handful, LineBreakParts, Passage, PassageToken, TypeChange, Without};
 use odyssey::similarity::{Distances, Measure};
 use odyssey::stats::Estimate;
 use odyssey::study::{
     AblationRow, Call, Correlation, DomainChange, Influence, NullDistance, PartIntervals, PartialCorrelation,
     RestartControl, Row, RowEvidence, StudyResults,
 };
-use odyssey::text::{Join, Overlap};
+use odyssey::text::{Join, Overlap, TokenClass};
 
 pub const HOSTILE: [&str; 4] = ["<script>alert(1)</script>", "\"'&", "a\u{1b}[31m\0b\u{7}", "\u{202e}evil\u{200f}"];
 pub const NAMES: [&str; 25] = [

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use odyssey::adapt::checkpoint::Checkpoint;
 use odyssey::adapt::optimizer::{AdamW, AdamWConfig};
-use odyssey::compare::{Vocabulary, compare};
+use odyssey::compare::compare;
 use odyssey::device::{ChosenDevice, DeviceChoice};
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::per_token;
@@ -19,7 +19,7 @@ use odyssey::model::{LoadedModel, ModelConfig};
 use odyssey::pretrain::PretrainConfig;
 use odyssey::report::{answer, csv, page, plots, table};
 use odyssey::study::{self, Plan, StudyConfig, StudyResults};
-use odyssey::text::{Corpus, DocumentRule, Domain, Split, Tokenizer};
+use odyssey::text::{Corpus, DocumentRule, Domain, Split, Tokenizer, Vocabulary};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -10,12 +10,12 @@ use crate::made_up::*;
 use egui::{Key, OutputCommand, Role, ThemePreference};
 use egui_kittest::kittest::{NodeT, Queryable};
 use odyssey::advise::hindsight::hindsight;
-use odyssey::compare::TokenClass;
 use odyssey::files::write_json;
 use odyssey::gui::export::{Format, write_all, write_scatter};
 use odyssey::report::{delta, interval, significant, visible};
 use odyssey::similarity::Measure;
 use odyssey::study::{self, Row, StudyResults};
+use odyssey::text::TokenClass;
 
 /// The application on a study, and the folder that both stand in.
 struct Window {

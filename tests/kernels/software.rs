@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 use odyssey::adapt::{Adaptation, Resumable, adapt};
-use odyssey::compare::{Comparison, Vocabulary, compare};
+use odyssey::compare::{Comparison, compare};
 use odyssey::device::faults::{failure, guarded, halving, renew};
 use odyssey::device::{DeviceChoice, adapters};
 use odyssey::error::{Error, Result};
@@ -14,6 +14,7 @@ use odyssey::recipe::AdaptSettings;
 use odyssey::similarity::embed::Embedder;
 use odyssey::similarity::extract::Hidden;
 use odyssey::similarity::{Distances, Measure, Reference, TestSettings};
+use odyssey::text::Vocabulary;
 
 use crate::common::{StopAfter, id_stream, model_folder};
 use crate::{encoder, golden};

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use burn::tensor::Device;
-use odyssey::compare::Vocabulary;
 use odyssey::model::{LoadedModel, token_ids};
 use odyssey::progress::Silent;
 use odyssey::similarity::counts::Tokens;
@@ -13,7 +12,7 @@ use odyssey::similarity::words::Words;
 use odyssey::similarity::{
     CorpusSample, Counts, Distances, Features, Measure, Reference, TestSettings, adjust, cache, stored,
 };
-use odyssey::text::{Corpus, DocumentRule};
+use odyssey::text::{Corpus, DocumentRule, Vocabulary};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};

@@ -1,13 +1,15 @@
 //! Whether a change is one: paired tests against scipy and enumeration, and calls that are not false too often.
 
-use odyssey::compare::{LineBreakParts, PairedChanges, PartChanges, Vocabulary, compare};
-use odyssey::evaluate::{BOOTSTRAP_SEED, RESAMPLES, ScoredStream};
-use odyssey::stats::{DEFAULT_FLIPS, PairedTest, paired_t, ratio_interval, sign_flip_p, wilcoxon};
+use odyssey::compare::{LineBreakParts, PairedChanges, PartChanges, compare};
+use odyssey::evaluate::ScoredStream;
+use odyssey::stats::{
+    BOOTSTRAP_SEED, DEFAULT_FLIPS, PairedTest, RESAMPLES, paired_t, ratio_interval, sign_flip_p, wilcoxon,
+};
 use odyssey::study::calls::{self, Owner};
 use odyssey::study::joint::{Draws, Joint};
 use odyssey::study::{Call, DomainChange};
 use odyssey::synth::{Sizes, Splits, write_family};
-use odyssey::text::Tokenizer;
+use odyssey::text::{Tokenizer, Vocabulary};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;

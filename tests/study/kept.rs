@@ -11,7 +11,8 @@ use odyssey::error::Error;
 use odyssey::evaluate::per_token;
 use odyssey::progress::Silent;
 use odyssey::seal::{self, Folder};
-use odyssey::study::run::Runner;
+use odyssey::study::run::run_task;
+use odyssey::study::runner::Runner;
 use odyssey::study::{Plan, StudyConfig, TaskKind};
 use serde_json::{Value, json};
 
@@ -276,8 +277,8 @@ fn run_after(place: &Place, kind: TaskKind, change: impl FnOnce()) -> Result<(),
     let study = place.path("fresh");
     plan.write(&study).unwrap();
     change();
-    let task = plan.tasks.iter().find(|task| task.kind == kind).unwrap();
-    let done = Runner::new(&plan, &study, &devices).run(task, &mut Silent);
+    let task = plan.tasks.iter().find(|task| task.kind() == kind).unwrap();
+    let done = run_task(&mut Runner::new(&plan, &study, &devices), task, &mut Silent);
     assert_eq!(done.is_ok(), study.join(&task.folder).exists(), "nothing is kept of what was refused");
     fs::remove_dir_all(study).unwrap();
     done

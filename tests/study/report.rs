@@ -6,12 +6,12 @@ use std::path::Path;
 
 use crate::made_up::*;
 use odyssey::advise::hindsight::hindsight;
-use odyssey::compare::{ClassLoss, Comparison, LossProfile, Side, TokenClass};
+use odyssey::compare::{ClassLoss, Comparison, LossProfile, Side};
 use odyssey::report::{self, Kind, answer, page, plots, table};
 use odyssey::similarity::{Distances, Measure};
 use odyssey::stats::Estimate;
 use odyssey::study::{Base, RestartControl, StudyResults};
-use odyssey::text::Join;
+use odyssey::text::{Join, TokenClass};
 
 fn comparison() -> Comparison {
     let row = row(2, "full", 1);

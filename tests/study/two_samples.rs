@@ -1,7 +1,6 @@
 //! Permutation tests, resamples and classifiers between two samples, against numpy, closed forms and their own null.
 
 use burn::tensor::Device;
-use odyssey::compare::Vocabulary;
 use odyssey::model::LoadedModel;
 use odyssey::progress::{Monitor, Silent};
 use odyssey::similarity::bandwidth::median_distance;
@@ -16,7 +15,7 @@ use odyssey::similarity::kernel::{Kernel, KernelKind};
 use odyssey::similarity::mmd::mmd2;
 use odyssey::similarity::principal::frechet_distances;
 use odyssey::similarity::tiles::discrepancies;
-use odyssey::text::{DocumentRule, Split, StreamOptions, open_corpus};
+use odyssey::text::{DocumentRule, Split, StreamOptions, Vocabulary, open_corpus};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;

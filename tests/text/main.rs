@@ -25,14 +25,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use odyssey::compare::Vocabulary;
-use odyssey::compare::token_class::{FUNCTION_WORDS, TokenClass, classes};
 use odyssey::device::DeviceChoice;
 use odyssey::error::Error;
 use odyssey::model::LoadedModel;
+use odyssey::text::token_class::{FUNCTION_WORDS, TokenClass, classes};
 use odyssey::text::{
     Bos, Corpus, Document, DocumentRule, Domain, Encoded, Join, Newlines, ReadOptions, Split, StreamOptions,
-    TokenStream, Tokenizer, open_corpus,
+    TokenStream, Tokenizer, Vocabulary, open_corpus,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -15,7 +15,7 @@ use crate::recipe::{AdaptSettings, Given};
 use crate::study::config::{
     DomainEntry, EvaluationSettings, ModelEntry, SimilaritySettings, StatisticsSettings, StrategyEntry, TextSettings,
 };
-use crate::study::plan::check_sizes;
+use crate::study::planning::check_sizes;
 use crate::study::{StudyConfig, training_memory};
 use crate::text::domain::name_of;
 use crate::text::has_split_files;
@@ -58,7 +58,7 @@ impl Form {
             ablation: None,
             models: Vec::new(),
             domains: Vec::new(),
-            strategies: vec![StrategyEntry { name: "full".into(), train_text: None, recipe }],
+            strategies: vec![StrategyEntry::new("full", recipe)],
         };
         Self { device: device.to_owned(), ..Self::of(config) }
     }

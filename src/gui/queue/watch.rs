@@ -74,7 +74,7 @@ impl Watcher {
         let Ok(plan) = Plan::read(&folder) else { return };
         let seen = |task: &crate::study::Task| TaskSeen {
             label: task.label(),
-            kind: task.kind,
+            kind: task.kind(),
             done: plan.state(task, &folder).is_ok_and(|state| state.is_done()),
             seconds: None,
         };

@@ -1,6 +1,5 @@
 //! The thread that runs jobs, one after another.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +12,7 @@ use crate::device::DeviceChoice;
 use crate::device::faults::{once_more, renew};
 use crate::disk::outputs::Outputs;
 use crate::error::{Error, Result};
+use crate::guard;
 use crate::hub::Hub;
 use crate::progress::Monitor;
 use crate::report;
@@ -29,15 +29,13 @@ pub(super) fn run(shared: &Arc<Shared>) {
             }
             work(&job, &mut watcher)
         };
-        let done = catch_unwind(AssertUnwindSafe(|| once_more(work, renew)));
+        let done = guard::caught(|| once_more(work, renew));
         let outcome = match done {
             Ok(Ok(())) => Outcome::Finished,
             Ok(Err(Error::Interrupted(words))) => Outcome::Stopped(words),
             Ok(Err(error)) => Outcome::Failed(error.to_string()),
             Err(panic) => {
-                let words =
-                    panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-                let words = words.unwrap_or("a panic");
+                let words = panic.words().unwrap_or("a panic");
                 Outcome::Failed(format!("this is a fault of odyssey itself: {words}; finished tasks are kept"))
             }
         };

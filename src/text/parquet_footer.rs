@@ -1,27 +1,28 @@
-//! A look through parquet's own headers before its library reads them: what takes no bytes may repeat there a thousand
-//! million times, which the library goes through one by one.
+//! Checks the headers of parquet files before the library reads them. Values without bytes can be repeated a thousand
+//! million times there, and the library would process each of them.
 //!
-//! The format is Thrift's compact protocol. The library takes a field that it knows for what it should be, whatever the
-//! file says it is; so those must be what they should be, or the two would read different headers.
+//! The format is Thrift's compact protocol. The library assumes the expected type of a known field and ignores the type
+//! in the file. So known fields must have their expected types; otherwise the library and this check would read
+//! different headers.
 
 use std::io::{self, Read};
 
 /// How deep structures may stand in each other; a footer needs seven.
 const DEEPEST: u32 = 24;
 
-/// What a value is.
+/// The type of a value.
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
     Bool,
     Byte,
-    /// Whole numbers are written alike, whatever their size.
+    /// Whole numbers of all sizes are written in the same way.
     Number(u8),
     Double,
     Binary,
     List(&'static Shape),
-    /// A structure's fields from 1 on; those beyond are unknown, and passed over as what they say they are.
+    /// A structure's fields from 1 on; further fields are unknown and are skipped by their own type.
     Fields(&'static [Shape]),
-    /// As it says it is: what the library does not know.
+    /// A field that the library does not know: its own type is used.
     Unknown,
 }
 
@@ -117,7 +118,7 @@ struct Look<'a, R> {
 }
 
 impl Shape {
-    /// Whether a value that says it is of this type may be of this shape.
+    /// Whether a value with this type in the file may have this shape.
     fn is(self, kind: u8) -> bool {
         match self {
             Bool => matches!(kind, 1 | 2),

@@ -1,10 +1,10 @@
-//! Classes of tokens: which kinds of token carry a change. English as to its function words.
+//! Classes of tokens: which kinds of token carry a change. Function words are English.
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::Tokenizer;
+use super::tokenizer::Tokenizer;
 
-/// What kind of token it is, by its text alone; the first that applies, in this order.
+/// The class of a token, from its text alone: the first in this order that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenClass {
@@ -20,9 +20,9 @@ pub enum TokenClass {
     FunctionWord,
     /// Holds a letter and begins a word: there is white space before it.
     WordStart,
-    /// Holds a letter and continues what stands before it.
+    /// Holds a letter and continues the word before it.
     WordPiece,
-    /// Anything else: special tokens, bytes that are no character by themselves, digits mixed with punctuation.
+    /// Anything else: special tokens, bytes that are not a whole character, digits mixed with punctuation.
     Other,
 }
 

@@ -1,6 +1,6 @@
 //! Documents from a column of an Apache Parquet file.
 
-use std::io::{BufRead, Read, Seek, SeekFrom};
+use std::io::{BufRead, Read};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -10,29 +10,20 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 
-use super::corpus::{Collector, Document, NULL};
+use super::collector::{Collector, NULL};
+use super::document::Document;
 use super::format::Compression;
-use super::guard::without_panic;
+use super::parquet_footer::{FOOTER, PAGE, look_through};
 use super::pipe;
-use super::source::{self, LONGEST, Watch};
-use super::thrift::{FOOTER, PAGE, look_through};
+use super::source::{self, LONGEST};
+use super::watch::Watch;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::guard;
 use crate::spool::SpoolWriter;
 
 /// Rows decoded at a time.
 const BATCH: usize = 256;
-
-/// Whether a file ends as Apache Parquet does.
-pub(super) fn ends_as_one(path: &Path) -> bool {
-    let mut end = [0; 4];
-    let read = files::open(path).ok().and_then(|mut file| {
-        file.seek(SeekFrom::End(-4)).ok()?;
-        file.read_exact(&mut end).ok()
-    });
-    // A pipe cannot be asked.
-    read.is_none() || end == *b"PAR1"
-}
 
 /// Hands the documents of a file, open as `reader`, to `documents`: the values of its column `field`. Pages are read one at a
 /// time; a file that is compressed as a whole is decompressed first, because it is read from its end, and so is a pipe.
@@ -78,17 +69,17 @@ fn read_from<R: ChunkReader + 'static>(
     watch: Option<&Watch<'_>>,
     documents: &mut Collector,
 ) -> Result<()> {
-    // The library checks what it reads, but not everything: some files that lie end in a panic of its own.
+    // The library does not check everything: some malformed files make it panic.
     let read = || {
         check_footer(twin).map_err(|e| damaged(path, e))?;
         let column = Column::open(path, field, reader)?;
         column.check_pages(twin).map_err(|e| damaged(path, e))?;
         column.read(watch, documents)
     };
-    without_panic(read).unwrap_or_else(|| Err(damaged(path, "its parts do not fit together")))
+    guard::without_panic(read).unwrap_or_else(|| Err(damaged(path, "its parts do not fit together")))
 }
 
-/// Looks through the footer, which stands before its length and "PAR1". Where there is none, the library says so.
+/// Checks the footer, which stands before its length and "PAR1". If there is none, the library reports it.
 fn check_footer(reader: &impl ChunkReader) -> Result<(), ParquetError> {
     const TAIL: u64 = 8;
     let Some(end) = reader.len().checked_sub(TAIL) else { return Ok(()) };
@@ -139,7 +130,7 @@ impl<'a> Column<'a> {
         Ok(Self { path, field, optional, file: Box::new(file), index })
     }
 
-    /// Looks through the headers of the column's pages, one after the other.
+    /// Checks the page headers of the column, one after the other.
     fn check_pages(&self, reader: &impl ChunkReader) -> Result<(), ParquetError> {
         let outside = || ParquetError::General("a column that is not inside the file".to_owned());
         for group in self.file.metadata().row_groups() {

@@ -8,28 +8,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::domain::Split;
 use super::folder::{Listing, check_shards};
 use super::format::kind_of;
 use super::reading::Reading;
+use super::split::Split;
 use crate::error::{Error, Result};
 use crate::files;
-
-impl Split {
-    /// What its files and folders may be called.
-    pub(super) fn names(self) -> &'static [&'static str] {
-        match self {
-            Self::Train => &["train", "training"],
-            Self::Valid => &["valid", "validation", "dev", "val"],
-            Self::Test => &["test", "testing", "eval", "evaluation"],
-        }
-    }
-
-    /// All names, with what they stand for.
-    fn all_names() -> impl Iterator<Item = (Self, &'static str)> {
-        Self::ALL.into_iter().flat_map(|split| split.names().iter().map(move |name| (split, *name)))
-    }
-}
 
 /// The files of a split.
 #[derive(Debug, Clone)]
