@@ -26,7 +26,39 @@
 //! and numbers for people) and [`progress`] serve them all. Nothing here prints: the command line and `gui`, the
 //! desktop application (with the feature of that name), are thin faces over the same calls.
 //!
-//! `examples/evaluate.rs` and `examples/adapt_and_compare.rs` show the library at work.
+//! [`perplexity`] and [`experiment`] are the short way to the first five steps; [`guard`] catches panics.
+
+//!
+//! From a model and a text to perplexity, adaptation and comparison:
+//!
+//! ```
+//! use odyssey::prelude::*;
+//!
+//! # let place = tempfile::tempdir()?;
+//! # let (model, novels, adapted_folder) = (place.path().join("model"), place.path().join("novels"), place.path().join("out"));
+//! # for folder in [&model, &novels] { std::fs::create_dir(folder)?; }
+//! # let sizes = r#"{"model_type": "gpt2", "vocab_size": 16, "n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 2}"#;
+//! # std::fs::write(model.join("config.json"), sizes)?;
+//! # let config = odyssey::model::ModelConfig::read(&model)?;
+//! # let device = DeviceChoice::Cpu.open()?.device;
+//! # let random = odyssey::model::LoadedModel::random(config, &model, 1, &device)?;
+//! # odyssey::model::save(&random.model, &random, &model)?;
+//! # let document = |i: usize| format!("{{\"ids\": {:?}}}\n", (0..40).map(|t| (t * i + t / 3) % 16).collect::<Vec<_>>());
+//! # for split in ["train", "valid", "test"] {
+//! #     std::fs::write(novels.join(format!("{split}.jsonl")), (1..13).map(document).collect::<String>())?;
+//! # }
+//! let base = Model::open(model)?; // a folder, or a name on the hub such as "gpt2"
+//! let novels = Domain::open(novels, ReadOptions::default())?; // files train, valid and test, or one text
+//! let before = base.perplexity(&novels)?;
+//! let mut adapted = base.adapt(&novels).lr(1e-4).steps(2).run()?;
+//! let change = adapted.compare(&novels)?;
+//! println!("perplexity {before} → {}", change.after);
+//! println!("δ = {change}, worst: {:?}", change.worst(5));
+//! adapted.save(adapted_folder)?;
+//! # assert_eq!(change.before, before);
+//! # assert_eq!(Model::open(place.path().join("out"))?.perplexity(&novels)?.value(), change.after.value());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![warn(missing_docs)]
 
@@ -40,6 +72,7 @@ pub mod disk;
 pub mod doctor;
 pub mod error;
 pub mod evaluate;
+pub mod experiment;
 pub mod files;
 pub mod guard;
 #[cfg(feature = "gui")]
@@ -50,6 +83,8 @@ pub mod last_words;
 pub mod memory;
 pub mod model;
 pub mod notice;
+pub mod perplexity;
+pub mod prelude;
 pub mod pretrain;
 pub mod process;
 pub mod progress;

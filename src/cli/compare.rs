@@ -8,9 +8,10 @@ use odyssey::device::ChosenDevice;
 use odyssey::disk::outputs::Outputs;
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::divergence::divergence;
-use odyssey::evaluate::{EvalResult, ProtocolResult, ScoredStream, Window, evaluate, per_token};
+use odyssey::evaluate::{EvalResult, ProtocolResult, ScoredStream, Window, per_token};
 use odyssey::memory::Work;
 use odyssey::model::{LoadedModel, ModelConfig};
+use odyssey::perplexity::Evaluation;
 use odyssey::progress::Watched;
 use odyssey::rank::RankChange;
 use odyssey::text::{Domain, Split, Tokenizer, Vocabulary, open_corpus};
@@ -172,11 +173,13 @@ fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Res
     let model = named.open(&args.held, &chosen.device)?;
     let mut monitor = common.monitor();
     let corpus = open_corpus(&common.corpus(&args.text)?, Split::Test, Watched::by(args.reading.read(), &mut monitor))?;
-    let stream = model.stream(&corpus, tokenizer.as_ref(), Watched::by(&recipe.stream(), &mut monitor))?;
+    let evaluation = Evaluation::new(&model, tokenizer.as_ref(), recipe);
+    let stream = evaluation.read(&corpus, &mut monitor)?;
+    let scored = evaluation.score(&model.model, &stream, &mut monitor)?;
+    let recipe = evaluation.protocol;
     let windows = recipe.protocol.windows(&stream.document);
-    let stream = evaluate(&model.model, &model.device, &stream, &recipe.protocol, &mut monitor)?;
     let names = Some((tokenizer, model.config.vocabulary()));
-    Ok(Scored { stream, recipe, names, read: Some((model, windows)) })
+    Ok(Scored { stream: scored, recipe, names, read: Some((model, windows)) })
 }
 
 /// Refuses a per-token file of another text than the one asked for.

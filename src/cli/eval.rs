@@ -7,11 +7,10 @@ use odyssey::compare::{Comparison, compare};
 use odyssey::disk::outputs::Outputs;
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::positions::Bin;
-use odyssey::evaluate::{
-    AdapterChange, EvalResult, Positions, ScoredStream, TextResult, evaluate, per_token, summarise,
-};
+use odyssey::evaluate::{AdapterChange, EvalResult, Positions, ScoredStream, TextResult, per_token, summarise};
 use odyssey::memory::Work;
 use odyssey::model::{Adapter, ModelConfig};
+use odyssey::perplexity::Evaluation;
 use odyssey::progress::Watched;
 use odyssey::shown::{fixed, signed, visible};
 use odyssey::text::{Split, Tokenizer, Vocabulary, open_corpus};
@@ -102,6 +101,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
 
     let texts = args.text.iter().map(|path| common.corpus(path)).collect::<Result<Vec<_>>>()?;
 
+    let evaluation = Evaluation::new(&sides[0].0, tokenizer.as_ref(), recipe);
     let started = Instant::now();
     let mut monitor = common.monitor();
     let mut rows = Vec::new();
@@ -110,18 +110,18 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let mut besides = Duration::ZERO; // time that does not count for the reported speed
     for (path, found) in args.text.iter().zip(&texts) {
         let corpus = open_corpus(found, Split::Test, Watched::by(args.reading.read(), &mut monitor))?;
-        let stream = sides[0].0.stream(&corpus, tokenizer.as_ref(), Watched::by(&recipe.stream(), &mut monitor))?;
+        let stream = evaluation.read(&corpus, &mut monitor)?;
         let text = path.display().to_string();
         let prompting = Instant::now();
         let prompts = args.rank.prompts(found, &corpus, &args.reading, prompts_place.as_deref(), common)?;
         besides += prompting.elapsed();
         let mut without: Option<ScoredStream> = None;
         for (model, adapter) in &sides {
-            let scored = evaluate(&model.model, &model.device, &stream, &recipe.protocol, &mut monitor)?;
+            let scored = evaluation.score(&model.model, &stream, &mut monitor)?;
             let scored_at = Instant::now();
-            let mut row = scored.summary(&text, &stream, &recipe.protocol)?;
+            let mut row = evaluation.summary(&text, &scored, &stream)?;
             row.adapter.clone_from(adapter);
-            row.positions = args.by_position.then(|| Positions::of(&scored, &recipe.protocol));
+            row.positions = args.by_position.then(|| Positions::of(&scored, &evaluation.protocol.protocol));
             let ranks = rank::ask(prompts.as_ref(), model, tokenizer.as_ref(), &args.reading, &mut monitor)?;
             row.rank = ranks.map(|ranks| ranks.summary()).transpose()?;
             rows.push(row);
@@ -136,7 +136,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     }
     drop(monitor);
     let name = args.model.display().to_string();
-    let mut result = summarise(&name, args.held.dtype, &chosen.name, recipe, rows, started + besides);
+    let mut result = summarise(&name, args.held.dtype, &chosen.name, evaluation.protocol, rows, started + besides);
     result.adapter_changes = changes;
     if let (Some(path), Some(scored)) = (&per_token, last) {
         per_token::write(path, &scored, &result)?;

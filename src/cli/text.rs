@@ -54,7 +54,6 @@ impl ProtocolArgs {
         text: &TextArgs,
     ) -> Result<ProtocolResult> {
         let Self { protocol, context, stride } = *self;
-        let protocol = Protocol::for_model(protocol, context, stride, config, tokenizer, &text.stream)?;
-        Ok(ProtocolResult::new(protocol, text.document, &text.stream, tokenizer))
+        ProtocolResult::for_model(protocol, [context, stride], config, tokenizer, text.document, &text.stream)
     }
 }

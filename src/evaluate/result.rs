@@ -4,10 +4,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::positions::Positions;
-use super::protocol::Protocol;
+use super::protocol::{Protocol, ProtocolName};
 use crate::device::DeviceName;
 use crate::error::Result;
-use crate::model::Precision;
+use crate::model::{ModelConfig, Precision};
 use crate::rank::RankSummary;
 use crate::text::{Bos, DocumentRule, Join, Newlines, StreamOptions, Tokenizer};
 
@@ -85,6 +85,23 @@ impl ProtocolResult {
             fingerprint: protocol.fingerprint(rule, &options, tokenizer),
             tokenizer: tokenizer.to_owned(),
         }
+    }
+
+    /// The protocol of this name for a model and texts that are read like this; `sizes` are its context and stride, where
+    /// they are not its own.
+    ///
+    /// # Errors
+    /// As [`Protocol::for_model`].
+    pub fn for_model(
+        name: ProtocolName,
+        [context, stride]: [Option<usize>; 2],
+        model: &ModelConfig,
+        tokenizer: Option<&Tokenizer>,
+        rule: DocumentRule,
+        options: &StreamOptions,
+    ) -> Result<Self> {
+        let protocol = Protocol::for_model(name, context, stride, model, tokenizer, options)?;
+        Ok(Self::new(protocol, rule, options, tokenizer))
     }
 
     /// How a corpus becomes the stream that this recipe scores.

@@ -69,7 +69,8 @@ impl Domain {
     /// [`Error::Input`] where a split file is missing, empty or there twice, where dividing leaves a split empty, where
     /// an archive holds a member whose path is absolute or leads upwards, or a link for a split, and as
     /// [`Corpus::read`].
-    pub fn open<'m>(path: &Path, options: impl Into<Watched<'m, ReadOptions>>) -> Result<Self> {
+    pub fn open<'m>(path: impl AsRef<Path>, options: impl Into<Watched<'m, ReadOptions>>) -> Result<Self> {
+        let path = path.as_ref();
         let mut options = options.into();
         let request = options.request.clone();
         let parts = if is_archive(path) {

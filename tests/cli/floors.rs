@@ -64,8 +64,6 @@ fn imports_go_down_the_floors_of_the_architecture() {
                 Some(floor) if floor < own || KNOWN.contains(&(&module, &other)) => {}
                 Some(_) if *own == 0 && floors[&other] == 0 => {} // the ground floor is one module in many files
                 Some(_) => drop(wrong.insert(format!("{} uses `{other}`, which is not below it", file.display()))),
-                // Names of lib.rs, and of the command line's own root.
-                None if module == "cli" || module == "main" => {}
                 None => drop(wrong.insert(format!("{} uses `{other}`, which has no floor", file.display()))),
             }
         }

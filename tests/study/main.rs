@@ -21,4 +21,5 @@ mod sentence_encoder;
 mod similarity;
 mod statistics;
 mod studies;
+mod tasks;
 mod two_samples;

@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use crate::error::Result;
-use crate::evaluate::{EvalResult, Protocol, ProtocolResult, ScoredStream, evaluate, summarise};
+use crate::evaluate::{EvalResult, ProtocolResult, ScoredStream, summarise};
 use crate::model::LanguageModel;
+use crate::perplexity::Evaluation;
 use crate::progress::Monitor;
 use crate::study::config::EvaluationSettings;
 use crate::study::runner::{Loaded, Runner};
@@ -22,20 +23,16 @@ pub(super) fn score_test(
     monitor: &mut dyn Monitor,
 ) -> Result<(ScoredStream, EvalResult)> {
     let started = Instant::now();
-    let protocol = protocol(runner, loaded, options)?;
-    let stream = runner.stream(text, loaded, Split::Test, &protocol.stream(), monitor)?;
-    let scored = evaluate(model, &loaded.base.device, &stream, &protocol.protocol, monitor)?;
-    let summary = scored.summary(text.in_results(), &stream, &protocol.protocol)?;
+    let (base, tokenizer) = (&loaded.base, loaded.tokenizer.as_ref());
+    let rule = runner.plan.config.text.document;
+    let EvaluationSettings { protocol, context, stride, .. } = runner.plan.config.evaluation;
+    let protocol = ProtocolResult::for_model(protocol, [context, stride], &base.config, tokenizer, rule, options)?;
+    let evaluation = Evaluation::new(base, tokenizer, protocol);
+    // As much of the text as the study reads, which is not all of a reference corpus.
+    let stream = runner.stream(text, loaded, Split::Test, &evaluation.protocol.stream(), monitor)?;
+    let scored = evaluation.score(model, &stream, monitor)?;
+    let summary = evaluation.summary(text.in_results(), &scored, &stream)?;
     let device = &runner.plan.devices[task.device];
-    let result = summarise(&task.model, loaded.base.precision, device, protocol, vec![summary], started);
+    let result = summarise(&task.model, base.precision, device, evaluation.protocol, vec![summary], started);
     Ok((scored, result))
-}
-
-fn protocol(runner: &Runner<'_>, loaded: &Loaded, options: &StreamOptions) -> Result<ProtocolResult> {
-    let config = &runner.plan.config;
-    let evaluation = config.evaluation;
-    let (base, tokenizer) = (&loaded.base.config, loaded.tokenizer.as_ref());
-    let EvaluationSettings { protocol, context, stride, .. } = evaluation;
-    let protocol = Protocol::for_model(protocol, context, stride, base, tokenizer, options)?;
-    Ok(ProtocolResult::new(protocol, config.text.document, options, tokenizer))
 }
