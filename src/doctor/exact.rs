@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use statrs::function::erf::erf;
 
 use crate::error::Result;
+use crate::kernels::attention::Attention;
 use crate::model::family::Names;
 use crate::model::{LanguageModel, ModelConfig};
 
@@ -85,18 +86,23 @@ pub fn rotate(x: &[f64], position: usize, rotated: usize) -> Vec<f64> {
     turned
 }
 
-/// Causal attention of `heads` query heads over `kv_heads` heads of keys and values, each query seeing the latest
-/// `window` tokens. `q` is `[T][H·D]`, `k` and `v` are `[T][K·D]`. Returns the result `[T][H·D]` and the same sum over
-/// the absolute values of v.
-pub fn attention(q: &Rows, k: &Rows, v: &Rows, heads: usize, kv_heads: usize, window: usize) -> (Rows, Rows) {
+/// Causal attention of `heads` query heads over `kv_heads` heads of keys and values, with the scale, soft cap and window of
+/// `settings`. `q` is `[T][H·D]`, `k` and `v` are `[T][K·D]`. Returns the result `[T][H·D]` and the same sum over the
+/// absolute values of v.
+pub fn attention(q: &Rows, k: &Rows, v: &Rows, heads: usize, kv_heads: usize, settings: Attention) -> (Rows, Rows) {
     let channels = q[0].len() / heads;
+    let Attention { scale, soft_cap, window } = settings;
+    let (scale, window) = (scale.unwrap_or((channels as f64).powf(-0.5)), window.unwrap_or(usize::MAX));
     let head = |row: &[f64], h: usize| row[h * channels..(h + 1) * channels].to_vec();
     let of_query = |t: usize| -> (Vec<f64>, Vec<f64>) {
         let seen = (t + 1).saturating_sub(window)..t + 1;
         let of_head = |h: usize| {
             let kv = h * kv_heads / heads;
             let query = head(&q[t], h);
-            let score = |s: usize| dot(&query, &head(&k[s], kv)) / (channels as f64).sqrt();
+            let score = |s: usize| {
+                let score = dot(&query, &head(&k[s], kv)) * scale;
+                soft_cap.map_or(score, |cap| cap * (score / cap).tanh())
+            };
             let weights = softmax(&seen.clone().map(score).collect::<Vec<_>>());
             let sum = |c: usize, of: fn(f64) -> f64| -> f64 {
                 weights.iter().zip(seen.clone()).map(|(w, s)| w * of(v[s][kv * channels + c])).sum()
@@ -185,7 +191,7 @@ impl ExactModel {
             let path = format!("transformer.h.{i}");
             let qkv = self.linear(&self.norm(&x, &format!("{path}.ln_1")), &format!("{path}.attn.c_attn"));
             let part = |i: usize| columns(&qkv, |row| row.chunks(row.len() / 3).nth(i).unwrap_or_default().to_vec());
-            let (attended, _) = attention(&part(0), &part(1), &part(2), heads, heads, usize::MAX);
+            let (attended, _) = attention(&part(0), &part(1), &part(2), heads, heads, Attention::default());
             x = add(&x, &self.linear(&attended, &format!("{path}.attn.c_proj")));
             let inner = self.linear(&self.norm(&x, &format!("{path}.ln_2")), &format!("{path}.mlp.c_fc"));
             x = add(&x, &self.linear(&each(&inner, gelu_new), &format!("{path}.mlp.c_proj")));
@@ -206,7 +212,7 @@ impl ExactModel {
             let part =
                 |i: usize| columns(&qkv, |row| row.chunks(channels).skip(i).step_by(3).flatten().copied().collect());
             let [q, k] = [part(0), part(1)].map(|x| self.rotated(&x, channels, rotated));
-            let (attended, _) = attention(&q, &k, &part(2), heads, heads, usize::MAX);
+            let (attended, _) = attention(&q, &k, &part(2), heads, heads, Attention::default());
             let attended = self.linear(&attended, &format!("{path}.attention.dense"));
             let normed = self.norm(&x, &format!("{path}.post_attention_layernorm"));
             let inner = self.linear(&normed, &format!("{path}.mlp.dense_h_to_4h"));
@@ -221,7 +227,8 @@ impl ExactModel {
     fn llama(&self, ids: &[u32]) -> Rows {
         let (heads, kv_heads) = (self.size("num_attention_heads"), self.size("num_key_value_heads"));
         let channels = self.size("head_dim");
-        let window = self.config.get("sliding_window").and_then(Value::as_u64).map_or(usize::MAX, |n| n as usize);
+        let window = self.config.get("sliding_window").and_then(Value::as_u64).map(|n| n as usize);
+        let settings = Attention { window, ..Attention::default() };
         let norms_after = self.weights.contains_key("model.layers.0.post_feedforward_layernorm.weight");
         let rotates = |layer: usize| self.config.get("no_rope_layers").is_none_or(|layers| layers[layer] == 1);
         let before = |x: &Rows, path: &str| if norms_after { x.clone() } else { self.norm(x, path) };
@@ -237,7 +244,7 @@ impl ExactModel {
                 let x = if self.weights.contains_key(&format!("{norm}.weight")) { self.norm(&x, &norm) } else { x };
                 if rotates(i) { self.rotated(&x, channels, channels) } else { x }
             };
-            let (attended, _) = attention(&turned("q"), &turned("k"), &projected("v"), heads, kv_heads, window);
+            let (attended, _) = attention(&turned("q"), &turned("k"), &projected("v"), heads, kv_heads, settings);
             let attended = self.linear(&attended, &format!("{path}.self_attn.o_proj"));
             x = add(&x, &after(attended, &format!("{path}.post_attention_layernorm")));
             let read = before(&x, &format!("{path}.post_attention_layernorm"));

@@ -15,6 +15,7 @@ use super::exact::{self, NORM_EPSILON, Rows, dot, number};
 use super::{Aspect, Cases, EPSILON, Expected, Plan};
 use crate::device::precision::Precision;
 use crate::error::Result;
+use crate::kernels::attention::Attention;
 use crate::kernels::cross_entropy::ChunkSoftmax;
 use crate::kernels::head::Head;
 use crate::kernels::matmul::{self, Held};
@@ -382,9 +383,14 @@ fn rotary(device: &Device, cases: &mut Cases) -> Result<()> {
 }
 
 fn attention(device: &Device, cases: &mut Cases) -> Result<()> {
-    for ([heads, kv_heads, time, channels], window) in
-        [([1, 1, 1, 1], None), ([4, 2, 37, 16], None), ([4, 1, 131, 12], None), ([6, 3, 67, 8], Some(11))]
-    {
+    let with = |scale, soft_cap, window| Attention { scale, soft_cap, window };
+    for ([heads, kv_heads, time, channels], settings) in [
+        ([1, 1, 1, 1], with(None, None, None)),
+        ([4, 2, 37, 16], with(None, None, None)),
+        ([4, 1, 131, 12], with(None, None, None)),
+        ([6, 3, 67, 8], with(None, None, Some(11))),
+        ([4, 2, 37, 16], with(Some(0.2), Some(2.0), Some(11))),
+    ] {
         let values = |seed, heads: usize| numbers(seed, time * heads * channels, -2.0..2.0);
         let (q, k, v) = (values(20, heads), values(21, kv_heads), values(22, kv_heads));
         let by_time = |x: &[f32], heads: usize| rows(x, heads * channels);
@@ -394,10 +400,10 @@ fn attention(device: &Device, cases: &mut Cases) -> Result<()> {
             &by_time(&v, kv_heads),
             heads,
             kv_heads,
-            window.unwrap_or(usize::MAX),
+            settings,
         );
         let on_device = |x: &[f32], heads| tensor(x, [1, time, heads, channels], device).swap_dims(1, 2);
-        let mask = CausalAttention::new(time, window, device);
+        let mask = CausalAttention::with(settings, time, device);
         let found = causal_attention(
             on_device(&q, heads),
             on_device(&k, kv_heads),
@@ -407,8 +413,12 @@ fn attention(device: &Device, cases: &mut Cases) -> Result<()> {
         );
         let largest_score = 4.0 * (channels as f64).sqrt();
         let allowed = 4.0 * EPSILON * ((time as f64).sqrt() + 1.0 + 2.0 * largest_score);
-        let at = format!("{heads} heads over {kv_heads}, {time} tokens of {channels}, window {window:?}");
-        let at = at.replace("Some(", "").replace(", window None", "").replace(')', "");
+        let Attention { scale, soft_cap, window } = settings;
+        let mut at = format!("{heads} heads over {kv_heads}, {time} tokens of {channels}");
+        let told = [("window", window.map(|n| n as f64)), ("scale", scale), ("cap", soft_cap)];
+        for (what, value) in told.into_iter().filter_map(|(what, value)| Some((what, value?))) {
+            at.push_str(&format!(", {what} {value}"));
+        }
         cases.judge_tensor(at, found, Expected::within(allowed, exact.concat(), of_magnitudes.concat()))?;
     }
     Ok(())
@@ -548,7 +558,13 @@ fn edges(device: &Device, cases: &mut Cases) -> Result<()> {
     let head = Head::from(Embedding::load(&mut Given(weight), "head", [3, 1], device)?.table());
     let loss = ChunkSoftmax::new(tensor(&[1.0; 3], [3, 1], device), &head).nll(&head, ids(&[0, 1, 2], [3, 1], device));
     let exact = (0..3).map(|target| exact::nll(&[150.0, 0.0, -150.0], target)).collect();
-    cases.judge_tensor("loss of impossible tokens", loss, Expected::within(4.0 * EPSILON, exact, vec![150.0; 3]))
+    cases.judge_tensor("loss of impossible tokens", loss, Expected::within(4.0 * EPSILON, exact, vec![150.0; 3]))?;
+
+    // The same held within ±30.
+    let loss = head.capped(30.0).nll(tensor(&[1.0; 3], [3, 1], device), &[0, 1, 2]);
+    let logits = [150.0, 0.0, -150.0].map(|logit: f64| 30.0 * (logit / 30.0).tanh());
+    let exact = (0..3).map(|target| exact::nll(&logits, target)).collect();
+    cases.judge_tensor("loss under a cap", loss, Expected::within(8.0 * EPSILON, exact, vec![30.0; 3]))
 }
 
 /// Rows of more numbers than a piece of a token table has.

@@ -197,7 +197,9 @@ fn loss_and_gradient_of_a_chunk_on_a_software_adapter_are_the_cpu_backends() {
             };
             for (found, expected) in on(&software()).iter().zip(&on(&Device::flex())) {
                 let worst = difference(found, expected);
-                assert!(worst < 3e-6, "{positions} positions, {pieces:?}, form {form} of the head: {worst:e}");
+                // Near a cap a gradient is the small rest of a difference.
+                let allowed = if form < 2 { 3e-6 } else { 3e-5 };
+                assert!(worst < allowed, "{positions} positions, {pieces:?}, form {form} of the head: {worst:e}");
             }
         }
     }

@@ -3,8 +3,8 @@
 use crate::{common, golden};
 
 use burn::tensor::Device;
-use odyssey::model::family::{About, Entry};
-use odyssey::model::{FAMILIES, LoadedModel, ModelConfig};
+use odyssey::model::family::{About, Entry, Sizes};
+use odyssey::model::{Architecture, FAMILIES, LoadedModel, ModelConfig};
 use serde_json::{Map, Value, json};
 
 fn cpu() -> Device {
@@ -66,6 +66,11 @@ fn read(case: &str, changes: &[(&str, Value)]) -> Result<ModelConfig, String> {
     ModelConfig::from_json("config.json", configuration(case, changes)).map_err(|e| e.to_string())
 }
 
+/// What a model is built by.
+fn all(config: &ModelConfig) -> (&Architecture, &Sizes) {
+    (&config.architecture, &config.sizes)
+}
+
 #[test]
 fn each_switch_of_a_family_moves_the_logits_far_beyond_the_tolerance() {
     for (case, key, value) in [
@@ -117,14 +122,14 @@ fn keys_that_a_file_lacks_have_the_values_that_transformers_gives_them() {
     ] {
         let absent = read(case, &[(key, Value::Null)]).unwrap();
         let given = read(case, &[(key, value)]).unwrap();
-        assert_eq!(absent.architecture, given.architecture, "{case} {key}");
+        assert_eq!(all(&absent), all(&given), "{case} {key}");
     }
     for case in ["mistral", "qwen2", "qwen3"] {
         let heads =
             |count| [("num_attention_heads", json!(32)), ("hidden_size", json!(512)), ("num_key_value_heads", count)];
         let default = if case == "mistral" { 8 } else { 32 };
         let [absent, given] = [Value::Null, json!(default)].map(|count| read(case, &heads(count)).unwrap());
-        assert_eq!(absent.architecture, given.architecture, "{case}");
+        assert_eq!(all(&absent), all(&given), "{case}");
     }
 }
 
@@ -132,10 +137,10 @@ fn keys_that_a_file_lacks_have_the_values_that_transformers_gives_them() {
 fn rotations_are_read_in_the_spelling_of_either_transformers() {
     let four = [("rotary_pct", json!(0.5)), ("rotary_emb_base", json!(5000)), ("rope_parameters", Value::Null)];
     let [four, five] = [read("neox_sequential", &four), read("neox_sequential", &[])].map(Result::unwrap);
-    assert_eq!(four.architecture, five.architecture);
+    assert_eq!(all(&four), all(&five));
     let parameters = json!({ "rope_type": "default", "rope_theta": 1e6 });
     let five = [("rope_theta", Value::Null), ("rope_parameters", parameters)];
-    assert_eq!(read("qwen2", &five).unwrap().architecture, read("qwen2", &[]).unwrap().architecture);
+    assert_eq!(all(&read("qwen2", &five).unwrap()), all(&read("qwen2", &[]).unwrap()));
 }
 
 #[test]
