@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use super::state::Resumable;
 use crate::error::Result;
 use crate::files;
+use crate::model::weights::hash_folder;
 use crate::model::{LoadedModel, Precision};
-use crate::recipe::{AdaptSettings, Strategies};
-use crate::text::TokenStream;
+use crate::recipe::{AdaptSettings, Need, Stack, Strategies};
+use crate::text::{DocumentRule, Split, TokenStream, open_corpus};
 
 /// A training, without its texts.
 #[derive(Clone, Copy)]
@@ -42,6 +43,10 @@ impl Training<'_> {
         if base.precision != Precision::F32 {
             determined_by["dtype"] = json!(base.precision);
         }
+        let needs = Stack::new(settings).needs().iter().map(hash_need).collect::<Result<Vec<_>>>()?;
+        if !needs.is_empty() {
+            determined_by["needs"] = json!(needs);
+        }
         Ok(determined_by)
     }
 }
@@ -49,4 +54,12 @@ impl Training<'_> {
 /// A hash of token ids. It also differs if the same texts were joined in another way.
 fn hash_ids(ids: &[u32]) -> String {
     files::hash_bytes(bytemuck::cast_slice(ids))
+}
+
+/// What identifies the content of something that a strategy reads.
+fn hash_need(need: &Need) -> Result<Value> {
+    Ok(match need {
+        Need::Corpus(path) => json!({ "corpus": open_corpus(path, Split::Train, DocumentRule::BlankLine)?.hash }),
+        Need::Model(path) => json!({ "model": hash_folder(path)? }),
+    })
 }

@@ -24,4 +24,4 @@ pub use schedule::{Decay, DecayShape, Schedule, WarmupShape};
 pub use settings::{AdaptSettings, Preset};
 pub use stack::Stack;
 pub use strategies::{Strategies, Trainable};
-pub use strategy::{Added, AfterStep, Moment, Penalty, Strategy};
+pub use strategy::{Added, AfterStep, Moment, Need, Penalty, Strategy};

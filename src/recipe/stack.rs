@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use super::batch::MicroBatch;
 use super::settings::AdaptSettings;
 use super::strategies;
-use super::strategy::{AfterStep, Moment, Penalty, Strategy};
+use super::strategy::{AfterStep, Moment, Need, Penalty, Strategy};
 use crate::error::Result;
 use crate::model::{LanguageModel, LoadedModel};
 
@@ -31,6 +31,11 @@ impl Stack {
     pub fn trainable(&self, base: &LoadedModel, seed: u64) -> Result<LanguageModel> {
         let chosen = self.all().find_map(|strategy| strategy.trainable(base, seed).transpose());
         chosen.unwrap_or_else(|| Ok(base.model.clone()))
+    }
+
+    /// What they read beside base and texts.
+    pub fn needs(&self) -> Vec<Need> {
+        self.all().flat_map(Strategy::needs).collect()
     }
 
     /// As [`Strategy::windows`].

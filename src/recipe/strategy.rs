@@ -1,6 +1,7 @@
 //! A training strategy: hooks around the one training loop. Every hook does nothing unless the strategy says otherwise.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use burn::tensor::Tensor;
 
@@ -13,6 +14,12 @@ use crate::model::{LanguageModel, LoadedModel};
 /// Two rules keep runs reproducible. A hook draws random numbers only from the [`Moment`], never from the number of its
 /// calls. What it remembers from step to step is in [`Strategy::state`], so that a resumed run gives the same bits.
 pub trait Strategy {
+    /// Further corpora and models that it reads. Their content is part of what determines a run. They must be on this
+    /// machine.
+    fn needs(&self) -> Vec<Need> {
+        Vec::new()
+    }
+
     /// The model whose weights are trained, if this strategy chooses them. Exactly one strategy of a run does: the one that
     /// the recipe's `strategy` names.
     ///
@@ -82,6 +89,15 @@ pub trait Strategy {
         let _ = trained;
         0
     }
+}
+
+/// What a strategy reads beside base and texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    /// A corpus; of a folder with splits, the one to train on.
+    Corpus(PathBuf),
+    /// A model's folder.
+    Model(PathBuf),
 }
 
 /// A step of a run: all that a strategy may draw random numbers from.

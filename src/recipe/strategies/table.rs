@@ -5,7 +5,7 @@
 ///
 /// A line of `trained` is `Variant: module { key: Settings }`, the braces only if there are settings; the module has
 /// `start`, which makes the strategy of its settings. A line of `added` is `key: Settings`; the module has the key's name, and
-/// `Settings` implements [`crate::recipe::Added`].
+/// `Settings` implements `Added`.
 macro_rules! strategies {
     (
         trained { $( $(#[$of_trained:meta])* $trained:ident: $trained_in:ident $({ $its_key:ident: $its:ident })? ,)* }
@@ -43,7 +43,7 @@ macro_rules! strategies {
             pub const KEYS: &[&str] = &[ $($( stringify!($its_key), )?)* $( stringify!($key), )* ];
 
             /// Reads the value of the key `key` of [`Self::KEYS`] from `map`.
-            pub(in crate::recipe) fn read<'de, A: serde::de::MapAccess<'de>>(
+            pub(crate) fn read<'de, A: serde::de::MapAccess<'de>>(
                 &mut self,
                 key: &'static str,
                 map: &mut A,
@@ -69,7 +69,7 @@ macro_rules! strategies {
                 )?)*
                 $(
                     if let Some(settings) = &self.$key {
-                        crate::recipe::Added::check(settings)?;
+                        crate::recipe::strategy::Added::check(settings)?;
                     }
                 )*
                 Ok(())
@@ -77,11 +77,11 @@ macro_rules! strategies {
 
             /// Each strategy that can be added, with the settings with which it changes nothing.
             pub fn neutral() -> Vec<(&'static str, Self)> {
-                vec![ $( (stringify!($key), Self { $key: Some(crate::recipe::Added::neutral()), ..Self::default() }), )* ]
+                vec![ $( (stringify!($key), Self { $key: Some(crate::recipe::strategy::Added::neutral()), ..Self::default() }), )* ]
             }
 
             /// Adds the settings' options to `into`, key by key.
-            pub(in crate::recipe) fn options(into: &mut Vec<(&'static str, clap::Command)>) {
+            pub(crate) fn options(into: &mut Vec<(&'static str, clap::Command)>) {
                 $($( into.push((stringify!($its_key), <$its as clap::Args>::augment_args(clap::Command::new("")))); )?)*
                 $( into.push((stringify!($key), <$added as clap::Args>::augment_args(clap::Command::new("")))); )*
             }
@@ -96,7 +96,7 @@ macro_rules! strategies {
                     (stringify!($trained_in), strategy)
                 } )*
             }];
-            $( all.extend(settings.$key.as_ref().map(|settings| (stringify!($key), crate::recipe::Added::start(settings)))); )*
+            $( all.extend(settings.$key.as_ref().map(|settings| (stringify!($key), crate::recipe::strategy::Added::start(settings)))); )*
             all
         }
     };
