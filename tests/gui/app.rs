@@ -104,7 +104,7 @@ fn two_hundred_studies_are_listed_with_a_half_written_and_a_corrupt_one_among_th
     harness.get_by_label("Find:").type_text("s000");
     harness.run_ok();
     harness.get_by_label("Two languages").click();
-    wait_for(&mut harness, "1 tasks are not done: what stands here is of the others.");
+    wait_for(&mut harness, "1 tasks are not done: the results are from the others.");
 }
 
 #[test]

@@ -138,7 +138,7 @@ fn assert_tells_hindsight(window: &mut Window, results: &StudyResults, domain: &
     let is_told = |harness: &Driven| harness.query_all_by_label_contains("predicting every").next().is_none();
     wait_until(&mut window.harness, "advice", is_told);
     match hindsight(results) {
-        Err(error) => assert!(window.holds(&format!("It cannot be told: {}", visible(&error.to_string())))),
+        Err(error) => assert!(window.holds(&format!("It is not known: {}", visible(&error.to_string())))),
         Ok(said) => match said.iter().find(|said| said.domain == domain) {
             None => assert!(window.holds("Nothing: the results lack values that advice needs")),
             Some(said) => {
