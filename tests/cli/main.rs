@@ -10,6 +10,7 @@ mod disk;
 mod endings;
 mod examples;
 mod faults;
+mod fixtures;
 mod hostile;
 mod hub;
 mod places;
