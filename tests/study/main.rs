@@ -14,6 +14,8 @@ mod encoder;
 mod made_up;
 mod rank;
 mod report;
+#[path = "../common/samples.rs"]
+mod samples;
 mod sentence_encoder;
 mod similarity;
 mod statistics;
