@@ -195,8 +195,8 @@ fn documents_move_as_a_whole_and_the_vectors_of_a_single_one_by_themselves() {
     assert!(Features::new(2, 1, vec![0.0; 2]).unwrap().of_documents(vec![0]).is_err());
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn f32_tiles_are_within_1e_5_of_f64_for_a_thousand_vectors_of_dimension_64() {
     let Golden { x, y, values, .. } = golden("large");
     let sigma = number(&values["median_bandwidth_sigma"]);
