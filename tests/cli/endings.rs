@@ -311,9 +311,9 @@ fn as_many_threads_compute_as_there_are_cores_whatever_is_asked_for() {
     assert!(err.contains("RAYON_NUM_THREADS=many: is no number of threads; set it to a number from 1 to "), "{err}");
 }
 
+#[machine::needs(strace)]
 #[test]
 #[cfg(target_os = "linux")]
-#[cfg_attr(not(strace), ignore = "needs strace (Debian: apt install strace)")]
 fn a_system_that_gives_no_threads_gets_the_same_numbers_from_one() {
     let place = Place::with_model();
     let perplexity = |out: &str| {

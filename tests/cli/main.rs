@@ -10,6 +10,7 @@ mod disk;
 mod endings;
 mod examples;
 mod faults;
+mod fixtures;
 mod floors;
 mod hostile;
 mod hub;

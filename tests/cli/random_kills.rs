@@ -215,7 +215,7 @@ fn compare(place: &Place, makes: &[&str], expected: &BTreeMap<String, Vec<u8>>, 
 
 /// Kills a run before it is done; whether that could be.
 fn kill(place: &Place, line: &str, more: &[(&str, String)], time: Duration, random: &mut ChaCha8Rng) -> bool {
-    if cfg!(strace) && random.random_range(0..2) == 0 {
+    if machine::has!(strace) && random.random_range(0..2) == 0 {
         let call = CALLS[random.random_range(0..CALLS.len())];
         let inject = format!("inject={call}:signal=KILL:when={}", random.random_range(1..40));
         let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]

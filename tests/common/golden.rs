@@ -1,5 +1,8 @@
 //! Checks of models and training against the golden values of `tests/fixtures` (f64 truth), for any device.
 
+// Every test file compiles this on its own and uses a part of it.
+#![allow(dead_code)]
+
 use std::path::Path;
 
 use burn::tensor::Device;

@@ -202,8 +202,8 @@ fn a_folder_without_studies_is_refused_before_a_window_opens() {
     place.refused("gui nowhere", &["nowhere", "no such file or folder"]);
 }
 
+#[machine::needs(xvfb)]
 #[test]
-#[cfg_attr(not(xvfb), ignore = "needs Xvfb")]
 fn in_a_real_window_the_first_frame_is_drawn_and_an_interrupt_closes_it() {
     let place = Place::empty();
     // Xvfb chooses a free display and says which.

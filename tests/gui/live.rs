@@ -1,173 +1,21 @@
 //! The desktop application's worker, queue, form of a new study and devices, driven by the names of their controls.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::cli::Place;
 use egui::Role;
 use egui_kittest::kittest::{NodeT, Queryable};
-use egui_kittest::{Harness, Node};
-use odyssey::gui::App;
 use odyssey::gui::queue::{Curve, Job};
-use odyssey::gui::settings::Settings;
 use odyssey::memory::{MemoryPlan, Work};
 use odyssey::model::{ModelConfig, Precision};
 use odyssey::progress::Silent;
 use odyssey::study::{self, StudyConfig};
 use serde_json::Value;
 
-/// An application in a window that holds the whole of every page.
-struct Window(Harness<'static, Option<App>>);
-
-impl Window {
-    fn open(data: &Path) -> Self {
-        Self::sized(data, [1100.0, 2400.0])
-    }
-
-    fn sized(data: &Path, size: [f32; 2]) -> Self {
-        let data = data.to_owned();
-        let draw = move |ui: &mut egui::Ui, app: &mut Option<App>| {
-            let settings = Settings { device: "cpu".into(), ..Settings::default() };
-            app.get_or_insert_with(|| App::new(ui.ctx(), settings, Vec::new(), data.clone())).draw(ui);
-        };
-        let builder = Harness::builder().with_size(size).wgpu();
-        Self(builder.build_ui_state(draw, None))
-    }
-
-    /// Draws frames until `seen` finds what it looks for.
-    fn until<T>(&mut self, what: &str, seen: impl Fn(&Harness<'static, Option<App>>) -> Option<T>) -> T {
-        let started = Instant::now();
-        loop {
-            self.0.step();
-            if let Some(found) = seen(&self.0) {
-                return found;
-            }
-            assert!(started.elapsed() < Duration::from_secs(300), "no {what}; there is:\n{}", self.texts().join("\n"));
-            sleep(Duration::from_millis(15));
-        }
-    }
-
-    fn texts(&self) -> Vec<String> {
-        fn collect(node: Node<'_>, into: &mut Vec<String>) {
-            let own = node.accesskit_node();
-            into.extend(own.label().or(own.value()));
-            node.children().for_each(|child| collect(child, into));
-        }
-        let mut texts = Vec::new();
-        collect(self.0.root(), &mut texts);
-        texts
-    }
-
-    /// The first text that contains `part`, once there is one.
-    fn says(&mut self, part: &str) -> String {
-        let find = |harness: &Harness<'static, Option<App>>| {
-            let found = harness.query_all_by_label_contains(part).next();
-            found.and_then(|node| node.accesskit_node().label().or(node.accesskit_node().value()))
-        };
-        self.until(part, find)
-    }
-
-    /// Presses what is called `name` once it can be pressed.
-    fn press(&mut self, role: Role, name: &str) {
-        self.until(name, |harness| {
-            let mut nodes = harness.query_all_by_role(role);
-            let node = nodes.find(|node| {
-                let node = node.accesskit_node();
-                node.label().as_deref() == Some(name) && !node.is_disabled()
-            })?;
-            node.click();
-            Some(())
-        });
-        self.0.step();
-        self.0.step();
-    }
-
-    fn button(&mut self, name: &str) {
-        self.press(Role::Button, name);
-    }
-
-    fn type_into(&mut self, name: &str, text: &str) {
-        self.0.get_by_role_and_label(Role::TextInput, name).focus();
-        self.0.step();
-        self.0.get_by_role_and_label(Role::TextInput, name).type_text(text);
-        self.0.step();
-    }
-
-    fn drop_file(&mut self, path: PathBuf) {
-        #[derive(Debug)]
-        struct Dropped(PathBuf);
-        impl egui::DroppedFile for Dropped {
-            fn path(&self) -> &Path {
-                &self.0
-            }
-
-            fn bytes(&self) -> Result<Vec<u8>, String> {
-                Err("only its path is used".into())
-            }
-        }
-        self.0.input_mut().dropped_files.push(Arc::new(Dropped(path)));
-        self.0.step();
-    }
-
-    /// Makes a study of a file, and lets it run.
-    fn start(&mut self, file: PathBuf) {
-        self.drop_file(file);
-        self.says("checking");
-        self.says("It can run");
-        self.button("Start the study");
-    }
-
-    fn is_there(&self, name: &str) -> bool {
-        self.0.query_all_by_label_contains(name).next().is_some()
-    }
-
-    fn top(&self, name: &str) -> f32 {
-        self.0.get_by_role_and_label(Role::Button, name).rect().top()
-    }
-
-    /// As when the window is closed.
-    fn close(mut self) {
-        let app = self.0.state_mut().as_mut().unwrap();
-        eframe::App::on_exit(app, None);
-    }
-}
-
-/// A study of two languages by words alone, on the CPU.
-fn study_file(place: &Place, name: &str, model: &str, steps: u64) -> PathBuf {
-    let file = format!("{}.toml", name.to_lowercase());
-    place.write(
-        &file,
-        format!(
-            r#"
-name = "{name}"
-devices = ["cpu"]
-restart_control = false
-
-[similarity]
-features = "lexical"
-
-[[models]]
-name = "golden"
-path = "{model}"
-reference = "languages/base"
-
-[[domains]]
-path = "languages/lambda-0"
-
-[[domains]]
-path = "languages/lambda-1"
-
-[[strategies]]
-name = "full"
-recipe = {{ steps = {steps}, batch = 4, lr = 1e-3, validations = 2, valid_tokens = 300 }}
-"#
-        ),
-    );
-    place.path(&file)
-}
+use crate::cli::Place;
+use crate::window::{Window, study_file};
 
 /// Results without what differs from run to run.
 fn untimed(mut results: Value) -> Value {
@@ -420,60 +268,4 @@ fn a_curve_stays_small_and_keeps_its_mean() {
     let expected = (0..values).map(|step| f64::from(step % 7)).sum::<f64>() / f64::from(values);
     assert!((mean - expected).abs() < 0.01, "{mean} is not {expected}");
     assert!(curve.points.windows(2).all(|pair| pair[0][0] < pair[1][0]));
-}
-
-/// Pictures of the pages, and frame times while a study trains; by hand: `ODYSSEY_PICTURES=DIR cargo test … -- --ignored`.
-#[test]
-#[ignore = "draws pictures to look at"]
-fn pictures() {
-    let folder = PathBuf::from(std::env::var_os("ODYSSEY_PICTURES").expect("ODYSSEY_PICTURES names a folder"));
-    let place = Place::with_languages();
-    let mut window = Window::open(&place.path("data"));
-    let picture = |window: &mut Window, page: &str| {
-        for (size, what) in [([1280.0, 820.0], "wide"), ([720.0, 480.0], "narrow"), ([720.0, 1400.0], "tall")] {
-            for theme in [egui::Theme::Light, egui::Theme::Dark] {
-                window.0.ctx.set_theme(theme);
-                window.0.set_size(size.into());
-                window.0.run_steps(4);
-                let name = format!("{page}-{what}-{theme:?}.png").to_lowercase();
-                window.0.render().unwrap().save(folder.join(name)).unwrap();
-            }
-        }
-        window.0.set_size([1100.0, 2400.0].into());
-        window.0.run_steps(3);
-    };
-    window.button("Devices");
-    window.says("New studies: cpu");
-    picture(&mut window, "devices");
-    window.button("New study");
-    picture(&mut window, "form-empty");
-    window.drop_file(study_file(&place, "Running", "model", 3000));
-    window.says("Time: about");
-    picture(&mut window, "form");
-    window.button("Start the study");
-    window.says("tokens/s");
-    for (name, steps) in [("Waiting", 20), ("Another", 20)] {
-        window.start(study_file(&place, name, "model", steps));
-    }
-    sleep(Duration::from_secs(4));
-    let mut frames: Vec<f64> = (0..300)
-        .map(|_| {
-            let started = Instant::now();
-            window.0.step();
-            let took = started.elapsed().as_secs_f64() * 1e3;
-            sleep(Duration::from_millis(10));
-            took
-        })
-        .collect();
-    frames.sort_by(f64::total_cmp);
-    eprintln!(
-        "frames while training: median {:.2} ms, 99 % {:.2} ms, worst {:.2} ms",
-        frames[150], frames[297], frames[299]
-    );
-    picture(&mut window, "live");
-    window.button("Stop");
-    window.says("■ stopped");
-    window.says("Open: Another");
-    picture(&mut window, "ended");
-    window.close();
 }

@@ -11,3 +11,5 @@ mod live;
 mod made_up;
 mod snapshots;
 mod study;
+#[path = "../common/window.rs"]
+mod window;

@@ -4,10 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::cli::Place;
-use crate::gui::{Driven, app, wait_for, wait_until};
-use crate::made_up::*;
-use egui::{Key, OutputCommand, Role, ThemePreference};
+use egui::{Key, OutputCommand, Role};
 use egui_kittest::kittest::{NodeT, Queryable};
 use odyssey::advise::hindsight::hindsight;
 use odyssey::files::write_json;
@@ -16,6 +13,10 @@ use odyssey::report::{delta, interval, significant, visible};
 use odyssey::similarity::Measure;
 use odyssey::study::{self, Row, StudyResults};
 use odyssey::text::TokenClass;
+
+use crate::cli::Place;
+use crate::gui::{Driven, app, wait_for, wait_until};
+use crate::made_up::*;
 
 /// The application on a study, and the folder that both stand in.
 struct Window {
@@ -542,54 +543,4 @@ fn a_study_that_ran_shows_its_positions_and_what_is_missing_of_it() {
     }
     let window = open("No adaptation is finished yet, so there is nothing to show.");
     assert!(window.has("Run what is missing"));
-}
-
-/// With LOOK=folder of a study and OUT=folder: every page as a picture.
-#[test]
-#[ignore = "by hand: draws the pages for a person to look at"]
-fn look() {
-    let folder = PathBuf::from(std::env::var_os("LOOK").unwrap());
-    let out = PathBuf::from(std::env::var_os("OUT").unwrap());
-    for (name, size, theme) in [
-        ("light", [1280.0, 820.0], ThemePreference::Light),
-        ("dark", [1280.0, 820.0], ThemePreference::Dark),
-        ("small", [720.0, 480.0], ThemePreference::Light),
-    ] {
-        let mut window = Window::on(folder.clone());
-        window.harness.set_size(size.into());
-        window.harness.ctx.set_theme(theme);
-        wait_for(&mut window.harness, "Scatter");
-        let save = |window: &mut Window, page: &str| {
-            window.harness.run_steps(3);
-            let begun = Instant::now();
-            window.harness.run_steps(10);
-            eprintln!("{name} {page}: {:.2} ms a frame", begun.elapsed().as_secs_f64() * 100.0);
-            window.harness.render().unwrap().save(out.join(format!("{page}-{name}.png"))).unwrap();
-        };
-        window.harness.key_press(Key::ArrowDown);
-        window.harness.run_steps(2);
-        window.harness.key_press(Key::ArrowDown);
-        save(&mut window, "scatter");
-        window.harness.get_by_label("Table").click();
-        save(&mut window, "table");
-        window.harness.get_by_label("Domain").click();
-        window.harness.run_steps(2);
-        let begun = Instant::now();
-        wait_until(&mut window.harness, "advice", |harness| {
-            harness.query_by_label_contains("predicting every").is_none()
-        });
-        eprintln!("advice took {:.2} s", begun.elapsed().as_secs_f64());
-        save(&mut window, "card");
-        window.harness.get_by_label("Tokens").click();
-        save(&mut window, "tokens");
-        window.harness.get_by_label("Passages").click();
-        save(&mut window, "passages");
-        window.harness.get_by_label("before and after side by side").click();
-        save(&mut window, "side");
-        window.harness.get_by_label("Curves").click();
-        wait_for(&mut window.harness, "tokens before in the window");
-        save(&mut window, "curves");
-        window.harness.get_by_label("Strategies and seeds").click();
-        save(&mut window, "strategies");
-    }
 }

@@ -14,6 +14,5 @@ mod functions;
 mod golden;
 mod graphics_card;
 mod host;
-mod large_corpus;
 mod shaders;
 mod software;

@@ -1,15 +1,10 @@
-//! Low-rank adapters: PEFT's golden values, its files, what is frozen, and what goes wrong.
-//!
-//! `tests/scripts/check_with_peft.py` asks peft itself. It needs Python with torch, transformers and peft:
-//!
-//!     ODYSSEY_PYTHON=/path/to/python cargo test --release --test model lora -- --ignored
+//! Low-rank adapters: PEFT's golden values, its files, what is frozen, and what goes wrong. peft itself is asked by hand:
+//! `tests/by_hand/peft.rs`.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{Place, assert_has};
-use crate::golden;
 use burn::module::Module;
 use burn::tensor::Device;
 use odyssey::adapt::objective::Objective;
@@ -18,19 +13,18 @@ use odyssey::adapt::{self, AdaptSettings, Adaptation, Form, Resumable, Strategie
 use odyssey::device::DeviceChoice;
 use odyssey::error::Error;
 use odyssey::model::parameters::{NamedTensor, to_host};
-use odyssey::model::{Adapter, LanguageModel, LoadedModel, LoraSettings, ModelConfig, Precision, token_ids};
+use odyssey::model::{Adapter, LoadedModel, LoraSettings, ModelConfig, Precision};
 use odyssey::progress::{Monitor, Silent};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::adapters::{adapted, attached, base, cpu, ids, largest_difference, logits, lora};
+use crate::cli::{Place, assert_has};
 use crate::common::{StopAfter, fixture, id_stream as stream, model_folder};
+use crate::golden;
 
 const GOLDEN: [&str; 2] = ["gpt2_tied", "llama_mha"];
-
-fn cpu() -> Device {
-    Device::flex()
-}
 
 fn json_file(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -39,10 +33,6 @@ fn json_file(path: &Path) -> Value {
 /// What PEFT had before, during and after the golden training of a case.
 fn golden(case: &str) -> Value {
     json_file(&fixture("lora/lora.json"))["cases"][case].clone()
-}
-
-fn base(case: &str, device: &Device) -> LoadedModel {
-    LoadedModel::open(&model_folder(case), device).unwrap()
 }
 
 fn adapter_folder(case: &str) -> PathBuf {
@@ -86,50 +76,8 @@ fn multiply(folder: &Path, part: &str, factor: f32) {
     fs::write(path, bytes).unwrap();
 }
 
-fn attached(folder: &Path, base: &LoadedModel) -> LoadedModel {
-    Adapter::read(folder).unwrap().attach(base).unwrap()
-}
-
-fn logits(model: &LanguageModel, ids: &[u32], device: &Device) -> Vec<f32> {
-    to_host(model.logits(token_ids(&[ids], device)).flatten(0, 2)).unwrap()
-}
-
-/// Ids as no tokenizer would order them.
-fn ids(count: u32) -> Vec<u32> {
-    (0..count).map(|i| (i * i * 31 + i * 7) % 293).collect()
-}
-
-fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-}
-
 fn values(weights: Vec<NamedTensor>) -> BTreeMap<String, Vec<f32>> {
     weights.into_iter().map(|weight| (weight.name, to_host(weight.values).unwrap())).collect()
-}
-
-fn lora(settings: LoraSettings) -> AdaptSettings {
-    AdaptSettings {
-        strategy: Trainable::Lora,
-        strategies: Strategies { lora: Some(settings), ..Strategies::default() },
-        lr: 1e-2,
-        batch: 4,
-        micro_batch: 2,
-        steps: Some(4),
-        context: Some(32),
-        validations: 1,
-        ..AdaptSettings::default()
-    }
-}
-
-fn adapted(base: &LoadedModel, settings: &AdaptSettings) -> Adaptation {
-    let stream = |documents: &[usize]| {
-        let mut stream = stream(documents);
-        let vocabulary = base.config.vocabulary() as u32;
-        stream.ids = stream.ids.iter().map(|id| id % vocabulary).collect::<Vec<_>>().into();
-        stream
-    };
-    adapt(base, stream(&[700, 900]), &stream(&[300]), settings, 7, None, &mut Silent).unwrap()
 }
 
 #[test]
@@ -639,40 +587,4 @@ fn the_memory_plan_of_adapters_counts_the_base_once_and_is_offered_to_who_plans_
     let offered = full["options"].as_array().unwrap();
     let offered = offered.iter().find(|option| option["option"] == "--strategy lora").unwrap();
     assert_eq!(offered["needs_bytes"], lora["needs_bytes"]);
-}
-
-#[test]
-#[ignore = "needs Python with torch, transformers and peft; run by hand: \
-            ODYSSEY_PYTHON=… cargo test --release --test model lora -- --ignored --nocapture"]
-fn peft_loads_what_is_written_and_computes_the_same_with_it_on_off_and_merged() {
-    let python = std::env::var_os("ODYSSEY_PYTHON").unwrap_or_else(|| "python3".into());
-    for case in golden::CASES {
-        for (targets, rslora) in [("auto", false), ("all", true)] {
-            let base = base(case, &cpu());
-            let settings = LoraSettings { rank: 4, targets: vec![targets.into()], rslora, ..LoraSettings::default() };
-            let mut adaptation = adapted(&base, &lora(settings));
-            let scratch = tempfile::tempdir().unwrap();
-            let out = scratch.path().join("merged");
-            adaptation.form = Form::Merged;
-            adapt::write(&mut adaptation, &base, &out).unwrap();
-            let read = ids(40);
-            fs::write(scratch.path().join("ids.json"), json!(read).to_string()).unwrap();
-            let [off, on] = [&base.model, &adaptation.last].map(|model| logits(model, &read, &cpu()));
-            fs::write(scratch.path().join("logits.json"), json!({ "off": off, "on": on }).to_string()).unwrap();
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/check_with_peft.py");
-            let asked = std::process::Command::new(&python)
-                .arg(script)
-                .arg(scratch.path())
-                .env("HF_HUB_OFFLINE", "1")
-                .output()
-                .unwrap();
-            let said = String::from_utf8_lossy(&asked.stdout).into_owned();
-            assert!(asked.status.success(), "{case} {targets}: {said}{}", String::from_utf8_lossy(&asked.stderr));
-            println!("{case} {targets}: {}", said.trim());
-            // What peft made and saved itself is read here.
-            let again = attached(&scratch.path().join("saved"), &base);
-            let worst = largest_difference(&logits(&again.model, &read, &cpu()), &on);
-            assert!(worst < 1e-5, "{case} {targets}: read back, logits differ by {worst:.1e}");
-        }
-    }
 }

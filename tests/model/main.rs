@@ -1,5 +1,7 @@
 //! Models: what they compute, in every precision, with adapters, and how their perplexity is found.
 
+#[path = "../common/adapters.rs"]
+mod adapters;
 #[path = "../common/cli.rs"]
 mod cli;
 #[path = "../common/mod.rs"]
@@ -18,7 +20,8 @@ mod perplexity;
 mod plan;
 mod precision;
 mod same_tokenizer;
+#[path = "../common/saved.rs"]
+mod saved;
 mod sharding;
-mod size;
 mod transformers;
 mod weight_files;

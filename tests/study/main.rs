@@ -17,6 +17,8 @@ mod kept;
 mod made_up;
 mod rank;
 mod report;
+#[path = "../common/samples.rs"]
+mod samples;
 mod sentence_encoder;
 mod similarity;
 mod statistics;

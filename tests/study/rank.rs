@@ -351,8 +351,8 @@ fn logits_that_are_not_finite_are_an_error_and_no_rank() {
 }
 
 /// `tests/scripts/rank_with_transformers.py` made `ranks.json` of the prompts beside it.
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn ranks_of_real_prompts_are_those_of_transformers() {
     let set = PromptSet::read(&fixture("rank/prompts.jsonl")).unwrap();
     let reference: Value = serde_json::from_slice(&fs::read(fixture("rank/ranks.json")).unwrap()).unwrap();
@@ -383,8 +383,8 @@ fn with_domain(place: &Place) {
     }
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn eval_shows_ranks_beside_perplexity_and_asks_the_same_prompts_again() {
     let place = Place::empty();
     with_domain(&place);
@@ -469,8 +469,8 @@ name = "full"
 recipe = { steps = 3, batch = 4, lr = 1e-2, validations = 1, valid_tokens = 300 }
 "#;
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn a_study_gives_ranks_before_and_after_with_its_perplexities() {
     let place = Place::with_languages();
     with_domain(&place);

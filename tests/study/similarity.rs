@@ -69,8 +69,8 @@ fn distances_equal_the_reference_for_shifted_near_and_equal_distributions() {
     }
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn distances_equal_the_reference_for_a_thousand_vectors_of_dimension_64() {
     let (x, y) = read_pair(&shared("reference/stats/features_large.safetensors"));
     assert_pair_equals_the_reference(&x, &y, &golden()["two_sample"]["large"]);
@@ -306,8 +306,8 @@ fn a_text_without_tokens_has_no_lexical_distance() {
     }
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn lexical_distances_of_two_domains_equal_the_reference() {
     let golden = &golden()["unigrams"];
     let tokenizer = tokenizers::Tokenizer::from_file(shared("data/tokenizers/gpt2/tokenizer.json")).unwrap();

@@ -141,32 +141,6 @@ fn compressed_data_that_is_cut_short_or_followed_by_something_else_is_refused() 
 }
 
 #[test]
-#[ignore = "takes 3 GB of memory and ten seconds"]
-fn a_document_longer_than_a_gibibyte_is_refused_however_small_its_file_is() {
-    let folder = folder();
-    let bomb = |name: &str, line: &[u8], lines: usize| {
-        let path = folder.path().join(name);
-        let mut encoder = flate2::write::GzEncoder::new(fs::File::create(&path).unwrap(), flate2::Compression::fast());
-        (0..lines).for_each(|_| encoder.write_all(line).unwrap());
-        encoder.finish().unwrap();
-        assert!(path.metadata().unwrap().len() < 1 << 24);
-        path
-    };
-    let million = [b'a'; 1 << 20];
-    let short = [[b'a'; 1 << 20].as_slice(), b"\n"].concat();
-    for (name, line, what) in [
-        ("a.txt.gz", million.as_slice(), "line 1: this line is longer than 1 GiB"),
-        ("a.jsonl.gz", &million, "line 1: this line is longer than 1 GiB"),
-        ("b.txt.gz", &short, "line 1024: this document is longer than 1 GiB"),
-        ("a.parquet.gz", &million, "holds more than 1 GiB"),
-    ] {
-        assert_input_error(read(&bomb(name, line, 1025)), &[name, what]);
-    }
-    let one = Corpus::read(&folder.path().join("b.txt.gz"), DocumentRule::File);
-    assert_input_error(one, &["b.txt.gz: line 1024", "one document, is longer than 1 GiB"]);
-}
-
-#[test]
 fn a_parquet_file_without_texts_is_refused_by_column_or_row() {
     for (name, says) in [
         ("no_text.parquet", "has no column `text`; its columns are text.url, body"),

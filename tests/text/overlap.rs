@@ -80,8 +80,8 @@ fn runs_across_documents_and_the_token_between_them_do_not_count() {
     assert_eq!(followed.test_13grams_in_train, Some(1.0));
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn shares_of_the_shared_domains_are_those_of_the_reference() {
     let data = common::test_data();
     let tokenizer = Tokenizer::load(&data.join("models/wiki-gpt2")).unwrap();

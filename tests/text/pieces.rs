@@ -119,8 +119,8 @@ static SHARED: LazyLock<Vec<(&str, Tokenizer)>> = LazyLock::new(|| {
     files.map(|file| (file, Tokenizer::from_file(&data.join(file)).unwrap())).into()
 });
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn texts_of_every_shared_tokenizer_have_the_tokens_of_the_whole_text_in_pieces() {
     let domains = common::test_data().join("data/domains");
     let texts = ["arxiv_math.CT", "python_code", "man_pages", "dialogue", "wiki_general"].map(|name| {
@@ -134,8 +134,8 @@ fn texts_of_every_shared_tokenizer_have_the_tokens_of_the_whole_text_in_pieces()
     }
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn nasty_texts_have_the_tokens_of_the_whole_text_with_every_shared_tokenizer() {
     for (file, tokenizer) in &*SHARED {
         for (what, text) in nasty_texts() {

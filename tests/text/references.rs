@@ -16,8 +16,8 @@ fn json_of(path: &str) -> Value {
     serde_json::from_slice(&fs::read(common::test_data().join(path)).unwrap()).unwrap()
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn stories260k_tokens_bytes_and_words_are_those_of_the_reference() {
     let data = common::test_data();
     let tokenizer = Tokenizer::load(&data.join("data/stories260K")).unwrap();
@@ -39,8 +39,8 @@ fn stories260k_tokens_bytes_and_words_are_those_of_the_reference() {
     }
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn wiki_gpt2_streams_of_every_domain_are_those_of_the_reference() {
     let data = common::test_data();
     let tokenizer = Tokenizer::load(&data.join("models/wiki-gpt2")).unwrap();
@@ -68,8 +68,8 @@ fn wiki_gpt2_streams_of_every_domain_are_those_of_the_reference() {
     }
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn the_glued_stream_spells_the_glued_text_of_the_reference() {
     let data = common::test_data();
     let path = data.join("models/wiki-gpt2/tokenizer.json");
@@ -89,8 +89,8 @@ fn the_glued_stream_spells_the_glued_text_of_the_reference() {
     }
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn gpt2s_vocabulary_and_merges_give_the_ids_of_its_tokenizer_json() {
     let data = common::test_data();
     let published = data.join("data/tokenizers/gpt2");
@@ -113,8 +113,8 @@ fn gpt2s_vocabulary_and_merges_give_the_ids_of_its_tokenizer_json() {
     }
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn gpt2_tokens_are_those_of_the_reference() {
     let data = common::test_data();
     let tokenizer = Tokenizer::load(&data.join("data/tokenizers/gpt2")).unwrap();

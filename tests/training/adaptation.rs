@@ -37,8 +37,8 @@ fn table_recipe() -> AdaptSettings {
     }
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn adapting_wiki_gpt2_by_the_tables_recipe_changes_perplexity_as_in_pytorch() {
     let base = LoadedModel::open(&test_data().join("models/wiki-gpt2"), &Device::flex()).unwrap();
     let tokenizer = base.tokenizer().unwrap();

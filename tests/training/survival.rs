@@ -109,9 +109,9 @@ fn disturbed(place: &Place, call: &str, what: &str, n: &str) -> std::process::Ou
     start(place, &["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]).output().unwrap()
 }
 
+#[machine::needs(strace)]
 #[test]
 #[cfg(target_os = "linux")]
-#[cfg_attr(not(strace), ignore = "needs strace (Debian: apt install strace)")]
 fn a_run_killed_at_any_single_change_of_a_file_ends_with_the_same_bits() {
     let (expected, _) = undisturbed();
     let mut kills = 0;
@@ -130,9 +130,9 @@ fn a_run_killed_at_any_single_change_of_a_file_ends_with_the_same_bits() {
     assert!(kills > 40, "only {kills} changes were found");
 }
 
+#[machine::needs(strace)]
 #[test]
 #[cfg(target_os = "linux")]
-#[cfg_attr(not(strace), ignore = "needs strace (Debian: apt install strace)")]
 fn a_full_disk_or_quota_at_any_write_is_said_and_what_was_saved_before_goes_on() {
     let (expected, _) = undisturbed();
     for (error, says, step) in [("ENOSPC", "No space left on device", 1), ("EDQUOT", "quota exceeded", 5)] {
@@ -153,9 +153,9 @@ fn a_full_disk_or_quota_at_any_write_is_said_and_what_was_saved_before_goes_on()
     }
 }
 
+#[machine::needs(may_mount)]
 #[test]
 #[cfg(target_os = "linux")]
-#[cfg_attr(not(may_mount), ignore = "needs the right to mount a small file system (run as root)")]
 fn a_small_disk_says_how_much_is_needed_and_keeps_the_last_checkpoint() {
     let place = Place::with_model();
     let disk = place.path("disk");

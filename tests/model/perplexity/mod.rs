@@ -58,8 +58,8 @@ fn golden_tokens(text: &str, row: &str) -> Option<Vec<f64>> {
     Some(bytemuck::pod_collect_to_vec(&view))
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn stories260k_continues_greedily_as_llama2_c_does() {
     let model = open("data/stories260K");
     let tokenizer = model.tokenizer().unwrap().unwrap();
@@ -72,8 +72,8 @@ fn stories260k_continues_greedily_as_llama2_c_does() {
     assert_eq!(text.trim_start().chars().take(565).collect::<String>(), golden);
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn every_protocol_on_stories260k_equals_its_reference_overall_and_token_by_token() {
     let model = open("data/stories260K");
     let reference = read_json("reference/perplexity/perplexity.json");
@@ -122,8 +122,8 @@ fn every_protocol_on_stories260k_equals_its_reference_overall_and_token_by_token
     assert_eq!(compared, 2 * 3 + rows.len(), "word perplexities of three texts, the tokens of one");
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn m2d2s_mean_follows_from_the_reference_tokens_of_disjoint_windows() {
     let model = open("data/stories260K");
     let path = test_data().join("reference/perplexity/texts/tinystories.txt");
@@ -142,8 +142,8 @@ fn m2d2s_mean_follows_from_the_reference_tokens_of_disjoint_windows() {
     assert!(row.ppl_ci95[0] < row.ppl && row.ppl < row.ppl_ci95[1]);
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn bits_per_byte_and_word_perplexity_follow_from_the_sum_and_the_texts_bytes_and_words() {
     let model = open("data/stories260K");
     let reference = &read_json("reference/perplexity/perplexity.json")["texts"]["novels"];
@@ -158,8 +158,8 @@ fn bits_per_byte_and_word_perplexity_follow_from_the_sum_and_the_texts_bytes_and
     assert!(row.ppl_ci95[0] < row.ppl && row.ppl < row.ppl_ci95[1]);
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn zero_shot_loss_of_wiki_gpt2_on_every_domain_equals_pytorchs() {
     let model = open("models/wiki-gpt2");
     let table = read_json("models/wiki-gpt2/reference_adaptation.json");
@@ -178,8 +178,8 @@ fn zero_shot_loss_of_wiki_gpt2_on_every_domain_equals_pytorchs() {
     println!("largest difference over the domains: {worst:.1e} nats per token");
 }
 
+#[machine::needs(test_data)]
 #[test]
-#[cfg_attr(not(test_data), ignore = "needs the shared test data")]
 fn first_window_of_wiki_gpt2_equals_pytorchs_token_by_token() {
     let model = open("models/wiki-gpt2");
     let golden = read_json("models/wiki-gpt2/golden_window.json");

@@ -1,5 +1,5 @@
-//! Models of real size, with random weights of the true shapes. They take minutes, so they are run by hand:
-//! `cargo test --release --test model size -- --ignored --nocapture`.
+//! Models of real size, with random weights of the true shapes. They take minutes:
+//! `cargo test --release --test by_hand size -- --nocapture`.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -85,7 +85,6 @@ fn software() -> Device {
 }
 
 #[test]
-#[ignore = "takes minutes; run by hand"]
 fn gpt2_124m_reads_its_full_context_on_a_software_adapter_as_on_the_cpu() {
     let (cpu, software) = (forward(&Device::flex()), forward(&software()));
     let worst = cpu.iter().zip(&software).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -94,7 +93,6 @@ fn gpt2_124m_reads_its_full_context_on_a_software_adapter_as_on_the_cpu() {
 }
 
 #[test]
-#[ignore = "takes minutes; run by hand"]
 fn gpt2_124m_takes_training_steps_on_the_cpu_and_on_a_software_adapter() {
     let (cpu, software) = (step(&Device::flex(), 128), step(&software(), 128));
     assert!((cpu - software).abs() < 1e-3, "second loss {cpu} against {software}");
@@ -139,7 +137,6 @@ fn eval(folder: &Path, options: &[&str]) -> Value {
 }
 
 #[test]
-#[ignore = "takes minutes; run by hand"]
 fn olmo_1b_is_evaluated_in_bf16_within_8_gb_and_its_plan_says_so() {
     let folder = bf16_folder(
         json!({
@@ -165,7 +162,6 @@ fn olmo_1b_is_evaluated_in_bf16_within_8_gb_and_its_plan_says_so() {
 }
 
 #[test]
-#[ignore = "takes minutes; run by hand"]
 fn loading_takes_the_weights_as_held_and_at_most_the_largest_tensor_besides() {
     // GPT-2 124M: its largest tensor is the token table, 50,257 × 768.
     // Two tokens, so that nothing but loading takes memory; the head looks at one position at a time.
@@ -185,7 +181,6 @@ fn loading_takes_the_weights_as_held_and_at_most_the_largest_tensor_besides() {
 }
 
 #[test]
-#[ignore = "takes minutes; run by hand"]
 fn gpt2_124m_trains_within_its_plan_with_every_option() {
     let folder = bf16_folder(gpt2_sizes(), 8193);
     let base = "--batch 2 --context 512 --micro-batch";

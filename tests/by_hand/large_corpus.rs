@@ -1,5 +1,5 @@
-//! A corpus much larger than the memory that adapting to it takes. By hand, because it takes minutes and gigabytes of disk:
-//! `ODYSSEY_LARGE_BYTES=2000000000 cargo test --release --test kernels large_corpus -- --ignored --nocapture`.
+//! A corpus much larger than the memory that adapting to it takes. It takes minutes and gigabytes of disk:
+//! `ODYSSEY_LARGE_BYTES=2000000000 cargo test --release --test by_hand large_corpus -- --nocapture`.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -9,8 +9,9 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::common::model_folder;
 use serde_json::json;
+
+use crate::common::model_folder;
 
 /// Writes documents of invented words, from a seed, until they are so many bytes: `.txt` or `.jsonl.gz`.
 fn write_corpus(path: &Path, bytes: u64) {
@@ -76,8 +77,7 @@ fn status(pid: u32, entry: &str) -> u64 {
 }
 
 #[test]
-#[ignore = "takes minutes and gigabytes of disk, run by hand"]
-fn adapting_to_a_corpus_of_gigabytes_takes_less_than_half_a_gigabyte_of_its_own_memory_run_by_hand() {
+fn adapting_to_a_corpus_of_gigabytes_takes_less_than_half_a_gigabyte_of_its_own_memory() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
     let bytes: u64 = number("ODYSSEY_LARGE_BYTES").unwrap_or(1_000_000_000);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
