@@ -33,6 +33,7 @@ mod table;
 pub mod theme;
 mod tokens;
 mod window;
+mod wording;
 
 use std::path::PathBuf;
 
