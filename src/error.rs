@@ -6,6 +6,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::cure::{Cure, Wording};
 use crate::shown::quoted;
 
 /// Result of everything in this library.
@@ -23,7 +24,7 @@ pub enum Error {
         /// What was found, and what was expected.
         fault: String,
         /// What to do about it.
-        cure: String,
+        cure: Cure,
     },
     /// The operating system refused to read or write.
     #[error("{path}: cannot {action}: {source}{cure}", path = quoted(&.path.display().to_string()), cure = cure_of(.source))]
@@ -78,13 +79,13 @@ impl std::fmt::Display for DeviceFault {
 impl Error {
     /// An [`Error::Input`] about `place`. What it quotes of a file may hold line breaks or commands to a terminal: what is
     /// invisible is escaped.
-    pub fn input(place: impl std::fmt::Display, fault: impl Into<String>, cure: impl Into<String>) -> Self {
-        let [place, fault, cure] = [place.to_string(), shortened(fault.into()), cure.into()].map(|text| quoted(&text));
-        Self::Input { place, fault, cure }
+    pub fn input(place: impl std::fmt::Display, fault: impl Into<String>, cure: impl Into<Cure>) -> Self {
+        let [place, fault] = [place.to_string(), shortened(fault.into())].map(|text| quoted(&text));
+        Self::Input { place, fault, cure: cure.into() }
     }
 
     /// An [`Error::Input`] about a file or folder.
-    pub fn file(path: &Path, fault: impl Into<String>, cure: impl Into<String>) -> Self {
+    pub fn file(path: &Path, fault: impl Into<String>, cure: impl Into<Cure>) -> Self {
         Self::input(path.display(), fault, cure)
     }
 
@@ -167,6 +168,14 @@ impl Error {
         );
         let source = std::io::Error::new(source.kind(), words);
         Self::Io { path: "standard output".into(), action: "write", source }
+    }
+
+    /// Its message, with settings as a face words them.
+    pub fn worded(&self, wording: &dyn Wording) -> String {
+        match self {
+            Self::Input { place, fault, cure } => format!("{place}: {fault}; {}", cure.worded(wording)),
+            other => other.to_string(),
+        }
     }
 
     /// Whether a device had too little memory.

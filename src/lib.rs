@@ -20,7 +20,7 @@
 //! Beside it: [`synth`] makes corpora with known answers, [`pretrain`] a base whose corpus is known, [`demo`] runs
 //! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says what a run needs before
 //! it starts, [`hub`] finds models and texts by their names on the Hugging Face hub, [`doctor`] checks whether a device
-//! computes right, and [`kernels`] has operations that are too slow in the framework. [`error`], [`last_words`],
+//! computes right, and [`kernels`] has operations that are too slow in the framework. [`error`] and [`cure`], [`last_words`],
 //! [`files`], [`disk`] (paths, locks, what must not be overwritten), [`seal`] (checksums of what is kept),
 //! [`safetensors_file`], [`spool`] (arrays too large for memory), [`process`], [`threads`], [`notice`], [`shown`] (text
 //! and numbers for people) and [`progress`] serve them all. Nothing here prints: the command line and `gui`, the
@@ -66,6 +66,7 @@ pub mod adapt;
 pub mod advise;
 pub mod columns;
 pub mod compare;
+pub mod cure;
 pub mod demo;
 pub mod device;
 pub mod disk;

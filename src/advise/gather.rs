@@ -9,6 +9,7 @@ use crate::adapt::data::TrainingWindows;
 use crate::adapt::timing::tokens_per_second;
 use crate::adapt::{AdaptSettings, trained_tokens};
 use crate::compare::LossProfile;
+use crate::cure::Cure;
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
 use crate::evaluate::{Protocol, ScoredStream, evaluate};
@@ -84,7 +85,7 @@ impl Question<'_> {
             return Err(Error::input(
                 format!("a base held in {}", self.base.precision),
                 "training its weights needs them in f32",
-                "use --dtype f32, or --strategy lora",
+                Cure::new("use ").set("dtype", "f32").then(", or ").set("strategy", "lora"),
             ));
         }
         let longest = self.base.config.context();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use odyssey::cure::Flags;
 use odyssey::device::ChosenDevice;
 use odyssey::error::Result;
 use odyssey::memory::{MemoryPlan, Work};
@@ -90,7 +91,7 @@ fn table(plan: &MemoryPlan) -> String {
     ];
     let largest =
         plan.largest_micro_batch.map(|n| format!("; the largest micro-batch that fits is {n}")).unwrap_or_default();
-    let options = plan.options.iter().map(|o| vec![o.option.clone(), bytes(o.needs_bytes), word(o.fits).to_owned()]);
+    let options = plan.options.iter().map(|o| vec![o.worded(&Flags), bytes(o.needs_bytes), word(o.fits).to_owned()]);
     let obstacle = plan.obstacle.as_ref().map(|obstacle| format!(": {obstacle}")).unwrap_or_default();
     let reason = plan.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     format!(

@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use burn::tensor::Device;
 use clap::builder::{PathBufValueParser, TypedValueParser, ValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use odyssey::cure::Flags;
 use odyssey::device::faults::{once_more, renew};
 use odyssey::device::{ChosenDevice, DeviceChoice};
 use odyssey::disk::outputs::Outputs;
@@ -256,7 +257,7 @@ pub fn run() -> ExitCode {
             None => return ExitCode::FAILURE,
         },
     };
-    output::note(&format!("odyssey: {error}"));
+    output::note(&format!("odyssey: {}", error.worded(&Flags)));
     ExitCode::from(error.exit_code())
 }
 
@@ -269,7 +270,7 @@ fn said_instead(said: &clap::Error) -> ExitCode {
     match output::printed(|| said.print()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::note(&format!("odyssey: {error}"));
+            output::note(&format!("odyssey: {}", error.worded(&Flags)));
             ExitCode::from(error.exit_code())
         }
     }

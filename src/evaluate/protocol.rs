@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cure::Cure;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::ModelConfig;
@@ -128,7 +129,7 @@ impl Protocol {
             return Err(Error::input(
                 format!("--protocol {name}"),
                 "reads every document by itself, so that no text can join them",
-                "leave --join out, or use --protocol disjoint or strided",
+                Cure::new("leave ").key("join").then(" out, or use ").set("protocol", "disjoint").then(" or strided"),
             ));
         }
         let own = tokenizer.and_then(Tokenizer::bos_added);
@@ -169,7 +170,7 @@ impl Protocol {
             return Err(Error::input(
                 format!("--context {context}"),
                 format!("is longer than the model's {longest} positions"),
-                format!("use at most --context {longest}"),
+                Cure::new("use at most ").set("context", longest),
             ));
         }
         let shortest = if halves { 3 } else { 2 };
@@ -187,7 +188,7 @@ impl Protocol {
                     return Err(Error::input(
                         format!("--stride {stride}"),
                         format!("{name} windows do not overlap"),
-                        "leave --stride out, or use --protocol strided",
+                        Cure::new("leave ").key("stride").then(" out, or use ").set("protocol", "strided"),
                     ));
                 }
                 _ => context,
@@ -204,7 +205,9 @@ impl Protocol {
             return Err(Error::input(
                 format!("--protocol {name}"),
                 "begins every document with a begin-of-text or end-of-text token, and the model names neither",
-                "put `bos_token_id` or `eos_token_id` into its config.json, or use --protocol disjoint or strided",
+                Cure::new("put `bos_token_id` or `eos_token_id` into its config.json, or use ")
+                    .set("protocol", "disjoint")
+                    .then(" or strided"),
             ));
         }
         Ok(Self { name, context, stride, prefix })

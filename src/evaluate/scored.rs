@@ -4,6 +4,7 @@ use burn::tensor::Device;
 
 use super::protocol::{Protocol, Window};
 use super::score;
+use crate::cure::Cure;
 use crate::device::batch_size;
 use crate::error::{Error, Result};
 use crate::model::LanguageModel;
@@ -46,7 +47,7 @@ pub fn evaluate(
         return Err(Error::input(
             format!("--protocol {}", protocol.name),
             format!("finds nothing to score in {} tokens with windows of {}", stream.ids.len(), protocol.context),
-            "use a longer text or a smaller --context",
+            Cure::new("use a longer text or a smaller ").key("context"),
         ));
     }
     monitor.begin("scoring", windows.iter().map(|w| (w.end - w.scored) as u64).sum());

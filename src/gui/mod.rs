@@ -35,6 +35,7 @@ mod table;
 pub mod theme;
 mod tokens;
 mod window;
+mod wording;
 
 pub use app::App;
 pub use asks::{Ask, Asks};

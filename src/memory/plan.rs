@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::sizes::{Part, Sizes};
 use super::work::{F32, Training, Work};
+use crate::cure::{Cure, Flags, Setting, Wording};
 use crate::device::ChosenDevice;
 use crate::device::limits::Bound;
 use crate::error::{Error, Result};
@@ -48,12 +49,24 @@ pub struct MemoryPlan {
 /// Another way to run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Alternative {
-    /// What to give on the command line.
-    pub option: String,
+    /// The settings; in JSON as on the command line.
+    #[serde(rename = "option", serialize_with = "as_flags")]
+    pub settings: Vec<Setting>,
     /// Bytes it needs.
     pub needs_bytes: u64,
     /// Whether it fits; null where that is not known.
     pub fits: Option<bool>,
+}
+
+impl Alternative {
+    /// The settings, as a face words them.
+    pub fn worded(&self, wording: &dyn Wording) -> String {
+        Cure::new("").all(&self.settings).worded(wording)
+    }
+}
+
+fn as_flags<S: Serializer>(settings: &[Setting], json: S) -> Result<S::Ok, S::Error> {
+    json.serialize_str(&Cure::new("").all(settings).worded(&Flags))
 }
 
 impl MemoryPlan {
@@ -92,8 +105,8 @@ impl MemoryPlan {
         let mut options: Vec<Alternative> = alternatives(work, config.context(), adapters)
             .into_iter()
             .filter(|(_, other)| possible(other))
-            .map(|(option, other)| (option, needs(other)))
-            .map(|(option, needs_bytes)| Alternative { option, needs_bytes, fits: fits(needs_bytes) })
+            .map(|(settings, other)| (settings, needs(other)))
+            .map(|(settings, needs_bytes)| Alternative { settings, needs_bytes, fits: fits(needs_bytes) })
             .collect();
         let largest_micro_batch = match work {
             Work::Train(training) => (1..=training.batch)
@@ -102,7 +115,8 @@ impl MemoryPlan {
             Work::Evaluate { .. } | Work::Embed(_) => None,
         };
         // A shorter context that saves no more memory is not listed.
-        options.dedup_by(|b, a| b.option.contains("--context") && b.needs_bytes >= a.needs_bytes);
+        let is_shorter = |settings: &[Setting]| settings.iter().any(|setting| setting.key == "context");
+        options.dedup_by(|b, a| is_shorter(&b.settings) && b.needs_bytes >= a.needs_bytes);
         options.retain(|option| option.needs_bytes < needs_bytes);
         Ok(Self {
             schema: "odyssey.plan/1",
@@ -167,18 +181,22 @@ impl MemoryPlan {
             ),
         };
         let cure = match self.options.iter().find(|option| option.fits == Some(true)) {
-            Some(option) => format!("use {}, which needs {}", option.option, bytes(option.needs_bytes)),
+            Some(option) => {
+                Cure::new("use ").all(&option.settings).then(format!(", which needs {}", bytes(option.needs_bytes)))
+            }
             None => {
                 let raised = if matches!(self.bound_by, Some(Bound::Limit(_))) { ", or raise that limit" } else { "" };
-                format!("use another device or a smaller model{raised}; --dry-run shows what takes how much")
+                Cure::new(format!("use another device or a smaller model{raised}; "))
+                    .key("dry_run")
+                    .then(" shows what takes how much")
             }
         };
         Err(Error::file(model, fault, cure))
     }
 }
 
-/// Less demanding ways to do the same work, the least intrusive first, as options of the command line.
-fn alternatives(work: Work, longest: usize, adapters: Option<AdapterSize>) -> Vec<(String, Work)> {
+/// Less demanding ways to do the same work, the least intrusive first, each with its settings.
+fn alternatives(work: Work, longest: usize, adapters: Option<AdapterSize>) -> Vec<(Vec<Setting>, Work)> {
     let halves = |from: usize, least: usize| {
         std::iter::successors(Some(from / 2), |n| Some(n / 2)).take_while(move |&n| n >= least && n > 0)
     };
@@ -189,38 +207,42 @@ fn alternatives(work: Work, longest: usize, adapters: Option<AdapterSize>) -> Ve
                 .into_iter()
                 .filter(|&p| precision == Precision::F32 && p != precision);
             let narrow =
-                narrow.map(|precision| (format!("--dtype {precision}"), Work::Evaluate { context, precision }));
+                narrow.map(|precision| (vec![Setting::new("dtype", precision)], Work::Evaluate { context, precision }));
             let shorter = halves(context.min(longest), 128)
-                .map(|context| (format!("--context {context}"), Work::Evaluate { context, precision }));
+                .map(|context| (vec![Setting::new("context", context)], Work::Evaluate { context, precision }));
             narrow.chain(shorter).collect()
         }
         Work::Train(training @ Training { context, micro_batch, by_layers, moments, adapters: trained, .. }) => {
-            let with = |option: String, training| (option, Work::Train(training));
-            let smaller = halves(micro_batch, 1)
-                .map(|micro_batch| with(format!("--micro-batch {micro_batch}"), Training { micro_batch, ..training }));
-            let by_layer =
-                (!by_layers).then(|| with("--gradient-checkpointing".into(), Training { by_layers: true, ..training }));
+            let with = |settings: Vec<Setting>, training| (settings, Work::Train(training));
+            let smaller = halves(micro_batch, 1).map(|micro_batch| {
+                with(vec![Setting::new("micro_batch", micro_batch)], Training { micro_batch, ..training })
+            });
+            let by_layer = (!by_layers).then(|| {
+                with(vec![Setting::new("gradient_checkpointing", true)], Training { by_layers: true, ..training })
+            });
             let narrow = [Precision::Bf16, Precision::F16].into_iter();
             let moments = narrow
                 .clone()
                 .filter(|_| moments == Precision::F32 && trained.is_none())
-                .map(|moments| with(format!("--moments {moments}"), Training { moments, ..training }));
+                .map(|moments| with(vec![Setting::new("moments", moments)], Training { moments, ..training }));
             let held = narrow.filter(|_| trained.is_some_and(|(_, precision)| precision == Precision::F32));
             let held = held.filter_map(|precision| {
                 let (size, _) = trained?;
                 let training = Training { adapters: Some((size, precision)), by_layers: true, ..training };
-                Some(with(format!("--dtype {precision}"), training))
+                Some(with(vec![Setting::new("dtype", precision)], training))
             });
             let lora = adapters.filter(|_| trained.is_none()).into_iter().flat_map(|adapters| {
-                [(Precision::F32, ""), (Precision::Bf16, " --dtype bf16")].map(|(precision, dtype)| {
+                [Precision::F32, Precision::Bf16].map(|precision| {
                     let by_layers = by_layers || precision != Precision::F32;
                     let training = Training { adapters: Some((adapters, precision)), by_layers, ..training };
-                    with(format!("--strategy lora{dtype}"), training)
+                    let mut settings = vec![Setting::new("strategy", "lora")];
+                    settings.extend((precision != Precision::F32).then(|| Setting::new("dtype", precision)));
+                    with(settings, training)
                 })
             });
             let shorter = halves(context.min(longest), 128).map(|context| {
                 let training = Training { context, micro_batch: 1, ..training };
-                with(format!("--micro-batch 1 --context {context}"), training)
+                with(vec![Setting::new("micro_batch", 1), Setting::new("context", context)], training)
             });
             smaller.chain(by_layer).chain(moments).chain(held).chain(lora).chain(shorter).collect()
         }

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::tokenizer::{Encoded, Tokenizer};
+use crate::cure::Cure;
 use crate::error::{Error, Result};
 
 /// Bytes that neighbours share.
@@ -124,7 +125,11 @@ impl Tokenizer {
 
     fn no_pieces(&self, piece: usize) -> Error {
         let fault = format!("cuts the start of a text by what stands {piece} bytes and more behind it");
-        Error::file(self.path(), fault, "divide the text into shorter documents and leave --join out")
+        Error::file(
+            self.path(),
+            fault,
+            Cure::new("divide the text into shorter documents and leave ").key("join").then(" out"),
+        )
     }
 }
 

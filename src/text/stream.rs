@@ -10,6 +10,7 @@ use super::letters::Letters;
 use super::missing::Census;
 use super::reading::{Counted, Reading};
 use super::tokenizer::Tokenizer;
+use crate::cure::Cure;
 use crate::error::{Error, Result};
 use crate::progress::{MaybeLong, Watched};
 use crate::spool::{Spool, SpoolWriter};
@@ -84,7 +85,11 @@ impl Bos {
             Self::Auto => Ok(own),
             Self::Never => Ok(None),
             Self::Always => bos.or(own).map(Some).ok_or_else(|| {
-                Error::input("--bos always", "the model has no begin-of-text token", "use --bos auto or --bos never")
+                Error::input(
+                    "--bos always",
+                    "the model has no begin-of-text token",
+                    Cure::new("use ").set("bos", "auto").then(" or ").set("bos", "never"),
+                )
             }),
         }
     }
@@ -452,7 +457,7 @@ fn no_eot() -> Error {
     Error::input(
         "--join eot",
         "the model names no end-of-text token to put between documents",
-        "use --join newline, --join blank-line or --join none",
+        Cure::new("use ").set("join", "newline").then(", ").set("join", "blank-line").then(" or ").set("join", "none"),
     )
 }
 

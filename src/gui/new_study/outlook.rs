@@ -9,6 +9,7 @@ use super::form::{Checked, Planned};
 use super::page::NewStudy;
 use crate::gui::live::duration;
 use crate::gui::queue::Job;
+use crate::gui::wording::Labels;
 use crate::gui::{Ask, Asks, theme};
 use crate::memory::MemoryPlan;
 use crate::process::bytes;
@@ -129,7 +130,7 @@ fn memory(ui: &mut Ui, planned: &Planned) {
             ui.label(format!("At most {most} windows fit at once."));
         }
         if !plan.options.is_empty() {
-            ui.weak("Ways to need less (as the command line calls them):");
+            ui.weak("Ways to need less:");
         }
         for option in &plan.options {
             let fits = match option.fits {
@@ -137,7 +138,7 @@ fn memory(ui: &mut Ui, planned: &Planned) {
                 Some(false) => "does not fit",
                 None => "not known whether it fits",
             };
-            ui.label(format!("{}: {}, {fits}", option.option, bytes(option.needs_bytes)));
+            ui.label(format!("{}: {}, {fits}", option.worded(&Labels), bytes(option.needs_bytes)));
         }
     });
 }

@@ -13,6 +13,7 @@ use crate::device::faults::{once_more, renew};
 use crate::disk::outputs::Outputs;
 use crate::error::{Error, Result};
 use crate::guard;
+use crate::gui::wording::Labels;
 use crate::hub::Hub;
 use crate::progress::Monitor;
 use crate::report;
@@ -33,7 +34,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         let outcome = match done {
             Ok(Ok(())) => Outcome::Finished,
             Ok(Err(Error::Interrupted(words))) => Outcome::Stopped(words),
-            Ok(Err(error)) => Outcome::Failed(error.to_string()),
+            Ok(Err(error)) => Outcome::Failed(error.worded(&Labels)),
             Err(panic) => {
                 let words = panic.words().unwrap_or("a panic");
                 Outcome::Failed(format!("this is a fault of odyssey itself: {words}; finished tasks are kept"))
