@@ -15,10 +15,12 @@ use odyssey::recipe::RecipeArgs;
 use odyssey::shown::{fixed, signed};
 use odyssey::text::{Split, Tokenizer, open_corpus};
 
+use super::common::Common;
 use super::diary::DiaryArgs;
-use super::memory::{HeldArgs, Longest};
+use super::held::HeldArgs;
+use super::memory::Longest;
 use super::text::TextArgs;
-use super::{Common, memory, output, place};
+use super::{memory, output, place};
 
 /// Additional pretraining of a model on a text; writes a Hugging Face folder that transformers loads, or with --strategy
 /// lora a folder that peft loads.

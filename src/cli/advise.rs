@@ -16,9 +16,11 @@ use odyssey::study::config::{EvaluationSettings, SimilaritySettings, TextSetting
 use odyssey::text::domain::name_of;
 use odyssey::text::{Split, Tokenizer};
 
-use super::memory::{self, HeldArgs, Longest};
+use super::common::Common;
+use super::held::HeldArgs;
+use super::memory::{self, Longest};
+use super::output;
 use super::text::TextArgs;
-use super::{Common, output};
 
 /// Before training: adapt, rely on the base, adapt in another way, or "cannot tell yet", with the evidence.
 ///

@@ -17,10 +17,12 @@ use odyssey::rank::RankChange;
 use odyssey::text::{Domain, Split, Tokenizer, Vocabulary, open_corpus};
 use odyssey::{files, report};
 
-use super::memory::{self, HeldArgs, Longest};
+use super::common::Common;
+use super::held::HeldArgs;
+use super::memory::{self, Longest};
+use super::output;
 use super::rank::{self, RankArgs};
 use super::text::{ProtocolArgs, TextArgs};
-use super::{Common, output};
 
 /// What changed between two models on one text, and which tokens carry it.
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use odyssey::demo;
 use odyssey::error::Result;
 
-use super::{Common, study};
+use super::common::Common;
+use super::study;
 
 /// The whole experiment on built-in data: synthetic languages, a base that is trained first, seven domains.
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,8 @@ use odyssey::error::Result;
 use odyssey::process::bytes;
 use serde::Serialize;
 
-use super::{Common, output};
+use super::common::Common;
+use super::output;
 
 /// Adapters and backends found, with the limits and features that matter here.
 #[derive(Debug, clap::Args)]

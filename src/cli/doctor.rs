@@ -4,7 +4,8 @@ use odyssey::device::diagnosis;
 use odyssey::doctor::{self, Case, Diagnosis, Verdict};
 use odyssey::error::{DeviceFault, Error, Result};
 
-use super::{Common, output};
+use super::common::Common;
+use super::output;
 
 const ABOUT: &str = "\
 Every operation the models use, one training step of a tiny model of each family, numbers at the edge of their range and

@@ -15,10 +15,12 @@ use odyssey::progress::Watched;
 use odyssey::shown::{fixed, signed, visible};
 use odyssey::text::{Split, Tokenizer, Vocabulary, open_corpus};
 
-use super::memory::{self, HeldArgs, Longest};
+use super::common::Common;
+use super::held::HeldArgs;
+use super::memory::{self, Longest};
+use super::output;
 use super::rank::{self, RankArgs};
 use super::text::{ProtocolArgs, TextArgs};
-use super::{Common, output};
 
 /// Perplexity of texts, with a 95 % interval: one row each, and the macro-average.
 #[derive(Debug, clap::Args)]

@@ -3,7 +3,8 @@
 use odyssey::error::Result;
 use odyssey::hub::{FetchedFile, FileState, Hub, Kind, Name};
 
-use super::{Common, output};
+use super::common::Common;
+use super::output;
 
 /// Fetch a model, adapter or data set from the Hugging Face hub into its ordinary cache, checked by hash.
 ///

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use odyssey::progress::Event;
 use odyssey::progress::Monitor;
 
-use super::output;
+use super::say;
 
 /// The longest without a line.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -123,7 +123,7 @@ impl Told {
             work.parts = work.parts_done();
         }
         let parts: Vec<String> = self.stack.iter().map(Work::words).collect();
-        output::note(&parts.join(": "));
+        say::note(&parts.join(": "));
     }
 }
 

@@ -6,23 +6,13 @@ use odyssey::cure::Flags;
 use odyssey::device::ChosenDevice;
 use odyssey::error::Result;
 use odyssey::memory::{MemoryPlan, Work};
-use odyssey::model::{ModelConfig, Precision};
+use odyssey::model::ModelConfig;
 use odyssey::process::bytes;
 use odyssey::progress::Watched;
 use odyssey::text::{ReadOptions, Split, StreamOptions, Tokenizer, open_corpus};
 
-use super::{Common, output};
-
-/// How a model is held.
-#[derive(Debug, Clone, clap::Args)]
-pub struct HeldArgs {
-    /// How matrices are held; they are converted for computing.
-    #[arg(long, value_enum, default_value_t)]
-    pub dtype: Precision,
-    /// Tensors of the model's files that are for another use and left out: names, in which * stands for anything.
-    #[arg(long, value_name = "PATTERN,…", value_delimiter = ',')]
-    pub ignore_tensors: Vec<String>,
-}
+use super::common::Common;
+use super::output;
 
 /// Whether the model in `folder` has room for `work` on texts; refused where it has not. With `dry_run` the plan is the
 /// result. `longest` says how long windows of the texts are at most, if it is asked; it is given the tokens of `work`'s.

@@ -12,7 +12,7 @@ use odyssey::shown::visible;
 use serde_json::Value;
 
 use super::lines::Lines;
-use super::output;
+use super::say;
 use super::signals::is_interrupted;
 /// What was read of texts so far.
 static READ: Mutex<Vec<Value>> = Mutex::new(Vec::new());
@@ -79,8 +79,8 @@ impl Monitor for Terminal {
             read.push(facts.clone());
         }
         match self {
-            Self::Bars(bars) => bars.bars.suspend(|| output::note(line)),
-            Self::Lines(_) => output::note(line),
+            Self::Bars(bars) => bars.bars.suspend(|| say::note(line)),
+            Self::Lines(_) => say::note(line),
             Self::Quiet => {}
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use odyssey::adapt::{AdaptResult, Form, RunPlace};
 use odyssey::error::Result;
 
-use super::Common;
+use super::common::Common;
 
 /// Takes the new folder `out` for `work`, the command's name. To go on is asked for by the user, or by a device that was
 /// lost meanwhile.

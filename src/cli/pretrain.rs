@@ -7,8 +7,9 @@ use odyssey::error::Result;
 use odyssey::hub::name::has_prefix;
 use odyssey::pretrain::{PretrainConfig, Pretraining};
 
+use super::common::Common;
 use super::diary::DiaryArgs;
-use super::{Common, output, place};
+use super::{output, place};
 
 /// Train a small base model from random weights, so that its pretraining corpus is known.
 ///

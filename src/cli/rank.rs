@@ -10,8 +10,9 @@ use odyssey::rank::{PromptSet, RankChange, RankSummary, Ranks, rank};
 use odyssey::shown::fixed;
 use odyssey::text::{Corpus, Split, Tokenizer, open_corpus};
 
+use super::common::Common;
+use super::output;
 use super::text::TextArgs;
-use super::{Common, output};
 
 /// How high a model ranks the right word at the place of a term of the domain.
 #[derive(Debug, Clone, clap::Args)]

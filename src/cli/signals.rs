@@ -185,7 +185,7 @@ mod system {
         let handler = move || match asked(1 + started.elapsed().as_millis() as i64) {
             Answer::Wait => {
                 if !QUIET.load(Ordering::SeqCst) {
-                    crate::cli::output::note(FIRST.trim_end());
+                    crate::cli::say::note(FIRST.trim_end());
                 }
                 let _ = std::thread::Builder::new().spawn(cut_off_when_late);
             }
@@ -206,7 +206,7 @@ mod system {
     }
 
     fn end(words: &str) -> ! {
-        crate::cli::output::note(words.trim_end());
+        crate::cli::say::note(words.trim_end());
         std::process::exit(130)
     }
 }

@@ -22,9 +22,11 @@ use odyssey::study::config::SimilaritySettings;
 use odyssey::text::{Corpus, Split, Tokenizer, Vocabulary, open_corpus};
 use serde_json::json;
 
-use super::memory::{self, HeldArgs, Longest};
+use super::common::Common;
+use super::held::HeldArgs;
+use super::memory::{self, Longest};
+use super::output;
 use super::text::TextArgs;
-use super::{Common, output};
 
 /// Distances of domains to the corpus a model was pretrained on, with tests, and with the corpus against parts of
 /// itself for comparison.

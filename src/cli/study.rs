@@ -9,7 +9,8 @@ use odyssey::report;
 use odyssey::study::{self, State, StudyConfig, StudyResults};
 use serde_json::json;
 
-use super::{Common, output};
+use super::common::Common;
+use super::output;
 
 /// Run a study over models, domains, strategies and seeds; resumable.
 ///

@@ -13,7 +13,8 @@ use odyssey::synth::{
 use odyssey::text::ReadOptions;
 use serde_json::json;
 
-use super::{Common, output};
+use super::common::Common;
+use super::output;
 
 /// Write corpora whose entropy and distances are known exactly.
 ///

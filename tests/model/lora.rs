@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use odyssey::adapt::objective::Objective;
 use odyssey::adapt::optimizer::{AdamW, AdamWConfig};
-use odyssey::adapt::{self, AdaptSettings, Adaptation, Form, Resumable, Strategies, Trainable, adapt, training_step};
+use odyssey::adapt::{self, AdaptSettings, Adaptation, Resumable, adapt, training_step};
 use odyssey::device::DeviceChoice;
 use odyssey::error::Error;
 use odyssey::model::parameters::{NamedTensor, to_host};

@@ -45,13 +45,13 @@ FIXTURES = {
     "models/neox_parallel": FAMILIES,
     "models/neox_sequential": FAMILIES,
     "spellings.json": "make_spellings.py {into}",
-    "models/smollm3": FAMILIES,
     "training": TRAINING,
     "lora": TRAINING,
     "encoder": "make_encoder_case.py {into}/encoder",
     "stats": "make_statistics.py {committed} {into}",
     "schedules": "make_schedules.py {into}/schedules/transformers.json",
     "corpora": "make_corpora.py {into}/corpora",
+    "results": "keep_results.py {committed} {into}",
     "rank": f"{RANKS} wiki-gpt2={{data}}/models/wiki-gpt2 stories260K={{data}}/data/stories260K",
 }
 
