@@ -2,7 +2,7 @@
 
     keep_results.py COMMITTED INTO
 
-That version is gone, so nothing can make them anew. Their checksums show that nobody changed them.
+`old_results.py` made them with that version, which is gone. Their checksums show that nobody changed them since.
 """
 
 import hashlib

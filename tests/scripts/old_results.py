@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/fixtures/results with a program of an older version: make_results.py ODYSSEY
+"""Makes tests/fixtures/results with a program of an older version: old_results.py ODYSSEY
 
 The files are what that program wrote; tests read the results and write the same files from them. The study is as small as
 possible: a model of a few hundred thousand weights, two domains of token ids, two steps. Long lists are cut.
