@@ -90,7 +90,7 @@ impl Perplexity {
     }
 
     /// Tokens that it is over.
-    pub fn tokens(&self) -> usize {
+    pub fn scored(&self) -> usize {
         self.row.scored
     }
 }

@@ -142,6 +142,7 @@ mod system {
     }
 
     /// Milliseconds of a clock that is never set back.
+    #[allow(clippy::unnecessary_cast)] // these are of 32 bits on some systems
     fn now() -> i64 {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the time is written to a place for it.

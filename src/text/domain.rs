@@ -27,7 +27,7 @@ pub struct Domain {
 
 #[derive(Debug, Clone)]
 enum Parts {
-    Files(ThreeWay<SplitFiles>),
+    Files(Box<ThreeWay<SplitFiles>>),
     /// The path is an archive that has all three.
     Archive,
     Divided(Box<ThreeWay<Corpus>>),
@@ -80,7 +80,7 @@ impl Domain {
                 None => Parts::Archive,
             }
         } else if let Some(divided) = Divided::of(path)? {
-            Parts::Files(ThreeWay::make(|split| {
+            Parts::Files(Box::new(ThreeWay::make(|split| {
                 let found = divided.need(split)?;
                 let mut bytes = 0;
                 for file in &found.files {
@@ -90,7 +90,7 @@ impl Domain {
                     0 => Err(Error::file(&found.files[0], format!("the {split} split is empty"), "fill it")),
                     _ => Ok(found),
                 }
-            })?)
+            })?))
         } else {
             Parts::Divided(divide(&Corpus::read(path, options)?)?.into())
         };

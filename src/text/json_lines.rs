@@ -141,7 +141,7 @@ struct Fields {
 
 /// What stands in the field of the text.
 enum Text {
-    Text(String),
+    String(String),
     Null,
     /// Something else, by its kind.
     Other(&'static str),
@@ -150,11 +150,11 @@ enum Text {
 impl Fields {
     fn record(self, line: &str, field: &str) -> Result<Record, Fault> {
         match (self.text, self.ids) {
-            (Some(Text::Text(_)), Some(Some(_))) => {
+            (Some(Text::String(_)), Some(Some(_))) => {
                 Err(Fault { fault: format!("has both `{field}` and `ids`, expected one"), cure: shape(field) })
             }
             (_, Some(Some(ids))) => Ok(Record::Ids(ids)),
-            (Some(Text::Text(text)), _) => Ok(Record::Text(text)),
+            (Some(Text::String(text)), _) => Ok(Record::Text(text)),
             (Some(Text::Null), _) | (None, Some(None)) => Ok(Record::Null),
             (Some(Text::Other(kind)), _) => Err(Fault {
                 fault: format!("not an object with `{field}` or `ids`: `{field}` is {kind}, expected a string"),
@@ -243,11 +243,11 @@ impl<'de> Visitor<'de> for TextReader {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-        Ok(Text::Text(text.to_owned()))
+        Ok(Text::String(text.to_owned()))
     }
 
     fn visit_string<E>(self, text: String) -> Result<Text, E> {
-        Ok(Text::Text(text))
+        Ok(Text::String(text))
     }
 
     fn visit_unit<E>(self) -> Result<Text, E> {

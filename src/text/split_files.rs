@@ -119,8 +119,8 @@ impl Divided {
         let files: Vec<PathBuf> = of_split.iter().map(|(.., file)| file.clone()).collect();
         // First by kind: a part that has another ending is missing among its own.
         check_shards(&files)?;
-        let differs = |other: &&(Split, &str, PathBuf)| other.1 != *word || kind_of(&other.2) != kind_of(first);
-        if of_split.iter().any(|other| differs(&other)) {
+        let differs = |other: &(Split, &str, PathBuf)| other.1 != *word || kind_of(&other.2) != kind_of(first);
+        if of_split.iter().any(|other| differs(other)) {
             // The shortest name first: whole files before those of several.
             of_split.sort_by_key(|(.., file)| name_of(file).len());
             let kind = |file: &Path, word: &str| (kind_of(file), word.to_owned());
