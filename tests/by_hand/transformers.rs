@@ -71,7 +71,7 @@ fn transformers_reads_the_tokenizer_that_travels_with_an_adapted_model() {
     let base = LoadedModel::open(&folder, &cpu()).unwrap();
 
     let tokenizer = base.tokenizer().unwrap();
-    let domain = Domain::open(&languages.join("lambda-0.5"), DocumentRule::BlankLine).unwrap();
+    let domain = Domain::open(languages.join("lambda-0.5"), DocumentRule::BlankLine).unwrap();
     let stream =
         |split| base.stream(&domain.split(split).unwrap(), tokenizer.as_ref(), &StreamOptions::default()).unwrap();
     let (train, valid) = (stream(Split::Train), stream(Split::Valid));

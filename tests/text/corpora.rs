@@ -223,7 +223,7 @@ fn a_missing_empty_or_doubled_split_is_named() {
     assert_input_error(open(), &["train.txt and train.jsonl", "remove or rename"]);
     fs::rename(path.join("train.jsonl"), path.join("train.txt.gz")).unwrap();
     assert_input_error(open(), &["train.txt and train.txt.gz", "remove or rename"]);
-    assert_input_error(Domain::open(&folder.path().join("gone"), DocumentRule::BlankLine), &["gone", "no such"]);
+    assert_input_error(Domain::open(folder.path().join("gone"), DocumentRule::BlankLine), &["gone", "no such"]);
 }
 
 #[test]

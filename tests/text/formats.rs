@@ -181,7 +181,7 @@ fn a_corpus_is_named_without_the_endings_that_say_what_it_is() {
             Some("zst") => zstd(hundred.as_bytes()),
             _ => hundred.clone().into_bytes(),
         };
-        let domain = Domain::open(&write(folder.path().join(name), bytes), DocumentRule::BlankLine).unwrap();
+        let domain = Domain::open(write(folder.path().join(name), bytes), DocumentRule::BlankLine).unwrap();
         assert_eq!(domain.name, "my.books", "{name}");
     }
 }
@@ -189,7 +189,7 @@ fn a_corpus_is_named_without_the_endings_that_say_what_it_is() {
 #[test]
 fn an_archive_as_published_is_a_domain_with_its_splits() {
     for (name, called) in [("cs.CL.tar.gz", "cs.CL"), ("python.tgz", "python")] {
-        let domain = Domain::open(&made(name), DocumentRule::BlankLine).unwrap();
+        let domain = Domain::open(made(name), DocumentRule::BlankLine).unwrap();
         assert_eq!(domain.name, called);
         let [train, valid, test] = Split::ALL.map(|split| domain.split(split).unwrap());
         assert_eq!(texts(&train), documents(), "{name}");
@@ -206,7 +206,7 @@ fn an_archive_as_published_is_a_domain_with_its_splits() {
     let tar = Command::new("tar").args(["-czf", "d.tar.gz", "d"]).current_dir(folder.path()).status();
     if tar.is_ok_and(|status| status.success()) {
         let [of_folder, of_archive] =
-            ["d", "d.tar.gz"].map(|name| Domain::open(&folder.path().join(name), DocumentRule::BlankLine).unwrap());
+            ["d", "d.tar.gz"].map(|name| Domain::open(folder.path().join(name), DocumentRule::BlankLine).unwrap());
         for split in Split::ALL {
             let [folder, archive] = [&of_folder, &of_archive].map(|domain| domain.split(split).unwrap());
             assert_eq!(folder.documents, archive.documents);

@@ -94,7 +94,7 @@ fn shares_of_the_shared_domains_are_those_of_the_reference() {
         ("man_pages", 25_965, 101_631, 0, 38),
         ("wiki_sports", 1493, 43_384, 1, 88),
     ] {
-        let domain = Domain::open(&data.join("data/domains").join(name), DocumentRule::BlankLine).unwrap();
+        let domain = Domain::open(data.join("data/domains").join(name), DocumentRule::BlankLine).unwrap();
         let [train, test] = [Split::Train, Split::Test].map(|split| {
             let corpus = domain.split(split).unwrap();
             TokenStream::build(&corpus, Some(&tokenizer), eot, None, 4096, &StreamOptions::default()).unwrap()

@@ -50,7 +50,7 @@ fn wiki_gpt2_streams_of_every_domain_are_those_of_the_reference() {
     let golden = json_of("models/wiki-gpt2/reference_adaptation.json");
     for row in golden["domains"].as_array().unwrap() {
         let name = row["domain"].as_str().unwrap();
-        let domain = Domain::open(&data.join("data/domains").join(name), DocumentRule::BlankLine).unwrap();
+        let domain = Domain::open(data.join("data/domains").join(name), DocumentRule::BlankLine).unwrap();
         let ids = |split| {
             let corpus = domain.split(split).unwrap();
             TokenStream::build(&corpus, Some(&tokenizer), eot, None, 4096, &StreamOptions::default()).unwrap().ids

@@ -46,7 +46,7 @@ fn adapting_wiki_gpt2_by_the_tables_recipe_changes_perplexity_as_in_pytorch() {
     let table: serde_json::Value = serde_json::from_slice(&table).unwrap();
     // One domain close to the pretraining corpus, where adaptation hurts, and one far from it, where it helps.
     for name in ["wiki_politics", "arxiv_econ.EM"] {
-        let domain = Domain::open(&test_data().join("data/domains").join(name), DocumentRule::BlankLine).unwrap();
+        let domain = Domain::open(test_data().join("data/domains").join(name), DocumentRule::BlankLine).unwrap();
         let stream =
             |split| base.stream(&domain.split(split).unwrap(), tokenizer.as_ref(), &StreamOptions::default()).unwrap();
         let golden = table["domains"].as_array().unwrap().iter().find(|d| d["domain"] == name).unwrap();

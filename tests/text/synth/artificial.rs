@@ -338,7 +338,7 @@ fn data_sets_on_disk_hold_ids_what_is_known_and_configurations_that_can_be_read(
     for known in &known {
         let text = std::fs::read_to_string(out.join(&known.domain).join("known.json")).unwrap();
         assert_eq!(&serde_json::from_str::<Known>(&text).unwrap(), known);
-        let domain = Domain::open(&out.join(&known.domain), DocumentRule::BlankLine).unwrap();
+        let domain = Domain::open(out.join(&known.domain), DocumentRule::BlankLine).unwrap();
         let train = domain.split(Split::Train).unwrap().documents;
         let ids = |document| match document {
             Document::Ids(ids) => ids.to_vec(),

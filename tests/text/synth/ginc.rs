@@ -239,7 +239,7 @@ const DOMAINS: [GincDomain; 4] =
     [GincDomain::Known, GincDomain::Between(0.5), GincDomain::Blend(0.25), GincDomain::Unseen];
 
 fn domain(folder: &Path, name: &str) -> Domain {
-    Domain::open(&folder.join(name), DocumentRule::BlankLine).unwrap()
+    Domain::open(folder.join(name), DocumentRule::BlankLine).unwrap()
 }
 
 #[test]
