@@ -1,6 +1,6 @@
 //! The files of a report.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::{csv, page, plots};
@@ -63,11 +63,15 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
 /// The first such file, with the remedy.
 pub fn check_folder(folder: &Path, outputs: &mut Outputs) -> Result<()> {
     let plan = folder.join(PLAN_FILE);
-    outputs.file(&plan, |_| Plan::read(folder).is_ok())?;
-    // The results are written first: where they are a study's, so is what stands beside them.
-    let is_ours = is_results(&folder.join("results.json"));
-    for name in ["results.json", "results.csv", "domains.csv", "ablation.csv"] {
-        outputs.file(&folder.join(name), |_| is_ours)?;
+    let planned = Plan::read(folder).is_ok();
+    // A damaged plan is known by what it still says, beside the study's tasks.
+    outputs.file(&plan, |at| planned || folder.join("tasks").is_dir() && begins_with(at, "{\n  \"config\""))?;
+    // The results are written first: where they are a study's, so is what stands beside them. They may have been removed.
+    let results = folder.join("results.json");
+    let is_ours = is_results(&results) || planned && !results.exists();
+    outputs.file(&results, |at| is_ours || planned && begins_with(at, "{\n  \"schema\": \"odyssey.study/"))?;
+    for name in ["results.csv", "domains.csv", "ablation.csv"] {
+        outputs.file(&folder.join(name), |at| is_ours && begins_with(at, "model,domain,group"))?;
     }
     outputs.file(&folder.join("report.html"), |at| is_ours || page::is_study_page(at))?;
     let is_figure = |path: &Path| path.extension().is_some_and(|ending| ending == "svg" || ending == "png");
@@ -76,6 +80,12 @@ pub fn check_folder(folder: &Path, outputs: &mut Outputs) -> Result<()> {
         outputs.file(&figure, |_| is_ours)?;
     }
     Ok(())
+}
+
+/// Whether a file begins so.
+fn begins_with(path: &Path, start: &str) -> bool {
+    let mut found = vec![0; start.len()];
+    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut found)).is_ok() && found == start.as_bytes()
 }
 
 fn is_results(path: &Path) -> bool {

@@ -477,7 +477,7 @@ fn a_setting_out_of_range_is_refused_by_its_name_before_anything_is_opened() {
     for (options, key) in [
         ("--chunk 0", "chunk is 0"),
         ("--samples 1", "samples is 1"),
-        ("--samples 18446744073709551615", "samples 18446744073709551615"),
+        ("--samples 18446744073709551615", "samples is 18446744073709551615"),
         ("--permutations 18446744073709551615", "permutations is 18446744073709551615"),
         ("--resamples 18446744073709551615", "resamples is 18446744073709551615"),
     ] {

@@ -351,7 +351,9 @@ pub fn study_plan(data: &[u8]) -> bool {
     put(&folder, "plan.json", data);
     let Some(plan) = answered(Plan::read(folder.path())) else { return false };
     plan.write(folder.path()).expect("a plan");
-    assert_eq!(answered(Plan::read(folder.path())), Some(plan));
+    // What is written has a checksum, whatever was read had.
+    let written = answered(Plan::read(folder.path())).map(|plan| serde_json::to_value(plan).expect("JSON"));
+    assert_eq!(written, serde_json::to_value(plan).ok());
     answered(study::status(folder.path()));
     answered(study::collect(folder.path()));
     true

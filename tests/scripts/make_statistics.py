@@ -164,6 +164,8 @@ def make_stats(committed: Path, folder: Path) -> None:
         losses[f"{name}_b"] = (a + rng.normal(mean, 0.4, count)).astype(np.float32)
     save_file(losses, folder / "paired_nll.safetensors", metadata={"format": "pt"})
     result["paired_tests"] = {name: paired(losses[f"{name}_a"], losses[f"{name}_b"]) for name in ["real", "small", "long"]}
+    # Counted by the tokenizers library over the shared texts, with the recipe that stands beside those; copied here.
+    result["unigrams"] = json.loads((committed / "stats.json").read_text())["unigrams"]
     (folder / "stats.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
