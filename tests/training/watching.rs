@@ -333,7 +333,8 @@ fn the_result_of_a_run_that_stopped_early_stands_in_its_folder() {
     let place = Place::with_model();
     let line = format!("{ADAPT} --out adapted --steps 30 --validations 30 --patience 3 --decay constant");
     let line = line.replace("1e-3", "0.3");
-    let result = place.result(&line);
+    let mut result = place.result(&line);
+    result.as_object_mut().unwrap().remove("read"); // what was read of the texts is said beside it
     assert_eq!(place.json("adapted/adapt.json"), result);
     assert_eq!(result["steps"], result["stopped"]["step"]);
     assert_eq!(result["stopped"]["of"], 30);
