@@ -147,7 +147,7 @@ fn a_pipe_is_no_weight_file_and_is_not_waited_for() {
     let path = folder.path().join("model.safetensors");
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
     let message = WeightFiles::open(folder.path()).err().unwrap().to_string();
-    assert!(message.contains("model.safetensors: is a pipe or a device"), "{message}");
+    assert!(message.contains("model.safetensors: is a pipe, a socket or a device"), "{message}");
 }
 
 #[test]
