@@ -37,7 +37,7 @@
 //! # let place = tempfile::tempdir()?;
 //! # let (model, novels, adapted_folder) = (place.path().join("model"), place.path().join("novels"), place.path().join("out"));
 //! # for folder in [&model, &novels] { std::fs::create_dir(folder)?; }
-//! # let sizes = r#"{"model_type": "gpt2", "vocab_size": 16, "n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 2}"#;
+//! # let sizes = r#"{"model_type": "gpt2", "vocab_size": 16, "n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 2, "eos_token_id": 0}"#;
 //! # std::fs::write(model.join("config.json"), sizes)?;
 //! # let config = odyssey::model::ModelConfig::read(&model)?;
 //! # let device = DeviceChoice::Cpu.open()?.device;

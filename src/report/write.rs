@@ -64,12 +64,12 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn check_folder(folder: &Path, outputs: &mut Outputs) -> Result<()> {
     let plan = folder.join(PLAN_FILE);
     let planned = Plan::read(folder).is_ok();
-    // A damaged plan is known by what it still says, beside the study's tasks.
-    outputs.file(&plan, |at| planned || folder.join("tasks").is_dir() && begins_with(at, "{\n  \"config\""))?;
+    // A damaged plan is known by the study's tasks beside it.
+    outputs.file(&plan, |_| planned || folder.join("tasks").is_dir())?;
     // The results are written first: where they are a study's, so is what stands beside them. They may have been removed.
     let results = folder.join("results.json");
-    let is_ours = is_results(&results) || planned && !results.exists();
-    outputs.file(&results, |at| is_ours || planned && begins_with(at, "{\n  \"schema\": \"odyssey.study/"))?;
+    let is_ours = is_results(&results) || folder.join("tasks").is_dir();
+    outputs.file(&results, |_| is_ours)?;
     for name in ["results.csv", "domains.csv", "ablation.csv"] {
         outputs.file(&folder.join(name), |at| is_ours && begins_with(at, "model,domain,group"))?;
     }
