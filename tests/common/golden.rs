@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::common::{fixture, model_folder};
 
-pub const CASES: [&str; 12] = [
+pub const CASES: [&str; 13] = [
     "gpt2_tied",
     "gpt2_odd",
     "llama_mha",
@@ -28,6 +28,7 @@ pub const CASES: [&str; 12] = [
     "mistral",
     "qwen2",
     "qwen3",
+    "smollm3",
     "olmo",
     "olmo_clip",
     "olmo2",

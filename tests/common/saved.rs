@@ -16,13 +16,14 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub const CASES: [&str; 11] = [
+pub const CASES: [&str; 12] = [
     "gpt2_tied",
     "llama_gqa",
     "llama_mha",
     "mistral",
     "qwen2",
     "qwen3",
+    "smollm3",
     "olmo",
     "olmo_clip",
     "olmo2",

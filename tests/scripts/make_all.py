@@ -44,6 +44,7 @@ FIXTURES = {
     "models/qwen3": FAMILIES,
     "models/neox_parallel": FAMILIES,
     "models/neox_sequential": FAMILIES,
+    "models/smollm3": FAMILIES,
     "spellings.json": "make_spellings.py {into}",
     "training": TRAINING,
     "lora": TRAINING,

@@ -1,4 +1,4 @@
-"""Makes the golden cases of Mistral, Qwen 2, Qwen 3 and GPT-NeoX: tiny random models, and what transformers computes with them.
+"""Makes the golden cases of Mistral, Qwen 2, Qwen 3, SmolLM 3 and GPT-NeoX: tiny random models, and what transformers computes with them.
 
     make_family_cases.py FIXTURES/models
 
@@ -66,6 +66,12 @@ CASES = {
     "neox_sequential": NEOX | {
         "rope_parameters": {"rope_type": "default", "rope_theta": 5000.0, "partial_rotary_factor": 0.5},
         "use_parallel_residual": False, "tie_word_embeddings": True, "dtype": "float32",
+    },
+    # The second of three layers does not rotate, and so it has the window.
+    "smollm3": LLAMA | {
+        "architectures": ["SmolLM3ForCausalLM"], "model_type": "smollm3", "num_hidden_layers": 3, "attention_bias": False,
+        "no_rope_layer_interval": 2, "use_sliding_window": True, "sliding_window": 6, "rms_norm_eps": 1e-06,
+        "rope_theta": 5000000.0, "pad_token_id": 2, "tie_word_embeddings": True, "torch_dtype": "bfloat16",
     },
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ pub mod llama;
 pub mod mistral;
 pub mod olmo;
 pub mod qwen;
+pub mod smollm3;
 mod windows;
 
 use burn::module::Module;
@@ -22,6 +23,7 @@ families! {
     Mistral: mistral::Mistral,
     Qwen2: qwen::Qwen2,
     Qwen3: qwen::Qwen3,
+    SmolLm3: smollm3::SmolLm3,
     Olmo: olmo::OlmoFamily,
     Olmo2: olmo::Olmo2Family,
     GptNeox: gpt_neox::GptNeoxFamily,
