@@ -9,3 +9,4 @@ mod schedules;
 mod strategies;
 mod survival;
 mod watching;
+mod wise_ft;

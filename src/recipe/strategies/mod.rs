@@ -22,6 +22,7 @@ strategies! {
     }
     // What is added. A run has as many as its recipe names, in this order.
     added {
+        wise_ft: WiseFt,
     }
 }
 
