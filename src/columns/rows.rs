@@ -99,6 +99,8 @@ pub fn rows<'a>() -> Vec<Column<Outcome<'a>>> {
             "Of Δ ln rank; terms resampled";
         "rank_prompts" "prompts" Count [P N N N N N] o => of_rank(o, |rank| rank.rank_prompts.into()),
             "Prompts whose ranks are compared";
+        "perplexity_change" "ppl change" Share [A A N A A A] o => o.delta.exp_m1(),
+            "Relative change of perplexity, exp(δ) − 1: positive is worse";
     });
     all
 }

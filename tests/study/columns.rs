@@ -144,6 +144,18 @@ fn a_chosen_distance_is_the_only_one_that_is_exported_with_its_interval() {
     assert_eq!(text.lines().count(), 1 + outcomes.len());
 }
 
+#[test]
+fn the_relative_change_of_perplexity_stands_beside_the_change_in_log_perplexity() {
+    let results = made_up(3);
+    let row = &results.rows[1];
+    let change = row.adapted_ppl / row.zero_shot_ppl - 1.0;
+    let outcome = Outcome::of_row(&results, row);
+    let sheet = Sheet::of(&columns::rows(), Face::Csv, &[outcome]);
+    let cell = &sheet.rows[0][sheet.column("perplexity_change").unwrap()];
+    assert!((cell.fields[0].parse::<f64>().unwrap() - change).abs() < 1e-12, "{cell:?}");
+    assert!(page::study_page(&results).unwrap().contains(&odyssey::report::percent(change)));
+}
+
 /// The list of a table's columns.
 fn listed<R>(columns: &[Column<R>]) -> String {
     let mut text = "| key in CSV | title | meaning | shown in |\n|---|---|---|---|\n".to_owned();
