@@ -1,4 +1,4 @@
-//! Adapts a model to a domain in memory, and says which tokens pay for it.
+//! Adapts a model to a domain in memory, and says which tokens carry the change.
 //!
 //!     cargo run --release --example adapt_and_compare -- MODEL_FOLDER DOMAIN
 
@@ -30,7 +30,7 @@ fn main() -> Result<()> {
     let protocol = Protocol::new(ProtocolName::Disjoint, None, None, base.config.context())?;
     let score = |model: &LanguageModel| evaluate(model, &base.device, &test, &protocol, &mut Silent);
 
-    // Everything not named here has its default: one epoch, AdamW, cosine decay.
+    // Everything not named here has its default: one epoch, AdamW, a rate that is held and falls over the last fifth (wsd).
     let settings = AdaptSettings { lr: 1e-4, ..AdaptSettings::default() };
     let before = score(&base.model)?;
     let adapted = adapt(&base, train, &valid, &settings, 42, None, &mut Silent)?;

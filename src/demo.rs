@@ -1,4 +1,4 @@
-//! The whole experiment on built-in data: no download, a few minutes on a laptop.
+//! The whole experiment on built-in data: no download, half a minute on two processor cores.
 //!
 //! The corpora are a family of synthetic languages ([`crate::synth`]) whose distance from the base language is known in
 //! closed form; the base model is trained from random weights.
@@ -105,7 +105,7 @@ fn recipe() -> AdaptSettings {
     AdaptSettings { batch: 32, micro_batch: 32, valid_tokens: 6_000, ..AdaptSettings::default() }
 }
 
-/// A GPT-2 small enough to train in a minute or two on two processor cores.
+/// A GPT-2 small enough to train in seconds on two processor cores.
 fn architecture(tokenizer: &Tokenizer) -> Map<String, Value> {
     let end_of_text = tokenizer.id_of("<|endoftext|>");
     let config = json!({

@@ -27,7 +27,6 @@
 //! desktop application (with the feature of that name), are thin faces over the same calls.
 //!
 //! [`perplexity`] and [`experiment`] are the short way to the first five steps; [`guard`] catches panics.
-
 //!
 //! From a model and a text to perplexity, adaptation and comparison:
 //!

@@ -50,7 +50,7 @@ pub struct Args {
     /// The new folder: the last weights, the best ones in best/, and adapt.json.
     #[arg(long, value_name = "DIR", required_unless_present = "find_lr")]
     out: Option<PathBuf>,
-    /// Seed of the order of blocks.
+    /// Seed of the order of windows, and of adapters and their dropout.
     #[arg(long, default_value_t = 42)]
     seed: u64,
     /// Save a checkpoint every N steps too, besides every ten minutes.

@@ -35,8 +35,8 @@ pub struct Args {
     /// an adapter's folder, which says what its base is.
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// A LoRA adapter for the model, as peft or `adapt --strategy lora` writes it. Each text is scored without it and
-    /// with it.
+    /// A LoRA adapter for the model, as peft or `adapt --strategy lora` writes it: its folder, or its name on the hub. Each
+    /// text is scored without it and with it.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     /// Texts: .txt, .jsonl or .parquet files, also compressed, folders of them, or domains, whose test split

@@ -1,4 +1,4 @@
-//! The window: drawn through wgpu, or through OpenGL where wgpu finds no graphics card.
+//! The window: drawn through wgpu, or through OpenGL where there is no real graphics card.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

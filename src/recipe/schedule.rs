@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 pub enum Decay {
     /// It stays at its peak.
     Constant,
-    /// It falls along half a cosine to `min_ratio` of the peak at the last step.
+    /// It falls along half a cosine to `min_lr_ratio` of the peak at the last step.
     Cosine,
-    /// It falls in a straight line to `min_ratio` of the peak at the last step.
+    /// It falls in a straight line to `min_lr_ratio` of the peak at the last step.
     Linear,
-    /// Warm-up, stable, decay: it stays at its peak and falls to `min_ratio` of it over the last share of all steps.
-    /// The step at which it begins to fall need not be known in advance (arXiv 2405.18392).
+    /// Warm-up, stable, decay: it stays at its peak and falls to `min_lr_ratio` of it over the last `decay_share` of all
+    /// steps. The step at which it begins to fall need not be known in advance (arXiv 2405.18392).
     #[default]
     #[value(alias = "infinite")]
     #[serde(alias = "infinite")]

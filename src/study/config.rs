@@ -143,7 +143,7 @@ pub struct EvaluationSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimilaritySettings {
-    /// What is compared: `model`, the base model's hidden states (`model@6,last`: after six blocks, of a chunk's last token);
+    /// What is compared: `model`, the base model's hidden states (`model@6,last`: after six layers, of a chunk's last token);
     /// `minilm:DIR`, a sentence encoder's vectors of documents (`minilm:hub:OWNER/NAME`: on the hub); or `lexical`.
     pub features: FeatureSpec,
     /// Tokens per feature vector; the model's longest window where absent.

@@ -1,7 +1,7 @@
 //! Kills at random instants, and at random calls of the system, of all that runs for long: what follows ends with the
 //! result of a run that was left alone, and with no stray file.
 //!
-//! A few kills of each by default; `ODYSSEY_RANDOM_KILLS=100 cargo test --release --test random_kills -- --nocapture`
+//! A few kills of each by default; `ODYSSEY_RANDOM_KILLS=100 cargo test --release --test cli random_kills -- --nocapture`
 //! shares out a hundred, the demo among them, and prints how many came where.
 
 use std::collections::BTreeMap;

@@ -15,6 +15,7 @@ use crate::recipe::strategy::{Added, Strategy};
 #[serde(transparent)]
 pub struct WiseFt {
     /// WiSE-FT: leave the weights (1 − α) · base + α · adapted, for this α from 0 to 1. Validations measure these weights.
+    /// Without it, the adapted weights.
     #[arg(long, value_name = "SHARE", required = false)]
     pub wise_ft: f64,
 }
