@@ -47,7 +47,7 @@ pub fn run(options: WindowOptions<'_>) -> Result<()> {
 }
 
 /// What to draw with, and what if that fails: wgpu where there is a graphics card. A processor draws through OpenGL, where its
-/// driver is there, six times as fast as through Vulkan's software adapter: a frame of 1280 × 820 took 4.3 ms instead of 31.
+/// driver is there, seven times as fast as through Vulkan's software adapter: a frame of 1280 × 820 took 4.3 ms instead of 31.
 ///
 /// The training computes on a device of its own, also if both use the same card. On a software card with a training on
 /// it, 99 % of frames took at most 77 ms this way. With one device for both they took at most 163 ms, because frames
