@@ -31,7 +31,7 @@ pub fn training_memory(
             if longest >= most {
                 break;
             }
-            let domain = Domain::open(path, config.text.document)?;
+            let domain = Domain::open(path, config.text.read())?;
             for split in [Split::Train, Split::Valid] {
                 let corpus = domain.split(split)?;
                 let options = config.text.stream();

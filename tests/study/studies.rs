@@ -6,6 +6,10 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use crate::cli::{Place, assert_has};
+use odyssey::device::DeviceChoice;
+use odyssey::memory::{MemoryPlan, Work};
+use odyssey::model::{ModelConfig, Precision};
+use odyssey::study::{StudyConfig, training_memory};
 use serde_json::{Value, json};
 
 /// Two seeds of one strategy on four languages: eight adaptations of three steps.
@@ -509,6 +513,37 @@ fn adapters_that_a_model_has_no_layers_for_are_refused_before_anything_is_comput
             "which has c_attn, c_fc, c_proj",
         ],
     );
+}
+
+#[test]
+fn the_memory_of_adaptations_is_planned_with_the_field_that_the_study_reads() {
+    let place = Place::with_model();
+    fs::create_dir(place.path("domain")).unwrap();
+    for split in ["train", "valid", "test"] {
+        let document = json!({ "text": "short", "body": format!("{split}: {}", "a longer body ".repeat(2)) });
+        place.write(&format!("domain/{split}.jsonl"), document.to_string());
+    }
+    let study = |text: &str| {
+        let study = one_domain("domain").replace("languages/base", "domain");
+        place.write("study.toml", format!("{study}\n[text]\n{text}"));
+        StudyConfig::read(&place.path("study.toml")).unwrap()
+    };
+    let base = ModelConfig::read(&place.path("model")).unwrap();
+    // A device on which nothing fits, so that the texts are asked.
+    let mut device = DeviceChoice::Cpu.open().unwrap();
+    device.largest_binding = Some(0);
+    let mut found = Vec::new();
+    for (text, longest) in [("text_field = \"body\"", "train: a longer body a longer body ".len()), ("", "short".len())]
+    {
+        let config = study(text);
+        let (model, strategy) = (&config.models[0], &config.strategies[0]);
+        let plan = training_memory(&config, model, strategy, &device).unwrap();
+        // Without a tokenizer a byte is at most a token.
+        let work = Work::training(&strategy.recipe, &base, Precision::F32).unwrap().within(longest);
+        assert_eq!(plan.needs_bytes, MemoryPlan::needs(&base, work, true).unwrap(), "{text}");
+        found.push(plan.needs_bytes);
+    }
+    assert!(found[0] > found[1], "{found:?}");
 }
 
 #[test]
