@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::{Protocol, ProtocolName};
 use crate::files;
 use crate::hub::Hub;
-use crate::hub::name::{beside, has_prefix};
+use crate::hub::name::{Kind, beside, has_prefix};
 use crate::model::ModelConfig;
 use crate::progress::Monitor;
 use crate::recipe::AdaptSettings;
@@ -327,31 +327,33 @@ impl StudyConfig {
     pub fn read(path: &Path) -> Result<Self> {
         let mut config: Self = files::read_toml(path, "a study", "see examples/ for studies that work")?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        for entry in &mut config.models {
-            entry.path = beside(folder, &entry.path);
-            entry.reference = beside(folder, &entry.reference);
+        for (_, named) in config.paths_mut() {
+            *named = beside(folder, named);
         }
-        if let FeatureSpec::Encoder { folder: encoder } = &mut config.similarity.features {
-            *encoder = beside(folder, encoder);
-        }
-        for entry in &mut config.domains {
-            entry.path = beside(folder, &entry.path);
-            if entry.name.is_empty() {
-                entry.name = name_of(&entry.path);
-            }
+        for entry in config.domains.iter_mut().filter(|entry| entry.name.is_empty()) {
+            entry.name = name_of(&entry.path);
         }
         config.check(path)?;
         Ok(config)
     }
 
-    /// The models and texts it reads.
-    pub fn inputs(&self) -> Vec<PathBuf> {
-        let models = self.models.iter().flat_map(|entry| [entry.path.clone(), entry.reference.clone()]);
-        let encoder = match &self.similarity.features {
-            FeatureSpec::Encoder { folder } => Some(folder.clone()),
+    /// Each path that it names, with the kind of what is there: models with their references, domains, the encoder.
+    pub fn paths_mut(&mut self) -> impl Iterator<Item = (Kind, &mut PathBuf)> {
+        let models = self
+            .models
+            .iter_mut()
+            .flat_map(|ModelEntry { path, reference, .. }| [(Kind::Model, path), (Kind::Dataset, reference)]);
+        let domains = self.domains.iter_mut().map(|entry| (Kind::Dataset, &mut entry.path));
+        let encoder = match &mut self.similarity.features {
+            FeatureSpec::Encoder { folder } => Some((Kind::Model, folder)),
             FeatureSpec::Model { .. } | FeatureSpec::Lexical => None,
         };
-        models.chain(self.domains.iter().map(|entry| entry.path.clone())).chain(encoder).collect()
+        models.chain(domains).chain(encoder)
+    }
+
+    /// The models and texts it reads.
+    pub fn inputs(&self) -> Vec<PathBuf> {
+        self.clone().paths_mut().map(|(_, path)| std::mem::take(path)).collect()
     }
 
     /// Fetches what is named on the hub (`hub:gpt2`), and replaces the names by the paths in its cache.
@@ -359,18 +361,14 @@ impl StudyConfig {
     /// # Errors
     /// As [`Hub::model`].
     pub fn fetch(&mut self, hub: &mut Hub, monitor: &mut dyn Monitor) -> Result<()> {
-        for entry in self.models.iter_mut().filter(|entry| has_prefix(&entry.path)) {
-            entry.path = hub.model(&entry.path, monitor)?;
-        }
-        if let FeatureSpec::Encoder { folder } = &mut self.similarity.features
-            && has_prefix(folder)
-        {
-            *folder = hub.model(folder, monitor)?;
-        }
-        let references = self.models.iter_mut().map(|entry| &mut entry.reference);
-        for path in references.chain(self.domains.iter_mut().map(|entry| &mut entry.path)) {
-            if has_prefix(path) {
-                *path = hub.corpus(path, monitor)?;
+        // Models come first: a study without one of them needs no texts.
+        for models in [true, false] {
+            for (kind, path) in self.paths_mut().filter(|(_, path)| has_prefix(path)) {
+                match kind {
+                    Kind::Model if models => *path = hub.model(path, monitor)?,
+                    Kind::Dataset if !models => *path = hub.corpus(path, monitor)?,
+                    _ => {}
+                }
             }
         }
         Ok(())
@@ -418,13 +416,8 @@ impl StudyConfig {
             }
         }
         self.similarity.check(format!("{}: [similarity]", path.display()), usize::MAX)?;
-        let encoder = match &self.similarity.features {
-            FeatureSpec::Encoder { folder } => Some(folder),
-            FeatureSpec::Model { .. } | FeatureSpec::Lexical => None,
-        };
-        let models = self.models.iter().flat_map(|m| [&m.path, &m.reference]);
-        for named in models.chain(self.domains.iter().map(|d| &d.path)).chain(encoder) {
-            if !named.exists() && !has_prefix(named) {
+        for named in self.inputs() {
+            if !named.exists() && !has_prefix(&named) {
                 return Err(Error::file(
                     path,
                     format!("names {}, which does not exist", named.display()),

@@ -1,7 +1,7 @@
 //! The desktop application's worker, queue, form of a new study and devices, driven by the names of their controls.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -201,6 +201,30 @@ fn a_form_without_its_model_names_the_fault_and_does_not_start() {
     start.click();
     window.0.run_steps(3);
     assert!(window.is_there("Before it starts"), "{:?}", window.texts());
+    window.close();
+}
+
+#[test]
+fn a_study_that_is_dropped_by_a_relative_path_names_only_absolute_paths() {
+    let place = Place::with_languages();
+    fs::create_dir(place.path("encoder")).unwrap();
+    let file = study_file(&place, "Relative", "model", 2);
+    let lexical = fs::read_to_string(&file).unwrap();
+    fs::write(&file, lexical.replace("\"lexical\"", "\"minilm:encoder\"")).unwrap();
+    let here = std::env::current_dir().unwrap();
+    let root = here.ancestors().last().unwrap();
+    let up: PathBuf = here.ancestors().skip(1).map(|_| "..").collect();
+    let mut window = Window::open(&place.path("data"));
+    window.drop_file(up.join(file.strip_prefix(root).unwrap()));
+    window.says("It can run");
+    window.0.get_by_label("The study's file (TOML)").click();
+    let study = window.until("the study's file", |harness| {
+        let mut nodes = harness.query_all_by_role(Role::MultilineTextInput);
+        nodes.find_map(|node| node.accesskit_node().value().filter(|text| text.contains("minilm:")))
+    });
+    let study: StudyConfig = toml::from_str(&study).unwrap();
+    let named = ["model", "languages/base", "languages/lambda-0", "languages/lambda-1", "encoder"];
+    assert_eq!(study.inputs(), named.map(|name| place.path(name)));
     window.close();
 }
 

@@ -265,18 +265,10 @@ pub(super) enum Found {
 /// A study's file that cannot be read; a folder that cannot be listed.
 pub(super) fn look_at(path: &Path) -> Result<Found> {
     if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("toml")) {
-        let config = StudyConfig::read(path)?;
-        let whole = |path: &mut PathBuf| {
-            if !has_prefix(path) {
-                *path = absolute(path);
-            }
-        };
-        let mut config = config;
-        config.models.iter_mut().for_each(|model| {
-            whole(&mut model.path);
-            whole(&mut model.reference);
-        });
-        config.domains.iter_mut().for_each(|domain| whole(&mut domain.path));
+        let mut config = StudyConfig::read(path)?;
+        for (_, named) in config.paths_mut().filter(|(_, named)| !has_prefix(named)) {
+            *named = absolute(named);
+        }
         return Ok(Found::Study(Box::new(config)));
     }
     if let Some(name) = Name::of_path(Kind::Dataset, path)? {
