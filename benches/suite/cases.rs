@@ -57,9 +57,9 @@ pub enum Task {
         /// Their components.
         dimension: usize,
     },
-    /// A text to tokens to blocks of `context`.
+    /// A text to tokens to windows of `context`.
     Tokenise {
-        /// Tokens of a block.
+        /// Tokens of a window.
         context: usize,
     },
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use odyssey::adapt::data::{MicroBatch, Order as BlockOrder, Packing, TrainingWindows};
+use odyssey::adapt::data::{MicroBatch, Order as WindowOrder, Packing, TrainingWindows};
 use odyssey::adapt::objective::Objective;
 use odyssey::adapt::optimizer::{AdamW, AdamWConfig};
 use odyssey::adapt::step::training_step;
@@ -120,7 +120,7 @@ fn prepare(order: &Order) -> Fallible<(String, Prepared)> {
                 let stream =
                     odyssey::text::TokenStream::build(&corpus, Some(&tokenizer), eot, None, vocabulary, &options)?;
                 let tokens = stream.ids.len();
-                TrainingWindows::new(stream, context, Packing::Blocks, BlockOrder::File, 0)?;
+                TrainingWindows::new(stream, context, Packing::Blocks, WindowOrder::File, 0)?;
                 Ok(tokens as f64)
             })
         }
@@ -170,10 +170,10 @@ fn train(order: &Order, batch: usize, context: usize, rank: Option<usize>, devic
     };
     let mut model = Some(model.train());
     let mut optimizer = AdamW::new(AdamWConfig::default());
-    let blocks: Vec<Vec<u32>> = ids(order)?.chunks_exact(context + 1).take(batch).map(<[u32]>::to_vec).collect();
+    let windows: Vec<Vec<u32>> = ids(order)?.chunks_exact(context + 1).take(batch).map(<[u32]>::to_vec).collect();
     let batches = [MicroBatch {
-        inputs: blocks.iter().map(|block| block[..context].to_vec()).collect(),
-        targets: blocks.iter().flat_map(|block| block[1..].to_vec()).collect(),
+        inputs: windows.iter().map(|window| window[..context].to_vec()).collect(),
+        targets: windows.iter().flat_map(|window| window[1..].to_vec()).collect(),
         weights: vec![1.0; batch * context],
     }];
     Ok(boxed(move || {

@@ -51,21 +51,21 @@ def numbers(torch, count, device):
 
 def language_model(order, inputs, torch, transformers, device):
     batch, context = order["batch"], order["context"]
-    windows = order.get("windows", batch)
+    count = order.get("windows", batch)
     model = transformers.AutoModelForCausalLM.from_pretrained(order["model"], dtype=torch.float32).to(device)
     ids = torch.frombuffer(bytearray((inputs / "ids.u32").read_bytes()), dtype=torch.int32).long()
-    blocks = ids[: windows * (context + 1)].reshape(windows, context + 1).to(device)
+    windows = ids[: count * (context + 1)].reshape(count, context + 1).to(device)
 
-    def loss(blocks):
-        logits = model(blocks[:, :-1], use_cache=False).logits
-        return torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), blocks[:, 1:].reshape(-1))
+    def loss(windows):
+        logits = model(windows[:, :-1], use_cache=False).logits
+        return torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), windows[:, 1:].reshape(-1))
 
     if order["task"] == "evaluate":
         model.eval()
 
         def evaluate():
             with torch.inference_mode():
-                losses = [loss(together).item() for together in blocks.split(batch)]
+                losses = [loss(together).item() for together in windows.split(batch)]
                 return sum(losses) / len(losses)
 
         return evaluate
@@ -84,7 +84,7 @@ def language_model(order, inputs, torch, transformers, device):
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        value = loss(blocks)
+        value = loss(windows)
         value.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
@@ -152,7 +152,7 @@ def tokenise(order, inputs):
     end = json.loads((pathlib.Path(order["model"]) / "config.json").read_text())["eos_token_id"]
     context = order["context"]
 
-    def blocks():
+    def windows():
         with open(inputs / "documents.jsonl", encoding="utf-8") as lines:
             texts = [json.loads(line)["text"] for line in lines]
         documents = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
@@ -161,7 +161,7 @@ def tokenise(order, inputs):
         stream[: len(stream) // context * context].reshape(-1, context)
         return float(len(stream))
 
-    return f"transformers {transformers.__version__} (tokenizers in Rust)", blocks
+    return f"transformers {transformers.__version__} (tokenizers in Rust)", windows
 
 
 def peak_bytes():

@@ -35,7 +35,7 @@ impl Work {
             }
             Task::Train { batch, context, rank } => {
                 let (Some(pass), Some(config)) = (Pass::of(config, batch, context)?, config) else { return Ok(None) };
-                // Kept for the gradient at least: what each block reads, written and read once.
+                // Kept for the gradient at least: what each layer reads, written and read once.
                 let kept = 2.0 * F32 * pass.hidden;
                 let Some(rank) = rank else {
                     // Backward is two products for each: by inputs and by weights. A weight is read forward, backward
@@ -70,7 +70,7 @@ struct Pass {
     flops: f64,
     weights: f64,
     tokens: f64,
-    /// Numbers that all blocks read.
+    /// Numbers that all layers read.
     hidden: f64,
 }
 
@@ -78,10 +78,10 @@ impl Pass {
     fn of(config: Option<&ModelConfig>, batch: usize, context: usize) -> Fallible<Option<Self>> {
         let Some(config) = config else { return Ok(None) };
         let weights = LanguageModel::weight_count(config)? as f64;
-        let in_blocks = |name: &str| name.contains(".h.") || name.contains(".layers.");
+        let in_layers = |name: &str| name.contains(".h.") || name.contains(".layers.");
         let shapes = LanguageModel::shapes(config)?;
         let linear: usize =
-            shapes.iter().filter(|(name, s)| s.len() == 2 && in_blocks(name)).map(|(_, s)| s[0] * s[1]).sum();
+            shapes.iter().filter(|(name, s)| s.len() == 2 && in_layers(name)).map(|(_, s)| s[0] * s[1]).sum();
         let [tokens, time, channels, vocabulary, layers, linear] =
             [batch * context, context, config.channels(), config.vocabulary(), config.layers(), linear]
                 .map(|n| n as f64);

@@ -16,11 +16,11 @@ pub(super) fn cures(training: &Training<'_>) -> String {
     let needs = Work::training(&one, &base.config, base.precision)
         .and_then(|work| MemoryPlan::needs(&base.config, work, on_gpu));
     let needs = needs.map_or_else(|_| String::new(), |needs| format!("about {} are needed; ", bytes(needs)));
-    let blocks = if settings.gradient_checkpointing { "" } else { "--gradient-checkpointing, " };
+    let by_layers = if settings.gradient_checkpointing { "" } else { "--gradient-checkpointing, " };
     let lora = match settings.strategy {
         Trainable::Full => "--strategy lora, ",
         Trainable::Lora if base.precision == Precision::F32 => "--dtype bf16, ",
         Trainable::Lora => "",
     };
-    format!("{needs}use {blocks}{lora}a shorter --context or a smaller model")
+    format!("{needs}use {by_layers}{lora}a shorter --context or a smaller model")
 }

@@ -143,7 +143,7 @@ impl StepGradient {
         let mut gradients: BTreeMap<String, Tensor<1>> = BTreeMap::new();
         let mut windows = 0;
         for batch in batches {
-            model.begin_blocks(step, windows);
+            model.begin_windows(step, windows);
             windows += batch.inputs.len() as u64;
             before(batch, weight)?;
             let backward = objective.differentiate(model, batch, weight, by_layers)?;
@@ -156,7 +156,7 @@ impl StepGradient {
                 gradients.insert(name, sum);
             }
         }
-        model.begin_blocks(0, 0); // what follows is not training, so dropout is off
+        model.begin_windows(0, 0); // what follows is not training, so dropout is off
         let losses: Vec<f64> =
             to_host(Tensor::cat(losses, 0))?.into_iter().map(|loss| f64::from(loss) / scale).collect();
         let norm = optimizer::gradient_norm(&gradients)? / scale;

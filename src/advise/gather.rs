@@ -163,23 +163,23 @@ impl Question<'_> {
         })
     }
 
-    fn blocks(&self, train: &TokenStream) -> Result<TrainingWindows> {
+    fn windows(&self, train: &TokenStream) -> Result<TrainingWindows> {
         let context = self.recipe.window_length(self.base.config.context());
         TrainingWindows::new(train.clone(), context, self.recipe.packing, self.recipe.order, self.seed)
     }
 
     /// How long the recipe trains on this text.
     pub(super) fn trained(&self, train: &TokenStream) -> Result<Trained> {
-        let blocks = self.blocks(train)?;
-        let (steps, per_epoch) = self.recipe.steps(blocks.len())?;
-        Ok(Trained { steps, tokens: trained_tokens(&blocks, self.recipe, steps, per_epoch) })
+        let windows = self.windows(train)?;
+        let (steps, per_epoch) = self.recipe.steps(windows.len())?;
+        Ok(Trained { steps, tokens: trained_tokens(&windows, self.recipe, steps, per_epoch) })
     }
 
     /// Tokens per second of training: one micro-batch is run first, the second is timed.
     pub(super) fn tokens_per_second(&self, train: &TokenStream, monitor: &mut dyn Monitor) -> Result<f64> {
-        let blocks = self.blocks(train)?;
-        let most = self.recipe.micro_batch.min(self.recipe.batch).min(blocks.len());
-        let batch = blocks.micro_batch(&(0..most).collect::<Vec<_>>());
+        let windows = self.windows(train)?;
+        let most = self.recipe.micro_batch.min(self.recipe.batch).min(windows.len());
+        let batch = windows.micro_batch(&(0..most).collect::<Vec<_>>());
         tokens_per_second(self.base, self.recipe, &batch, self.seed, monitor)
     }
 

@@ -75,11 +75,11 @@ pub(super) fn tiny_model(config: ModelConfig, device: &Device) -> Result<LoadedM
 /// Windows that read and predict random tokens below `vocabulary`.
 pub(super) fn batch(windows: usize, time: usize, vocabulary: usize) -> MicroBatch {
     let id = |i| ((f64::from(number(41, i)) + 1.0) / 2.0 * vocabulary as f64) as u32;
-    let block = |w: usize| (w * (time + 1)..(w + 1) * (time + 1)).map(id).collect::<Vec<u32>>();
-    let blocks: Vec<Vec<u32>> = (0..windows).map(block).collect();
+    let ids_of = |w: usize| (w * (time + 1)..(w + 1) * (time + 1)).map(id).collect::<Vec<u32>>();
+    let ids: Vec<Vec<u32>> = (0..windows).map(ids_of).collect();
     MicroBatch {
-        inputs: blocks.iter().map(|block| block[..time].to_vec()).collect(),
-        targets: blocks.iter().flat_map(|block| block[1..].to_vec()).collect(),
+        inputs: ids.iter().map(|ids| ids[..time].to_vec()).collect(),
+        targets: ids.iter().flat_map(|ids| ids[1..].to_vec()).collect(),
         weights: vec![1.0; windows * time],
     }
 }

@@ -126,6 +126,6 @@ fn training(device: &Device) -> Result<Measured> {
         }
         Ok(())
     })?;
-    let size = format!("2 blocks of 128 channels, {vocabulary} tokens, {windows} windows of {time}");
+    let size = format!("2 layers of 128 channels, {vocabulary} tokens, {windows} windows of {time}");
     Ok((size, (windows * time) as f64, seconds))
 }

@@ -99,7 +99,7 @@ impl Sizes {
             Work::Evaluate { context, precision } => {
                 let mut parts = vec![
                     part("weights", self.weights(precision)),
-                    part("one pass through a block or the head", self.pass(context, batch_size(context))),
+                    part("one pass through a layer or the head", self.pass(context, batch_size(context))),
                     program,
                 ];
                 if precision != Precision::F32 {
@@ -110,7 +110,7 @@ impl Sizes {
             Work::Embed(encoder) => vec![
                 part("weights", self.weights(Precision::F32)),
                 part("weights of the sentence encoder", F32 * encoder.weights),
-                part("one pass through a block of it", encoder.pass()),
+                part("one pass through a layer of it", encoder.pass()),
                 program,
             ],
             Work::Train(training @ Training { moments, adapters: None, .. }) => {
@@ -139,9 +139,9 @@ impl Sizes {
     fn pass(&self, context: usize, windows: usize) -> u64 {
         let tokens = (context * windows) as u64;
         let (of_inner, of_channels) = if self.gated { (3, 4) } else { (2, 5) };
-        let block = tokens * (of_inner * self.inner + of_channels * self.channels);
+        let layer = tokens * (of_inner * self.inner + of_channels * self.channels);
         let head = 2 * self.logits(tokens) + tokens * self.channels + self.table_piece();
-        F32 * (block.max(head) + self.rotations(context))
+        F32 * (layer.max(head) + self.rotations(context))
     }
 
     /// Cosines and sines of so many positions.
@@ -188,12 +188,12 @@ impl Sizes {
         // The input of each layer, and the memory of one layer or the head. A matrix in 16 bits is converted for use,
         // kept for the gradient and converted again for it.
         let converted = |weights: u64| if precision == compute { 0 } else { compute.bytes() as u64 * weights } as f64;
-        let block = match precision == compute {
+        let layer = match precision == compute {
             true => kept + 3.0 * inner,
             false => kept + 1.2 * inner + 3.3 * converted((self.matrices - self.tables) / self.layers.max(1)),
         };
         let head = 2.0 * logits + converted(self.table_piece());
-        self.layers * F32 * tokens * self.channels + block.max(head) as u64 + F32 * self.rotations(context)
+        self.layers * F32 * tokens * self.channels + layer.max(head) as u64 + F32 * self.rotations(context)
     }
 
     /// The peak memory of a backward pass besides weights and moments: the values kept by the layers, the temporary

@@ -180,7 +180,7 @@ impl LoraSettings {
 impl LanguageModel {
     /// Sets the step (counted from 1) and the windows that are computed next; dropout depends on them. Step 0 means no
     /// training.
-    pub fn begin_blocks(&mut self, step: u64, window: u64) {
+    pub fn begin_windows(&mut self, step: u64, window: u64) {
         for (_, linear) in self.linears_mut() {
             if let Some(dropout) = linear.adapter_mut().and_then(Lora::dropout_mut) {
                 (dropout.step, dropout.window) = (step, window);

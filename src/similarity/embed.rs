@@ -108,7 +108,7 @@ impl Embedder<'_> {
     fn pooled(&self, windows: &[&[u32]]) -> Tensor<1> {
         let ids = token_ids(windows, self.device);
         let stages = self.model.stages(self.chunk, &ids.device());
-        // the last stage is the last norm, which belongs to the last block
+        // the last stage is the last norm, which belongs to the last layer
         let through = match self.hidden.layer {
             Some(layer) if layer + 1 < stages.len() => layer,
             _ => stages.len(),

@@ -33,7 +33,7 @@ pub enum FeatureSpec {
 /// The layer whose hidden states are taken, and how those of a chunk's tokens become one vector.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hidden {
-    /// Blocks gone through, 0 for the token embeddings; all of them and the last norm where absent.
+    /// Layers gone through, 0 for the token embeddings; all of them and the last norm where absent.
     pub layer: Option<usize>,
     /// How a chunk becomes one vector.
     pub pooling: Pooling,
@@ -136,16 +136,16 @@ impl From<FeatureSpec> for String {
 }
 
 impl Hidden {
-    /// Refuses a layer that a model of so many blocks does not have.
+    /// Refuses a layer that a model of so many layers does not have.
     ///
     /// # Errors
     /// [`Error::Input`].
-    pub fn check(&self, blocks: usize) -> Result<()> {
+    pub fn check(&self, layers: usize) -> Result<()> {
         match self.layer {
-            Some(layer) if layer > blocks => Err(Error::input(
+            Some(layer) if layer > layers => Err(Error::input(
                 "--features",
-                format!("asks for layer {layer}, the model has {blocks}"),
-                format!("use a layer of 0 (token embeddings) to {blocks}, or leave it out"),
+                format!("asks for layer {layer}, the model has {layers}"),
+                format!("use a layer of 0 (token embeddings) to {layers}, or leave it out"),
             )),
             _ => Ok(()),
         }

@@ -68,7 +68,7 @@ fn the_published_study_has_five_models_and_ten_domains_of_either_group_by_their_
 }
 
 #[test]
-fn the_published_study_runs_both_arms_over_three_seeds_on_batches_of_16_blocks_of_1024() {
+fn the_published_study_runs_both_arms_over_three_seeds_on_batches_of_16_windows_of_1024() {
     let study = published();
     assert_eq!(study.seeds.len(), 3);
     let arms: Vec<_> = study

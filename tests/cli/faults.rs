@@ -35,7 +35,7 @@ fn numbers_beyond_f32_stop_the_run_before_they_reach_the_weights() {
 fn a_loss_far_above_the_latest_ones_stops_the_run_which_goes_on_when_told_to() {
     let place = Place::with_model();
     let line = format!("{ADAPT} --steps 24 --lr 1e-3");
-    // Of 40 documents of 50 tokens and their separators, windows of 64 and two blocks a step make an epoch of 16 steps.
+    // Of 40 documents of 50 tokens and their separators, windows of 64 and two windows a step make an epoch of 16 steps.
     // Step 17, the first that is judged, reads the first documents again; a factor this low finds any loss far off.
     let words = failed(&place, &format!("{line} --outlier 0.5"));
     for part in [
@@ -63,7 +63,7 @@ fn a_text_learned_by_heart_is_no_reason_to_stop_and_a_loss_that_leaves_the_run_b
         let losses: Vec<(u64, f64)> = (1..=200).map(|step| (step, loss(step))).collect();
         Limit::after(&losses, 3.0).unwrap()
     };
-    // A block that is harder than the others, among losses that fell from 4 nats to nearly none.
+    // A window that is harder than the others, among losses that fell from 4 nats to nearly none.
     let learned = limit(&|step| 0.06 + 4.0 * (-(step as f64) / 10.0).exp());
     // A base that knew the text before, and one of whose batches one in eight is hard.
     let known = limit(&|_| 0.06);
@@ -81,8 +81,8 @@ fn a_text_learned_by_heart_is_no_reason_to_stop_and_a_loss_that_leaves_the_run_b
 }
 
 #[test]
-fn keeping_only_what_blocks_read_trains_to_the_same_weights() {
-    let [whole, by_blocks] = ["", " --gradient-checkpointing"].map(|option| {
+fn keeping_only_what_layers_read_trains_to_the_same_weights() {
+    let [whole, by_layers] = ["", " --gradient-checkpointing"].map(|option| {
         let place = Place::with_model();
         let said = place.odyssey(&format!("{ADAPT} --steps 8 --lr 1e-3{option}"));
         assert_eq!(said.status, Some(0), "{}", said.err);
@@ -96,7 +96,7 @@ fn keeping_only_what_blocks_read_trains_to_the_same_weights() {
         weights
     });
     // The loss does not depend on the keys' bias: its gradient is rounding, of which Adam makes whole steps.
-    for ((name, a), (_, b)) in whole.iter().zip(&by_blocks).filter(|((name, _), _)| !name.ends_with("c_attn.bias")) {
+    for ((name, a), (_, b)) in whole.iter().zip(&by_layers).filter(|((name, _), _)| !name.ends_with("c_attn.bias")) {
         let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         // Adam's first steps turn rounding into steps: eight steps of 1e-3 at most, and hardly ever.
         assert!(worst < 1e-4, "{name}: {worst}");

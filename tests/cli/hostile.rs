@@ -606,7 +606,7 @@ fn a_base_too_large_to_train_is_refused_before_it_takes_memory() {
 #[test]
 fn epochs_without_end_are_more_steps_than_any_and_not_none() {
     let settings = AdaptSettings { epochs: 1 << 63, batch: 1, ..AdaptSettings::default() };
-    // 2 blocks, so 2 · 2^63 steps: 0 if they wrapped round.
+    // 2 windows, so 2 · 2^63 steps: 0 if they wrapped round.
     assert_eq!(settings.steps(2).unwrap(), (u64::MAX, 2));
 }
 

@@ -21,8 +21,8 @@ pub fn resident() -> i64 {
 /// Trains for `steps` steps; MiB held after each tenth of them.
 pub fn train(device: &Device, steps: usize) -> Vec<i64> {
     let base = LoadedModel::open(&model_folder("gpt2_tied"), device).unwrap();
-    let blocks = TrainingWindows::new(id_stream(&[1000]), 32, Packing::Stream, Order::File, 0).unwrap();
-    let batches = [blocks.micro_batch(&[0, 1])];
+    let windows = TrainingWindows::new(id_stream(&[1000]), 32, Packing::Stream, Order::File, 0).unwrap();
+    let batches = [windows.micro_batch(&[0, 1])];
     let mut model = base.model.clone().train();
     let mut optimizer = AdamW::new(AdamWConfig::default());
     let mut seen = Vec::new();

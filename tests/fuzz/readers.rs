@@ -271,7 +271,7 @@ pub fn tokenizer_pair(data: &[u8]) -> bool {
     true
 }
 
-/// The smallest model there is: 4 tokens, 2 channels, one block.
+/// The smallest model there is: 4 tokens, 2 channels, one layer.
 fn tiny_model() -> LoadedModel {
     let json = json!({
         "model_type": "gpt2", "vocab_size": 4, "n_positions": 4, "n_embd": 2, "n_layer": 1, "n_head": 1,

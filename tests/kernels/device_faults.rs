@@ -30,10 +30,10 @@ fn fault(kind: DeviceFault) -> Error {
     Error::Device { device: "gpu:0 (a card)".into(), kind, fault: "said the device".into() }
 }
 
-/// What a micro-batch meets: its number, counted from 1 over the run, and its blocks.
+/// What a micro-batch meets: its number, counted from 1 over the run, and its windows.
 type Ordeal<'a> = &'a dyn Fn(usize, usize) -> Result<()>;
 
-/// A device that has faults. Keeps the blocks and the step's weight of every micro-batch it is given.
+/// A device that has faults. Keeps the windows and the step's weight of every micro-batch it is given.
 struct Faulty<'a> {
     ordeal: Ordeal<'a>,
     seen: RefCell<Vec<(usize, f64)>>,
@@ -46,14 +46,14 @@ impl<'a> Faulty<'a> {
 
     /// What happens before a micro-batch.
     fn before(&self, batch: &MicroBatch, step_weight: f64) -> Result<()> {
-        let blocks = batch.inputs.len();
-        self.seen.borrow_mut().push((blocks, step_weight));
+        let windows = batch.inputs.len();
+        self.seen.borrow_mut().push((windows, step_weight));
         let number = self.seen.borrow().len();
-        (self.ordeal)(number, blocks)
+        (self.ordeal)(number, windows)
     }
 
-    fn blocks(&self) -> Vec<usize> {
-        self.seen.borrow().iter().map(|(blocks, _)| *blocks).collect()
+    fn windows(&self) -> Vec<usize> {
+        self.seen.borrow().iter().map(|(windows, _)| *windows).collect()
     }
 }
 
@@ -62,7 +62,7 @@ fn faultless() -> Faulty<'static> {
     Faulty::new(&|_, _| Ok(()))
 }
 
-/// Five steps of eight blocks, four at once.
+/// Five steps of eight windows, four at once.
 fn settings() -> AdaptSettings {
     AdaptSettings {
         context: Some(16),
@@ -130,11 +130,11 @@ fn resumable(path: &Path) -> Resumable<'_> {
 }
 
 #[test]
-fn a_step_without_memory_is_done_with_fewer_blocks_at_once_and_the_same_batch() {
-    let objective = Faulty::new(&|_, blocks| if blocks > 2 { Err(fault(DeviceFault::OutOfMemory)) } else { Ok(()) });
+fn a_step_without_memory_is_done_with_fewer_windows_at_once_and_the_same_batch() {
+    let objective = Faulty::new(&|_, windows| if windows > 2 { Err(fault(DeviceFault::OutOfMemory)) } else { Ok(()) });
     let adapted = run(&settings(), &objective, None).unwrap();
-    // One try of four blocks; from then on two at once, in all five steps of eight blocks.
-    assert_eq!(objective.blocks(), [vec![4], vec![2; 20]].concat());
+    // One try of four windows; from then on two at once, in all five steps of eight windows.
+    assert_eq!(objective.windows(), [vec![4], vec![2; 20]].concat());
     let seen = Faulty::new(&|_, _| Ok(()));
     let whole = run(&settings(), &seen, None).unwrap();
     let (by_two, by_four) = (objective.seen.borrow(), seen.seen.borrow());
@@ -158,13 +158,13 @@ fn a_step_without_memory_is_done_with_fewer_blocks_at_once_and_the_same_batch() 
 #[test]
 fn memory_that_runs_out_later_makes_micro_batches_smaller_from_there_on_and_after_a_resume() {
     // The fifth micro-batch is the first of step 3, the third of its repetition is as large as fits.
-    let ordeal = |number: usize, blocks: usize| match number >= 5 && blocks > 1 {
+    let ordeal = |number: usize, windows: usize| match number >= 5 && windows > 1 {
         true => Err(fault(DeviceFault::OutOfMemory)),
         false => Ok(()),
     };
     let objective = Faulty::new(&ordeal);
     let adapted = run(&settings(), &objective, None).unwrap();
-    assert_eq!(objective.blocks(), [vec![4; 4], vec![4, 2], vec![1; 24]].concat());
+    assert_eq!(objective.windows(), [vec![4; 4], vec![4, 2], vec![1; 24]].concat());
     let smaller = &adapted.result.smaller_micro_batches;
     assert_eq!(smaller.iter().map(|s| (s.step, s.micro_batch)).collect::<Vec<_>>(), [(3, 1)]);
 
@@ -174,13 +174,13 @@ fn memory_that_runs_out_later_makes_micro_batches_smaller_from_there_on_and_afte
     assert!(matches!(stopped, Err(Error::Interrupted(_))));
     let objective = Faulty::new(&|_, _| Ok(()));
     let resumed = run(&settings(), &objective, Some(resumable(&path))).unwrap();
-    assert_eq!(objective.blocks(), [1; 8]);
+    assert_eq!(objective.windows(), [1; 8]);
     assert_same(&resumed, &adapted);
     assert_eq!(&resumed.result.smaller_micro_batches, smaller);
 }
 
 #[test]
-fn a_block_that_finds_no_memory_alone_ends_the_run_at_the_last_good_state_with_what_helps() {
+fn a_window_that_finds_no_memory_alone_ends_the_run_at_the_last_good_state_with_what_helps() {
     let place = Place::new();
     let path = place.path();
     // The fifth micro-batch is the first of step 3.
@@ -358,7 +358,7 @@ fn sums_over_tokens_stay_within_what_a_devices_loops_can_do() {
         (1, 1, 65_531, llvmpipe, 1),
     ] {
         let at_once = at_once(micro_batch, batch, context, most).unwrap();
-        assert_eq!(at_once.windows(), expected, "{micro_batch} of {batch} blocks of {context}");
+        assert_eq!(at_once.windows(), expected, "{micro_batch} of {batch} windows of {context}");
         assert!(at_once.windows() * context <= 65_531 || most.is_none());
         assert_eq!(at_once.smaller().len(), usize::from(expected < micro_batch.min(batch)));
     }

@@ -75,8 +75,8 @@ fn windows_of_any_order_are_rotated_by_their_own_positions() {
 fn training_steps_do_not_depend_on_how_long_windows_could_be() {
     for case in ["llama_gqa", "neox_parallel"] {
         let step = |model: LoadedModel| {
-            let blocks = TrainingWindows::new(stream(100), 32, Packing::Stream, Order::File, 0).unwrap();
-            let batches = [blocks.micro_batch(&[0, 1])];
+            let windows = TrainingWindows::new(stream(100), 32, Packing::Stream, Order::File, 0).unwrap();
+            let batches = [windows.micro_batch(&[0, 1])];
             let mut optimizer = AdamW::new(AdamWConfig::default());
             let mut model = model.model.train();
             let mut losses = Vec::new();

@@ -251,17 +251,17 @@ fn only_adapters_have_gradients_and_moments_and_the_base_keeps_its_bits() {
 }
 
 #[test]
-fn going_block_by_block_gives_the_same_loss_and_gradient_for_every_family() {
+fn going_layer_by_layer_gives_the_same_loss_and_gradient_for_every_family() {
     for case in golden::CASES {
         let model = base(case, &cpu()).model.train();
         let batch = golden::micro_batch(&[ids(33), ids(66)[33..].to_vec()]);
         let whole = Objective::default().backward(&model, &batch, batch.weight()).unwrap();
-        let blocks = Objective::default().backward_by_layers(&model, &batch, batch.weight()).unwrap();
-        let [loss, again] = [whole.loss, blocks.loss].map(|loss| to_host(loss).unwrap()[0]);
+        let by_layers = Objective::default().backward_by_layers(&model, &batch, batch.weight()).unwrap();
+        let [loss, again] = [whole.loss, by_layers.loss].map(|loss| to_host(loss).unwrap()[0]);
         assert!((loss - again).abs() < 2e-6, "{case}: loss {loss} and {again}");
-        assert_eq!(whole.gradients.len(), blocks.gradients.len(), "{case}");
+        assert_eq!(whole.gradients.len(), by_layers.gradients.len(), "{case}");
         for (name, gradient) in whole.gradients {
-            let [a, b] = [gradient, blocks.gradients[&name].clone()].map(|g| to_host(g).unwrap());
+            let [a, b] = [gradient, by_layers.gradients[&name].clone()].map(|g| to_host(g).unwrap());
             let scale = a.iter().map(|v| v.abs()).fold(1e-3, f32::max);
             assert!(largest_difference(&a, &b) < 1e-5 * scale, "{case} {name}: {}", largest_difference(&a, &b));
         }
@@ -315,7 +315,7 @@ fn dropout_leaves_the_expected_gradient_as_it_is() {
     let gradient = |dropout, step| {
         let settings = LoraSettings { dropout, ..LoraSettings::default() };
         let mut model = settings.attach(&base, 5).unwrap().train();
-        model.begin_blocks(step, 0);
+        model.begin_windows(step, 0);
         let gradients = Objective::default().backward(&model, &batch, batch.weight()).unwrap().gradients;
         to_host(gradients["transformer.h.1.attn.c_attn.lora_B.weight"].clone()).unwrap()
     };
@@ -582,7 +582,7 @@ fn the_memory_plan_of_adapters_counts_the_base_once_and_is_offered_to_who_plans_
     };
     let weights = 4 * full["parameters"].as_u64().unwrap();
     assert_eq!(part(&lora, "weights of the base"), weights);
-    // Rank 8 on c_attn, 48 channels to 144, of three blocks: the weights, the best ones, gradients, moments.
+    // Rank 8 on c_attn, 48 channels to 144, of three layers: the weights, the best ones, gradients, moments.
     assert_eq!(part(&lora, "adapters"), 6 * 4 * 3 * 8 * (48 + 144));
     let offered = full["options"].as_array().unwrap();
     let offered = offered.iter().find(|option| option["option"] == "--strategy lora").unwrap();

@@ -267,7 +267,7 @@ fn layers_and_pooling_pick_the_hidden_states_they_name() {
     let base = LoadedModel::open(&model_folder("gpt2_tied"), &device).unwrap();
     let vocabulary = Vocabulary::new(None, 512);
     let ids: Vec<u32> = (0..16).map(|i| (i * 37 + 5) % 512).collect();
-    let blocks = base.config.layers();
+    let layers = base.config.layers();
     let features = |layer, pooling| {
         let hidden = Hidden { layer, pooling };
         let embedder = Embedder { model: &base.model, device: &device, vocabulary: &vocabulary, chunk: 8, hidden };
@@ -276,9 +276,9 @@ fn layers_and_pooling_pick_the_hidden_states_they_name() {
     // written out, token by token
     let mut states = base.model.embed(token_ids(&[&ids[..8], &ids[8..]], &device));
     let stages = base.model.stages(8, &device);
-    assert_eq!(stages.len(), blocks + 1);
-    for layer in 0..=blocks {
-        let shown = if layer == blocks { stages[blocks](states.clone()) } else { states.clone() };
+    assert_eq!(stages.len(), layers + 1);
+    for layer in 0..=layers {
+        let shown = if layer == layers { stages[layers](states.clone()) } else { states.clone() };
         let [_, _, channels] = shown.dims();
         let all: Vec<f32> = shown.clone().into_data().try_to_vec().unwrap();
         for (window, values) in all.chunks(8 * channels).enumerate() {
@@ -290,11 +290,11 @@ fn layers_and_pooling_pick_the_hidden_states_they_name() {
                 assert!((f64::from(mean.row(window)[k]) - expected).abs() < 1e-5);
             }
         }
-        if layer < blocks {
+        if layer < layers {
             states = stages[layer](states);
         }
     }
-    assert_eq!(features(None, Pooling::Mean), features(Some(blocks), Pooling::Mean));
+    assert_eq!(features(None, Pooling::Mean), features(Some(layers), Pooling::Mean));
 }
 
 #[test]

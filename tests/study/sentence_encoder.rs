@@ -443,7 +443,7 @@ fn the_memory_plan_counts_every_weight_of_an_encoder_and_what_it_computes_beside
     let evaluate = plan(Work::Evaluate { context: 64, precision: Precision::F32 });
     assert_eq!(part(&embed, "weights"), part(&evaluate, "weights"));
     // A thousand tokens of 32 channels and more in an MLP: more than nothing, less than the weights of a real encoder.
-    let pass = part(&embed, "one pass through a block of it");
+    let pass = part(&embed, "one pass through a layer of it");
     assert!(pass >= 4 * 1024 * (4 * 32 + 3 * size.inner as u64) && pass < 16 << 20, "{pass}");
     assert_eq!(embed.needs_bytes, embed.parts.iter().map(|part| part.bytes).sum::<u64>());
 

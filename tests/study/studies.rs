@@ -172,7 +172,7 @@ fn a_study_finds_what_its_commands_find_one_by_one() {
     for key in ["delta", "delta_ci95", "handful", "without", "classes", "passages"] {
         assert_eq!(row("half", 2)[key], compare[key], "{key}");
     }
-    assert_ne!(row("half", 1)["delta"], compare["delta"], "another seed is another order of blocks");
+    assert_ne!(row("half", 1)["delta"], compare["delta"], "another seed is another order of windows");
 
     let similarity = place.result(
         "similarity --features model:model --reference languages/base --domain languages/lambda-0 \

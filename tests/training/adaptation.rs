@@ -19,7 +19,7 @@ fn tiny() -> LoadedModel {
     LoadedModel::open(&model_folder("gpt2_tied"), &Device::flex()).unwrap()
 }
 
-/// The recipe of the shared table: file order, side-by-side blocks, log warm-up over two steps, one pass of 48 steps.
+/// The recipe of the shared table: file order, side-by-side windows, log warm-up over two steps, one pass of 48 steps.
 fn table_recipe() -> AdaptSettings {
     AdaptSettings {
         lr: 1e-3,
@@ -79,22 +79,22 @@ fn the_same_run_twice_gives_the_same_bits() {
 }
 
 #[test]
-fn another_seed_orders_blocks_differently() {
-    let blocks = |seed| TrainingWindows::new(stream(&[5000]), 64, Packing::Stream, Order::Shuffle, seed).unwrap();
-    assert_ne!(blocks(1).epoch(0), blocks(2).epoch(0));
-    assert_ne!(blocks(1).epoch(0), blocks(1).epoch(1));
-    assert_eq!(blocks(1).epoch(3), blocks(1).epoch(3));
+fn another_seed_orders_windows_differently() {
+    let windows = |seed| TrainingWindows::new(stream(&[5000]), 64, Packing::Stream, Order::Shuffle, seed).unwrap();
+    assert_ne!(windows(1).epoch(0), windows(2).epoch(0));
+    assert_ne!(windows(1).epoch(0), windows(1).epoch(1));
+    assert_eq!(windows(1).epoch(3), windows(1).epoch(3));
 }
 
 #[test]
 fn stream_packing_makes_every_token_but_the_first_a_target_exactly_once() {
     let text = stream(&[700, 33, 1, 900]);
-    let blocks = TrainingWindows::new(text.clone(), 64, Packing::Stream, Order::File, 0).unwrap();
-    let all: Vec<usize> = (0..blocks.len()).collect();
+    let windows = TrainingWindows::new(text.clone(), 64, Packing::Stream, Order::File, 0).unwrap();
+    let all: Vec<usize> = (0..windows.len()).collect();
     let targets: Vec<u32> = all
         .iter()
-        .flat_map(|&block| {
-            let MicroBatch { targets, weights, inputs } = blocks.micro_batch(&[block]);
+        .flat_map(|&window| {
+            let MicroBatch { targets, weights, inputs } = windows.micro_batch(&[window]);
             assert_eq!(inputs[0].len(), targets.len());
             targets.into_iter().zip(weights).filter(|(_, w)| *w > 0.0).map(|(t, _)| t).collect::<Vec<_>>()
         })
@@ -106,20 +106,20 @@ fn stream_packing_makes_every_token_but_the_first_a_target_exactly_once() {
 fn document_packing_never_reads_across_documents_and_loses_nothing_but_first_tokens() {
     let lengths = [700, 33, 1, 65];
     let text = stream(&lengths);
-    let blocks = TrainingWindows::new(text, 64, Packing::Document, Order::File, 0).unwrap();
-    let targets: usize = (0..blocks.len()).map(|block| blocks.targets(block)).sum();
+    let windows = TrainingWindows::new(text, 64, Packing::Document, Order::File, 0).unwrap();
+    let targets: usize = (0..windows.len()).map(|window| windows.targets(window)).sum();
     assert_eq!(targets, lengths.iter().map(|length| length - 1).sum::<usize>());
-    // A block starts over at each document: 700 tokens are eleven blocks, 33 one, 65 tokens (64 targets) one.
-    assert_eq!(blocks.len(), 11 + 1 + 1);
+    // A window starts over at each document: 700 tokens are eleven windows, 33 one, 65 tokens (64 targets) one.
+    assert_eq!(windows.len(), 11 + 1 + 1);
 }
 
 #[test]
 fn padding_changes_neither_loss_nor_gradient() {
     let model = tiny().model.train();
-    let blocks = TrainingWindows::new(stream(&[64, 20]), 63, Packing::Document, Order::File, 0).unwrap();
-    let together = blocks.micro_batch(&[0, 1]);
-    let apart = [blocks.micro_batch(&[0]), blocks.micro_batch(&[1])];
-    assert!(together.weights.contains(&0.0), "the shorter block is padded");
+    let windows = TrainingWindows::new(stream(&[64, 20]), 63, Packing::Document, Order::File, 0).unwrap();
+    let together = windows.micro_batch(&[0, 1]);
+    let apart = [windows.micro_batch(&[0]), windows.micro_batch(&[1])];
+    assert!(together.weights.contains(&0.0), "the shorter window is padded");
     let weight = together.weight();
     let one = Objective::default().backward(&model, &together, weight).unwrap();
     let [a, b] = apart.map(|batch| Objective::default().backward(&model, &batch, weight).unwrap());
@@ -137,8 +137,8 @@ fn the_gradient_agrees_with_finite_differences() {
     // In the direction of the gradient itself: (L(θ+εg) − L(θ−εg)) / 2ε = |g|².
     let base = tiny();
     let model = base.model.clone().train();
-    let blocks = TrainingWindows::new(stream(&[200]), 63, Packing::Stream, Order::File, 0).unwrap();
-    let mut batch = blocks.micro_batch(&[0, 1, 2]);
+    let windows = TrainingWindows::new(stream(&[200]), 63, Packing::Stream, Order::File, 0).unwrap();
+    let mut batch = windows.micro_batch(&[0, 1, 2]);
     // Unequal weights, as token-selecting strategies give.
     batch.weights.iter_mut().enumerate().for_each(|(i, w)| *w *= (i % 3) as f32);
     let weight = batch.weight();

@@ -118,7 +118,7 @@ fn the_recipe_odyssey2024_is_that_of_the_shipped_study() {
 }
 
 #[test]
-fn the_recipe_odyssey2024_takes_blocks_of_1024_tokens_or_the_longest_that_the_model_reads() {
+fn the_recipe_odyssey2024_takes_windows_of_1024_tokens_or_the_longest_that_the_model_reads() {
     let preset = Preset::Odyssey2024.settings();
     assert_eq!([256, 1024, 8192].map(|longest| preset.window_length(longest)), [256, 1024, 1024]);
     assert_eq!([256, 8192].map(|longest| AdaptSettings::default().window_length(longest)), [256, 8192]);

@@ -388,11 +388,11 @@ impl Subject<'_> {
 /// Tokens that a run trains on over a text of so many; 0 where they make no batch, which the run itself will refuse.
 fn trained(recipe: &AdaptSettings, longest: usize, tokens: u64) -> u64 {
     let context = recipe.window_length(longest) as u64;
-    let blocks = match recipe.packing {
+    let windows = match recipe.packing {
         Packing::Blocks => tokens / context,
         Packing::Stream | Packing::Document => tokens.div_ceil(context),
     };
-    let Ok((steps, per_epoch)) = recipe.steps(blocks as usize) else { return 0 };
+    let Ok((steps, per_epoch)) = recipe.steps(windows as usize) else { return 0 };
     let rest = ((steps % per_epoch) * recipe.batch as u64 * context).min(tokens);
     (steps / per_epoch) * tokens + rest
 }

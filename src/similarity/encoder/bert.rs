@@ -24,7 +24,7 @@ pub struct BertConfig {
     pub vocab_size: usize,
     /// Channels.
     pub hidden_size: usize,
-    /// Blocks.
+    /// Layers.
     pub num_hidden_layers: usize,
     /// Attention heads.
     pub num_attention_heads: usize,
@@ -91,13 +91,13 @@ impl BertConfig {
         Ok(config)
     }
 
-    /// Weights that are read: three tables of embeddings and their norm; in each block four square matrices, the two of the
+    /// Weights that are read: three tables of embeddings and their norm; in each layer four square matrices, the two of the
     /// MLP, their biases, and two norms.
     pub fn weight_count(&self) -> u64 {
         let [channels, inner] = [self.hidden_size, self.intermediate_size].map(|n| n as u64);
         let rows = (self.vocab_size + self.max_position_embeddings + self.type_vocab_size) as u64;
-        let block = 4 * (channels + 1) * channels + (channels + 1) * inner + (inner + 1) * channels + 2 * 2 * channels;
-        rows * channels + 2 * channels + self.num_hidden_layers as u64 * block
+        let layer = 4 * (channels + 1) * channels + (channels + 1) * inner + (inner + 1) * channels + 2 * 2 * channels;
+        rows * channels + 2 * channels + self.num_hidden_layers as u64 * layer
     }
 }
 
@@ -105,7 +105,7 @@ impl BertConfig {
 #[derive(Module, Debug)]
 pub struct Bert {
     embeddings: Embeddings,
-    layer: Vec<Block>,
+    layer: Vec<Layer>,
 }
 
 impl Bert {
@@ -134,7 +134,7 @@ impl Bert {
         Ok(Self {
             embeddings: Embeddings::load(config, source, &format!("{prefix}embeddings"), device)?,
             layer: (0..config.num_hidden_layers)
-                .map(|i| Block::load(config, source, &format!("{prefix}encoder.layer.{i}"), device))
+                .map(|i| Layer::load(config, source, &format!("{prefix}encoder.layer.{i}"), device))
                 .collect::<Result<_>>()?,
         })
     }
@@ -144,7 +144,7 @@ impl Bert {
     pub fn hidden_states(&self, ids: Tensor<2, Int>, padding: Option<&Tensor<2, Bool>>) -> Tensor<3> {
         // A finite floor: exp() of it is exactly 0 in f32. Added, so that it is not repeated for every head and query.
         let floor = padding.map(|mask| mask.clone().float().mul_scalar(-1e30).unsqueeze_dims(&[1, 1])); // [B, 1, 1, T]
-        self.layer.iter().fold(self.embeddings.forward(ids), |x, block| block.forward(x, floor.as_ref()))
+        self.layer.iter().fold(self.embeddings.forward(ids), |x, layer| layer.forward(x, floor.as_ref()))
     }
 }
 
@@ -181,7 +181,7 @@ impl Embeddings {
 
 /// Attention and an MLP, each added to its input and then normalised.
 #[derive(Module, Debug)]
-struct Block {
+struct Layer {
     query: Linear,
     key: Linear,
     value: Linear,
@@ -196,7 +196,7 @@ struct Block {
     activation: Gelu,
 }
 
-impl Block {
+impl Layer {
     fn load(config: &BertConfig, source: &mut dyn WeightSource, path: &str, device: &Device) -> Result<Self> {
         let (channels, inner, epsilon) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
         let mut linear =
