@@ -1,4 +1,4 @@
-// Causal attention for software adapters: softmax(q·kᵀ/√D)·v over the keys that a query may look at, without the scores
+// Causal attention for software cards: softmax(q·kᵀ/√D)·v over the keys that a query may look at, without the scores
 // of more than two keys at a time.
 //
 // A lane holds one query with its sums; rows of keys and values are loaded once, four numbers to a lane, and handed round

@@ -1,6 +1,6 @@
-// C = A·B in f32 for software adapters: C is [m, n], row-major.
+// C = A·B in f32 for software cards: C is [m, n], row-major.
 //
-// Such an adapter runs the invocations of a subgroup as one vector of the processor. A load costs ten times an addition
+// Such a card runs the invocations of a subgroup as one vector of the processor. A load costs ten times an addition
 // there, whether all lanes read one address or each its own, while passing a value from one lane to all is almost free. So
 // every lane loads other numbers of A, four at a time, and they are handed round; a lane's columns of B are its own. A
 // subgroup computes {{ rows }} rows by {{ vectors * 4 * lanes }} columns in registers.

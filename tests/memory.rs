@@ -28,9 +28,9 @@ fn a_thousand_training_steps_on_the_cpu_hold_no_more_memory_than_the_first_hundr
 }
 
 #[test]
-fn three_hundred_training_steps_on_a_software_adapter_hold_no_more_memory_than_the_first_sixty() {
+fn three_hundred_training_steps_on_a_software_card_hold_no_more_memory_than_the_first_sixty() {
     let _alone = ONE_AT_A_TIME.lock();
-    let device = DeviceChoice::Software.open().expect("this test needs a software Vulkan adapter").device;
+    let device = DeviceChoice::Software.open().expect("this test needs a software Vulkan card").device;
     let seen = train(&device, 300);
     println!("MiB after each thirty steps: {seen:?}");
     assert!(seen[9] - seen[1] < 20, "MiB after each thirty steps: {seen:?}");

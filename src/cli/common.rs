@@ -23,7 +23,7 @@ pub struct Common {
     /// Print one JSON document instead of a table.
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Where to compute: auto, cpu, gpu, gpu:N, software, or part of an adapter's name.
+    /// Where to compute: auto, cpu, gpu, gpu:N, software, or part of a card's name.
     #[arg(long, global = true, env = "ODYSSEY_DEVICE", default_value = "auto", value_name = "DEVICE")]
     pub(super) device: String,
     /// Print only the result and errors.

@@ -1,6 +1,6 @@
 //! `odyssey devices`: the devices that were found.
 
-use odyssey::device::{Adapter, DeviceChoice, DeviceName, adapters};
+use odyssey::device::{Card, DeviceChoice, DeviceName, cards};
 use odyssey::error::Result;
 use odyssey::process::bytes;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::common::Common;
 use super::output;
 
-/// Adapters and backends found, with the limits and features that matter here.
+/// The processor and the cards found, with the limits and features that matter here.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  odyssey devices\n  odyssey devices --json")]
 pub struct Args {}
@@ -19,7 +19,8 @@ struct Devices<'a> {
     /// What `--device auto` takes.
     auto: DeviceName,
     cpu: DeviceName,
-    adapters: &'a [Adapter],
+    #[serde(rename = "adapters")]
+    cards: &'a [Card],
 }
 
 pub fn run(_args: &Args, common: &Common) -> Result<()> {
@@ -27,28 +28,28 @@ pub fn run(_args: &Args, common: &Common) -> Result<()> {
         schema: "odyssey.devices/1",
         auto: DeviceChoice::Auto.open()?.name,
         cpu: DeviceChoice::Cpu.open()?.name,
-        adapters: adapters(),
+        cards: cards(),
     };
     output::result(common, &devices, || {
         let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
         let cpu = vec![
             "cpu".into(),
-            devices.cpu.adapter.clone(),
+            devices.cpu.card.clone(),
             "processor".into(),
             "flex".into(),
             "–".into(),
             "–".into(),
             "–".into(),
         ];
-        let rows = devices.adapters.iter().map(|a| {
+        let rows = devices.cards.iter().map(|card| {
             vec![
-                a.choice.clone(),
-                a.name.clone(),
-                a.kind.into(),
-                format!("{}, {}", a.api, a.driver),
-                bytes(a.max_binding_bytes),
-                yes(a.f16),
-                yes(a.subgroups),
+                card.choice.clone(),
+                card.name.clone(),
+                card.kind.into(),
+                format!("{}, {}", card.api, card.driver),
+                bytes(card.max_binding_bytes),
+                yes(card.f16),
+                yes(card.subgroups),
             ]
         });
         let headings = ["--device", "name", "kind", "driver", "largest binding", "f16", "subgroups"];

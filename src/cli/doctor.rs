@@ -12,8 +12,8 @@ Every operation the models use, one training step of a tiny model of each family
 16-bit weights are compared with the truth in 64 bits, computed apart from the device, and with the CPU backend. Each
 error is measured in units that --json names with the reason why so much is allowed.
 
-The diagnosis is kept for this adapter, its driver and this version of odyssey, in ODYSSEY_CACHE or the platform's cache
-folder: --device auto passes over an adapter found wrong, naming it warns, and --dtype f16 is refused where f16 is wrong.
+The diagnosis is kept for this card, its driver and this version of odyssey, in ODYSSEY_CACHE or the platform's cache
+folder: --device auto passes over a card found wrong, naming it warns, and --dtype f16 is refused where f16 is wrong.
 
 Exit status: 0 where the device can be used, 1 where it cannot.
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceName, adapter_of};
+use super::{DeviceName, card_of};
 use crate::error::Result;
 use crate::files;
 use crate::seal;
@@ -202,6 +202,6 @@ pub fn found_wrong(name: &DeviceName, driver: &str) -> Option<String> {
 
 /// Why numbers cannot be held in f16 on `device`, or computed in it, if a diagnosis says so.
 pub fn f16_fault(device: &Device, computed: bool) -> Option<String> {
-    let adapter = adapter_of(device)?;
-    known(&folder(), &adapter.device_name(), &adapter.driver)?.f16_fault(computed)
+    let card = card_of(device)?;
+    known(&folder(), &card.device_name(), &card.driver)?.f16_fault(computed)
 }

@@ -14,7 +14,7 @@ use burn::tensor::wgpu::{WgpuBackend, WgpuInitError};
 use burn::tensor::{Device, DeviceKind, Tensor};
 
 use super::hush::hushed;
-use super::{Adapter, adapter_of, adapters};
+use super::{Card, card_of, cards};
 use crate::error::{DeviceFault, Error, Result};
 use crate::{guard, threads};
 
@@ -25,7 +25,7 @@ fn out_of_memory_said() -> Option<String> {
     OUT_OF_MEMORY.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// A new connection to the adapter of this kind, through `api`. Each API, including `Auto`, allows one connection.
+/// A new connection to the card of this kind, through `api`. Each API, including `Auto`, allows one connection.
 pub(super) fn open(kind: DeviceKind, api: WgpuBackend) -> Result<Device, WgpuInitError> {
     let options = Device::wgpu_options().device_kind(kind).graphics_api(api);
     let (device, setup) = hushed(|| options.init_with_setup())?;
@@ -114,7 +114,7 @@ fn one_line(words: &str) -> String {
 
 /// The name of a device in errors.
 fn name_of(device: &Device) -> String {
-    adapter_of(device).map_or_else(|| "cpu".to_owned(), Adapter::label)
+    card_of(device).map_or_else(|| "cpu".to_owned(), Card::label)
 }
 
 /// Does `work` on `device`; a panic below becomes an error.
@@ -163,21 +163,20 @@ pub fn halving<T: Clone>(
 /// No new connection is possible, or it was renewed before.
 pub fn renew(device: &str) -> Result<()> {
     let refused = |fault: String| Error::Device { device: device.to_owned(), kind: DeviceFault::Lost, fault };
-    let adapter = adapters().iter().find(|adapter| adapter.label() == device);
-    let adapter = adapter.ok_or_else(|| refused("it is no graphics adapter, which could be opened anew".into()))?;
-    if adapter.fresh.get().is_some() {
+    let card = cards().iter().find(|card| card.label() == device);
+    let card = card.ok_or_else(|| refused("it is no card, which could be opened anew".into()))?;
+    if card.fresh.get().is_some() {
         return Err(refused("it was opened anew before".into()));
     }
-    let api = match adapter.api.as_str() {
+    let api = match card.api.as_str() {
         "metal" => WgpuBackend::Metal,
         "dx12" => WgpuBackend::Dx12,
         _ => WgpuBackend::Vulkan,
     };
-    // burn keeps one connection for each kind of adapter and API. The first went without the API's name, so that with
+    // burn keeps one connection for each kind of card and API. The first went without the API's name, so that with
     // it there is another.
-    let fresh =
-        open(adapter.device_kind.clone(), api).map_err(|e| refused(format!("it cannot be opened anew: {e}")))?;
-    let _ = adapter.fresh.set(fresh);
+    let fresh = open(card.device_kind.clone(), api).map_err(|e| refused(format!("it cannot be opened anew: {e}")))?;
+    let _ = card.fresh.set(fresh);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
-//! Where to compute: the CPU backend, a GPU, or a software adapter.
+//! Where to compute: the CPU backend, a GPU, or a software card.
 //!
 //! The choice is made here from wgpu's own list of adapters, never by a default of a library below: `auto` takes a real
-//! GPU if there is one and otherwise the CPU backend, because a software adapter is several times slower than it.
+//! GPU if there is one and otherwise the CPU backend, because a software card is several times slower than it.
 
 mod batch;
 pub mod diagnosis;
@@ -33,11 +33,11 @@ pub enum DeviceChoice {
     Auto,
     /// The n-th real GPU, discrete ones first.
     Gpu(usize),
-    /// A software adapter (lavapipe, WARP).
+    /// A software card (lavapipe, WARP).
     Software,
     /// The CPU backend.
     Cpu,
-    /// The adapter whose name contains this, whatever its kind.
+    /// The card whose name contains this, whatever its kind.
     Name(String),
 }
 
@@ -50,7 +50,7 @@ impl FromStr for DeviceChoice {
             "gpu" => Ok(Self::Gpu(0)),
             "software" => Ok(Self::Software),
             "cpu" => Ok(Self::Cpu),
-            "" => Err(Error::input("--device", "is empty", "use auto, gpu, gpu:N, software, cpu or an adapter's name")),
+            "" => Err(Error::input("--device", "is empty", "use auto, gpu, gpu:N, software, cpu or a card's name")),
             name => match name.strip_prefix("gpu:") {
                 Some(index) => index.parse().map(Self::Gpu).map_err(|_| {
                     Error::input(
@@ -96,13 +96,14 @@ impl From<DeviceChoice> for String {
 pub struct DeviceName {
     /// "cpu (flex)", or "wgpu (vulkan)" and the like.
     pub backend: String,
-    /// The adapter's name; the processor for the CPU backend.
-    pub adapter: String,
+    /// The card's name; the processor for the CPU backend. Files call it `adapter`.
+    #[serde(rename = "adapter")]
+    pub card: String,
 }
 
 impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}", self.backend, self.adapter)
+        write!(f, "{}, {}", self.backend, self.card)
     }
 }
 
@@ -143,9 +144,9 @@ impl ChosenDevice {
     }
 }
 
-/// A graphics adapter that wgpu found.
+/// A card: an adapter that wgpu found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Adapter {
+pub struct Card {
     /// Its name for `--device`: `gpu:0`, `software`.
     pub choice: String,
     /// Its name.
@@ -177,7 +178,7 @@ pub struct Adapter {
     fresh: OnceLock<Device>,
 }
 
-impl Adapter {
+impl Card {
     /// Its name in errors.
     fn label(&self) -> String {
         format!("{} ({})", self.choice, self.name)
@@ -207,21 +208,21 @@ impl Adapter {
 
     /// Its name in results.
     pub fn device_name(&self) -> DeviceName {
-        DeviceName { backend: format!("wgpu ({})", self.api), adapter: self.name.clone() }
+        DeviceName { backend: format!("wgpu ({})", self.api), card: self.name.clone() }
     }
 }
 
-/// The kind of an adapter that computes on the processor.
+/// The kind of a card that computes on the processor.
 const SOFTWARE: &str = "software";
 
-/// The adapters of this machine, real GPUs first. Empty without a graphics driver; never an error.
-pub fn adapters() -> &'static [Adapter] {
+/// The cards of this machine, real GPUs first. Empty without a graphics driver; never an error.
+pub fn cards() -> &'static [Card] {
     // Asked once: graphics loaders fail if instances are created and dropped on several threads.
-    static ADAPTERS: OnceLock<Vec<Adapter>> = OnceLock::new();
-    ADAPTERS.get_or_init(|| hush::hushed(enumerate))
+    static CARDS: OnceLock<Vec<Card>> = OnceLock::new();
+    CARDS.get_or_init(|| hush::hushed(enumerate))
 }
 
-fn enumerate() -> Vec<Adapter> {
+fn enumerate() -> Vec<Card> {
     // As burn's runtime does it: the first graphics API that has a real GPU, else the first that has anything. The
     // same card under two APIs would otherwise be listed twice.
     let apis = [wgpu::Backends::METAL, wgpu::Backends::VULKAN, wgpu::Backends::DX12];
@@ -236,9 +237,9 @@ fn enumerate() -> Vec<Adapter> {
     let real = |adapter: &wgpu::Adapter| adapter.get_info().device_type != wgpu::DeviceType::Cpu;
     let chosen = lists.iter().find(|list| list.iter().any(real)).or(lists.iter().find(|list| !list.is_empty()));
 
-    // burn counts every kind of adapter from zero, in the order of enumeration.
+    // burn counts every kind of card from zero, in the order of enumeration.
     let (mut discrete, mut integrated, mut virtual_gpu) = (0.., 0.., 0..);
-    let mut found: Vec<(u8, Adapter)> = Vec::new();
+    let mut found: Vec<(u8, Card)> = Vec::new();
     for adapter in chosen.into_iter().flatten() {
         let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
         let (rank, kind, device_kind) = match info.device_type {
@@ -252,7 +253,7 @@ fn enumerate() -> Vec<Adapter> {
         };
         found.push((
             rank,
-            Adapter {
+            Card {
                 choice: String::new(),
                 name: info.name,
                 kind,
@@ -270,12 +271,12 @@ fn enumerate() -> Vec<Adapter> {
         ));
     }
     found.sort_by_key(|(rank, _)| *rank);
-    let mut adapters: Vec<Adapter> = found.into_iter().map(|(_, adapter)| adapter).collect();
+    let mut cards: Vec<Card> = found.into_iter().map(|(_, card)| card).collect();
     let mut gpus = 0..;
-    for adapter in &mut adapters {
-        adapter.choice = if adapter.is_real() { format!("gpu:{}", gpus.next().unwrap_or(0)) } else { SOFTWARE.into() };
+    for card in &mut cards {
+        card.choice = if card.is_real() { format!("gpu:{}", gpus.next().unwrap_or(0)) } else { SOFTWARE.into() };
     }
-    adapters
+    cards
 }
 
 /// Memory of a discrete card, bytes; `None` where it shares the system's, or its API does not say.
@@ -298,50 +299,48 @@ fn own_memory(adapter: &wgpu::Adapter) -> Option<u64> {
     None
 }
 
-/// The adapter that `auto` takes: the first real GPU without a fault by `found_wrong`. A warning names the fault of
+/// The card that `auto` takes: the first real GPU without a fault by `found_wrong`. A warning names the fault of
 /// each one that is passed over.
-pub fn automatic(adapters: &[Adapter], found_wrong: impl Fn(&Adapter) -> Option<String>) -> Option<&Adapter> {
-    adapters.iter().filter(|adapter| adapter.is_real()).find(|adapter| {
-        let fault = found_wrong(adapter);
+pub fn automatic(cards: &[Card], found_wrong: impl Fn(&Card) -> Option<String>) -> Option<&Card> {
+    cards.iter().filter(|card| card.is_real()).find(|card| {
+        let fault = found_wrong(card);
         if let Some(fault) = &fault {
-            let Adapter { choice, name, .. } = adapter;
+            let Card { choice, name, .. } = card;
             tracing::warn!("{choice} ({name}) is passed over, odyssey doctor found it wrong: {fault}");
         }
         fault.is_none()
     })
 }
 
-/// The adapter behind a device; `None` for the CPU backend.
-pub(crate) fn adapter_of(device: &Device) -> Option<&'static Adapter> {
+/// The card behind a device; `None` for the CPU backend.
+pub(crate) fn card_of(device: &Device) -> Option<&'static Card> {
     let device = device.clone().inner();
     if device == Device::flex() {
         return None;
     }
-    adapters()
-        .iter()
-        .find(|adapter| Device::wgpu(adapter.device_kind.clone()) == device || adapter.fresh.get() == Some(&device))
+    cards().iter().find(|card| Device::wgpu(card.device_kind.clone()) == device || card.fresh.get() == Some(&device))
 }
 
 /// Tokens that a kernel of `device` can sum over; `None` if there is no limit.
 ///
-/// llvmpipe, the usual software adapter, ends every loop of a kernel after 65,532 rounds and silently leaves out the
+/// llvmpipe, the usual software card, ends every loop of a kernel after 65,532 rounds and silently leaves out the
 /// rest. The gradients of biases and norms are sums over a micro-batch's tokens.
 pub(crate) fn most_tokens(device: &Device) -> Option<usize> {
     const ROUNDS: usize = 65_532;
-    let of_llvmpipe = |adapter: &&Adapter| adapter.driver.contains("llvmpipe") || adapter.name.contains("llvmpipe");
-    adapter_of(device).filter(of_llvmpipe).map(|_| ROUNDS - 1)
+    let of_llvmpipe = |card: &&Card| card.driver.contains("llvmpipe") || card.name.contains("llvmpipe");
+    card_of(device).filter(of_llvmpipe).map(|_| ROUNDS - 1)
 }
 
 impl DeviceChoice {
-    /// Finds the device to compute on. `auto` passes over adapters that `odyssey doctor` found wrong; if it is named
+    /// Finds the device to compute on. `auto` passes over cards that `odyssey doctor` found wrong; if it is named
     /// explicitly, it is used with a warning.
     ///
     /// # Errors
     /// There is no such card (the message lists the cards), or it cannot be opened.
     pub fn open(&self) -> Result<ChosenDevice> {
         if *self == Self::Auto {
-            let found_wrong = |adapter: &Adapter| diagnosis::found_wrong(&adapter.device_name(), &adapter.driver);
-            return automatic(adapters(), found_wrong).map_or_else(|| Ok(cpu()), wgpu_device);
+            let found_wrong = |card: &Card| diagnosis::found_wrong(&card.device_name(), &card.driver);
+            return automatic(cards(), found_wrong).map_or_else(|| Ok(cpu()), wgpu_device);
         }
         let chosen = self.find()?;
         if let Some(fault) = diagnosis::found_wrong(&chosen.name, &chosen.driver) {
@@ -357,30 +356,30 @@ impl DeviceChoice {
     pub fn find(&self) -> Result<ChosenDevice> {
         match self {
             Self::Cpu => Ok(cpu()),
-            Self::Auto => adapters().iter().find(|a| a.is_real()).map_or_else(|| Ok(cpu()), wgpu_device),
+            Self::Auto => cards().iter().find(|card| card.is_real()).map_or_else(|| Ok(cpu()), wgpu_device),
             Self::Gpu(index) => {
-                let adapter = adapters().iter().filter(|a| a.is_real()).nth(*index);
-                adapter.map_or_else(|| Err(self.missing("no such GPU was found")), wgpu_device)
+                let card = cards().iter().filter(|card| card.is_real()).nth(*index);
+                card.map_or_else(|| Err(self.missing("no such GPU was found")), wgpu_device)
             }
             Self::Software => {
-                let adapter = adapters().iter().find(|a| !a.is_real());
-                let missing = "no software adapter was found (on Debian or Ubuntu: apt install mesa-vulkan-drivers)";
-                adapter.map_or_else(|| Err(self.missing(missing)), wgpu_device)
+                let card = cards().iter().find(|card| !card.is_real());
+                let missing = "no software card was found (on Debian or Ubuntu: apt install mesa-vulkan-drivers)";
+                card.map_or_else(|| Err(self.missing(missing)), wgpu_device)
             }
             Self::Name(name) => {
                 let wanted = name.to_lowercase();
-                let mut matching = adapters().iter().filter(|a| a.name.to_lowercase().contains(&wanted));
+                let mut matching = cards().iter().filter(|card| card.name.to_lowercase().contains(&wanted));
                 match (matching.next(), matching.next()) {
-                    (Some(adapter), None) => wgpu_device(adapter),
-                    (Some(_), Some(_)) => Err(self.missing("several adapters have this in their name")),
-                    (None, _) => Err(self.missing("no adapter has this in its name")),
+                    (Some(card), None) => wgpu_device(card),
+                    (Some(_), Some(_)) => Err(self.missing("several cards have this in their name")),
+                    (None, _) => Err(self.missing("no card has this in its name")),
                 }
             }
         }
     }
 
     fn missing(&self, fault: &str) -> Error {
-        let there: Vec<String> = adapters().iter().map(|a| format!("{} ({})", a.choice, a.name)).collect();
+        let there: Vec<String> = cards().iter().map(Card::label).collect();
         let there = if there.is_empty() { "cpu alone".to_owned() } else { format!("cpu, {}", there.join(", ")) };
         Error::input(format!("--device {self}"), fault, format!("this machine has: {there}"))
     }
@@ -388,25 +387,25 @@ impl DeviceChoice {
 
 fn cpu() -> ChosenDevice {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let adapter = format!("{} processor, {threads} threads", std::env::consts::ARCH);
+    let processor = format!("{} processor, {threads} threads", std::env::consts::ARCH);
     ChosenDevice {
         device: Device::flex(),
-        name: DeviceName { backend: "cpu (flex)".into(), adapter },
+        name: DeviceName { backend: "cpu (flex)".into(), card: processor },
         driver: String::new(),
         largest_binding: None,
         memory: Memory::System,
     }
 }
 
-fn wgpu_device(adapter: &Adapter) -> Result<ChosenDevice> {
+fn wgpu_device(card: &Card) -> Result<ChosenDevice> {
     Ok(ChosenDevice {
-        device: adapter.open()?,
-        name: adapter.device_name(),
-        driver: adapter.driver.clone(),
-        largest_binding: Some(adapter.max_binding_bytes),
-        memory: match adapter.own_memory_bytes {
+        device: card.open()?,
+        name: card.device_name(),
+        driver: card.driver.clone(),
+        largest_binding: Some(card.max_binding_bytes),
+        memory: match card.own_memory_bytes {
             Some(bytes) => Memory::Own(bytes),
-            None if matches!(adapter.device_kind, DeviceKind::DiscreteGpu(_)) => Memory::Unknown,
+            None if matches!(card.device_kind, DeviceKind::DiscreteGpu(_)) => Memory::Unknown,
             None => Memory::System,
         },
     })

@@ -3,7 +3,7 @@
 //!
 //! The truth is computed on the host in f64 ([`exact`]), independent of the device. Errors may be as large as rounding
 //! explains; each check names the unit of its errors. The diagnosis is kept ([`crate::device::diagnosis`]) for
-//! `--device auto`, which passes over an adapter found wrong.
+//! `--device auto`, which passes over a card found wrong.
 
 pub mod exact;
 mod half;

@@ -12,7 +12,7 @@ use super::queue::give_way;
 use super::settings::Settings;
 use super::{Ask, Asks, theme};
 use crate::device::diagnosis::{self, Case, Check, Diagnosis, Verdict};
-use crate::device::{Adapter, ChosenDevice, DeviceChoice, DeviceName, adapters};
+use crate::device::{Card, ChosenDevice, DeviceChoice, DeviceName, cards};
 use crate::doctor;
 use crate::error::Result;
 use crate::process::bytes;
@@ -85,7 +85,8 @@ impl Monitor for Watcher {
 pub(super) fn choices() -> Vec<(String, String)> {
     let fixed = [("auto", "auto: a real GPU, or else the CPU"), ("cpu", "cpu: the processor")];
     let fixed = fixed.into_iter().map(|(choice, words)| (choice.to_owned(), words.to_owned()));
-    let found = adapters().iter().map(|a| (a.choice.clone(), format!("{}: {}, {}", a.choice, a.name, a.kind)));
+    let found =
+        cards().iter().map(|card| (card.choice.clone(), format!("{}: {}, {}", card.choice, card.name, card.kind)));
     fixed.chain(found).collect()
 }
 
@@ -95,23 +96,23 @@ fn list() -> Result<Listed> {
     let memory = cpu.free_memory().map_or_else(|| "not known".to_owned(), |free| bytes(free.bytes));
     let mut devices = vec![Listing {
         choice: "cpu".into(),
-        name: cpu.name.adapter.clone(),
+        name: cpu.name.card.clone(),
         about: vec![("kind", "processor".into()), ("driver", "flex".into()), ("memory free", memory)],
         diagnosis: known(&cpu),
     }];
     let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
-    devices.extend(adapters().iter().map(|adapter: &Adapter| Listing {
-        choice: adapter.choice.clone(),
-        name: adapter.name.clone(),
+    devices.extend(cards().iter().map(|card: &Card| Listing {
+        choice: card.choice.clone(),
+        name: card.name.clone(),
         about: vec![
-            ("kind", adapter.kind.to_owned()),
-            ("driver", format!("{}, {}", adapter.api, adapter.driver)),
-            ("memory of its own", adapter.own_memory_bytes.map_or_else(|| "the system's".to_owned(), bytes)),
-            ("a kernel sees at once", bytes(adapter.max_binding_bytes)),
-            ("f16", yes(adapter.f16)),
-            ("subgroups", yes(adapter.subgroups)),
+            ("kind", card.kind.to_owned()),
+            ("driver", format!("{}, {}", card.api, card.driver)),
+            ("memory of its own", card.own_memory_bytes.map_or_else(|| "the system's".to_owned(), bytes)),
+            ("a kernel sees at once", bytes(card.max_binding_bytes)),
+            ("f16", yes(card.f16)),
+            ("subgroups", yes(card.subgroups)),
         ],
-        diagnosis: diagnosis::known(&diagnosis::folder(), &adapter.device_name(), &adapter.driver),
+        diagnosis: diagnosis::known(&diagnosis::folder(), &card.device_name(), &card.driver),
     }));
     Ok(Listed { auto: DeviceChoice::Auto.open()?.name, devices })
 }
@@ -170,7 +171,7 @@ impl Devices {
 
     /// The list failed; it is not requested again at every frame.
     fn nothing(&mut self) {
-        let auto = DeviceName { backend: "unknown".into(), adapter: String::new() };
+        let auto = DeviceName { backend: "unknown".into(), card: String::new() };
         (self.listed, self.listing) = (Some(Listed { auto, devices: Vec::new() }), None);
     }
 
@@ -196,13 +197,15 @@ impl Devices {
                     Pressed::Show => shown = Some(listing.choice.clone()),
                     Pressed::Nothing => {}
                 }
-                if let Some(diagnosis) = listing.diagnosis.as_ref().filter(|_| self.shown.as_ref() == Some(&listing.choice)) {
+                if let Some(diagnosis) =
+                    listing.diagnosis.as_ref().filter(|_| self.shown.as_ref() == Some(&listing.choice))
+                {
                     checks(ui, diagnosis);
                 }
             }
             ui.separator();
             if listed.devices.len() < 2 {
-                ui.weak("No graphics adapter was found. With a driver (Vulkan, Metal or Direct3D 12) it would be listed here.");
+                ui.weak("No card was found. With a driver (Vulkan, Metal or Direct3D 12) it would be listed here.");
             }
             again |= ui.button("Look again").on_hover_text("Reads the devices and their diagnoses again").clicked();
             if let Some(choice) = wanted {

@@ -8,7 +8,7 @@ use egui::ViewportBuilder;
 
 use super::settings::{KEY, Settings};
 use super::{App, library};
-use crate::device::{Adapter, adapters};
+use crate::device::{Card, cards};
 use crate::error::{Error, Result};
 
 /// The application's name for the platform; its settings folder has this name.
@@ -47,14 +47,14 @@ pub fn run(options: WindowOptions<'_>) -> Result<()> {
 }
 
 /// What to draw with, and what if that fails: wgpu where there is a graphics card. A processor draws through OpenGL, where its
-/// driver is there, seven times as fast as through Vulkan's software adapter: a frame of 1280 × 820 took 4.3 ms instead of 31.
+/// driver is there, seven times as fast as through Vulkan's software card: a frame of 1280 × 820 took 4.3 ms instead of 31.
 ///
 /// The training computes on a device of its own, also if both use the same card. On a software card with a training on
 /// it, 99 % of frames took at most 77 ms this way. With one device for both they took at most 163 ms, because frames
 /// wait in one queue behind the kernels of a training step (15 ms through OpenGL). A failure of the training device
 /// (out of memory, lost) does not affect the window.
 fn renderers() -> [Renderer; 2] {
-    match adapters().iter().any(Adapter::is_real) {
+    match cards().iter().any(Card::is_real) {
         true => [Renderer::Wgpu, Renderer::Glow],
         false => [Renderer::Glow, Renderer::Wgpu],
     }

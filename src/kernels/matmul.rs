@@ -1,4 +1,4 @@
-//! The product of two matrices, and linear layers: on software adapters, where the framework's product is several times
+//! The product of two matrices, and linear layers: on software cards, where the framework's product is several times
 //! slower than necessary, and on the CPU backend, where its product is good but the work around it runs on one thread.
 
 use std::ops::Range;

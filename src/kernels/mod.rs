@@ -23,7 +23,7 @@
 //!
 //! Kernels are compiled when they are first needed. Drivers keep what they compiled from run to run (Mesa, Metal and
 //! DirectX do of themselves); cubecl keeps WGSL pipelines for the life of the process only. Fusion and autotune are
-//! off, since on a software adapter the first step with them takes minutes; their gain on a graphics card has not been
+//! off, since on a software card the first step with them takes minutes; their gain on a graphics card has not been
 //! measured.
 
 #[macro_use]

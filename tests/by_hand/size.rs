@@ -81,11 +81,11 @@ fn step(device: &Device, context: usize) -> f64 {
 }
 
 fn software() -> Device {
-    DeviceChoice::Software.open().expect("this test needs a software Vulkan adapter").device
+    DeviceChoice::Software.open().expect("this test needs a software Vulkan card").device
 }
 
 #[test]
-fn gpt2_124m_reads_its_full_context_on_a_software_adapter_as_on_the_cpu() {
+fn gpt2_124m_reads_its_full_context_on_a_software_card_as_on_the_cpu() {
     let (cpu, software) = (forward(&Device::flex()), forward(&software()));
     let worst = cpu.iter().zip(&software).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     println!("largest difference per token: {worst:.1e} nats");
@@ -93,7 +93,7 @@ fn gpt2_124m_reads_its_full_context_on_a_software_adapter_as_on_the_cpu() {
 }
 
 #[test]
-fn gpt2_124m_takes_training_steps_on_the_cpu_and_on_a_software_adapter() {
+fn gpt2_124m_takes_training_steps_on_the_cpu_and_on_a_software_card() {
     let (cpu, software) = (step(&Device::flex(), 128), step(&software(), 128));
     assert!((cpu - software).abs() < 1e-3, "second loss {cpu} against {software}");
 }

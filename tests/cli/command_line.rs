@@ -317,7 +317,7 @@ fn a_folder_that_takes_no_files_is_refused_before_any_work() {
 #[test]
 fn an_unknown_device_is_refused_and_those_there_are_listed() {
     let place = Place::with_model();
-    for (device, says) in [("gpu:99", "no such GPU"), ("abacus", "no adapter has this in its name")] {
+    for (device, says) in [("gpu:99", "no such GPU"), ("abacus", "no card has this in its name")] {
         place.refused(&format!("{EVAL} --device {device}"), &["--device ", device, says, "this machine has: cpu"]);
         place.refused(&format!("{ADAPT} --device {device}"), &["--device ", device, says]);
     }

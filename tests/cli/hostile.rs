@@ -686,7 +686,7 @@ fn a_perplexity_beyond_the_range_of_numbers_is_null_with_its_reason_wherever_it_
     let mut stream = common::id_stream(&[4]);
     (stream.bytes, stream.words) = (10, 2);
     let row = diverged.summary("a", &stream, &result.protocol.protocol).unwrap();
-    let name = odyssey::device::DeviceName { backend: "cpu".into(), adapter: "any".into() };
+    let name = odyssey::device::DeviceName { backend: "cpu".into(), card: "any".into() };
     let eval = summarise("m", Precision::F32, &name, result.protocol.clone(), vec![row], Instant::now());
     let eval = assert_nulls_have_reasons(&eval);
     for pointer in ["/macro_ppl", "/texts/0/ppl", "/texts/0/ppl_ci95/1", "/texts/0/word_ppl"] {

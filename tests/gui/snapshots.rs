@@ -1,4 +1,4 @@
-//! The pages as somebody looked at them, drawn on the software adapter; `UPDATE_SNAPSHOTS=true cargo test …` draws anew.
+//! The pages as somebody looked at them, drawn on the software card; `UPDATE_SNAPSHOTS=true cargo test …` draws anew.
 
 use std::fs;
 
@@ -10,11 +10,11 @@ use egui_kittest::SnapshotOptions;
 use egui_kittest::kittest::Queryable;
 use odyssey::files::write_json;
 
-/// Versions of the software adapter round a few edges differently; a control that moved changes thousands of pixels.
+/// Versions of the software card round a few edges differently; a control that moved changes thousands of pixels.
 const EDGES: usize = 300;
 
 #[test]
-fn the_software_adapter_draws_the_pages_of_a_study_as_they_were_looked_at() {
+fn the_software_card_draws_the_pages_of_a_study_as_they_were_looked_at() {
     let place = Place::empty();
     let folder = place.path("study");
     fs::create_dir(&folder).unwrap();

@@ -239,8 +239,8 @@ fn result_and_gradients_are_those_of_the_composed_form() {
 }
 
 #[test]
-fn result_and_gradients_on_a_software_adapter_are_those_of_the_composed_form() {
-    let software = DeviceChoice::Software.open().expect("needs a software Vulkan adapter (mesa-vulkan-drivers)");
+fn result_and_gradients_on_a_software_card_are_those_of_the_composed_form() {
+    let software = DeviceChoice::Software.open().expect("needs a software Vulkan card (mesa-vulkan-drivers)");
     // Kernels of lanes for more channels take seconds to compile, and are the same text with more lines.
     let most = if std::env::var_os(graphics_card::VARIABLE).is_some() { 128 } else { 48 };
     let problems = problems().into_iter().filter(|problem| problem.shape[4] <= most);
@@ -298,8 +298,8 @@ fn of_one_projection(device: &Device, fused: bool) -> [Vec<f32>; 2] {
 }
 
 #[test]
-fn one_projection_of_queries_keys_and_values_is_read_where_they_lie_on_a_software_adapter_too() {
-    let software = DeviceChoice::Software.open().expect("needs a software Vulkan adapter (mesa-vulkan-drivers)");
+fn one_projection_of_queries_keys_and_values_is_read_where_they_lie_on_a_software_card_too() {
+    let software = DeviceChoice::Software.open().expect("needs a software Vulkan card (mesa-vulkan-drivers)");
     let expected = of_one_projection(&Device::flex(), false);
     for device in [Device::flex(), software.device] {
         for (found, expected) in of_one_projection(&device, true).iter().zip(&expected) {

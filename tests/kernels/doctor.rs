@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use burn::tensor::Device;
-use odyssey::device::{Adapter, ChosenDevice, DeviceChoice, adapters, automatic, diagnosis};
+use odyssey::device::{Card, ChosenDevice, DeviceChoice, automatic, cards, diagnosis};
 use odyssey::doctor::exact::ExactModel;
 use odyssey::doctor::{Aspect, Check, Diagnosis, Expected, Plan, Verdict, examine, judge, run, worst_error};
 use odyssey::evaluate::Window;
@@ -43,7 +43,7 @@ fn cpu() -> ChosenDevice {
 }
 
 fn software() -> ChosenDevice {
-    DeviceChoice::Software.find().expect("this test needs a software Vulkan adapter (mesa-vulkan-drivers)")
+    DeviceChoice::Software.find().expect("this test needs a software Vulkan card (mesa-vulkan-drivers)")
 }
 
 /// A plan that finds `found` where 1, 2 and 3 are expected, to one part in a thousand.
@@ -197,16 +197,16 @@ fn a_diagnosis_is_known_for_its_device_driver_and_version_only() {
 }
 
 #[test]
-fn auto_passes_over_adapters_that_were_found_wrong_and_never_takes_software() {
-    let adapter = |choice: &str, kind| {
-        let mut adapter = adapters().first().expect("this test needs any adapter").clone();
-        (adapter.choice, adapter.kind) = (choice.into(), kind);
-        adapter
+fn auto_passes_over_cards_that_were_found_wrong_and_never_takes_software() {
+    let card = |choice: &str, kind| {
+        let mut card = cards().first().expect("this test needs any card").clone();
+        (card.choice, card.kind) = (choice.into(), kind);
+        card
     };
-    let all = [adapter("gpu:0", "discrete GPU"), adapter("gpu:1", "integrated GPU"), adapter("software", "software")];
+    let all = [card("gpu:0", "discrete GPU"), card("gpu:1", "integrated GPU"), card("software", "software")];
     let taken = |wrong: &[&str]| {
-        let found_wrong = |adapter: &Adapter| wrong.contains(&adapter.choice.as_str()).then(|| "off".to_owned());
-        automatic(&all, found_wrong).map(|adapter| adapter.choice.clone())
+        let found_wrong = |card: &Card| wrong.contains(&card.choice.as_str()).then(|| "off".to_owned());
+        automatic(&all, found_wrong).map(|card| card.choice.clone())
     };
     assert_eq!(taken(&[]).as_deref(), Some("gpu:0"));
     assert_eq!(taken(&["gpu:0"]).as_deref(), Some("gpu:1"));
@@ -254,13 +254,13 @@ fn the_cpu_is_fine_and_a_kept_fault_is_warned_of() {
 }
 
 #[test]
-fn a_software_adapter_can_be_used_and_its_f16_is_refused_once_found_wrong() {
+fn a_software_card_can_be_used_and_its_f16_is_refused_once_found_wrong() {
     let chosen = software();
     let mut found = examine(&chosen, PATIENCE, &mut Silent).unwrap();
     assert_ne!(found.verdict, Verdict::Wrong, "{}", found.words);
     for check in &found.checks {
         // llvmpipe ends loops after 65,532 rounds.
-        let may_fail = check.about.aspect == Aspect::LongRows && chosen.name.adapter.contains("llvmpipe");
+        let may_fail = check.about.aspect == Aspect::LongRows && chosen.name.card.contains("llvmpipe");
         assert!(check.ok || may_fail, "{check:?}");
         assert!(check.cases.iter().all(|case| case.cpu.is_some()), "{check:?}");
     }
@@ -287,7 +287,7 @@ fn a_software_adapter_can_be_used_and_its_f16_is_refused_once_found_wrong() {
 }
 
 #[test]
-fn a_vocabulary_longer_than_a_software_adapters_loops_loses_no_token() {
+fn a_vocabulary_longer_than_a_software_cards_loops_loses_no_token() {
     let json = json!({
         "model_type": "gpt2", "vocab_size": 70_001, "n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 2,
     });

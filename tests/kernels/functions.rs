@@ -1,5 +1,5 @@
 //! Norms, nonlinearities and rotations that are one pass each: against f64, and with their gradients against the framework's
-//! operations, on the CPU and on a software adapter.
+//! operations, on the CPU and on a software card.
 
 use std::sync::Mutex;
 
@@ -26,7 +26,7 @@ fn on_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 fn software() -> Device {
-    DeviceChoice::Software.open().expect("these tests need a software Vulkan adapter (mesa-vulkan-drivers)").device
+    DeviceChoice::Software.open().expect("these tests need a software Vulkan card (mesa-vulkan-drivers)").device
 }
 
 /// A function of tensors in both forms.
@@ -215,7 +215,7 @@ fn values_and_gradients_on_the_cpu_are_those_of_the_plain_operations() {
 }
 
 #[test]
-fn values_and_gradients_on_a_software_adapter_are_those_of_the_plain_operations() {
+fn values_and_gradients_on_a_software_card_are_those_of_the_plain_operations() {
     is_the_plain_one_on(&software());
 }
 

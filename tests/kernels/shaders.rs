@@ -1,4 +1,4 @@
-//! The kernels of `shaders/`: each is valid WGSL, and computes on a software adapter what the framework's operations do.
+//! The kernels of `shaders/`: each is valid WGSL, and computes on a software card what the framework's operations do.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use minijinja::{Value, context};
@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 fn software() -> Device {
-    DeviceChoice::Software.open().expect("these tests need a software Vulkan adapter (mesa-vulkan-drivers)").device
+    DeviceChoice::Software.open().expect("these tests need a software Vulkan card (mesa-vulkan-drivers)").device
 }
 
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -124,7 +124,7 @@ const SIZES: [[usize; 3]; 9] = [
 ];
 
 #[test]
-fn a_product_on_a_software_adapter_is_the_cpu_backends_for_every_size_and_way_to_hold_it() {
+fn a_product_on_a_software_card_is_the_cpu_backends_for_every_size_and_way_to_hold_it() {
     let device = software();
     for [m, n, k] in SIZES {
         for (a_held, b_held) in
@@ -142,7 +142,7 @@ fn a_product_on_a_software_adapter_is_the_cpu_backends_for_every_size_and_way_to
 }
 
 #[test]
-fn a_linear_layer_and_its_gradient_are_the_plain_ones_on_the_cpu_and_on_a_software_adapter() {
+fn a_linear_layer_and_its_gradient_are_the_plain_ones_on_the_cpu_and_on_a_software_card() {
     for [positions, input, output] in [[7, 20, 12], [1, 3, 5], [130, 64, 96], [33, 6, 258]] {
         for (held, biased) in
             [(Held::Plain, true), (Held::Plain, false), (Held::Transposed, true), (Held::Transposed, false)]
@@ -173,7 +173,7 @@ fn a_linear_layer_and_its_gradient_are_the_plain_ones_on_the_cpu_and_on_a_softwa
 }
 
 #[test]
-fn loss_and_gradient_of_a_chunk_on_a_software_adapter_are_the_cpu_backends() {
+fn loss_and_gradient_of_a_chunk_on_a_software_card_are_the_cpu_backends() {
     for (positions, channels, pieces) in [
         (1, 4, &[3][..]),
         (3, 4, &[17]),
@@ -206,7 +206,7 @@ fn loss_and_gradient_of_a_chunk_on_a_software_adapter_are_the_cpu_backends() {
 }
 
 #[test]
-fn a_number_that_is_none_is_not_hidden_on_a_software_adapter() {
+fn a_number_that_is_none_is_not_hidden_on_a_software_card() {
     let device = software();
     for broken in [f32::NAN, f32::INFINITY] {
         let hidden = Tensor::<2>::from_data([[1.0, broken], [1.0, 1.0]], &device);
@@ -216,7 +216,7 @@ fn a_number_that_is_none_is_not_hidden_on_a_software_adapter() {
 }
 
 #[test]
-fn a_step_of_adamw_on_a_software_adapter_is_the_cpu_backends() {
+fn a_step_of_adamw_on_a_software_card_is_the_cpu_backends() {
     let constants = Constants {
         factor: 0.5,
         beta1: 0.9,
@@ -240,7 +240,7 @@ fn a_step_of_adamw_on_a_software_adapter_is_the_cpu_backends() {
 }
 
 #[test]
-fn a_sum_of_squares_on_a_software_adapter_is_the_cpu_backends_over_all_tensors() {
+fn a_sum_of_squares_on_a_software_card_is_the_cpu_backends_over_all_tensors() {
     let of = |device: &Device| {
         let counts = [1, 7, 64, 40_000, 0, 1_000_001];
         let all = counts.map(|count| random([count], count as u64, device));
@@ -252,7 +252,7 @@ fn a_sum_of_squares_on_a_software_adapter_is_the_cpu_backends_over_all_tensors()
 }
 
 #[test]
-fn what_draws_find_in_a_tile_is_the_plain_sums_on_the_cpu_and_on_a_software_adapter() {
+fn what_draws_find_in_a_tile_is_the_plain_sums_on_the_cpu_and_on_a_software_card() {
     for [rows, draws] in [[1, 1], [3, 7], [200, 33]] {
         let on = |device: &Device, found: fn(_, _, _) -> Tensor<2>| {
             on_host(found(random([rows, draws], 1, device), random([rows, draws], 2, device), draws / 2))
@@ -266,7 +266,7 @@ fn what_draws_find_in_a_tile_is_the_plain_sums_on_the_cpu_and_on_a_software_adap
 }
 
 #[test]
-fn a_tile_of_a_kernel_matrix_is_the_plain_one_on_the_cpu_and_on_a_software_adapter() {
+fn a_tile_of_a_kernel_matrix_is_the_plain_one_on_the_cpu_and_on_a_software_card() {
     let of_distances = [
         OfDistance::Exponential(-0.5),
         OfDistance::Exponentials([-4.0, -1.0, -0.3, -0.05]),

@@ -1,10 +1,10 @@
-//! The same golden checks on a software adapter, through wgpu, and the pipeline there against the CPU backend.
+//! The same golden checks on a software card, through wgpu, and the pipeline there against the CPU backend.
 
 use burn::tensor::{Device, Tensor};
 use odyssey::adapt::{Adaptation, Resumable, adapt};
 use odyssey::compare::{Comparison, compare};
 use odyssey::device::faults::{failure, guarded, halving, renew};
-use odyssey::device::{DeviceChoice, adapters};
+use odyssey::device::{DeviceChoice, cards};
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
 use odyssey::model::LoadedModel;
@@ -20,11 +20,11 @@ use crate::common::{StopAfter, id_stream, model_folder};
 use crate::{encoder, golden};
 
 fn software() -> Device {
-    DeviceChoice::Software.open().expect("these tests need a software Vulkan adapter (mesa-vulkan-drivers)").device
+    DeviceChoice::Software.open().expect("these tests need a software Vulkan card (mesa-vulkan-drivers)").device
 }
 
 #[test]
-fn golden_forward_gradients_and_training_hold_on_a_software_adapter() {
+fn golden_forward_gradients_and_training_hold_on_a_software_card() {
     let device = software();
     for case in golden::CASES {
         let (logits, nll) = golden::check_forward(case, &device);
@@ -37,7 +37,7 @@ fn golden_forward_gradients_and_training_hold_on_a_software_adapter() {
 }
 
 #[test]
-fn golden_vectors_of_a_sentence_encoder_hold_on_a_software_adapter() {
+fn golden_vectors_of_a_sentence_encoder_hold_on_a_software_card() {
     encoder::check(&software());
 }
 
@@ -71,7 +71,7 @@ fn pipeline(device: &Device) -> (Comparison, Distances) {
 }
 
 #[test]
-fn the_whole_pipeline_on_a_software_adapter_agrees_with_the_cpu_backend() {
+fn the_whole_pipeline_on_a_software_card_agrees_with_the_cpu_backend() {
     let (software, cpu) = (pipeline(&software()), pipeline(&Device::flex()));
     println!("delta {:+.6} on software, {:+.6} on the CPU", software.0.delta, cpu.0.delta);
     assert!(cpu.0.delta < -0.01, "six steps teach something, so the comparison means something");
@@ -92,7 +92,7 @@ fn the_whole_pipeline_on_a_software_adapter_agrees_with_the_cpu_backend() {
 }
 
 #[test]
-fn a_run_on_a_software_adapter_repeats_and_goes_on_from_a_checkpoint_up_to_rounding() {
+fn a_run_on_a_software_card_repeats_and_goes_on_from_a_checkpoint_up_to_rounding() {
     let device = software();
     let base = LoadedModel::open(&model_folder("llama_gqa"), &device).unwrap();
     let settings = AdaptSettings {
@@ -135,7 +135,7 @@ fn four_of(count: usize, device: &Device) -> Result<f32> {
 #[test]
 fn what_is_larger_than_the_device_has_any_buffer_is_out_of_memory_and_what_fits_goes_on() {
     let device = software();
-    let too_large = adapters()[0].max_binding_bytes as usize / 2;
+    let too_large = cards()[0].max_binding_bytes as usize / 2;
     let error = four_of(too_large, &device).unwrap_err();
     assert!(error.is_out_of_memory(), "{error}");
     assert!(error.to_string().contains(&(4 * too_large).to_string()), "does not say how much was needed: {error}");

@@ -141,8 +141,8 @@ fn ten_steps_of_training_go_as_in_peft() {
 }
 
 #[test]
-fn ten_steps_of_training_go_as_in_peft_on_a_software_adapter() {
-    let device = DeviceChoice::Software.open().expect("this test needs a software Vulkan adapter").device;
+fn ten_steps_of_training_go_as_in_peft_on_a_software_card() {
+    let device = DeviceChoice::Software.open().expect("this test needs a software Vulkan card").device;
     check_training("gpt2_tied", &device);
 }
 

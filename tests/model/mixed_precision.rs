@@ -69,8 +69,8 @@ fn loss_and_gradient_with_products_in_16_bits_are_those_of_f32_up_to_its_grain()
 }
 
 #[test]
-fn a_software_adapter_computes_in_f16_too() {
-    let software = DeviceChoice::Software.open().expect("this test needs a software Vulkan adapter").device;
+fn a_software_card_computes_in_f16_too() {
+    let software = DeviceChoice::Software.open().expect("this test needs a software Vulkan card").device;
     for case in ["gpt2_tied", "llama_gqa"] {
         let (loss, exact, _) = gradient(case, Precision::F32, &Device::flex());
         let (found_loss, found, scale) = gradient(case, Precision::F16, &software);

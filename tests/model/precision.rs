@@ -84,8 +84,8 @@ fn token_tables_in_pieces_are_held_in_16_bits_too() {
 }
 
 #[test]
-fn a_software_adapter_holds_f16_and_says_that_it_has_no_bf16() {
-    let software = DeviceChoice::Software.open().expect("this test needs a software Vulkan adapter").device;
+fn a_software_card_holds_f16_and_says_that_it_has_no_bf16() {
+    let software = DeviceChoice::Software.open().expect("this test needs a software Vulkan card").device;
     for case in ["gpt2_odd", "llama_gqa"] {
         let [cpu, gpu] = [Device::flex(), software.clone()]
             .map(|device| logits(&LoadedModel::open_in(&model_folder(case), Precision::F16, &device).unwrap()));

@@ -1,7 +1,7 @@
 //! Causal attention (arXiv 2205.14135): scores exist only for one tile of queries and keys at a time.
 //!
 //! ln Z of every query is kept; the gradient computes the probabilities again from it. On the CPU backend all threads
-//! work on the tensors' own memory; software adapters and graphics cards have kernels of `shaders/`; products in 16
+//! work on the tensors' own memory; software cards and graphics cards have kernels of `shaders/`; products in 16
 //! bits use the operations of the framework, which hold all scores.
 
 mod causal;

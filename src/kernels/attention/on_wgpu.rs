@@ -10,7 +10,7 @@ use crate::kernels::wgsl::{self, Buffer, Kernel};
 
 /// Channels of a head at most: the variables of an invocation for each channel are unrolled in the text of the kernel.
 const MOST_CHANNELS: usize = 128;
-/// Workgroups along one axis at most; also the most tokens of a window, as llvmpipe, the usual software adapter, ends every
+/// Workgroups along one axis at most; also the most tokens of a window, as llvmpipe, the usual software card, ends every
 /// loop of a kernel after 65,532 rounds, of two tokens each.
 const MOST_GROUPS: usize = 65_535;
 /// Invocations of a workgroup that takes a tile.

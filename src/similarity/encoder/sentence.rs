@@ -7,8 +7,8 @@ use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 use super::bert::Bert;
 use super::folder::{EncoderFolder, Pooling};
-use crate::device::adapter_of;
 use crate::device::batch_size;
+use crate::device::card_of;
 use crate::error::{Error, Result};
 use crate::files::hash_bytes;
 use crate::memory::EncoderSize;
@@ -231,7 +231,7 @@ fn identity(settings: &EncoderFolder, tokenizer: &Tokenizer, stamps: &Stamps) ->
 
 /// Tokens encoded together on `device`.
 fn together(device: &Device) -> usize {
-    if adapter_of(device).is_some() { batch_size(1) } else { TOGETHER_ON_CPU }
+    if card_of(device).is_some() { batch_size(1) } else { TOGETHER_ON_CPU }
 }
 
 impl EncoderFolder {
