@@ -59,7 +59,7 @@ pub struct Args {
 /// One side of the comparison, scored now or earlier.
 struct Scored {
     stream: ScoredStream,
-    recipe: ProtocolResult,
+    protocol: ProtocolResult,
     /// The source of token names: the tokenizer and the size of the vocabulary.
     names: Option<(Option<Tokenizer>, usize)>,
     /// The model and its windows, if it was scored now.
@@ -68,10 +68,10 @@ struct Scored {
 
 impl Scored {
     fn scoring<'a>(&'a self, name: &'a str) -> Scoring<'a> {
-        let Self { stream, recipe, names, read } = self;
+        let Self { stream, protocol, names, read } = self;
         let tokenizer = names.as_ref().and_then(|(tokenizer, _)| tokenizer.as_ref());
         let vocabulary = read.as_ref().map(|(model, _)| model.config.vocabulary());
-        Scoring { name, stream, recipe, tokenizer, vocabulary }
+        Scoring { name, stream, protocol, tokenizer, vocabulary }
     }
 }
 
@@ -157,17 +157,17 @@ fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Res
         let (stream, result) = per_token::read(path)?;
         check_text(path, &result, args, common)?;
         let names = tokenizer_of(&result, common);
-        return Ok(Scored { stream, recipe: result.protocol, names, read: None });
+        return Ok(Scored { stream, protocol: result.protocol, names, read: None });
     }
     let named = common.named(path)?;
     places(args, common.outputs([&named.folder]))?; // the base of an adapter, which was not known before
     let config = ModelConfig::read(&named.folder)?;
     let tokenizer = Tokenizer::find(&named.folder)?;
-    let recipe = args.protocol.recipe(&config, tokenizer.as_ref(), &args.reading)?;
+    let protocol = args.protocol.for_model(&config, tokenizer.as_ref(), &args.reading)?;
     // Of the second model, beside the first.
-    let work = Work::Evaluate { context: recipe.protocol.context, precision: args.held.dtype };
-    let by_document = recipe.protocol.name.by_document();
-    let stream = recipe.stream();
+    let work = Work::Evaluate { context: protocol.protocol.context, precision: args.held.dtype };
+    let by_document = protocol.protocol.name.by_document();
+    let stream = protocol.stream();
     let longest =
         Longest { config: &config, tokenizer: tokenizer.as_ref(), reading: args.reading.read(), stream, by_document };
     let read = [(args.text.as_path(), Split::Test)];
@@ -175,13 +175,13 @@ fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Res
     let model = named.open(&args.held, &chosen.device)?;
     let mut monitor = common.monitor();
     let corpus = open_corpus(&common.corpus(&args.text)?, Split::Test, Watched::by(args.reading.read(), &mut monitor))?;
-    let evaluation = Evaluation::new(&model, tokenizer.as_ref(), recipe);
+    let evaluation = Evaluation::new(&model, tokenizer.as_ref(), protocol);
     let stream = evaluation.read(&corpus, &mut monitor)?;
     let scored = evaluation.score(&model.model, &stream, &mut monitor)?;
-    let recipe = evaluation.protocol;
-    let windows = recipe.protocol.windows(&stream.document);
+    let protocol = evaluation.protocol;
+    let windows = protocol.protocol.windows(&stream.document);
     let names = Some((tokenizer, model.config.vocabulary()));
-    Ok(Scored { stream: scored, recipe, names, read: Some((model, windows)) })
+    Ok(Scored { stream: scored, protocol, names, read: Some((model, windows)) })
 }
 
 /// Refuses a per-token file of another text than the one asked for.

@@ -83,10 +83,10 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     };
     let config = ModelConfig::read(folder)?;
     let tokenizer = Tokenizer::find(folder)?;
-    let recipe = args.protocol.recipe(&config, tokenizer.as_ref(), &args.reading)?;
-    let work = Work::Evaluate { context: recipe.protocol.context, precision: args.held.dtype };
-    let by_document = recipe.protocol.name.by_document();
-    let stream = recipe.stream();
+    let protocol = args.protocol.for_model(&config, tokenizer.as_ref(), &args.reading)?;
+    let work = Work::Evaluate { context: protocol.protocol.context, precision: args.held.dtype };
+    let by_document = protocol.protocol.name.by_document();
+    let stream = protocol.stream();
     let longest =
         Longest { config: &config, tokenizer: tokenizer.as_ref(), reading: args.reading.read(), stream, by_document };
     let read: Vec<_> = args.text.iter().map(|path| (path.as_path(), Split::Test)).collect();
@@ -103,7 +103,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
 
     let texts = args.text.iter().map(|path| common.corpus(path)).collect::<Result<Vec<_>>>()?;
 
-    let evaluation = Evaluation::new(&sides[0].0, tokenizer.as_ref(), recipe);
+    let evaluation = Evaluation::new(&sides[0].0, tokenizer.as_ref(), protocol);
     let started = Instant::now();
     let mut monitor = common.monitor();
     let mut rows = Vec::new();

@@ -46,8 +46,8 @@ impl ProtocolArgs {
         Protocol::check_sizes(self.protocol, self.context, self.stride)
     }
 
-    /// The recipe for this model and these texts.
-    pub fn recipe(
+    /// The protocol for this model and these texts.
+    pub fn for_model(
         &self,
         config: &ModelConfig,
         tokenizer: Option<&Tokenizer>,

@@ -1,4 +1,4 @@
-//! Whether two scorings may be compared: one text, read as the same tokens, by one recipe.
+//! Whether two scorings may be compared: one text, read as the same tokens, by one protocol.
 //!
 //! Tokenizers are compared by the tokens that they make of the text. Their files may differ: a model that was tuned and
 //! saved by another program has its base's tokenizer in another layout, or with tokens added that no text has.
@@ -15,7 +15,7 @@ pub struct Scoring<'a> {
     /// The text and its scores.
     pub stream: &'a ScoredStream,
     /// How it was scored.
-    pub recipe: &'a ProtocolResult,
+    pub protocol: &'a ProtocolResult,
     /// The tokenizer that made the tokens, where it is known.
     pub tokenizer: Option<&'a Tokenizer>,
     /// Entries of the model's vocabulary, where the model is known.
@@ -26,13 +26,13 @@ pub struct Scoring<'a> {
 /// vocabulary cannot be compared, where that is so.
 ///
 /// # Errors
-/// [`Error::Input`] where the recipes or the tokens differ, with the first difference.
+/// [`Error::Input`] where the protocols or the tokens differ, with the first difference.
 pub fn check_comparable(before: Scoring<'_>, after: Scoring<'_>) -> Result<Option<String>> {
     let place = || format!("{} and {}", before.name, after.name);
-    let (a, b) = (before.recipe, after.recipe);
+    let (a, b) = (before.protocol, after.protocol);
     if a.fingerprint != b.fingerprint && !a.differs_in_tokenizer_alone(b) {
         let fault = format!(
-            "were scored by different recipes (fingerprints {} and {}), which differ in {}",
+            "were scored by different protocols (fingerprints {} and {}), which differ in {}",
             a.fingerprint,
             b.fingerprint,
             a.difference(b)

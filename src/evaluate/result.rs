@@ -20,7 +20,7 @@ pub struct EvalResult {
     pub model: String,
     /// Where it was computed.
     pub device: DeviceName,
-    /// The recipe.
+    /// How it was scored.
     pub protocol: ProtocolResult,
     /// One row per text.
     pub texts: Vec<TextResult>,
@@ -104,21 +104,23 @@ impl ProtocolResult {
         Ok(Self::new(protocol, rule, options, tokenizer))
     }
 
-    /// How a corpus becomes the stream that this recipe scores.
+    /// How a corpus becomes the stream that this protocol scores.
     pub fn stream(&self) -> StreamOptions {
         StreamOptions { join: self.join, newlines: self.newlines, bos: self.bos }
     }
 
-    /// Whether this recipe is another with a tokenizer of another file, and the same in all else.
+    /// Whether this protocol is another with a tokenizer of another file, and the same in all else.
     pub fn differs_in_tokenizer_alone(&self, other: &Self) -> bool {
-        let with = |recipe: &Self, tokenizer| recipe.protocol.fingerprint(recipe.document, &recipe.stream(), tokenizer);
+        let with = |protocol: &Self, tokenizer| {
+            protocol.protocol.fingerprint(protocol.document, &protocol.stream(), tokenizer)
+        };
         // Of both, since an older version of this program may not have noted all that its fingerprint is made of.
         with(self, &self.tokenizer) == self.fingerprint && with(self, &other.tokenizer) == other.fingerprint
     }
 
     /// In words, the differences to another protocol: `context (64 and 32), stride (64 and 32)`.
     pub fn difference(&self, other: &Self) -> String {
-        let shown = |recipe: &Self, key: &str| match serde_json::to_value(recipe).unwrap_or_default().get(key) {
+        let shown = |protocol: &Self, key: &str| match serde_json::to_value(protocol).unwrap_or_default().get(key) {
             None | Some(Value::Null) => "none".to_owned(),
             Some(Value::String(text)) if key == "tokenizer" => text.chars().take(8).collect(),
             Some(Value::String(text)) => text.clone(),

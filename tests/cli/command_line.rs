@@ -387,9 +387,9 @@ fn two_scorings_are_compared_only_if_they_are_of_one_text_by_one_recipe() {
         place.result(&format!("eval --model model {options} --per-token {file}"));
     }
     let compare = |before: &str, after: &str| format!("compare --before {before} --after {after} --text test.jsonl");
-    let recipes = "were scored by different recipes (fingerprints ";
-    place.refused(&compare("a.safetensors", "b.safetensors"), &["a.safetensors and b.safetensors", recipes]);
-    place.refused(&compare("b.safetensors", "model"), &["b.safetensors and model", recipes]);
+    let protocols = "were scored by different protocols (fingerprints ";
+    place.refused(&compare("a.safetensors", "b.safetensors"), &["a.safetensors and b.safetensors", protocols]);
+    place.refused(&compare("b.safetensors", "model"), &["b.safetensors and model", protocols]);
     place.refused(&compare("a.safetensors", "c.safetensors"), &["c.safetensors: ", "valid.jsonl", "test.jsonl"]);
     place.refused(&compare("gone.safetensors", "model"), &["gone.safetensors: no such model folder"]);
 

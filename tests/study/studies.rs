@@ -406,7 +406,7 @@ fn another_seed_or_rate_leaves_what_comes_before_adaptation_as_it_is() {
 }
 
 #[test]
-fn another_text_or_recipe_of_evaluation_makes_new_tasks() {
+fn another_text_or_protocol_makes_new_tasks() {
     let study = one_domain("languages/lambda-0");
     let place = planned(&study);
     let first = place.result(RUN);

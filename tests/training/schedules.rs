@@ -1,4 +1,4 @@
-//! Learning rates of every step, and the recipes that settings begin from.
+//! Learning rates of every step, and the presets that settings begin from.
 
 use std::path::Path;
 
@@ -93,7 +93,7 @@ fn a_share_of_the_steps_is_rounded_up_but_not_by_the_rounding_of_numbers() {
 }
 
 #[test]
-fn the_recipe_odyssey2024_is_the_arm_of_the_paper() {
+fn the_preset_odyssey2024_is_the_arm_of_the_paper() {
     let AdaptSettings { preset, epochs, batch, packing, order, lr, decay, warmup_ratio, clip, adamw, .. } =
         Preset::Odyssey2024.settings();
     assert_eq!(preset, Some(Preset::Odyssey2024));
@@ -105,7 +105,7 @@ fn the_recipe_odyssey2024_is_the_arm_of_the_paper() {
 }
 
 #[test]
-fn the_recipe_odyssey2024_is_that_of_the_shipped_study() {
+fn the_preset_odyssey2024_is_that_of_the_shipped_study() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/odyssey2024.toml");
     let study: StudyConfig = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let paper = &study.strategies.iter().find(|strategy| strategy.name == "paper-like").unwrap().recipe;
@@ -118,7 +118,7 @@ fn the_recipe_odyssey2024_is_that_of_the_shipped_study() {
 }
 
 #[test]
-fn the_recipe_odyssey2024_takes_windows_of_1024_tokens_or_the_longest_that_the_model_reads() {
+fn the_preset_odyssey2024_takes_windows_of_1024_tokens_or_the_longest_that_the_model_reads() {
     let preset = Preset::Odyssey2024.settings();
     assert_eq!([256, 1024, 8192].map(|longest| preset.window_length(longest)), [256, 1024, 1024]);
     assert_eq!([256, 8192].map(|longest| AdaptSettings::default().window_length(longest)), [256, 8192]);

@@ -131,7 +131,7 @@ fn before_and_after(
         runner.plan.zero_shot(task, text, options).ok_or_else(|| unknown("zero-shot task of", text.in_results()))?;
     let (before, before_result) =
         per_token::read_kept(&runner.plan.result_of(zero_shot, runner.folder)?.join(PER_TOKEN))?;
-    let scoring = |name, stream, recipe| Scoring { name, stream, recipe, tokenizer: None, vocabulary: None };
+    let scoring = |name, stream, protocol| Scoring { name, stream, protocol, tokenizer: None, vocabulary: None };
     check_comparable(
         scoring("the base's scores", &before, &before_result.protocol),
         scoring("those now", &after, &result.protocol),

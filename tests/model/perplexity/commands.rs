@@ -92,7 +92,7 @@ fn what_a_protocol_cannot_do_is_refused_with_the_cure() {
 }
 
 #[test]
-fn scorings_by_different_recipes_are_refused_in_words() {
+fn scorings_by_different_protocols_are_refused_in_words() {
     let place = Place::with_model();
     for (options, file) in [("", "a"), ("--context 32", "b"), ("--protocol rolling", "c"), ("--bos never", "d")] {
         place.result(&format!("eval --model model --text test.jsonl {options} --per-token {file}"));

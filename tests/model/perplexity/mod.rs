@@ -44,8 +44,8 @@ fn score(
 ) -> (ScoredStream, TextResult) {
     let tokenizer = model.tokenizer().unwrap();
     let protocol = Protocol::for_model(name, None, stride, &model.config, tokenizer.as_ref(), &options).unwrap();
-    let recipe = ProtocolResult::new(protocol, DocumentRule::File, &options, tokenizer.as_ref());
-    let stream = model.stream(corpus, tokenizer.as_ref(), &recipe.stream()).unwrap();
+    let whole = ProtocolResult::new(protocol, DocumentRule::File, &options, tokenizer.as_ref());
+    let stream = model.stream(corpus, tokenizer.as_ref(), &whole.stream()).unwrap();
     let scored = evaluate(&model.model, &model.device, &stream, &protocol, &mut Silent).unwrap();
     let row = scored.summary("text", &stream, &protocol).unwrap();
     (scored, row)

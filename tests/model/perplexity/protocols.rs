@@ -232,63 +232,63 @@ fn the_prefix_is_begin_of_text_or_else_end_of_text_and_needs_to_be_there() {
 fn documents_that_are_read_by_themselves_have_nothing_between_them_and_all_begin_alike() {
     let documents = [[5].as_slice(), &[9], &[8, 6, 7]].map(Document::Ids);
     let corpus = Corpus::new(Path::new("books.jsonl"), None, documents).unwrap();
-    let recipe = |name, bos| {
+    let whole = |name, bos| {
         let options = StreamOptions { bos, ..StreamOptions::default() };
         ProtocolResult::new(protocol(name, 8, None), DocumentRule::File, &options, None)
     };
-    let stream = |recipe: ProtocolResult| {
-        let stream = TokenStream::build(&corpus, None, Some(9), Some(8), 10, &recipe.stream()).unwrap();
+    let stream = |whole: ProtocolResult| {
+        let stream = TokenStream::build(&corpus, None, Some(9), Some(8), 10, &whole.stream()).unwrap();
         (stream.ids.to_vec(), stream.document.to_vec())
     };
     for name in [ProtocolName::Rolling, ProtocolName::Doc] {
-        assert_eq!(recipe(name, Bos::Never).join, Join::Apart);
-        assert_eq!(stream(recipe(name, Bos::Never)), (vec![5, 9, 8, 6, 7], vec![0, 1, 2, 2, 2]));
+        assert_eq!(whole(name, Bos::Never).join, Join::Apart);
+        assert_eq!(stream(whole(name, Bos::Never)), (vec![5, 9, 8, 6, 7], vec![0, 1, 2, 2, 2]));
         // Never before another: the last document has its own.
-        assert_eq!(stream(recipe(name, Bos::Always)), (vec![8, 5, 8, 9, 8, 6, 7], vec![0, 0, 1, 1, 2, 2, 2]));
+        assert_eq!(stream(whole(name, Bos::Always)), (vec![8, 5, 8, 9, 8, 6, 7], vec![0, 0, 1, 1, 2, 2, 2]));
     }
-    let joined = stream(recipe(ProtocolName::Disjoint, Bos::Always));
+    let joined = stream(whole(ProtocolName::Disjoint, Bos::Always));
     assert_eq!(joined, (vec![8, 5, 9, 9, 9, 8, 6, 7], vec![0, 0, 0, 1, 1, 2, 2, 2]));
 }
 
 #[test]
-fn recipes_that_differ_in_anything_have_other_fingerprints_and_say_in_what() {
+fn protocols_that_differ_in_anything_have_other_fingerprints_and_say_in_what() {
     let base = StreamOptions::default();
-    let recipe = |protocol, rule, options: &StreamOptions| ProtocolResult::new(protocol, rule, options, None);
+    let whole = |protocol, rule, options: &StreamOptions| ProtocolResult::new(protocol, rule, options, None);
     let disjoint = protocol(ProtocolName::Disjoint, 64, None);
-    let plain = recipe(disjoint, DocumentRule::BlankLine, &base);
+    let plain = whole(disjoint, DocumentRule::BlankLine, &base);
     let rolling = protocol(ProtocolName::Rolling, 64, None);
     for (other, says) in [
         (
-            recipe(protocol(ProtocolName::Disjoint, 32, None), DocumentRule::BlankLine, &base),
+            whole(protocol(ProtocolName::Disjoint, 32, None), DocumentRule::BlankLine, &base),
             "context (64 and 32), stride (64 and 32)",
         ),
         (
-            recipe(protocol(ProtocolName::Strided, 64, Some(64)), DocumentRule::BlankLine, &base),
+            whole(protocol(ProtocolName::Strided, 64, Some(64)), DocumentRule::BlankLine, &base),
             "protocol (disjoint and strided)",
         ),
         (
-            recipe(protocol(ProtocolName::M2d2Exact, 64, None), DocumentRule::BlankLine, &base),
+            whole(protocol(ProtocolName::M2d2Exact, 64, None), DocumentRule::BlankLine, &base),
             "protocol (disjoint and m2d2-exact)",
         ),
         (
-            recipe(rolling, DocumentRule::BlankLine, &base),
+            whole(rolling, DocumentRule::BlankLine, &base),
             "protocol (disjoint and rolling), prefix (none and 999), join (eot and apart)",
         ),
-        (recipe(disjoint, DocumentRule::File, &base), "document (blank-line and file)"),
-        (recipe(disjoint, DocumentRule::BlankLine, &StreamOptions { bos: Bos::Never, ..base }), "bos (auto and never)"),
+        (whole(disjoint, DocumentRule::File, &base), "document (blank-line and file)"),
+        (whole(disjoint, DocumentRule::BlankLine, &StreamOptions { bos: Bos::Never, ..base }), "bos (auto and never)"),
         (
-            recipe(disjoint, DocumentRule::BlankLine, &StreamOptions { join: Join::BlankLine, ..base }),
+            whole(disjoint, DocumentRule::BlankLine, &StreamOptions { join: Join::BlankLine, ..base }),
             "join (eot and blank-line)",
         ),
     ] {
         assert_ne!(plain.fingerprint, other.fingerprint, "{says}");
         assert_eq!(plain.difference(&other), says);
     }
-    let other_prefix = recipe(Protocol { prefix: Some(1), ..rolling }, DocumentRule::BlankLine, &base);
-    let rolling = recipe(rolling, DocumentRule::BlankLine, &base);
+    let other_prefix = whole(Protocol { prefix: Some(1), ..rolling }, DocumentRule::BlankLine, &base);
+    let rolling = whole(rolling, DocumentRule::BlankLine, &base);
     assert_ne!(rolling.fingerprint, other_prefix.fingerprint);
     assert_eq!(rolling.difference(&other_prefix), "prefix (999 and 1)");
-    // A result read back is the same recipe.
+    // A result read back is the same protocol.
     let read: ProtocolResult = serde_json::from_str(&serde_json::to_string(&rolling).unwrap()).unwrap();
     assert_eq!(read, rolling);
 }
