@@ -117,8 +117,8 @@ fn of_controls(results: &StudyResults, config: &StudyConfig) -> Vec<Case> {
                 domain: control_of(&control.model),
                 strategy: control.strategy.clone(),
                 features: own.with(&recipe(&strategy.recipe, text != config.text.stream(), trained)),
-                delta: control.delta?,
-                forgetting: control.delta,
+                delta: control.delta.value?,
+                forgetting: control.delta.value,
             })
         })
         .collect()

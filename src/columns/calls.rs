@@ -30,7 +30,7 @@ impl<'a> Called<'a> {
     ) -> Value {
         let (value, why) = match self {
             Self::Domain(change) => (of_domain(change).into(), change.reason.as_deref()),
-            Self::Control(control) => (of_control(control).into(), control.reason.as_deref()),
+            Self::Control(control) => (of_control(control).into(), control.delta.reason.as_deref()),
         };
         Value::or(value, why.unwrap_or("could not be computed"))
     }
@@ -72,9 +72,9 @@ pub fn calls<'a>() -> Vec<Column<Called<'a>>> {
             "What is resampled";
         "clusters" "clusters" Count [A N N N N N] c => c.of(|change| change.clusters.into()),
             "How many of them are scored";
-        "delta" "δ" Nats [A N A A N N] c => c.either(|change| Some(change.delta), |control| control.delta),
+        "delta" "δ" Nats [A N A A N N] c => c.either(|change| Some(change.delta), |control| control.delta.value),
             "Change in log-perplexity, nats per token, mean over seeds: positive is worse";
-        "delta_ci95" "95 % interval" Nats [A N A A N N] c => c.either(|change| Some(change.delta_ci95), |control| control.delta_ci95),
+        "delta_ci95" "95 % interval" Nats [A N A A N N] c => c.either(|change| Some(change.delta_ci95), |control| control.delta.ci95),
             "Of δ, documents resampled for all seeds at once";
         "seed_sd" "sd of seeds" Nats [A N K K N N] c => seed_sd(*c),
             "Standard deviation of δ between seeds";
@@ -94,9 +94,9 @@ pub fn calls<'a>() -> Vec<Column<Called<'a>>> {
             "A smaller change could not have been detected";
         "restart_delta" "δ of the restart" Nats [A N N N N N] c => c.of(|change| (change.restart_delta, NO_CONTROL).into()),
             "δ of the restart control";
-        "beyond_restart" "δ beyond the restart" Nats [A N A A N N] c => c.of(|change| (change.beyond_restart, NO_CONTROL).into()),
+        "beyond_restart" "δ beyond the restart" Nats [A N A A N N] c => c.of(|change| (change.beyond_restart.value, NO_CONTROL).into()),
             "δ minus that of the restart control";
-        "beyond_restart_ci95" "95 % interval" Nats [A N A A N N] c => c.of(|change| (change.beyond_restart_ci95, NO_CONTROL).into()),
+        "beyond_restart_ci95" "95 % interval" Nats [A N A A N N] c => c.of(|change| (change.beyond_restart.ci95, NO_CONTROL).into()),
             "Of δ beyond the restart";
     }
 }

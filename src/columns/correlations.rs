@@ -16,27 +16,27 @@ pub fn correlations() -> Vec<Column<Correlation>> {
             "The base model and the name of the strategy";
         "n" "n" Count [N N A A N N] c => c.n,
             "Domains";
-        "pearson" "r" Coefficient [N N A A N N] c => (c.pearson, why(c)),
+        "pearson" "r" Coefficient [N N A A N N] c => (c.pearson.value, why(c)),
             "Pearson's r";
-        "pearson_ci95" "95 % interval" Coefficient [N N A A N N] c => (c.ci95, why(c)),
+        "pearson_ci95" "95 % interval" Coefficient [N N A A N N] c => (c.pearson.ci95, why(c)),
             "Of r; domains are drawn within groups";
-        "pearson_p" "p" P [N N A A N N] c => (c.pearson_p, why(c)),
+        "pearson_p" "p" P [N N A A N N] c => (c.pearson.p, why(c)),
             "Of r";
-        "spearman" "ρ" Coefficient [N N A A N N] c => (c.spearman, why(c)),
+        "spearman" "ρ" Coefficient [N N A A N N] c => (c.spearman.value, why(c)),
             "Spearman's ρ";
-        "spearman_p" "p" P [N N A A N N] c => (c.spearman_p, why(c)),
+        "spearman_p" "p" P [N N A A N N] c => (c.spearman.p, why(c)),
             "Of ρ";
-        "kendall" "τ" Coefficient [N N A A N N] c => (c.kendall, why(c)),
+        "kendall" "τ" Coefficient [N N A A N N] c => (c.kendall.value, why(c)),
             "Kendall's τ";
-        "kendall_p" "p" P [N N A A N N] c => (c.kendall_p, why(c)),
+        "kendall_p" "p" P [N N A A N N] c => (c.kendall.p, why(c)),
             "Of τ";
         "within_groups" "inside groups" Coefficient [N N A A N N] c => (c.within_groups, "one group, or nothing varies inside groups"),
             "r after the mean of each group is subtracted";
         "permutation_p" "p" P [N N A A N N] c => (c.permutation_p, why(c)),
             "Of r inside groups, by permutations inside groups";
-        "partial" "partial r" Coefficient [N N A A N N] c => (c.partial.as_ref().and_then(|partial| partial.pearson), why_no_partial(c)),
+        "partial" "partial r" Coefficient [N N A A N N] c => (c.partial.as_ref().and_then(|partial| partial.pearson.value), why_no_partial(c)),
             "With the rate of line breaks, ln of the domain's tokens and ln of the base's perplexity allowed for";
-        "partial_p" "p" P [N N A A N N] c => (c.partial.as_ref().and_then(|partial| partial.pearson_p), why_no_partial(c)),
+        "partial_p" "p" P [N N A A N N] c => (c.partial.as_ref().and_then(|partial| partial.pearson.p), why_no_partial(c)),
             "Of the partial r";
         "influence" "without one" Coefficient [N N A A N N] c => influence(c),
             "r without the domain that counts most";
@@ -44,12 +44,12 @@ pub fn correlations() -> Vec<Column<Correlation>> {
 }
 
 fn why(correlation: &Correlation) -> &str {
-    correlation.reason.as_deref().unwrap_or("was not computed")
+    correlation.pearson.reason.as_deref().unwrap_or("was not computed")
 }
 
 fn why_no_partial(correlation: &Correlation) -> &str {
     let partial = correlation.partial.as_ref();
-    partial.and_then(|partial| partial.reason.as_deref()).unwrap_or("was not computed")
+    partial.and_then(|partial| partial.pearson.reason.as_deref()).unwrap_or("was not computed")
 }
 
 fn influence(correlation: &Correlation) -> Value {

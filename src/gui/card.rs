@@ -419,9 +419,9 @@ fn call(change: &DomainChange) -> Vec<String> {
     said.extend(
         change.seed_sd.map(|sd| format!("Between {} seeds δ has a standard deviation of {sd:.4}.", change.seeds.len())),
     );
-    said.push(match (change.restart_delta, change.beyond_restart) {
+    said.push(match (change.restart_delta, change.beyond_restart.value) {
         (Some(restart), Some(beyond)) => {
-            let ends = change.beyond_restart_ci95.map(|ends| format!(" {}", interval(ends, delta))).unwrap_or_default();
+            let ends = change.beyond_restart.ci95.map(|ends| format!(" {}", interval(ends, delta))).unwrap_or_default();
             format!(
                 "The restart control, the same recipe on the reference corpus itself, comes to {}; beyond it this domain's \
                  change is {}{ends}.",

@@ -86,14 +86,14 @@ fn strongest(results: &StudyResults, of: &str) -> Option<String> {
         .correlations
         .iter()
         .filter(|c| c.of == of && c.scope == "pooled")
-        .filter_map(|c| Some((c, c.pearson.filter(|r| r.is_finite())?)))
+        .filter_map(|c| Some((c, c.pearson.value.filter(|r| r.is_finite())?)))
         .collect();
     // The rate of line breaks is a rival explanation, not a distance.
     let (rival, distances): (Vec<_>, Vec<_>) =
         pooled.into_iter().partition(|(c, _)| Measure::of_key(&c.x).is_some_and(Measure::is_rival));
     let (best, r) = distances.iter().copied().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
     let similarity = Measure::of_key(&best.x).is_some_and(Measure::is_similarity);
-    let direction = match (best.pearson_p.is_some_and(|p| p < 0.05), (r > 0.0) == similarity) {
+    let direction = match (best.pearson.p.is_some_and(|p| p < 0.05), (r > 0.0) == similarity) {
         (false, _) => "Chance alone may give as much.",
         (true, true) => "Domains closer to the reference corpus gained less, or lost more.",
         (true, false) => "Domains farther from the reference corpus gained less, or lost more.",
@@ -113,7 +113,7 @@ fn strongest(results: &StudyResults, of: &str) -> Option<String> {
         .correlations
         .iter()
         .filter(|c| c.of == of && c.x == best.x && c.scope != "pooled")
-        .map(|c| match c.pearson {
+        .map(|c| match c.pearson.value {
             Some(r) => format!("{} {}", scope_label(&c.scope), r_phrase(c, r)),
             None => format!("{} no r (n = {})", scope_label(&c.scope), c.n),
         })
@@ -141,6 +141,6 @@ fn strongest(results: &StudyResults, of: &str) -> Option<String> {
 
 /// `r = −0.62 (n = 25, p = 0.003)`.
 fn r_phrase(c: &Correlation, r: f64) -> String {
-    let p = c.pearson_p.map(|p| format!(", {}", p_phrase(p))).unwrap_or_default();
+    let p = c.pearson.p.map(|p| format!(", {}", p_phrase(p))).unwrap_or_default();
     format!("r = {} (n = {}{p})", coefficient(r), c.n)
 }

@@ -57,7 +57,7 @@ pub(super) fn tally(of: &str, changes: &[&DomainChange]) -> Option<String> {
 pub(super) fn restart_sentence(changes: &[&DomainChange]) -> Option<String> {
     let restart = changes.iter().find_map(|change| change.restart_delta)?;
     let surely = |side: fn([f64; 2]) -> bool| {
-        changes.iter().filter(|change| change.beyond_restart_ci95.is_some_and(side)).count()
+        changes.iter().filter(|change| change.beyond_restart.ci95.is_some_and(side)).count()
     };
     let meaning = match restart > 0.0 {
         true => "this is the cost of restarting the optimiser",

@@ -33,9 +33,9 @@ pub fn sentences(results: &StudyResults, of: &str, measure: &str) -> Vec<String>
     }
     if let Some(partial) = &pooled.partial {
         let controls = partial.controls.join(", ");
-        said.push(match (partial.pearson, &partial.reason) {
+        said.push(match (partial.pearson.value, &partial.pearson.reason) {
             (Some(r), _) => {
-                let p = partial.pearson_p.map(|p| format!(" ({})", p_phrase(p))).unwrap_or_default();
+                let p = partial.pearson.p.map(|p| format!(" ({})", p_phrase(p))).unwrap_or_default();
                 format!("With {controls} allowed for: r = {}{p}.", coefficient(r))
             }
             (None, reason) => {
@@ -54,10 +54,10 @@ pub fn sentences(results: &StudyResults, of: &str, measure: &str) -> Vec<String>
 /// `r = −0.62 [−0.80, −0.31] (p = 0.003), ρ = −0.58 (p = 0.006)`, or why there is none.
 fn words(c: &Correlation) -> String {
     let p = |p: Option<f64>| p.map(|p| format!(" ({})", p_phrase(p))).unwrap_or_default();
-    let Some(r) = c.pearson.filter(|r| r.is_finite()) else {
-        return format!("no r: {}", visible(c.reason.as_deref().unwrap_or("it could not be computed")));
+    let Some(r) = c.pearson.value.filter(|r| r.is_finite()) else {
+        return format!("no r: {}", visible(c.pearson.reason.as_deref().unwrap_or("it could not be computed")));
     };
-    let ends = c.ci95.map(|ends| format!(" {}", interval(ends, coefficient))).unwrap_or_default();
-    let rank = c.spearman.map(|rho| format!(", ρ = {}{}", coefficient(rho), p(c.spearman_p))).unwrap_or_default();
-    format!("r = {}{ends}{}{rank}", coefficient(r), p(c.pearson_p))
+    let ends = c.pearson.ci95.map(|ends| format!(" {}", interval(ends, coefficient))).unwrap_or_default();
+    let rank = c.spearman.value.map(|rho| format!(", ρ = {}{}", coefficient(rho), p(c.spearman.p))).unwrap_or_default();
+    format!("r = {}{ends}{}{rank}", coefficient(r), p(c.pearson.p))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::figure::{Content, Curve, Figure, Guides, Kind, Mark, Panel, columns, drawable, short, slug};
 use super::{Direction, Outcome, arm, coefficient, outcomes, p_phrase, rates, visible};
 use crate::similarity::{Distances, Measure};
+use crate::stats::Estimate;
 use crate::study::{Correlation, StudyResults};
 
 /// Curves are drawn with at most this many points, each the mean of the steps it stands for.
@@ -128,13 +129,12 @@ fn restart(outcomes: &[Outcome]) -> Option<f64> {
 /// The pooled coefficients in words; a missing one says why.
 fn correlation_phrase(found: Option<&Correlation>, points: usize) -> String {
     let Some(c) = found else { return format!("n = {points}") };
-    let part = |name: &str, value: Option<f64>, p: Option<f64>| {
-        let p = p.map(|p| format!(" ({})", p_phrase(p))).unwrap_or_default();
-        value.map(|value| format!("{name} = {}{p}", coefficient(value)))
+    let part = |name: &str, found: &Estimate| {
+        let p = found.p.map(|p| format!(" ({})", p_phrase(p))).unwrap_or_default();
+        found.value.map(|value| format!("{name} = {}{p}", coefficient(value)))
     };
-    let parts: Vec<String> =
-        [part("r", c.pearson, c.pearson_p), part("ρ", c.spearman, c.spearman_p)].into_iter().flatten().collect();
-    match (parts.is_empty(), &c.reason) {
+    let parts: Vec<String> = [part("r", &c.pearson), part("ρ", &c.spearman)].into_iter().flatten().collect();
+    match (parts.is_empty(), &c.pearson.reason) {
         (true, Some(reason)) => format!("no coefficient: {}", visible(reason)),
         (true, None) => format!("n = {}", c.n),
         (false, _) => format!("{}, n = {}", parts.join(", "), c.n),

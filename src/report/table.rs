@@ -56,7 +56,7 @@ pub fn correlations_table(results: &StudyResults) -> String {
         .correlations
         .iter()
         .filter_map(|c| {
-            let reason = c.reason.as_ref()?;
+            let reason = c.pearson.reason.as_ref()?;
             Some(format!("\n{}, {}: {}", measure_label(&c.x), visible(&c.scope), visible(reason)))
         })
         .collect();

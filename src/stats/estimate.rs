@@ -1,5 +1,7 @@
 //! A value together with how sure it is.
 
+use super::correlation::Coefficient;
+
 /// A value with its interval and test, or the reason why it is missing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Estimate {
@@ -39,6 +41,12 @@ impl From<Option<f64>> for Estimate {
     }
 }
 
+impl From<Coefficient> for Estimate {
+    fn from(found: Coefficient) -> Self {
+        Self { value: Some(found.statistic), p: Some(found.p_two_sided), ..Self::default() }
+    }
+}
+
 impl From<Result<f64, String>> for Estimate {
     /// An error becomes the reason.
     fn from(value: Result<f64, String>) -> Self {
@@ -49,33 +57,48 @@ impl From<Result<f64, String>> for Estimate {
     }
 }
 
-/// How an [`Estimate`] without a test is stored as flat keys beside others: for `#[serde(flatten, with = "NAME")]`.
+/// How an [`Estimate`] is stored as flat keys beside others: for `#[serde(flatten, with = "NAME")]`. After the key of the
+/// value come those of the parts that are stored, then that of the reason, which is written only if there is one. A part
+/// without a key is not stored.
 macro_rules! flat_keys {
-    ($name:ident, $value:literal, $ci95:literal, $reason:literal) => {
+    ($name:ident, $value:literal $(, $part:ident: $type:ty = $key:literal)* $(; $reason:ident = $why:literal)?) => {
         mod $name {
             #[derive(serde::Serialize, serde::Deserialize)]
             struct Keys {
                 #[serde(rename = $value, default)]
                 value: Option<f64>,
-                #[serde(rename = $ci95, default)]
-                ci95: Option<[f64; 2]>,
-                #[serde(rename = $reason, default, skip_serializing_if = "Option::is_none")]
-                reason: Option<String>,
+                $(
+                    #[serde(rename = $key, default)]
+                    $part: Option<$type>,
+                )*
+                $(
+                    #[serde(rename = $why, default, skip_serializing_if = "Option::is_none")]
+                    $reason: Option<String>,
+                )?
             }
 
             pub(super) fn serialize<S: serde::Serializer>(
                 estimate: &$crate::stats::Estimate,
                 serializer: S,
             ) -> Result<S::Ok, S::Error> {
-                let $crate::stats::Estimate { value, ci95, ref reason, .. } = *estimate;
-                serde::Serialize::serialize(&Keys { value, ci95, reason: reason.clone() }, serializer)
+                let keys = Keys {
+                    value: estimate.value,
+                    $($part: estimate.$part,)*
+                    $($reason: estimate.$reason.clone(),)?
+                };
+                serde::Serialize::serialize(&keys, serializer)
             }
 
             pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
                 deserializer: D,
             ) -> Result<$crate::stats::Estimate, D::Error> {
-                let Keys { value, ci95, reason } = serde::Deserialize::deserialize(deserializer)?;
-                Ok($crate::stats::Estimate { value, ci95, reason, ..Default::default() })
+                let keys: Keys = serde::Deserialize::deserialize(deserializer)?;
+                Ok($crate::stats::Estimate {
+                    value: keys.value,
+                    $($part: keys.$part,)*
+                    $($reason: keys.$reason,)?
+                    ..Default::default()
+                })
             }
         }
     };

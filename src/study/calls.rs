@@ -6,7 +6,7 @@ use super::results::{Call, DomainChange};
 use crate::compare::PairedChanges;
 use crate::error::Result;
 use crate::stats::{
-    BOOTSTRAP_SEED, DEFAULT_FLIPS, benjamini_hochberg, paired_t, percentile_interval, percentile_interval_at,
+    BOOTSTRAP_SEED, DEFAULT_FLIPS, Estimate, benjamini_hochberg, paired_t, percentile_interval, percentile_interval_at,
     sign_flip_p, wilcoxon,
 };
 
@@ -71,8 +71,11 @@ pub fn test(owner: Owner, joint: &Joint, control: Option<&Joint>, error_rate: f6
         error_rate,
         smallest_effect: (high - low) / 2.0,
         restart_delta: control.map(|control| control.delta),
-        beyond_restart: control.map(|control| joint.delta - control.delta),
-        beyond_restart_ci95: beyond,
+        beyond_restart: Estimate {
+            value: control.map(|control| joint.delta - control.delta),
+            ci95: beyond,
+            ..Estimate::default()
+        },
         reason: powerless.then(|| {
             format!("{} {over} are too few for a call at an error rate of {error_rate}: test on more text", sums.len())
         }),

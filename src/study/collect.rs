@@ -283,8 +283,7 @@ fn restart_control(plan: &Plan, cells: &[Joined]) -> Vec<RestartControl> {
             reference: reference(&cell.task.model),
             strategy: cell.adaptation.strategy.clone(),
             seeds: cell.seeds.clone(),
-            delta: Some(joint.delta),
-            delta_ci95: Some(joint.ci95),
+            delta: Estimate { ci95: Some(joint.ci95), ..joint.delta.into() },
             seed_sd: joint.seed_sd,
             held_out: if cell.divided {
                 "documents of the reference corpus kept out of this training; the base may have seen them".to_owned()
@@ -293,7 +292,6 @@ fn restart_control(plan: &Plan, cells: &[Joined]) -> Vec<RestartControl> {
             },
             train_tokens: cell.train_tokens,
             test_tokens: joint.tokens(),
-            reason: None,
         })
         .collect();
     for (model, reason) in &plan.no_control {
@@ -301,14 +299,8 @@ fn restart_control(plan: &Plan, cells: &[Joined]) -> Vec<RestartControl> {
             model: model.clone(),
             reference: reference(model),
             strategy: strategy.name.clone(),
-            seeds: Vec::new(),
-            delta: None,
-            delta_ci95: None,
-            seed_sd: None,
-            held_out: String::new(),
-            train_tokens: 0,
-            test_tokens: 0,
-            reason: Some(reason.clone()),
+            delta: Estimate { reason: Some(reason.clone()), ..Estimate::default() },
+            ..RestartControl::default()
         }));
     }
     found

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::results::{Correlation, Influence, PartialCorrelation, Row};
 use crate::similarity::Measure;
-use crate::stats::{self, RESAMPLES, Undefined};
+use crate::stats::{self, Coefficient, Estimate, RESAMPLES, Undefined};
 
 /// Permutations of a correlation's p-value inside groups: the smallest is 1e-4.
 const PERMUTATIONS: usize = 9999;
@@ -101,7 +101,7 @@ impl Scope<'_> {
         let x: Vec<f64> = self.points.iter().filter_map(|point| point.distances[self.which]).collect();
         let y: Vec<f64> = self.points.iter().filter_map(|point| point.delta).collect();
         let (x, y) = (x.as_slice(), y.as_slice());
-        let (pearson, spearman, kendall) = (stats::pearson(x, y), stats::spearman(x, y), stats::kendall(x, y));
+        let pearson = stats::pearson(x, y);
         let names: BTreeSet<&str> = self.points.iter().map(|point| point.group).collect();
         let names: Vec<&str> = names.into_iter().collect();
         let groups: Vec<usize> =
@@ -114,22 +114,23 @@ impl Scope<'_> {
             scope,
             of: of.to_owned(),
             n: x.len(),
-            pearson: r,
-            pearson_p: pearson.ok().map(|c| c.p_two_sided),
-            spearman: spearman.ok().map(|c| c.statistic),
-            spearman_p: spearman.ok().map(|c| c.p_two_sided),
-            kendall: kendall.ok().map(|c| c.statistic),
-            kendall_p: kendall.ok().map(|c| c.p_two_sided),
-            ci95: stats::pearson_ci95_by_group(x, y, &groups, RESAMPLES, seed),
-            spearman_ci95: stats::spearman_ci95_by_group(x, y, &groups, RESAMPLES, seed),
+            pearson: Estimate {
+                ci95: stats::pearson_ci95_by_group(x, y, &groups, RESAMPLES, seed),
+                ..estimate(pearson.map_err(reason))
+            },
+            // The three are undefined for the same reasons, and the reason is kept once.
+            spearman: Estimate {
+                ci95: stats::spearman_ci95_by_group(x, y, &groups, RESAMPLES, seed),
+                reason: None,
+                ..estimate(stats::spearman(x, y).map_err(reason))
+            },
+            kendall: Estimate { reason: None, ..estimate(stats::kendall(x, y).map_err(reason)) },
             within_groups: within.filter(|_| several).map(|c| c.statistic),
             permutation_p: within.map(|c| c.p_two_sided),
             partial: pearson.is_ok().then(|| self.partial(x, y)),
             influence: stats::most_influential(x, y)
                 .map(|(i, pearson)| Influence { domain: self.points[i].domain.to_owned(), pearson }),
             warning: r.filter(|_| several).and_then(|r| contrast_warning(r, within.map(|c| c.statistic))),
-            // the three are undefined for the same reasons
-            reason: pearson.err().map(reason),
         }
     }
 
@@ -140,16 +141,16 @@ impl Scope<'_> {
         let values: Option<Vec<Vec<f64>>> =
             taken.iter().map(|&at| self.points.iter().map(|point| point.controls[at]).collect()).collect();
         let found = match values {
-            Some(values) => stats::partial_pearson(x, y, &values).map_err(reason),
+            Some(values) => stats::partial_pearson(x, y, &values).map(|partial| partial.coefficient).map_err(reason),
             None => Err("a domain lacks a value that is to be allowed for".to_owned()),
         };
-        PartialCorrelation {
-            controls,
-            pearson: found.as_ref().ok().map(|partial| partial.coefficient.statistic),
-            pearson_p: found.as_ref().ok().map(|partial| partial.coefficient.p_two_sided),
-            reason: found.err(),
-        }
+        PartialCorrelation { controls, pearson: estimate(found) }
     }
+}
+
+/// A coefficient with its p-value, or the reason why it is missing.
+fn estimate(found: Result<Coefficient, String>) -> Estimate {
+    found.map_or_else(|reason| Estimate { reason: Some(reason), ..Estimate::default() }, Estimate::from)
 }
 
 /// Why a coefficient is missing.

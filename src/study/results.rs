@@ -122,7 +122,7 @@ pub struct RowEvidence {
     pub available_tokens: Option<u64>,
 }
 
-flat_keys!(forgetting, "forgetting", "forgetting_ci95", "forgetting_reason");
+flat_keys!(forgetting, "forgetting", ci95: [f64; 2] = "forgetting_ci95"; reason = "forgetting_reason");
 
 /// A base model and its loss on its reference corpus.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -248,14 +248,16 @@ pub struct DomainChange {
     pub smallest_effect: f64,
     /// `delta` of the restart control with the same recipe; null where there is none.
     pub restart_delta: Option<f64>,
-    /// `delta` beyond that.
-    pub beyond_restart: Option<f64>,
-    /// 95 % interval of `beyond_restart`: the documents of both are resampled.
-    pub beyond_restart_ci95: Option<[f64; 2]>,
+    /// `delta` beyond that; for its interval the documents of both are resampled. Keys: `beyond_restart`,
+    /// `beyond_restart_ci95`.
+    #[serde(flatten, with = "beyond_restart")]
+    pub beyond_restart: Estimate,
     /// Why a number is missing or a call cannot be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
+
+flat_keys!(beyond_restart, "beyond_restart", ci95: [f64; 2] = "beyond_restart_ci95");
 
 /// A model adapted to the corpus it was pretrained on. Nothing there is new, so the change is the cost of restarting
 /// the optimiser. The rest of a domain's change comes from the domain.
@@ -269,10 +271,10 @@ pub struct RestartControl {
     pub strategy: String,
     /// The seeds over which the mean is taken.
     pub seeds: Vec<u64>,
-    /// Change in log-perplexity on held-out text of the reference corpus, nats per token, mean over seeds.
-    pub delta: Option<f64>,
-    /// 95 % interval of `delta`, documents resampled for all seeds at once.
-    pub delta_ci95: Option<[f64; 2]>,
+    /// Change in log-perplexity on held-out text of the reference corpus, nats per token, mean over seeds; for its interval
+    /// documents are resampled for all seeds at once. Keys: `delta`, `delta_ci95`, `reason`.
+    #[serde(flatten, with = "restart_delta")]
+    pub delta: Estimate,
     /// Standard deviation of the change between seeds.
     pub seed_sd: Option<f64>,
     /// What it was tested on.
@@ -281,10 +283,9 @@ pub struct RestartControl {
     pub train_tokens: u64,
     /// Test tokens scored.
     pub test_tokens: usize,
-    /// Why there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
 }
+
+flat_keys!(restart_delta, "delta", ci95: [f64; 2] = "delta_ci95"; reason = "reason");
 
 /// A cell of the ablation grid: one domain adapted to and evaluated in one way, seeds averaged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -355,23 +356,16 @@ pub struct Correlation {
     pub of: String,
     /// Domains, after averaging over seeds.
     pub n: usize,
-    /// Pearson's r. The four numbers are `None` with fewer than three domains or constant values.
-    pub pearson: Option<f64>,
-    /// Two-sided p-value.
-    pub pearson_p: Option<f64>,
-    /// Spearman's ρ.
-    pub spearman: Option<f64>,
-    /// Two-sided p-value.
-    pub spearman_p: Option<f64>,
-    /// Kendall's τ-b.
-    pub kendall: Option<f64>,
-    /// Two-sided p-value.
-    pub kendall_p: Option<f64>,
-    /// 95 % interval of Pearson's r, bootstrap over domains, within groups where there are several.
-    pub ci95: Option<[f64; 2]>,
-    /// The same of Spearman's ρ.
-    #[serde(default)]
-    pub spearman_ci95: Option<[f64; 2]>,
+    /// Pearson's r, missing with fewer than three domains or constant values; the interval by a bootstrap over domains,
+    /// within groups where there are several. Keys: `pearson`, `pearson_p`, `ci95`, `reason`.
+    #[serde(flatten, with = "pearson")]
+    pub pearson: Estimate,
+    /// Spearman's ρ in the same way; it is missing for the same reason. Keys: `spearman`, `spearman_p`, `spearman_ci95`.
+    #[serde(flatten, with = "spearman")]
+    pub spearman: Estimate,
+    /// Kendall's τ-b; it is missing for the same reason. Keys: `kendall`, `kendall_p`.
+    #[serde(flatten, with = "kendall")]
+    pub kendall: Estimate,
     /// Pearson's r once each group's means are taken off, where there are several groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within_groups: Option<f64>,
@@ -387,24 +381,23 @@ pub struct Correlation {
     /// A warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-    /// Why numbers are missing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
 }
+
+flat_keys!(pearson, "pearson", p: f64 = "pearson_p", ci95: [f64; 2] = "ci95"; reason = "reason");
+flat_keys!(spearman, "spearman", p: f64 = "spearman_p", ci95: [f64; 2] = "spearman_ci95");
+flat_keys!(kendall, "kendall", p: f64 = "kendall_p");
 
 /// Pearson's r between the residuals of both sides after a regression on other values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PartialCorrelation {
     /// The controls: "newline_rate" (of the test text), "ln_domain_tokens", "ln_zero_shot_ppl".
     pub controls: Vec<String>,
-    /// Pearson's r of the residuals.
-    pub pearson: Option<f64>,
-    /// Two-sided p-value.
-    pub pearson_p: Option<f64>,
-    /// Why numbers are missing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    /// Pearson's r of the residuals. Keys: `pearson`, `pearson_p`, `reason`.
+    #[serde(flatten, with = "partial_pearson")]
+    pub pearson: Estimate,
 }
+
+flat_keys!(partial_pearson, "pearson", p: f64 = "pearson_p"; reason = "reason");
 
 /// The domain without which r changes most.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

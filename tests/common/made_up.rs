@@ -202,13 +202,9 @@ pub fn correlation(x: &str, scope: &str, of: &str, r: f64) -> Correlation {
         scope: scope.to_owned(),
         of: of.to_owned(),
         n: 25,
-        pearson: Some(r),
-        pearson_p: Some(0.0031),
-        spearman: Some(r * 0.9),
-        spearman_p: Some(0.0004),
-        kendall: Some(r * 0.7),
-        kendall_p: Some(0.21),
-        ci95: Some([r - 0.1, r + 0.1]),
+        pearson: Estimate { p: Some(0.0031), ci95: Some([r - 0.1, r + 0.1]), ..r.into() },
+        spearman: Estimate { p: Some(0.0004), ..(r * 0.9).into() },
+        kendall: Estimate { p: Some(0.21), ..(r * 0.7).into() },
         ..Correlation::default()
     }
 }
@@ -225,14 +221,9 @@ pub fn made_up(domains: usize) -> StudyResults {
     correlations.push(correlation("mmd2", "within:arXiv", of, -0.31));
     correlations.push(Correlation {
         n: 2,
-        pearson: None,
-        pearson_p: None,
-        spearman: None,
-        spearman_p: None,
-        kendall: None,
-        kendall_p: None,
-        ci95: None,
-        reason: Some("fewer than three domains".to_owned()),
+        pearson: Estimate { reason: Some("fewer than three domains".to_owned()), ..Estimate::default() },
+        spearman: Estimate::default(),
+        kendall: Estimate::default(),
         ..correlation("mmd2", "within:other", of, 0.0)
     });
     StudyResults {
@@ -275,8 +266,10 @@ pub fn controlled(domains: usize) -> StudyResults {
             error_rate: 0.05,
             smallest_effect: 0.0312,
             restart_delta: Some(0.1926),
-            beyond_restart: Some(row.delta - 0.1926),
-            beyond_restart_ci95: Some(row.delta_ci95.map(|end| end - 0.1926)),
+            beyond_restart: Estimate {
+                ci95: Some(row.delta_ci95.map(|end| end - 0.1926)),
+                ..(row.delta - 0.1926).into()
+            },
             ..DomainChange::default()
         })
         .collect();
@@ -285,8 +278,7 @@ pub fn controlled(domains: usize) -> StudyResults {
         reference: HOSTILE[0].to_owned(),
         strategy: "full".to_owned(),
         seeds: vec![1],
-        delta: Some(0.1926),
-        delta_ci95: Some([0.18, 0.21]),
+        delta: Estimate { ci95: Some([0.18, 0.21]), ..0.1926.into() },
         held_out: "its test split".to_owned(),
         train_tokens: 196_608,
         test_tokens: 151_696,
@@ -332,9 +324,7 @@ pub fn controlled(domains: usize) -> StudyResults {
     pooled.within_groups = Some(-0.123);
     pooled.partial = Some(PartialCorrelation {
         controls: vec!["newline_rate".to_owned()],
-        pearson: Some(-0.456),
-        pearson_p: Some(0.021),
-        reason: None,
+        pearson: Estimate { p: Some(0.021), ..(-0.456).into() },
     });
     pooled.influence = Some(Influence { domain: HOSTILE[0].to_owned(), pearson: -0.789 });
     pooled.warning = Some("mostly the contrast between groups".to_owned());

@@ -121,7 +121,7 @@ fn a_point_is_selected_by_its_name_and_its_card_says_what_the_results_say() {
     assert!(window.has(change.call.name()));
     assert!(window.holds("p = 0.012, q = 0.034 over 80 documents, called at an error rate of 5.0 %"));
     assert!(window.holds("A change below 0.0312 could not have been detected"));
-    let beyond = delta(change.beyond_restart.unwrap());
+    let beyond = delta(change.beyond_restart.value.unwrap());
     assert!(window.holds(&format!("comes to +0.1926; beyond it this domain's change is {beyond}")));
     assert!(window.holds("17 token types carry 90.3 % of the worsening."));
 

@@ -208,11 +208,11 @@ fn what_is_beyond_the_restart_has_the_uncertainty_of_both() {
     let [domain, control] = [changes(40, 0.1, &mut rng), changes(60, 0.25, &mut rng)]
         .map(|changes| Joint::of(&[changes], &mut draws).unwrap());
     let found = calls::test(Owner::default(), &domain, Some(&control), 0.05).unwrap();
-    let beyond = found.beyond_restart.unwrap();
+    let beyond = found.beyond_restart.value.unwrap();
     assert!((beyond - (domain.delta - control.delta)).abs() < 1e-12 && found.restart_delta == Some(control.delta));
     let width = |[low, high]: [f64; 2]| high - low;
     let expected = width(domain.ci95).hypot(width(control.ci95));
-    let ends = found.beyond_restart_ci95.unwrap();
+    let ends = found.beyond_restart.ci95.unwrap();
     assert!((width(ends) / expected - 1.0).abs() < 0.1, "{} {expected}", width(ends));
     assert!(ends[0] < beyond && beyond < ends[1]);
 }

@@ -53,22 +53,22 @@ fn seeds_are_averaged_before_domains_are_correlated() {
     assert_eq!((found.n, found.of.as_str()), (6, "base / full"));
     let close = |a: Option<f64>, b: f64| assert!((a.unwrap() - b).abs() < 1e-12, "{a:?} and {b}");
     let expected = [stats::pearson(&x, &y), stats::spearman(&x, &y), stats::kendall(&x, &y)].map(Result::unwrap);
-    close(found.pearson, expected[0].statistic);
-    close(found.pearson_p, expected[0].p_two_sided);
-    close(found.spearman, expected[1].statistic);
-    close(found.spearman_p, expected[1].p_two_sided);
-    close(found.kendall, expected[2].statistic);
-    close(found.kendall_p, expected[2].p_two_sided);
-    let [low, high] = found.ci95.unwrap();
+    close(found.pearson.value, expected[0].statistic);
+    close(found.pearson.p, expected[0].p_two_sided);
+    close(found.spearman.value, expected[1].statistic);
+    close(found.spearman.p, expected[1].p_two_sided);
+    close(found.kendall.value, expected[2].statistic);
+    close(found.kendall.p, expected[2].p_two_sided);
+    let [low, high] = found.pearson.ci95.unwrap();
     assert!(low <= expected[0].statistic && expected[0].statistic <= high);
-    assert!(found.pearson.unwrap() < -0.8 && found.reason.is_none());
+    assert!(found.pearson.value.unwrap() < -0.8 && found.pearson.reason.is_none());
 }
 
 #[test]
 fn a_measure_of_similarity_correlates_with_the_opposite_sign() {
     let all = correlate(&rows(), 1);
     let (distance, similarity) = (find(&all, "mmd2", "pooled"), find(&all, "centroid_cosine", "pooled"));
-    assert!((distance.pearson.unwrap() + similarity.pearson.unwrap()).abs() < 1e-12);
+    assert!((distance.pearson.value.unwrap() + similarity.pearson.value.unwrap()).abs() < 1e-12);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn groups_are_correlated_on_their_own_after_the_pool() {
     let wiki = find(&all, "mmd2", "within:wiki");
     assert_eq!(wiki.n, 3);
     let expected = stats::pearson(&[0.1, 0.2, 0.4], &[0.20, 0.25, 0.05]).unwrap().statistic;
-    assert!((wiki.pearson.unwrap() - expected).abs() < 1e-12);
+    assert!((wiki.pearson.value.unwrap() - expected).abs() < 1e-12);
     let scopes: Vec<&str> = all.iter().filter(|c| c.x == "mmd2").map(|c| c.scope.as_str()).collect();
     assert_eq!(scopes, ["pooled", "within:science", "within:wiki"]);
     assert_eq!(all.len(), 3 * Measure::shown().count());
@@ -91,7 +91,7 @@ fn models_and_strategies_are_never_mixed() {
     let all = correlate(&rows, 1);
     let pearson = |of: &str| {
         let mut matching = all.iter().filter(|c| c.of == of && c.x == "mmd2" && c.scope == "pooled");
-        matching.next().unwrap().pearson.unwrap()
+        matching.next().unwrap().pearson.value.unwrap()
     };
     assert!((pearson("base / full") + pearson("base / lora")).abs() < 1e-12);
     assert_eq!(all.len(), 2 * 3 * Measure::shown().count());
@@ -106,9 +106,9 @@ fn what_cannot_be_correlated_is_empty_with_a_reason() {
     rows.retain(|row| row.domain != "sports");
     let all = correlate(&rows, 1);
     let empty = |c: &Correlation| {
-        assert_eq!((c.pearson, c.pearson_p, c.spearman, c.spearman_p), (None, None, None, None));
-        assert_eq!((c.kendall, c.kendall_p, c.ci95), (None, None, None));
-        c.reason.clone().unwrap()
+        assert_eq!([c.pearson.value, c.pearson.p, c.spearman.value, c.spearman.p], [None; 4]);
+        assert_eq!((c.kendall.value, c.kendall.p, c.pearson.ci95), (None, None, None));
+        c.pearson.reason.clone().unwrap()
     };
     let few = find(&all, "mmd2", "within:wiki");
     assert_eq!(few.n, 2);
@@ -129,7 +129,7 @@ fn domains_without_a_value_are_left_out_of_that_measure_only() {
     let all = correlate(&rows, 1);
     assert_eq!(find(&all, "mmd2", "pooled").n, 4);
     assert_eq!(find(&all, "centroid_cosine", "pooled").n, 5);
-    assert!(find(&all, "mmd2", "pooled").pearson.unwrap().is_finite());
+    assert!(find(&all, "mmd2", "pooled").pearson.value.unwrap().is_finite());
 }
 
 #[test]
@@ -140,9 +140,12 @@ fn correlations_do_not_depend_on_the_order_of_rows_and_repeat_by_seed() {
     let backward = correlate(&reversed, 1);
     assert_eq!(forward.len(), backward.len());
     for (a, b) in forward.iter().zip(&backward) {
-        assert_eq!((&a.x, &a.scope, a.ci95, a.pearson_p), (&b.x, &b.scope, b.ci95, b.pearson_p));
+        assert_eq!((&a.x, &a.scope, &a.pearson), (&b.x, &b.scope, &b.pearson));
     }
-    assert_ne!(find(&forward, "mmd2", "pooled").ci95, find(&correlate(&rows(), 2), "mmd2", "pooled").ci95);
+    assert_ne!(
+        find(&forward, "mmd2", "pooled").pearson.ci95,
+        find(&correlate(&rows(), 2), "mmd2", "pooled").pearson.ci95
+    );
     assert!(correlate(&[], 1).is_empty());
 }
 
@@ -164,10 +167,10 @@ fn what_is_mostly_a_contrast_between_groups_is_warned_of_and_what_is_not_is_not(
         .collect();
     let all = correlate(&clusters, 1);
     let pooled = find(&all, "mmd2", "pooled");
-    assert!(pooled.pearson.unwrap() < -0.95 && pooled.within_groups.unwrap() > 0.95);
+    assert!(pooled.pearson.value.unwrap() < -0.95 && pooled.within_groups.unwrap() > 0.95);
     let warning = pooled.warning.as_ref().unwrap();
     assert!(warning.contains("mostly the contrast between groups") && warning.contains("+1.00"), "{warning}");
-    let [low, high] = pooled.ci95.unwrap();
+    let [low, high] = pooled.pearson.ci95.unwrap();
     assert!(low < high && high < -0.9, "drawn within groups, the contrast is in every draw");
 
     // The same tendency inside and between is no artefact.
@@ -202,7 +205,7 @@ fn rivals_are_allowed_for_and_the_domain_that_counts_most_is_named() {
     let found = find(&all, "mmd2", "pooled");
     let partial = found.partial.as_ref().unwrap();
     assert_eq!(partial.controls, ["newline_rate", "ln_domain_tokens", "ln_zero_shot_ppl"]);
-    assert!(found.pearson.unwrap() > 0.9 && partial.pearson.unwrap().abs() < 0.8, "{found:?}");
+    assert!(found.pearson.value.unwrap() > 0.9 && partial.pearson.value.unwrap().abs() < 0.8, "{found:?}");
     // By the same function over the rows' own numbers; sizes and perplexities do not vary here.
     let column = |of: fn(&Row) -> f64| rows.iter().map(of).collect::<Vec<f64>>();
     let expected = stats::partial_pearson(
@@ -211,8 +214,8 @@ fn rivals_are_allowed_for_and_the_domain_that_counts_most_is_named() {
         &[column(|r| r.newline_rate)],
     )
     .unwrap();
-    assert!((partial.pearson.unwrap() - expected.coefficient.statistic).abs() < 1e-12);
-    assert!((partial.pearson_p.unwrap() - expected.coefficient.p_two_sided).abs() < 1e-12);
+    assert!((partial.pearson.value.unwrap() - expected.coefficient.statistic).abs() < 1e-12);
+    assert!((partial.pearson.p.unwrap() - expected.coefficient.p_two_sided).abs() < 1e-12);
     assert_eq!(find(&all, "newline_rate", "pooled").partial, None, "there is no such distance here");
 }
 
@@ -222,6 +225,6 @@ fn too_few_domains_to_allow_for_rivals_say_so() {
     (1..).zip(&mut few).for_each(|(i, row)| row.newline_rate = 0.01 * f64::from(i * i));
     let all = correlate(&few, 1);
     let partial = find(&all, "mmd2", "pooled").partial.clone().unwrap();
-    assert_eq!((partial.pearson, partial.pearson_p), (None, None));
-    assert!(partial.reason.unwrap().contains("other values"), "three domains, one control that varies");
+    assert_eq!((partial.pearson.value, partial.pearson.p), (None, None));
+    assert!(partial.pearson.reason.unwrap().contains("other values"), "three domains, one control that varies");
 }

@@ -331,7 +331,7 @@ fn the_answer_counts_domains_by_their_interval_and_names_the_strongest_distance(
     assert!(!text.contains("Caution"), "all six domains are of one group: {text}");
     assert!(answer(&made_up(25)).join("\n").contains("the domains come from 3 groups"));
     // The same holds when the strongest measure is one of similarity, where the sign turns round.
-    results.correlations.iter_mut().find(|c| c.x == "centroid_cosine").unwrap().pearson = Some(0.95);
+    results.correlations.iter_mut().find(|c| c.x == "centroid_cosine").unwrap().pearson.value = Some(0.95);
     let text = answer(&results).join("\n");
     assert!(
         text.contains("centroid cosine has the strongest correlation") && text.contains("closer to the reference"),
@@ -525,7 +525,7 @@ fn calls_and_the_restart_stand_in_table_page_figures_and_csv() {
     let domains = lines("domains.csv");
     assert_eq!(domains.len(), 6);
     assert_eq!((domains[2]["call"].as_str(), domains[2]["wilcoxon_p"].as_str()), ("no difference", ""));
-    assert_eq!(domains[0]["beyond_restart"].parse::<f64>().ok(), results.domains[0].beyond_restart);
+    assert_eq!(domains[0]["beyond_restart"].parse::<f64>().ok(), results.domains[0].beyond_restart.value);
     let rows = lines("results.csv");
     assert_eq!(rows[0]["restart_delta"], "0.1926");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 6, "three tables, results, page and plots");
@@ -579,7 +579,7 @@ fn foreseeable(domains: usize) -> StudyResults {
     ]
     .into_iter()
     .collect();
-    results.restart_control = vec![RestartControl { delta: Some(0.03), ..controlled(3).restart_control.remove(0) }];
+    results.restart_control = vec![RestartControl { delta: 0.03.into(), ..controlled(3).restart_control.remove(0) }];
     results
 }
 
