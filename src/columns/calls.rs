@@ -2,7 +2,7 @@
 
 use super::cell::Value;
 use super::column::{Column, columns};
-use crate::study::{DomainChange, RestartControl};
+use crate::study::{self, DomainChange, RestartControl};
 
 /// A line of the table.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +118,7 @@ fn arm(called: Called<'_>) -> String {
         Called::Domain(change) => (&change.model, &change.strategy),
         Called::Control(control) => (&control.model, &control.strategy),
     };
-    format!("{model} / {strategy}")
+    study::arm(model, strategy)
 }
 
 fn seed_sd(called: Called<'_>) -> Value {

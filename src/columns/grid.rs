@@ -3,7 +3,7 @@
 use super::calls::joined;
 use super::cell::Value;
 use super::column::{Column, columns};
-use crate::study::{AblationRow, PartIntervals};
+use crate::study::{self, AblationRow, PartIntervals};
 
 const NOT_FINITE: &str = "not a finite number";
 
@@ -21,7 +21,7 @@ pub fn grid() -> Vec<Column<AblationRow>> {
             "Whether it is the restart control";
         "strategy" "strategy" Text [A N N N N N] r => r.strategy.as_str(),
             "The name of the strategy";
-        "arm" "model / strategy" Text [N N V V N N] r => format!("{} / {}", r.model, r.strategy),
+        "arm" "model / strategy" Text [N N V V N N] r => study::arm(&r.model, &r.strategy),
             "The base model and the name of the strategy";
         "train_join" "train join" Text [A N V V N N] r => word(r.train_join),
             "What stood between documents in training";

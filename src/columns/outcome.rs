@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::direction::Direction;
 use crate::similarity::Measure;
-use crate::study::{DomainChange, Row, StudyResults};
+use crate::study::{self, DomainChange, Row, StudyResults};
 
 /// One domain under one model and strategy, averaged over seeds: a point of a scatter plot.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,7 +73,7 @@ impl<'a> Outcome<'a> {
 
 /// The key of rows that belong together: "model / strategy", as in [`crate::study::Correlation::of`].
 pub fn arm(row: &Row) -> String {
-    format!("{} / {}", row.model, row.strategy)
+    study::arm(&row.model, &row.strategy)
 }
 
 /// The outcomes by [`arm`], each in order of domain. Rows without a finite δ are left out.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::figure::{Content, Figure, Kind, RateCurve, RatePanel, RatePoint, columns, drawable, short};
 use super::{visible, word};
-use crate::study::{AblationRow, StudyResults};
+use crate::study::{self, AblationRow, StudyResults};
 
 /// A value and its 95 % interval.
 type Shown = (f64, [f64; 2]);
@@ -47,7 +47,7 @@ fn rates(results: &StudyResults, shown: &Rated) -> Vec<Figure> {
     let read = |row: &AblationRow| way(word(row.eval_join), word(row.eval_newlines));
     let trained = |row: &AblationRow| way(word(row.train_join), word(row.newlines));
     let arms: Vec<String> = results.ablation.iter().map(trained).collect::<BTreeSet<_>>().into_iter().collect();
-    let of = |row: &AblationRow| (format!("{} / {}", row.model, row.strategy), read(row));
+    let of = |row: &AblationRow| (study::arm(&row.model, &row.strategy), read(row));
     let all: BTreeSet<(String, String)> = results.ablation.iter().map(of).collect();
     let figure = |(index, (arm, reading)): (usize, &(String, String))| {
         let rows: Vec<&AblationRow> = results

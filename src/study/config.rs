@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::ablation::{Ablation, Training};
+use super::results::arm;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::evaluate::{Protocol, ProtocolName};
@@ -467,9 +468,9 @@ impl StudyConfig {
                 }
             }
         }
-        let arm = |model: &ModelEntry, strategy: &StrategyEntry| format!("{} / {}", model.name, strategy.name);
-        let arms: Vec<String> =
-            self.models.iter().flat_map(|model| self.strategies.iter().map(move |s| arm(model, s))).collect();
+        let of_model =
+            |model: &ModelEntry| self.strategies.iter().map(|s| arm(&model.name, &s.name)).collect::<Vec<_>>();
+        let arms: Vec<String> = self.models.iter().flat_map(of_model).collect();
         match twice(&arms) {
             Some(twice) => Err(Error::file(
                 path,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::results::{Correlation, Influence, PartialCorrelation, Row};
+use super::results::{Correlation, Influence, PartialCorrelation, Row, arm};
 use crate::similarity::Measure;
 use crate::stats::{self, Coefficient, Estimate, RESAMPLES, Undefined};
 
@@ -52,7 +52,7 @@ pub fn correlate(rows: &[Row], seed: u64) -> Vec<Correlation> {
     }
     let mut correlations = Vec::new();
     for ((model, strategy), domains) in &adaptations {
-        let of = format!("{model} / {strategy}");
+        let of = arm(model, strategy);
         let points: Vec<Point> = domains.iter().map(|((group, domain), seeds)| average(domain, group, seeds)).collect();
         let groups: BTreeSet<&str> = points.iter().map(|point| point.group).collect();
         for (which, measure) in Measure::shown().enumerate() {

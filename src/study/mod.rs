@@ -32,7 +32,7 @@ pub use plan::Plan;
 pub use positions::positions;
 pub use results::{
     AblationRow, Base, Call, Correlation, DomainChange, Influence, NullDistance, PartIntervals, PartialCorrelation,
-    RestartControl, Row, RowEvidence, RowRank, StudyResults,
+    RestartControl, Row, RowEvidence, RowRank, StudyResults, arm,
 };
 pub use run::run;
 pub use status::{Status, status};

@@ -345,6 +345,11 @@ pub struct PartIntervals {
     pub rest: [f64; 2],
 }
 
+/// The name of what belongs to one model and strategy, as in [`Correlation::of`].
+pub fn arm(model: &str, strategy: &str) -> String {
+    format!("{model} / {strategy}")
+}
+
 /// The correlation of the change in log-perplexity with one distance, over domains.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Correlation {
