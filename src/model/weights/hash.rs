@@ -1,6 +1,7 @@
 //! What identifies a model.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use crate::error::{Error, Result};
@@ -17,8 +18,20 @@ pub fn hash_folder(folder: &Path) -> Result<String> {
 
 /// The configuration and weight files of a model folder with their sizes and times of change: files that agree in these are
 /// taken for the same, since hashing them anew takes long.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stamps(Vec<(PathBuf, u64, Option<SystemTime>)>);
+#[derive(Debug, Clone, Default)]
+pub struct Stamps {
+    files: Vec<(PathBuf, u64, Option<SystemTime>)>,
+    /// The hash of the files, once it was asked for.
+    hash: OnceLock<String>,
+}
+
+impl PartialEq for Stamps {
+    fn eq(&self, other: &Self) -> bool {
+        self.files == other.files
+    }
+}
+
+impl Eq for Stamps {}
 
 impl Stamps {
     /// Of the files as they are now.
@@ -30,17 +43,21 @@ impl Stamps {
             let metadata = path.metadata().map_err(|e| Error::reading(&path, e))?;
             Ok((path, metadata.len(), metadata.modified().ok()))
         };
-        weight_files(folder)?.into_iter().map(stamp).collect::<Result<_>>().map(Self)
+        let files = weight_files(folder)?.into_iter().map(stamp).collect::<Result<_>>()?;
+        Ok(Self { files, hash: OnceLock::new() })
     }
 
-    /// The hash of the files, which must still be as they were.
+    /// The hash of the files, which must still be as they were. They are read at the first call alone.
     ///
     /// # Errors
     /// [`Error::Input`] where they were changed since; as [`hash_folder`].
     pub fn hash(&self, folder: &Path) -> Result<String> {
-        let hash = hash_folder(folder)?;
+        let hash = match self.hash.get() {
+            Some(hash) => hash.clone(),
+            None => hash_folder(folder)?,
+        };
         match Self::of(folder)? == *self {
-            true => Ok(hash),
+            true => Ok(self.hash.get_or_init(|| hash).clone()),
             false => {
                 Err(Error::file(folder, "was changed while it was in use", "leave the model as it is, and start again"))
             }
