@@ -7,20 +7,20 @@ use odyssey::adapt::{AdaptResult, Form, Resumable, RunPlace, Trainable, Training
 use odyssey::error::{Error, Result};
 use odyssey::hub::{Kind, Name};
 use odyssey::memory::Work;
-use odyssey::model::{LoadedModel, ModelConfig};
+use odyssey::model::LoadedModel;
 use odyssey::process::bytes;
 use odyssey::progress::Watched;
 use odyssey::recipe::Packing;
 use odyssey::recipe::RecipeArgs;
 use odyssey::shown::{fixed, signed};
-use odyssey::text::{Split, Tokenizer, open_corpus};
+use odyssey::text::{Split, open_corpus};
 
 use super::common::Common;
 use super::diary::DiaryArgs;
 use super::held::HeldArgs;
-use super::memory::Longest;
+use super::memory::{Reader, Texts};
 use super::text::TextArgs;
-use super::{memory, output, place};
+use super::{output, place};
 
 /// Additional pretraining of a model on a text; writes a Hugging Face folder that transformers loads, or with --strategy
 /// lora a folder that peft loads.
@@ -148,16 +148,13 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let chosen = common.open_device()?;
     let name = Name::of_path(Kind::Model, &args.model)?;
     let folder = common.model(&args.model)?;
-    let config = ModelConfig::read(&folder)?;
-    settings.check(config.context())?;
-    let work = Work::training(settings, &config, args.held.dtype)?;
-    let tokenizer = Tokenizer::find(&folder)?;
-    let stream = args.reading.stream;
-    let by_document = settings.packing == Packing::Document;
-    let longest =
-        Longest { config: &config, tokenizer: tokenizer.as_ref(), reading: args.reading.read(), stream, by_document };
+    let reader = Reader::of(&folder)?;
+    settings.check(reader.config.context())?;
+    let work = Work::training(settings, &reader.config, args.held.dtype)?;
     let read = [(args.train.as_path(), Split::Train), (args.valid.as_path(), Split::Valid)];
-    memory::plan(&folder, work, args.dry_run, &chosen, common, |most| longest.of(&read, most, common))?;
+    let by_document = settings.packing == Packing::Document;
+    let texts = Texts { read: &read, reading: args.reading.read(), stream: args.reading.stream, by_document };
+    reader.plan(work, &texts, args.dry_run, &chosen, common)?;
     if args.dry_run {
         return Ok(());
     }
@@ -170,7 +167,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let mut monitor = common.monitor();
     let mut stream = |path: &Path, split| {
         let corpus = open_corpus(&common.corpus(path)?, split, Watched::by(args.reading.read(), &mut monitor))?;
-        base.stream(&corpus, tokenizer.as_ref(), Watched::by(&args.reading.stream, &mut monitor))
+        base.stream(&corpus, reader.tokenizer.as_ref(), Watched::by(&args.reading.stream, &mut monitor))
     };
     let (train, valid) = (stream(&args.train, Split::Train)?, stream(&args.valid, Split::Valid)?);
 

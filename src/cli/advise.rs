@@ -8,17 +8,17 @@ use odyssey::advise::{Advice, Case, Check, Means, Question, RestsOn, TableCheck,
 use odyssey::error::{Error, Result};
 use odyssey::files::write_whole;
 use odyssey::memory::Work;
-use odyssey::model::{LoadedModel, ModelConfig};
+use odyssey::model::LoadedModel;
 use odyssey::process::bytes;
 use odyssey::recipe::RecipeArgs;
 use odyssey::shown::{fixed, signed};
 use odyssey::study::config::{EvaluationSettings, SimilaritySettings, TextSettings};
+use odyssey::text::Split;
 use odyssey::text::domain::name_of;
-use odyssey::text::{Split, Tokenizer};
 
 use super::common::Common;
 use super::held::HeldArgs;
-use super::memory::{self, Longest};
+use super::memory::{Reader, Texts};
 use super::output;
 use super::text::TextArgs;
 
@@ -122,17 +122,11 @@ fn answer(args: &Args, [model, reference, domain]: [&Path; 3], cases: &[Case], c
     let folder = common.model(model)?;
     let (reference, domain) = (common.corpus(reference)?, common.corpus(domain)?);
     let TextArgs { document, text_field, stream } = args.reading.clone();
-    let (config, tokenizer) = (ModelConfig::read(&folder)?, Tokenizer::find(&folder)?);
-    let work = Work::Evaluate { context: config.context(), precision: args.held.dtype };
-    let longest = Longest {
-        config: &config,
-        tokenizer: tokenizer.as_ref(),
-        reading: args.reading.read(),
-        stream,
-        by_document: false,
-    };
+    let reader = Reader::of(&folder)?;
+    let work = Work::Evaluate { context: reader.config.context(), precision: args.held.dtype };
     let read = [(reference.as_path(), Split::Test), (domain.as_path(), Split::Test)];
-    memory::plan(&folder, work, false, &chosen, common, |most| longest.of(&read, most, common))?;
+    let texts = Texts { read: &read, reading: args.reading.read(), stream, by_document: false };
+    reader.plan(work, &texts, false, &chosen, common)?;
     let base = LoadedModel::open_without(&folder, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;
     let name = name_of(model);
     let question = Question {

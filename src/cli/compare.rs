@@ -10,7 +10,7 @@ use odyssey::error::{Error, Result};
 use odyssey::evaluate::divergence::divergence;
 use odyssey::evaluate::{EvalResult, ProtocolResult, ScoredStream, Window, per_token};
 use odyssey::memory::Work;
-use odyssey::model::{LoadedModel, ModelConfig};
+use odyssey::model::LoadedModel;
 use odyssey::perplexity::Evaluation;
 use odyssey::progress::Watched;
 use odyssey::rank::RankChange;
@@ -19,7 +19,7 @@ use odyssey::{files, report};
 
 use super::common::Common;
 use super::held::HeldArgs;
-use super::memory::{self, Longest};
+use super::memory::{Reader, Texts};
 use super::output;
 use super::rank::{self, RankArgs};
 use super::text::{ProtocolArgs, TextArgs};
@@ -161,26 +161,23 @@ fn side(path: &Path, args: &Args, chosen: &ChosenDevice, common: &Common) -> Res
     }
     let named = common.named(path)?;
     places(args, common.outputs([&named.folder]))?; // the base of an adapter, which was not known before
-    let config = ModelConfig::read(&named.folder)?;
-    let tokenizer = Tokenizer::find(&named.folder)?;
-    let protocol = args.protocol.for_model(&config, tokenizer.as_ref(), &args.reading)?;
+    let reader = Reader::of(&named.folder)?;
+    let protocol = args.protocol.for_model(&reader.config, reader.tokenizer.as_ref(), &args.reading)?;
     // Of the second model, beside the first.
     let work = Work::Evaluate { context: protocol.protocol.context, precision: args.held.dtype };
     let by_document = protocol.protocol.name.by_document();
-    let stream = protocol.stream();
-    let longest =
-        Longest { config: &config, tokenizer: tokenizer.as_ref(), reading: args.reading.read(), stream, by_document };
     let read = [(args.text.as_path(), Split::Test)];
-    memory::plan(&named.folder, work, false, chosen, common, |most| longest.of(&read, most, common))?;
+    let texts = Texts { read: &read, reading: args.reading.read(), stream: protocol.stream(), by_document };
+    reader.plan(work, &texts, false, chosen, common)?;
     let model = named.open(&args.held, &chosen.device)?;
     let mut monitor = common.monitor();
     let corpus = open_corpus(&common.corpus(&args.text)?, Split::Test, Watched::by(args.reading.read(), &mut monitor))?;
-    let evaluation = Evaluation::new(&model, tokenizer.as_ref(), protocol);
+    let evaluation = Evaluation::new(&model, reader.tokenizer.as_ref(), protocol);
     let stream = evaluation.read(&corpus, &mut monitor)?;
     let scored = evaluation.score(&model.model, &stream, &mut monitor)?;
     let protocol = evaluation.protocol;
     let windows = protocol.protocol.windows(&stream.document);
-    let names = Some((tokenizer, model.config.vocabulary()));
+    let names = Some((reader.tokenizer, model.config.vocabulary()));
     Ok(Scored { stream: scored, protocol, names, read: Some((model, windows)) })
 }
 

@@ -9,15 +9,15 @@ use odyssey::error::{Error, Result};
 use odyssey::evaluate::positions::Bin;
 use odyssey::evaluate::{AdapterChange, EvalResult, Positions, ScoredStream, TextResult, per_token, summarise};
 use odyssey::memory::Work;
-use odyssey::model::{Adapter, ModelConfig};
+use odyssey::model::Adapter;
 use odyssey::perplexity::Evaluation;
 use odyssey::progress::Watched;
 use odyssey::shown::{fixed, signed, visible};
-use odyssey::text::{Split, Tokenizer, Vocabulary, open_corpus};
+use odyssey::text::{Split, Vocabulary, open_corpus};
 
 use super::common::Common;
 use super::held::HeldArgs;
-use super::memory::{self, Longest};
+use super::memory::{Reader, Texts};
 use super::output;
 use super::rank::{self, RankArgs};
 use super::text::{ProtocolArgs, TextArgs};
@@ -81,16 +81,14 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         (None, Some(path)) => Some((Adapter::read(&common.adapter(path)?)?, path)),
         _ => None,
     };
-    let config = ModelConfig::read(folder)?;
-    let tokenizer = Tokenizer::find(folder)?;
-    let protocol = args.protocol.for_model(&config, tokenizer.as_ref(), &args.reading)?;
+    let reader = Reader::of(folder)?;
+    let Reader { config, tokenizer, .. } = &reader;
+    let protocol = args.protocol.for_model(config, tokenizer.as_ref(), &args.reading)?;
     let work = Work::Evaluate { context: protocol.protocol.context, precision: args.held.dtype };
     let by_document = protocol.protocol.name.by_document();
-    let stream = protocol.stream();
-    let longest =
-        Longest { config: &config, tokenizer: tokenizer.as_ref(), reading: args.reading.read(), stream, by_document };
     let read: Vec<_> = args.text.iter().map(|path| (path.as_path(), Split::Test)).collect();
-    memory::plan(folder, work, args.dry_run, &chosen, common, |most| longest.of(&read, most, common))?;
+    let texts = Texts { read: &read, reading: args.reading.read(), stream: protocol.stream(), by_document };
+    reader.plan(work, &texts, args.dry_run, &chosen, common)?;
     if args.dry_run {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! What a run needs, before it starts: `--dtype` and `--dry-run`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use odyssey::cure::Flags;
 use odyssey::device::ChosenDevice;
@@ -14,29 +14,19 @@ use odyssey::text::{ReadOptions, Split, StreamOptions, Tokenizer, open_corpus};
 use super::common::Common;
 use super::output;
 
-/// Whether the model in `folder` has room for `work` on texts; refused where it has not. With `dry_run` the plan is the
-/// result. `longest` says how long windows of the texts are at most, if it is asked; it is given the tokens of `work`'s.
-pub fn plan(
-    folder: &Path,
-    work: Work,
-    dry_run: bool,
-    chosen: &ChosenDevice,
-    common: &Common,
-    longest: impl FnOnce(usize) -> Result<usize>,
-) -> Result<()> {
-    let plan = MemoryPlan::for_texts(&ModelConfig::read(folder)?, work, chosen, dry_run, longest)?;
-    match dry_run {
-        true => output::result(common, &plan, || table(&plan)),
-        false => plan.require(folder),
-    }
+/// What reads texts: the configuration and the tokenizer of a model that is not loaded yet.
+pub struct Reader {
+    folder: PathBuf,
+    /// What `config.json` says.
+    pub config: ModelConfig,
+    /// The tokenizer, if the folder has one.
+    pub tokenizer: Option<Tokenizer>,
 }
 
-/// How the longest window of some texts is found.
-pub struct Longest<'a> {
-    /// The model that reads them.
-    pub config: &'a ModelConfig,
-    /// Its tokenizer.
-    pub tokenizer: Option<&'a Tokenizer>,
+/// Texts that a model will read.
+pub struct Texts<'a> {
+    /// Where they are, and which split is taken.
+    pub read: &'a [(&'a Path, Split)],
     /// How files become documents.
     pub reading: ReadOptions,
     /// How documents become a stream.
@@ -45,20 +35,44 @@ pub struct Longest<'a> {
     pub by_document: bool,
 }
 
-impl Longest<'_> {
+impl Reader {
+    /// Of the model in `folder`.
+    pub fn of(folder: &Path) -> Result<Self> {
+        let (config, tokenizer) = (ModelConfig::read(folder)?, Tokenizer::find(folder)?);
+        Ok(Self { folder: folder.to_owned(), config, tokenizer })
+    }
+
+    /// Whether the model has room for `work` on `texts`; refused where it has not. With `dry_run` the plan is the result.
+    pub fn plan(
+        &self,
+        work: Work,
+        texts: &Texts<'_>,
+        dry_run: bool,
+        chosen: &ChosenDevice,
+        common: &Common,
+    ) -> Result<()> {
+        let longest = |most| self.longest(texts, most, common);
+        let plan = MemoryPlan::for_texts(&self.config, work, chosen, dry_run, longest)?;
+        match dry_run {
+            true => output::result(common, &plan, || table(&plan)),
+            false => plan.require(&self.folder),
+        }
+    }
+
     /// The longest window of `texts`, at most `most` tokens. What would have to be fetched first may have windows of any
     /// length.
-    pub fn of(&self, texts: &[(&Path, Split)], most: usize, common: &Common) -> Result<usize> {
+    fn longest(&self, texts: &Texts<'_>, most: usize, common: &Common) -> Result<usize> {
+        let Texts { read, reading, stream, by_document } = texts;
         let mut longest = 1;
-        for (path, split) in texts {
+        for (path, split) in *read {
             if longest >= most || !path.exists() {
                 return Ok(most);
             }
             let mut monitor = common.monitor();
-            let corpus = open_corpus(path, *split, Watched::by(self.reading.clone(), &mut monitor))?;
-            let Self { config, tokenizer, by_document, .. } = *self;
-            let options = Watched::by(&self.stream, &mut monitor);
-            longest = longest.max(config.longest_reading(&corpus, tokenizer, by_document, most, options)?);
+            let corpus = open_corpus(path, *split, Watched::by(reading.clone(), &mut monitor))?;
+            let options = Watched::by(stream, &mut monitor);
+            let tokenizer = self.tokenizer.as_ref();
+            longest = longest.max(self.config.longest_reading(&corpus, tokenizer, *by_document, most, options)?);
         }
         Ok(longest)
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use odyssey::error::{Error, Result};
 use odyssey::memory::Work;
-use odyssey::model::{LoadedModel, ModelConfig};
+use odyssey::model::LoadedModel;
 use odyssey::progress::Watched;
 use odyssey::shown::fixed;
 use odyssey::similarity::embed::Embedder;
@@ -19,12 +19,12 @@ use odyssey::similarity::{
 };
 use odyssey::stats::Estimate;
 use odyssey::study::config::SimilaritySettings;
-use odyssey::text::{Corpus, Split, Tokenizer, Vocabulary, open_corpus};
+use odyssey::text::{Corpus, Split, Vocabulary, open_corpus};
 use serde_json::json;
 
 use super::common::Common;
 use super::held::HeldArgs;
-use super::memory::{self, Longest};
+use super::memory::{Reader, Texts};
 use super::output;
 use super::text::TextArgs;
 
@@ -143,22 +143,15 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
 fn by_model(args: &Args, common: &Common, folder: &Path, hidden: Hidden) -> Result<Sampled> {
     let chosen = common.open_device()?;
     let folder = common.model(folder)?;
-    let config = ModelConfig::read(&folder)?;
+    let reader = Reader::of(&folder)?;
+    let Reader { config, tokenizer, .. } = &reader;
     hidden.check(config.layers())?;
-    let tokenizer = Tokenizer::find(&folder)?;
     let chunk = args.similarity()?.check("--chunk, --samples, --reference-samples", config.context())?;
     let work = Work::Evaluate { context: chunk, precision: args.held.dtype };
-    let stream = args.reading.stream;
-    let longest = Longest {
-        config: &config,
-        tokenizer: tokenizer.as_ref(),
-        reading: args.reading.read(),
-        stream,
-        by_document: false,
-    };
     let paths = std::iter::once(&args.reference).chain(&args.domain);
     let read: Vec<_> = paths.map(|path| (path.as_path(), Split::Train)).collect();
-    memory::plan(&folder, work, false, &chosen, common, |most| longest.of(&read, most, common))?;
+    let texts = Texts { read: &read, reading: args.reading.read(), stream: args.reading.stream, by_document: false };
+    reader.plan(work, &texts, false, &chosen, common)?;
     let base = LoadedModel::open_without(&folder, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;
     let vocabulary = Vocabulary::new(tokenizer.as_ref(), base.config.vocabulary());
     let of = json!({
