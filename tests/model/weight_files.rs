@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use odyssey::files::{Array, Sealed, Unsealed, write_safetensors, write_sealed};
-use odyssey::model::weights::{Precision, WeightFiles, WeightSource};
+use odyssey::model::weights::{Precision, Stamps, WeightFiles, WeightSource, hash_folder};
 use odyssey::safetensors_file::SafetensorsFile;
 use safetensors::Dtype;
 
@@ -79,6 +79,30 @@ fn a_file_that_is_written_to_while_it_is_read_is_noticed_at_the_end() {
     read(&mut files, "1", 100).unwrap();
     let message = files.finish(false).unwrap_err().to_string();
     assert!(message.contains("was written to while it was read"), "{message}");
+}
+
+#[test]
+fn the_hash_of_weights_is_computed_once_and_refused_after_a_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    write_vectors(&path, &[100, 100]);
+    let stamps = Stamps::of(folder.path()).unwrap();
+    let first = stamps.hash(folder.path()).unwrap();
+    assert_eq!(first, hash_folder(folder.path()).unwrap());
+
+    // A change that neither size nor time shows: a second reading would give another hash.
+    let mut file = File::options().write(true).open(&path).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    file.seek(SeekFrom::End(-4)).unwrap();
+    file.write_all(&[1; 4]).unwrap();
+    file.set_modified(modified).unwrap();
+    assert_ne!(hash_folder(folder.path()).unwrap(), first);
+    assert_eq!(stamps.hash(folder.path()).unwrap(), first);
+    assert_eq!(stamps, Stamps::of(folder.path()).unwrap(), "what was hashed and what was not are the same files");
+
+    file.set_modified(modified + Duration::from_secs(5)).unwrap();
+    let message = stamps.hash(folder.path()).unwrap_err().to_string();
+    assert!(message.contains("was changed while it was in use"), "{message}");
 }
 
 #[test]
