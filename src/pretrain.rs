@@ -14,7 +14,7 @@ use crate::files;
 use crate::hub;
 use crate::model::{LoadedModel, ModelConfig};
 use crate::progress::{Monitor, Watched};
-use crate::text::{DocumentRule, Domain, ReadOptions, Split, StreamOptions, TokenStream};
+use crate::text::{DocumentRule, Domain, ReadOptions, Split, StreamOptions, TextOptions, TokenStream};
 
 /// `pretrain`'s TOML. Paths are relative to the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,6 +83,7 @@ pub struct Pretraining<'a> {
     base: LoadedModel,
     train: TokenStream,
     valid: TokenStream,
+    texts: TextOptions,
     /// The base's configuration and tokenizer, until there are weights to go with them.
     _start: TempDir,
 }
@@ -108,26 +109,28 @@ impl<'a> Pretraining<'a> {
         let base = LoadedModel::random(model_config, start.path(), config.seed, device)?;
         let tokenizer = base.tokenizer()?;
         let options = ReadOptions { document: config.document, text_field: config.text_field.clone() };
-        let domain = Domain::open(&config.corpus, Watched::by(options, monitor))?;
+        let domain = Domain::open(&config.corpus, Watched::by(options.clone(), monitor))?;
         let mut stream = |split| {
             let corpus = domain.split(Watched::by(split, monitor))?;
             base.stream(&corpus, tokenizer.as_ref(), Watched::by(&config.text, monitor))
         };
         let (train, valid) = (stream(Split::Train)?, stream(Split::Valid)?);
-        Ok(Self { config, base, train, valid, _start: start })
+        let texts = TextOptions { read: options, stream: config.text, divide: false };
+        Ok(Self { config, base, train, valid, texts, _start: start })
     }
 
     fn training<'b>(&'b self, resumable: Option<Resumable<'b>>) -> Training<'b> {
-        Training { base: &self.base, settings: &self.config.recipe, seed: self.config.seed, resumable }
+        let Self { base, config, texts, .. } = self;
+        Training { base, settings: &config.recipe, seed: config.seed, resumable, texts, keep: None }
     }
 
     /// The result at `place` where this run was done before.
     ///
     /// # Errors
     /// As [`RunPlace::result_of`].
-    pub fn done_before(&self, place: &RunPlace) -> Result<Option<AdaptResult>> {
+    pub fn done_before(&self, place: &RunPlace, monitor: &mut dyn Monitor) -> Result<Option<AdaptResult>> {
         match place.is_filled() {
-            true => place.result_of(&self.training(None).determined_by(&self.train, &self.valid)?),
+            true => place.result_of(&self.training(None).determined_by(&self.train, &self.valid, monitor)?),
             false => Ok(None),
         }
     }
@@ -155,7 +158,7 @@ pub fn pretrain(
     monitor: &mut dyn Monitor,
 ) -> Result<AdaptResult> {
     let ready = Pretraining::prepare(config, place, device, monitor)?;
-    match ready.done_before(place)? {
+    match ready.done_before(place, monitor)? {
         Some(result) => Ok(result),
         None => ready.run(place, resumable, monitor),
     }

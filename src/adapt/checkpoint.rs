@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::files::{self, Array, Sealed, Unsealed};
 use crate::model::LanguageModel;
 use crate::model::parameters::to_host;
+use crate::recipe::Remembered;
 
 /// The format's version; others are refused by name.
 const FORMAT: u32 = 2;
@@ -46,6 +47,12 @@ pub struct Position {
     /// The scale of the gradients, if they are scaled.
     #[serde(default, skip_serializing_if = "LossScale::is_none")]
     pub loss_scale: LossScale,
+    /// Targets trained on so far; absent in files of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// What strategies remember beside arrays.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub strategies: Value,
     /// The steps from which fewer windows were computed at once than asked for. A resumed run begins with the last of
     /// these numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -64,6 +71,8 @@ impl Position {
             best,
             seconds,
             loss_scale: LossScale::default(),
+            tokens: None,
+            strategies: Value::Null,
             smaller_micro_batches: Vec::new(),
             determined_by,
         }
@@ -80,8 +89,8 @@ pub struct Checkpoint {
     pub best: LanguageModel,
     /// The optimiser.
     pub optimizer: AdamW,
-    /// What the strategies remember: `NAME.KEY`.
-    pub strategies: BTreeMap<String, Tensor<1>>,
+    /// What the strategies remember.
+    pub strategies: Remembered,
 }
 
 impl Checkpoint {
@@ -98,9 +107,10 @@ impl Checkpoint {
             arrays.push(flat(format!("first.{name}"), first));
             arrays.push(flat(format!("second.{name}"), second));
         }
-        let remembered = self.strategies.iter();
+        let remembered = self.strategies.arrays.iter();
         arrays.extend(remembered.map(|(key, values)| flat(format!("{STRATEGY}{key}"), values.clone())));
-        let position = serde_json::to_string(&self.position)
+        let position = Position { strategies: self.strategies.values.clone(), ..self.position.clone() };
+        let position = serde_json::to_string(&position)
             .map_err(|e| Error::file(path, format!("cannot be laid out: {e}"), "report this"))?;
         files::write_sealed(path, arrays, (POSITION, position))
     }
@@ -133,7 +143,7 @@ impl Checkpoint {
         if format != Some(u64::from(FORMAT)) {
             return Err(broken(format!("is of checkpoint format {format:?}, this program reads {FORMAT}")));
         }
-        let position: Position =
+        let mut position: Position =
             serde_json::from_value(position).map_err(|e| broken(format!("not a checkpoint: {e}")))?;
         let differences = differences_of_runs(&position.determined_by, determined_by);
         if !differences.is_empty() {
@@ -180,10 +190,10 @@ impl Checkpoint {
             }
         }
         optimizer.step = position.step;
-        let strategies = arrays
-            .into_iter()
-            .filter_map(|(name, values)| Some((name.strip_prefix(STRATEGY)?.to_owned(), values)))
-            .collect();
+        let of_strategies = arrays.into_iter();
+        let of_strategies =
+            of_strategies.filter_map(|(name, values)| Some((name.strip_prefix(STRATEGY)?.to_owned(), values)));
+        let strategies = Remembered { arrays: of_strategies.collect(), values: position.strategies.take() };
         Ok(Self { position, model: now, best, optimizer, strategies })
     }
 }

@@ -9,14 +9,17 @@
 pub mod checkpoint;
 pub mod data;
 pub mod diary;
+mod epochs;
 pub mod find_lr;
 mod folder;
 pub mod micro_batch;
+mod needs;
 pub mod objective;
 pub mod optimizer;
 mod place;
 mod result;
 mod run;
+mod sampling;
 mod shortage;
 mod state;
 pub mod step;

@@ -1,4 +1,4 @@
-//! The training objective, Σ w·nll / Σ w, and a strategy's penalty.
+//! The training objective, Σ w·nll / Σ w, and the penalties of strategies.
 //!
 //! A strategy that weighs, drops or mixes targets does so through the weights of a [`MicroBatch`].
 //!
@@ -14,21 +14,38 @@ use burn::tensor::{Int, Tensor};
 
 use super::data::MicroBatch;
 use crate::error::Result;
-use crate::kernels::cross_entropy::HeadGradient;
+use crate::kernels::cross_entropy::{HeadGradient, Toward};
 use crate::model::{LanguageModel, token_ids};
 use crate::recipe::Penalty;
 
-/// The objective of training.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+/// The objective of a step.
+#[derive(Clone)]
 pub struct Objective {
-    /// What is added to Σ w·nll / Σ w, if anything.
-    pub penalty: Option<Penalty>,
+    /// What is added to Σ w·nll / Σ w.
+    pub penalties: Vec<Penalty>,
+    /// What Σ w·nll is divided by, if not by Σ w over the step.
+    pub divisor: Option<f64>,
+    /// What sums of penalties over targets are divided by.
+    pub penalised_divisor: f64,
+    /// What gradients and losses are multiplied by during the backward pass; the divisor of Σ w·nll that is handed over
+    /// contains it already.
+    pub scale: f64,
+}
+
+impl Default for Objective {
+    fn default() -> Self {
+        Self { penalties: Vec::new(), divisor: None, penalised_divisor: 1.0, scale: 1.0 }
+    }
 }
 
 /// A micro-batch's part of the loss and of its gradient.
 pub struct Backward {
     /// Σ w·nll over its targets divided by the step's Σ w, nats; `[1]`, still on the device.
     pub loss: Tensor<1>,
+    /// −ln p of its targets, nats: `[batch · time]`, padding included.
+    pub nll: Tensor<1>,
+    /// What penalties over its targets come to, which `loss` does not contain: `[1]`; `None` without any.
+    pub penalty: Option<Tensor<1>>,
     /// ∂loss/∂weight by the name of the weight, `[n]` each.
     pub gradients: BTreeMap<String, Tensor<1>>,
 }
@@ -63,9 +80,9 @@ impl Objective {
         let head = HeadBackward::new(self, model, hidden.clone().inner(), batch, step_weight);
         let linear = (hidden * head.hidden.clone()).sum();
         let mut gradients = model.gradients(linear.backward());
-        let loss = head.loss.clone();
+        let (loss, nll, penalty) = (head.loss.clone(), head.nll.clone(), head.penalty.clone());
         head.add_to(&mut gradients, model);
-        Ok(Backward { loss, gradients })
+        Ok(Backward { loss, nll, penalty, gradients })
     }
 
     /// The same in another order, which takes less memory and more time: the first pass keeps only the input of each
@@ -95,9 +112,9 @@ impl Objective {
             let linear = (model.embed(ids) * gradient).sum();
             gradients.extend(model.gradients(linear.backward()));
         }
-        let loss = head.loss.clone();
+        let (loss, nll, penalty) = (head.loss.clone(), head.nll.clone(), head.penalty.clone());
         head.add_to(&mut gradients, model);
-        Ok(Backward { loss, gradients })
+        Ok(Backward { loss, nll, penalty, gradients })
     }
 }
 
@@ -110,6 +127,8 @@ fn read(model: &LanguageModel, batch: &MicroBatch) -> Tensor<2, Int> {
 /// The part of the head: the loss, and its gradient with respect to the hidden states. Without autodiff.
 struct HeadBackward {
     loss: Tensor<1>,
+    nll: Tensor<1>,
+    penalty: Option<Tensor<1>>,
     /// ∂loss/∂hidden, `[B, T, C]`.
     hidden: Tensor<3>,
     /// ∂loss/∂piece of each piece of the head; a head that is frozen below adapters has none.
@@ -125,14 +144,45 @@ impl HeadBackward {
         batch: &MicroBatch,
         step_weight: f64,
     ) -> Self {
-        if let Some(penalty) = objective.penalty {
-            match penalty {} // here a penalty sees a chunk's logits
-        }
         let shape @ [batch_size, time, channels] = hidden.dims();
+        let scaled =
+            |values: &[f32], by: f64| -> Vec<f32> { values.iter().map(|&v| (f64::from(v) * by) as f32).collect() };
         let weights: Vec<f32> = batch.weights.iter().map(|&w| (f64::from(w) / step_weight) as f32).collect();
         let hidden = hidden.reshape([batch_size * time, channels]);
-        let HeadGradient { loss, hidden, pieces } = model.head().backward(hidden, &batch.targets, &weights);
-        Self { loss, hidden: hidden.reshape(shape), pieces }
+        // The gradient is scaled as that of the loss is.
+        let per_target = objective.scale / objective.penalised_divisor.max(1.0);
+        let of_teacher = |teacher: &LanguageModel| {
+            let hidden = teacher.hidden_states(read(teacher, batch));
+            let [batch_size, time, channels] = hidden.dims();
+            hidden.reshape([batch_size * time, channels])
+        };
+        let divergence = objective.penalties.iter().find_map(|penalty| match penalty {
+            Penalty::Divergence { weight, temperature, teacher } => Some((*weight, *temperature, teacher)),
+            Penalty::Hidden { .. } | Penalty::Distance { .. } => None,
+        });
+        let found = match divergence.filter(|_| !batch.penalised.is_empty()) {
+            None => model.head().backward(hidden.clone(), &batch.targets, &weights),
+            Some((weight, temperature, teacher)) => {
+                let v = scaled(&batch.penalised, weight * per_target);
+                let head = teacher.head().inner();
+                let toward = Toward { head: &head, hidden: of_teacher(teacher), weights: &v, temperature };
+                model.head().backward_toward(hidden.clone(), &batch.targets, &weights, Some(toward))
+            }
+        };
+        let HeadGradient { loss, nll, divergence, hidden: mut of_hidden, pieces } = found;
+        let mut penalty = divergence;
+        for of_penalty in &objective.penalties {
+            let Penalty::Hidden { weight, teacher } = of_penalty else { continue };
+            if batch.penalised.is_empty() {
+                continue;
+            }
+            let v = scaled(&batch.penalised, weight * per_target / channels as f64);
+            let v = Tensor::<1>::from_floats(v.as_slice(), &hidden.device()).reshape([batch_size * time, 1]);
+            let apart = hidden.clone() - of_teacher(teacher);
+            accumulate(&mut penalty, (apart.clone() * apart.clone() * v.clone()).sum());
+            of_hidden = of_hidden + apart * v * 2.0;
+        }
+        Self { loss, nll, penalty, hidden: of_hidden.reshape(shape), pieces }
     }
 
     /// Adds the gradient of the head to the gradients that autodiff found for the weights below. For a tied table this

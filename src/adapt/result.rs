@@ -1,7 +1,7 @@
 //! What a run comes to.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::micro_batch::Smaller;
 use super::stopping::Stopped;
@@ -35,6 +35,9 @@ pub struct AdaptResult {
     pub tokens_per_second: f64,
     /// Largest resident memory of the process, bytes.
     pub peak_memory_bytes: u64,
+    /// What each of the strategies did, by its key; those that have nothing to say are not there.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub strategies: Map<String, Value>,
     /// Everything that determined the run.
     pub determined_by: Value,
 }

@@ -1,11 +1,14 @@
 //! A training in progress: what one turn of the loop consists of.
 
 use burn::module::Module;
+use burn::tensor::Tensor;
 use serde_json::Value;
 
 use super::checkpoint::Checkpoint;
 use super::data::{MicroBatch, TrainingWindows, trained_tokens};
+use super::epochs::Epochs;
 use super::micro_batch::AtOnce;
+use super::needs::find_needs;
 use super::objective::Objective;
 use super::optimizer::AdamW;
 use super::result::{AdaptResult, Adaptation, Best, Curves, Form};
@@ -18,9 +21,10 @@ use super::validation::Validation;
 use crate::device::faults::guarded;
 use crate::device::most_tokens;
 use crate::error::{DeviceFault, Error, Result};
+use crate::model::parameters::to_host;
 use crate::process::{peak_resident, resident};
 use crate::progress::{Event, Monitor};
-use crate::recipe::{AfterStep, Moment, Schedule, Stack};
+use crate::recipe::{AfterStep, Moment, Schedule, Stack, Start, StepTargets, Update, losses};
 use crate::text::TokenStream;
 
 /// All that a training holds while it runs.
@@ -29,10 +33,9 @@ pub(super) struct Run<'a> {
     determined_by: Value,
     windows: TrainingWindows,
     steps: u64,
-    steps_per_epoch: u64,
+    epochs: Epochs,
     schedule: Schedule,
     max_norm: Option<f64>,
-    objective: Objective,
     validation: Validation,
     patience: Option<Patience>,
     saving: Saving<'a>,
@@ -45,26 +48,32 @@ pub(super) struct Run<'a> {
     /// Targets trained on before this process, and by it.
     tokens_before: u64,
     tokens: u64,
+    /// The targets of the step that is being done.
+    targets: StepTargets,
 }
 
 impl<'a> Run<'a> {
     /// Checks the settings, cuts the text, and takes up the state: that of the checkpoint, or that of the base.
     pub fn prepare(
         training: &Training<'a>,
+        mut stack: Stack,
         train: TokenStream,
         valid: &TokenStream,
         monitor: &mut dyn Monitor,
     ) -> Result<Self> {
-        let Training { base, settings, seed, resumable } = *training;
+        let Training { base, settings, seed, resumable, .. } = *training;
         settings.check(base.config.context())?;
-        let stack = Stack::new(settings);
         let start = stack.trainable(base, seed)?;
         settings.compute.check_computed("--compute", &base.device)?;
         settings.adamw.moments.check("--moments", &base.device)?;
         let context = settings.window_length(base.config.context());
-        let determined_by = training.determined_by(&train, valid)?;
-        let windows = TrainingWindows::new(train, context, settings.packing, settings.order, seed)?;
-        let (steps, steps_per_epoch) = settings.steps(windows.len())?;
+        let mut windows = TrainingWindows::new(train.clone(), context, settings.packing, settings.order, seed)?;
+        let epochs = Epochs::new(settings, windows.len(), stack.plan(windows.len()))?;
+        let steps = epochs.steps();
+        let found = find_needs(training, &stack, &train, valid, &mut windows, monitor)?;
+        let determined_by = training.determined_by_windows(&train, valid, &windows)?;
+        let beginning = Start { base, model: &start, windows: &windows, settings, steps, seed };
+        stack.begin(&beginning, found)?;
         let schedule = settings.schedule(steps);
         let validation = Validation::new(valid, context, settings, steps)?;
         let patience = Patience::new(settings, steps);
@@ -90,19 +99,22 @@ impl<'a> Run<'a> {
                 let best = Best { step: 0, loss };
                 let model = start.clone().train().compute_in(settings.compute);
                 let loss_scale = LossScale::for_compute(settings.compute);
-                State { model, best_model: start, optimizer, loss_scale, stack, curves, best, step: 0 }
+                let tokens = Some(0);
+                State { model, best_model: start, optimizer, loss_scale, stack, curves, best, step: 0, tokens }
             }
         };
-        let tokens_before = trained_tokens(&windows, settings, state.step, steps_per_epoch);
+        // A file of an older version does not say; then there was no strategy that chooses windows.
+        let tokens_before =
+            state.tokens.unwrap_or_else(|| trained_tokens(&windows, settings, state.step, epochs.steps_of(0)));
+        let targets = StepTargets::new(&[], &windows);
         Ok(Self {
             training: *training,
             determined_by,
             windows,
             steps,
-            steps_per_epoch,
+            epochs,
             schedule,
             max_norm: (settings.clip > 0.0).then_some(settings.clip),
-            objective: Objective { penalty: state.stack.penalty() },
             validation,
             patience,
             saving,
@@ -112,6 +124,7 @@ impl<'a> Run<'a> {
             order: None,
             tokens_before,
             tokens: 0,
+            targets,
         })
     }
 
@@ -138,10 +151,14 @@ impl<'a> Run<'a> {
         if step >= self.steps || self.enough.is_some() {
             return None;
         }
-        let (epoch, within) = (step / self.steps_per_epoch, step % self.steps_per_epoch);
+        let (epoch, within) = self.epochs.at(step);
         let (_, order) = match self.order.take().filter(|(of, _)| *of == epoch) {
             Some(kept) => self.order.insert(kept),
-            None => self.order.insert((epoch, self.windows.epoch(epoch))),
+            None => {
+                let mut order = self.windows.epoch(epoch);
+                self.state.stack.epoch(epoch, &mut order);
+                self.order.insert((epoch, order))
+            }
         };
         let batch = self.training.settings.batch;
         let from = within as usize * batch;
@@ -168,23 +185,23 @@ impl<'a> Run<'a> {
     ) -> Result<StepGradient> {
         let (now, device) = (self.now(), &self.training.base.device);
         let by_layers = self.training.settings.gradient_checkpointing;
+        self.targets = self.weigh(chosen, monitor)?;
+        let objective = Objective {
+            penalties: self.state.stack.penalties(now),
+            divisor: Some(self.targets.divisor()),
+            penalised_divisor: self.targets.penalised_divisor(),
+            ..Objective::default()
+        };
         let first = self.at_once.clone();
         let before = |batch: &MicroBatch, weight: f64| match monitor.stopped() {
             true => Err(Error::Interrupted("stopped within a step".into())),
             false => before(batch, weight),
         };
         loop {
-            let batches: Vec<MicroBatch> = chosen
-                .chunks(self.at_once.windows())
-                .map(|part| {
-                    let mut batch = self.windows.micro_batch(part);
-                    self.state.stack.weigh(now, part, &mut batch)?;
-                    Ok(batch)
-                })
-                .collect::<Result<_>>()?;
+            let batches = self.micro_batches(chosen);
             let State { model, loss_scale, .. } = &mut self.state;
             let done = guarded(device, || {
-                StepGradient::in_range(&self.objective, model, now.step, &batches, by_layers, loss_scale, &before)
+                StepGradient::in_range(&objective, model, now.step, &batches, by_layers, loss_scale, &before)
             });
             let Err(Error::Device { device: name, kind: kind @ DeviceFault::OutOfMemory, fault }) = done else {
                 return done;
@@ -203,6 +220,59 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The targets of the step, as the strategies weigh them.
+    fn weigh(&mut self, chosen: &[usize], monitor: &dyn Monitor) -> Result<StepTargets> {
+        let (now, device) = (self.now(), &self.training.base.device);
+        let mut targets = StepTargets::new(chosen, &self.windows);
+        if self.state.stack.reads_losses(now) {
+            let model = self.state.for_use();
+            for part in chosen.chunks(self.at_once.windows()) {
+                if monitor.stopped() {
+                    return Err(Error::Interrupted("stopped within a step".into()));
+                }
+                let batch = self.windows.micro_batch(part);
+                let nll = guarded(device, || losses(&model, &batch.inputs, &batch.targets))?;
+                let lengths = part.iter().map(|&window| self.windows.targets(window));
+                targets.nll.extend(batch.without_padding(&nll, lengths));
+            }
+        }
+        self.state.stack.weigh(now, &mut targets)?;
+        Ok(targets)
+    }
+
+    /// The windows `chosen` as micro-batches, their targets weighed as those of the step are.
+    fn micro_batches(&self, chosen: &[usize]) -> Vec<MicroBatch> {
+        let mut first = 0;
+        let of_part = |part: &[usize]| {
+            let mut batch = self.windows.micro_batch(part);
+            let ranges = (first..first + part.len()).map(|index| self.targets.of(index));
+            batch.weights = batch.laid_out(ranges.clone().map(|range| &self.targets.weights[range]));
+            if !self.targets.penalised.is_empty() {
+                batch.penalised = batch.laid_out(ranges.map(|range| &self.targets.penalised[range]));
+            }
+            first += part.len();
+            batch
+        };
+        chosen.chunks(self.at_once.windows()).map(of_part).collect()
+    }
+
+    /// The mean loss of each of the step's windows, from those of its micro-batches' targets.
+    fn window_losses(&self, chosen: &[usize], nll: Vec<Tensor<1>>) -> Result<Vec<f64>> {
+        if !self.state.stack.watches_windows() {
+            return Ok(Vec::new());
+        }
+        let mut means = Vec::with_capacity(chosen.len());
+        for (part, nll) in chosen.chunks(self.at_once.windows()).zip(nll) {
+            let lengths: Vec<usize> = part.iter().map(|&window| self.windows.targets(window)).collect();
+            let nll = to_host(nll)?;
+            let time = nll.len() / part.len().max(1);
+            for (row, length) in nll.chunks(time.max(1)).zip(lengths) {
+                means.push(row[..length].iter().map(|&nll| f64::from(nll)).sum::<f64>() / length.max(1) as f64);
+            }
+        }
+        Ok(means)
+    }
+
     /// Refuses a step whose numbers are not finite or whose loss is an outlier, after the state before it is saved.
     pub fn refuse_faulty(&mut self, gradient: &StepGradient, chosen: &[usize]) -> Result<()> {
         let limit = Limit::after(&self.state.curves.train_loss, self.training.settings.outlier);
@@ -218,19 +288,35 @@ impl<'a> Run<'a> {
     }
 
     /// Takes the step. The model is moved and not copied: two would not fit where one does.
-    pub fn update(mut self, gradient: StepGradient, chosen: &[usize], monitor: &mut dyn Monitor) -> Result<Self> {
+    pub fn update(mut self, mut gradient: StepGradient, chosen: &[usize], monitor: &mut dyn Monitor) -> Result<Self> {
         let (now, device) = (self.now(), &self.training.base.device);
-        let lr = self.schedule.at(now.step, self.steps);
+        let of_schedule = self.schedule.at(now.step, self.steps);
+        let lr = of_schedule * self.state.stack.rate(now);
         self.tokens += chosen.iter().map(|&window| self.windows.targets(window) as u64).sum::<u64>();
-        let (model, optimizer) = (self.state.model, &mut self.state.optimizer);
-        let done = guarded(device, || Ok(gradient.apply(model, optimizer, lr, self.max_norm)))
+        self.state.tokens = Some(self.tokens_before + self.tokens);
+        let (penalty, nll) = (gradient.penalty, gradient.take_nll());
+        let window_losses = guarded(device, || self.window_losses(chosen, nll))
             .map_err(|error| self.saving.without(error, now.step))?;
+        let (model, optimizer, stack) = (self.state.model, &mut self.state.optimizer, &self.state.stack);
+        let done = guarded(device, || {
+            let mut done = gradient.apply(model, optimizer, lr, self.max_norm);
+            done.model = stack.update(Update { now, lr: of_schedule }, done.model)?;
+            Ok(done)
+        })
+        .map_err(|error| self.saving.without(error, now.step))?;
         self.state.model = done.model;
         self.state.step = now.step;
         self.state.curves.train_loss.push((now.step, done.loss));
         let State { stack, model, .. } = &mut self.state;
         stack
-            .after_step(&AfterStep { now, loss: done.loss, windows: chosen, model })
+            .after_step(&AfterStep {
+                now,
+                loss: done.loss,
+                penalty,
+                windows: chosen,
+                window_losses: &window_losses,
+                model,
+            })
             .map_err(|error| self.saving.without(error, now.step))?;
         monitor.event(&Event::Step {
             step: now.step,
@@ -282,7 +368,8 @@ impl<'a> Run<'a> {
     pub fn result(self) -> Result<Adaptation> {
         let Training { base, settings, .. } = self.training;
         let last = guarded(&base.device, || self.state.finished(base))?;
-        let tokens = trained_tokens(&self.windows, settings, self.state.step, self.steps_per_epoch);
+        let tokens = self.tokens_before + self.tokens;
+        let strategies = self.state.stack.report();
         let tokens_per_second = self.tokens as f64 / self.saving.this_run().max(1e-9);
         let State { step, curves, best, best_model, .. } = self.state;
         let enough = self.enough.filter(|_| step < self.steps);
@@ -298,6 +385,7 @@ impl<'a> Run<'a> {
             seconds: self.saving.seconds(),
             tokens_per_second,
             peak_memory_bytes: peak_resident(),
+            strategies,
             determined_by: self.determined_by,
         };
         Ok(Adaptation { last, best: best_model, lora: settings.adapters(), form: Form::default(), result })

@@ -59,6 +59,8 @@ pub struct State {
     pub best: Best,
     /// Steps done.
     pub step: u64,
+    /// Targets trained on; `None` after a checkpoint of an older version, which does not say.
+    pub tokens: Option<u64>,
 }
 
 impl State {
@@ -69,9 +71,9 @@ impl State {
     pub fn of(checkpoint: Checkpoint, mut stack: Stack, compute: Precision) -> Result<Self> {
         let Checkpoint { position, model, best, optimizer, strategies } = checkpoint;
         stack.restore(strategies)?;
-        let Position { step, curves, best: best_validation, loss_scale, .. } = position;
+        let Position { step, curves, best: best_validation, loss_scale, tokens, .. } = position;
         let model = model.train().compute_in(compute);
-        Ok(Self { model, best_model: best, optimizer, loss_scale, stack, curves, best: best_validation, step })
+        Ok(Self { model, best_model: best, optimizer, loss_scale, stack, curves, best: best_validation, step, tokens })
     }
 
     /// The present model without autodiff. It computes in f32, also if it is trained in 16 bits.
@@ -161,6 +163,7 @@ impl<'a> Saving<'a> {
         let mut position = Position::new(*step, curves.clone(), *best, self.seconds(), self.determined_by.clone());
         position.smaller_micro_batches = at_once.smaller().to_vec();
         position.loss_scale = *loss_scale;
+        position.tokens = state.tokens;
         let (model, best, optimizer) = (state.for_use(), best_model.clone(), optimizer.clone());
         Checkpoint { position, model, best, optimizer, strategies: stack.state() }.write(path)?;
         (self.last, self.saved) = (Instant::now(), Some(*step));

@@ -9,8 +9,10 @@ use super::data::MicroBatch;
 use super::objective::Objective;
 use super::optimizer::{self, AdamW};
 use crate::error::{Error, Result};
+use crate::kernels::squares::sum_of_squares;
 use crate::model::parameters::to_host;
 use crate::model::{LanguageModel, Precision};
+use crate::recipe::Penalty;
 
 /// The result of one optimiser step.
 pub struct StepDone {
@@ -61,6 +63,10 @@ pub struct StepGradient {
     pub loss: f64,
     /// Global norm before clipping.
     pub norm: f64,
+    /// What penalties added to the loss, which does not contain it.
+    pub penalty: f64,
+    /// −ln p of the targets of each micro-batch, nats, padding included: `[batch · time]`, still on the device.
+    pub nll: Vec<Tensor<1>>,
     gradients: BTreeMap<String, Tensor<1>>,
 }
 
@@ -138,8 +144,10 @@ impl StepGradient {
         scale: f64,
         before: Before<'_>,
     ) -> Result<Self> {
-        let weight = batches.iter().map(MicroBatch::weight).sum::<f64>() / scale;
-        let mut losses = Vec::new();
+        let objective = &Objective { scale, ..objective.clone() };
+        let divisor = objective.divisor.unwrap_or_else(|| batches.iter().map(MicroBatch::weight).sum::<f64>());
+        let weight = divisor / scale;
+        let (mut losses, mut penalties, mut nll) = (Vec::new(), Vec::new(), Vec::new());
         let mut gradients: BTreeMap<String, Tensor<1>> = BTreeMap::new();
         let mut windows = 0;
         for batch in batches {
@@ -148,6 +156,8 @@ impl StepGradient {
             before(batch, weight)?;
             let backward = objective.differentiate(model, batch, weight, by_layers)?;
             losses.push(backward.loss);
+            penalties.extend(backward.penalty);
+            nll.push(backward.nll);
             for (name, part) in backward.gradients {
                 let sum = match gradients.remove(&name) {
                     Some(sum) => sum + part,
@@ -159,11 +169,16 @@ impl StepGradient {
         model.begin_windows(0, 0); // what follows is not training, so dropout is off
         let losses: Vec<f64> =
             to_host(Tensor::cat(losses, 0))?.into_iter().map(|loss| f64::from(loss) / scale).collect();
+        let mut penalty = match penalties.is_empty() {
+            true => 0.0,
+            false => to_host(Tensor::cat(penalties, 0).sum())?.into_iter().map(f64::from).sum::<f64>() / scale,
+        };
+        penalty += add_distances(objective, model, scale, &mut gradients)?;
         let norm = optimizer::gradient_norm(&gradients)? / scale;
         if scale != 1.0 {
             gradients.values_mut().for_each(|gradient| *gradient = gradient.clone() / scale);
         }
-        Ok(Self { loss: losses.iter().sum(), losses, norm, gradients })
+        Ok(Self { loss: losses.iter().sum(), losses, norm, penalty, nll, gradients })
     }
 
     /// The same, with a scaled gradient so that it neither becomes 0 nor overflows in the backward pass. If it
@@ -223,12 +238,42 @@ impl StepGradient {
         })
     }
 
+    /// Removes what was kept of single targets.
+    pub fn take_nll(&mut self) -> Vec<Tensor<1>> {
+        std::mem::take(&mut self.nll)
+    }
+
     /// Takes the step at rate `lr`, the gradient clipped to `max_norm`.
     pub fn apply(self, model: LanguageModel, optimizer: &mut AdamW, lr: f64, max_norm: Option<f64>) -> StepDone {
         let factor = max_norm.map_or(1.0, |max_norm| optimizer::clip(self.norm, max_norm));
         let model = optimizer.step(lr, factor, model, self.gradients);
         StepDone { model, loss: self.loss, gradient_norm: self.norm }
     }
+}
+
+/// Adds the gradients of distances from given weights, γ·(θ − θ₀), and returns the distances' part of the loss,
+/// γ/2·Σ (θ − θ₀)².
+fn add_distances(
+    objective: &Objective,
+    model: &LanguageModel,
+    scale: f64,
+    gradients: &mut BTreeMap<String, Tensor<1>>,
+) -> Result<f64> {
+    let mut sum = 0.0;
+    for penalty in &objective.penalties {
+        let Penalty::Distance { strength, from } = penalty else { continue };
+        let mut apart = Vec::new();
+        for weight in model.parameters() {
+            let (Some(gradient), Some(origin)) = (gradients.get_mut(&weight.name), from.get(&weight.name)) else {
+                continue;
+            };
+            let difference = weight.values - origin.clone();
+            apart.push(difference.clone());
+            *gradient = gradient.clone() + difference * (strength * scale);
+        }
+        sum += 0.5 * strength * sum_of_squares(apart.iter())?;
+    }
+    Ok(sum)
 }
 
 /// A loss above which a step is an outlier.

@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::model::LoadedModel;
 use crate::process::Unbroken;
 use crate::progress::Monitor;
-use crate::recipe::AdaptSettings;
-use crate::text::TokenStream;
+use crate::recipe::{AdaptSettings, Stack};
+use crate::text::{TextOptions, TokenStream};
 
 /// Trains `base` on `train`, watching `valid`. Nothing is written but checkpoints.
 ///
@@ -25,7 +25,7 @@ pub fn adapt(
     resumable: Option<Resumable<'_>>,
     monitor: &mut dyn Monitor,
 ) -> Result<Adaptation> {
-    Training { base, settings, seed, resumable }.run(train, valid, monitor)
+    Training { base, settings, seed, resumable, texts: &TextOptions::PLAIN, keep: None }.run(train, valid, monitor)
 }
 
 impl Training<'_> {
@@ -52,7 +52,29 @@ impl Training<'_> {
         monitor: &mut dyn Monitor,
         before: Before<'_>,
     ) -> Result<Adaptation> {
-        let mut run = Run::prepare(self, train, valid, monitor)?;
+        self.run_hindered(Stack::new(self.settings), train, valid, monitor, before)
+    }
+
+    /// The same with the strategies of `stack` in place of those of the settings.
+    pub(super) fn run_stack(
+        &self,
+        stack: Stack,
+        train: TokenStream,
+        valid: &TokenStream,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Adaptation> {
+        self.run_hindered(stack, train, valid, monitor, &unhindered)
+    }
+
+    fn run_hindered(
+        &self,
+        stack: Stack,
+        train: TokenStream,
+        valid: &TokenStream,
+        monitor: &mut dyn Monitor,
+        before: Before<'_>,
+    ) -> Result<Adaptation> {
+        let mut run = Run::prepare(self, stack, train, valid, monitor)?;
         // From here on there is something to save: if the program is asked to end, it waits for that.
         let _unbroken = Unbroken::begin();
         run.begin(monitor)?;

@@ -1,14 +1,18 @@
 //! What a training consists of, and what determines it.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
+use super::data::TrainingWindows;
+use super::needs;
 use super::state::Resumable;
 use crate::error::Result;
 use crate::files;
-use crate::model::weights::hash_folder;
 use crate::model::{LoadedModel, Precision};
-use crate::recipe::{AdaptSettings, Need, Stack, Strategies};
-use crate::text::{DocumentRule, Split, TokenStream, open_corpus};
+use crate::progress::Monitor;
+use crate::recipe::{AdaptSettings, Stack, Strategies};
+use crate::text::{TextOptions, TokenStream};
 
 /// A training, without its texts.
 #[derive(Clone, Copy)]
@@ -21,19 +25,36 @@ pub struct Training<'a> {
     pub seed: u64,
     /// Where it is saved.
     pub resumable: Option<Resumable<'a>>,
+    /// How further corpora are read that strategies need.
+    pub texts: &'a TextOptions,
+    /// The folder in which losses and samples are kept that strategies need and that take long to compute.
+    pub keep: Option<&'a Path>,
 }
 
 impl Training<'_> {
     /// Everything that determines the run. Only a run with the same goes on from its checkpoint.
     ///
     /// # Errors
-    /// The base cannot be read.
-    pub fn determined_by(&self, train: &TokenStream, valid: &TokenStream) -> Result<Value> {
+    /// The base, or what a strategy reads, cannot be read.
+    pub fn determined_by(&self, train: &TokenStream, valid: &TokenStream, monitor: &mut dyn Monitor) -> Result<Value> {
+        let windows = needs::all_windows(self, train, monitor)?;
+        self.determined_by_windows(train, valid, &windows)
+    }
+
+    /// The same where all windows that it reads are at hand.
+    pub(super) fn determined_by_windows(
+        &self,
+        train: &TokenStream,
+        valid: &TokenStream,
+        windows: &TrainingWindows,
+    ) -> Result<Value> {
         let Self { base, settings, seed, .. } = *self;
         let context = settings.window_length(base.config.context());
         // `outlier` decides whether a run goes on; it does not change where it leads.
         let outlier = AdaptSettings::default().outlier;
-        let strategies = Strategies { lora: settings.adapters(), ..settings.strategies.clone() };
+        let mut strategies = Strategies { lora: settings.adapters(), ..settings.strategies.clone() };
+        // The content of what strategies read is what counts, not its place.
+        strategies.places().iter_mut().for_each(|place| place.path().clear());
         let written = AdaptSettings { strategies, outlier, ..settings.clone() };
         let mut determined_by = json!({
             "settings": written, "seed": seed, "context": context, "base": base.hash()?,
@@ -43,9 +64,8 @@ impl Training<'_> {
         if base.precision != Precision::F32 {
             determined_by["dtype"] = json!(base.precision);
         }
-        let needs = Stack::new(settings).needs().iter().map(hash_need).collect::<Result<Vec<_>>>()?;
-        if !needs.is_empty() {
-            determined_by["needs"] = json!(needs);
+        if let Some(needs) = needs::identity(&Stack::new(settings), windows)? {
+            determined_by["needs"] = needs;
         }
         Ok(determined_by)
     }
@@ -54,12 +74,4 @@ impl Training<'_> {
 /// A hash of token ids. It also differs if the same texts were joined in another way.
 fn hash_ids(ids: &[u32]) -> String {
     files::hash_bytes(bytemuck::cast_slice(ids))
-}
-
-/// What identifies the content of something that a strategy reads.
-fn hash_need(need: &Need) -> Result<Value> {
-    Ok(match need {
-        Need::Corpus(path) => json!({ "corpus": open_corpus(path, Split::Train, DocumentRule::BlankLine)?.hash }),
-        Need::Model(path) => json!({ "model": hash_folder(path)? }),
-    })
 }

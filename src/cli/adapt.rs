@@ -10,10 +10,10 @@ use odyssey::memory::Work;
 use odyssey::model::LoadedModel;
 use odyssey::process::bytes;
 use odyssey::progress::Watched;
-use odyssey::recipe::Packing;
-use odyssey::recipe::RecipeArgs;
+use odyssey::recipe::{AdaptSettings, NamedPlace, Packing, RecipeArgs};
 use odyssey::shown::{fixed, signed};
-use odyssey::text::{Split, open_corpus};
+use odyssey::spool::cache_folder;
+use odyssey::text::{Split, TextOptions, open_corpus};
 
 use super::common::Common;
 use super::diary::DiaryArgs;
@@ -130,7 +130,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
             "add --strategy lora, or leave it out",
         ));
     }
-    let settings = &args.settings.0;
+    let settings = &with_places(&args.settings.0, common)?;
     settings.check(usize::MAX)?; // what depends on the model is checked with that
     let sweep = args.rates.sweep()?;
     let place = match &args.out {
@@ -186,11 +186,14 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     };
     let how_to_resume = "give the same command with --resume to go on";
     let resumable = Some(place.resumable(args.checkpoint_every, Resumable::LONGEST, how_to_resume));
-    let training = Training { base: &base, settings, seed: args.seed, resumable };
+    let texts = TextOptions { read: args.reading.read(), stream: args.reading.stream, divide: false };
+    let cache = cache_folder();
+    let training = Training { base: &base, settings, seed: args.seed, resumable, texts: &texts, keep: Some(&cache) };
     let Some(diary) = diary else {
         // There is a result: this run's, or none of its business.
+        let determined_by = training.determined_by(&train, &valid, &mut monitor)?;
         drop(monitor);
-        let result = place.result_of(&training.determined_by(&train, &valid)?)?;
+        let result = place.result_of(&determined_by)?;
         return result.map_or(Ok(()), |result| done_before(&result, common));
     };
     let mut recorded = diary.open(&mut monitor)?;
@@ -199,6 +202,18 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     adapted.form = args.form();
     place.write(&mut adapted, &base)?;
     output::result(common, &adapted.result, || table(&adapted.result))
+}
+
+/// The settings with the corpora and models that strategies name brought to this machine.
+fn with_places(settings: &AdaptSettings, common: &Common) -> Result<AdaptSettings> {
+    let mut settings = settings.clone();
+    for place in settings.strategies.places() {
+        match place {
+            NamedPlace::Corpus(path) => *path = common.corpus(path)?,
+            NamedPlace::Model(path) => *path = common.model(path)?,
+        }
+    }
+    Ok(settings)
 }
 
 /// Says the result of a run that is done already.
@@ -230,9 +245,10 @@ fn table(result: &AdaptResult) -> String {
         Some(stopped) => format!("stopped after step {} of {}: {}\n", stopped.step, stopped.of, stopped.words),
         None => String::new(),
     };
+    let strategies: String = result.strategies.iter().map(|(name, did)| output::strategy_line(name, did)).collect();
     format!(
         "{} steps, {} tokens, {:.0} s, {:.0} tokens/s, at most {}\n\
-         validation loss {first} before, {last} after, best {} at step {}\n{stopped}\
+         validation loss {first} before, {last} after, best {} at step {}\n{strategies}{stopped}\
          written to {}",
         result.steps,
         result.tokens,

@@ -3,8 +3,9 @@
 use std::io::Write;
 
 use odyssey::error::{Error, Result};
-use odyssey::shown::{is_invisible, visible, visible_lines};
+use odyssey::shown::{fixed, is_invisible, visible, visible_lines};
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
 use super::common::Common;
@@ -117,4 +118,15 @@ pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> 
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()
+}
+
+/// What a strategy did, in a line: its name, and what it says by key.
+pub fn strategy_line(name: &str, did: &Value) -> String {
+    let number = |value: &Value| match value.as_f64().filter(|_| value.is_f64()) {
+        Some(number) => fixed(number, 4),
+        None => value.to_string(),
+    };
+    let words = did.as_object().into_iter().flatten();
+    let words: Vec<String> = words.map(|(key, value)| format!("{} {}", key.replace('_', " "), number(value))).collect();
+    format!("{name}: {}\n", words.join(", "))
 }

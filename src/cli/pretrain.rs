@@ -53,8 +53,8 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let mut monitor = common.monitor();
     let ready = Pretraining::prepare(&config, &place, &chosen.device, &mut monitor)?;
     let Some(diary) = diary else {
+        let result = ready.done_before(&place, &mut monitor)?;
         drop(monitor);
-        let result = ready.done_before(&place)?;
         return result.map_or(Ok(()), |result| {
             place::say_done(&result, common);
             show(&result, common)

@@ -81,6 +81,7 @@ pub(super) fn batch(windows: usize, time: usize, vocabulary: usize) -> MicroBatc
         inputs: ids.iter().map(|ids| ids[..time].to_vec()).collect(),
         targets: ids.iter().flat_map(|ids| ids[1..].to_vec()).collect(),
         weights: vec![1.0; windows * time],
+        penalised: Vec::new(),
     }
 }
 

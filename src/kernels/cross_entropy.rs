@@ -55,10 +55,27 @@ pub fn nll(hidden: Tensor<2>, head: &Head, targets: &[u32]) -> Tensor<1> {
     Tensor::cat(parts, 0)
 }
 
+/// A teacher whose predictions at the same positions are kept near: Σ v·T²·KL(teacher at T ‖ predictions at T) is added.
+#[derive(Clone)]
+pub struct Toward<'a> {
+    /// The teacher's head.
+    pub head: &'a Head,
+    /// Its hidden states `[n, channels]`, without autodiff.
+    pub hidden: Tensor<2>,
+    /// v of each position, `[n]`.
+    pub weights: &'a [f32],
+    /// T, by which logits of both are divided.
+    pub temperature: f64,
+}
+
 /// The loss of positions, and its gradient by what the head is given and made of. Without autodiff.
 pub struct HeadGradient {
     /// Σ w·nll: `[1]`.
     pub loss: Tensor<1>,
+    /// −ln p of each target, nats: `[n]`.
+    pub nll: Tensor<1>,
+    /// Σ v·T²·KL, which `loss` does not contain: `[1]`; `None` without a teacher.
+    pub divergence: Option<Tensor<1>>,
     /// ∂loss/∂hidden, `[n, channels]`.
     pub hidden: Tensor<2>,
     /// ∂loss/∂piece of each piece of the table; none where the table is frozen.
@@ -73,17 +90,44 @@ impl Head {
 
     /// Σ w·nll of `targets` `[n]` with `weights` `[n]` and its gradient, from `hidden` `[n, channels]` without autodiff.
     pub fn backward(&self, hidden: Tensor<2>, targets: &[u32], weights: &[f32]) -> HeadGradient {
+        self.backward_toward(hidden, targets, weights, None)
+    }
+
+    /// The same with the divergence from a teacher added, if there is one.
+    pub fn backward_toward(
+        &self,
+        hidden: Tensor<2>,
+        targets: &[u32],
+        weights: &[f32],
+        toward: Option<Toward<'_>>,
+    ) -> HeadGradient {
         let head = self.inner();
         let [positions, _] = hidden.dims();
         let chunk = head_chunk(head.rows());
-        let (mut losses, mut of_hidden) = (Vec::new(), Vec::new());
+        let (mut losses, mut of_hidden, mut nlls) = (Vec::new(), Vec::new(), Vec::new());
+        let mut divergences = Vec::new();
         let mut pieces: Vec<Option<Tensor<2>>> = vec![None; head.table().starts().len()];
         for start in (0..positions).step_by(chunk) {
             let range = start..(start + chunk).min(positions);
             let hidden = hidden.clone().narrow(0, start, range.len()); // [n, C]
             let weights = &weights[range.clone()];
-            let ChunkGradient { nll, products } = chunk_gradient(hidden.clone(), &head, &targets[range], weights);
-            losses.push((nll * Tensor::<1>::from_floats(weights, &head.device())).sum());
+            let targets = &targets[range.clone()];
+            let ChunkGradient { nll, products } = match &toward {
+                None => chunk_gradient(hidden.clone(), &head, targets, weights),
+                Some(toward) => {
+                    let of_chunk = Toward {
+                        hidden: toward.hidden.clone().narrow(0, start, range.len()),
+                        weights: &toward.weights[range],
+                        ..*toward
+                    };
+                    let (gradient, divergence) =
+                        chunk_gradient_toward(hidden.clone(), &head, targets, weights, &of_chunk);
+                    divergences.push(divergence);
+                    gradient
+                }
+            };
+            losses.push((nll.clone() * Tensor::<1>::from_floats(weights, &head.device())).sum());
+            nlls.push(nll);
             let mut of_chunk: Option<Tensor<2>> = None;
             for ((gradient, piece), sum) in products.into_iter().zip(head.table().pieces()).zip(&mut pieces) {
                 accumulate(&mut of_chunk, product(gradient.clone(), Held::Plain, piece, Held::Plain));
@@ -95,6 +139,8 @@ impl Head {
         }
         HeadGradient {
             loss: Tensor::cat(losses, 0).sum(),
+            nll: Tensor::cat(nlls, 0),
+            divergence: toward.is_some().then(|| Tensor::cat(divergences, 0).sum()),
             hidden: Tensor::cat(of_hidden, 0),
             pieces: pieces.into_iter().flatten().collect(),
         }
@@ -136,6 +182,55 @@ pub fn plain(hidden: Tensor<2>, head: &Head, targets: &[u32], weights: &[f32]) -
         gradient * ((logits.clone() * logits) * -b + a)
     });
     ChunkGradient { nll, products: products.collect() }
+}
+
+/// Loss and gradient of one chunk with the divergence from a teacher, Σ v·T²·KL: `[1]`.
+pub fn chunk_gradient_toward(
+    hidden: Tensor<2>,
+    head: &Head,
+    targets: &[u32],
+    weights: &[f32],
+    toward: &Toward<'_>,
+) -> (ChunkGradient, Tensor<1>) {
+    match place(&hidden) {
+        Place::Host => on_host_toward(hidden, head, targets, weights, toward),
+        Place::Wgpu(_) | Place::Elsewhere => plain_toward(hidden, head, targets, weights, toward),
+    }
+}
+
+/// The gradient with the divergence from a teacher by the framework's operations, on any device. With q the teacher's
+/// probabilities and p those of the model, both at T, ∂(v·T²·KL)/∂logits = v·T·(p − q).
+pub fn plain_toward(
+    hidden: Tensor<2>,
+    head: &Head,
+    targets: &[u32],
+    weights: &[f32],
+    toward: &Toward<'_>,
+) -> (ChunkGradient, Tensor<1>) {
+    let Toward { head: of_teacher, hidden: hidden_of_teacher, weights: v, temperature } = toward;
+    let positions = v.len();
+    let v: Tensor<2> = Tensor::from_data(TensorData::new(v.to_vec(), [positions, 1]), &hidden.device());
+    let gradient = plain(hidden.clone(), head, targets, weights);
+    let log_softmax = |hidden: &Tensor<2>, head: &Head| {
+        let logits = head.logits(hidden) / *temperature;
+        let largest = logits.clone().max_dim(1);
+        let shifted = logits - largest;
+        shifted.clone() - shifted.exp().sum_dim(1).log()
+    };
+    let (of_model, of_teacher) = (log_softmax(&hidden, head), log_softmax(hidden_of_teacher, of_teacher));
+    let (p, q) = (of_model.clone().exp(), of_teacher.clone().exp());
+    let divergence = (q.clone() * (of_teacher - of_model)).sum_dim(1) * v.clone() * (temperature * temperature);
+    let mut by_logits = (p - q) * v * *temperature;
+    if head.bends() {
+        let ([a, b], logits) = (head.steepness(), head.logits(&hidden));
+        by_logits = by_logits * ((logits.clone() * logits) * -b + a);
+    }
+    let starts = head.table().starts().into_iter();
+    let products = gradient.products.into_iter().zip(starts).map(|(products, start)| {
+        let rows = products.dims()[1];
+        products + by_logits.clone().narrow(1, start, rows)
+    });
+    (ChunkGradient { nll: gradient.nll, products: products.collect() }, divergence.sum())
 }
 
 fn column(ids: Vec<i32>, device: &Device) -> Tensor<2, Int> {
@@ -282,6 +377,49 @@ fn on_host(hidden: Tensor<2>, head: &Head, targets: &[u32], weights: Option<&[f3
     }
 }
 
+/// As [`plain_toward`], a position at a time on the tensors' own memory.
+fn on_host_toward(
+    hidden: Tensor<2>,
+    head: &Head,
+    targets: &[u32],
+    weights: &[f32],
+    toward: &Toward<'_>,
+) -> (ChunkGradient, Tensor<1>) {
+    let device = hidden.device();
+    let of_pieces = |hidden: &Tensor<2>, head: &Head| -> Vec<(usize, Numbers)> {
+        head.pieces(hidden).map(|logits| (logits.dims()[1], Numbers::of(logits))).collect()
+    };
+    let (mut logits, of_teacher) = (of_pieces(&hidden, head), of_pieces(&toward.hidden, toward.head));
+    let mut positions: Vec<Vec<&mut [f32]>> = targets.iter().map(|_| Vec::with_capacity(logits.len())).collect();
+    for (rows, logits) in &mut logits {
+        let parts = logits.as_mut_slice().chunks_exact_mut(*rows);
+        positions.iter_mut().zip(parts).for_each(|(position, part)| position.push(part));
+    }
+    let mut teacher: Vec<Vec<&[f32]>> = targets.iter().map(|_| Vec::with_capacity(of_teacher.len())).collect();
+    for (rows, logits) in &of_teacher {
+        let parts = logits.as_slice().chunks_exact(*rows);
+        teacher.iter_mut().zip(parts).for_each(|(position, part)| position.push(part));
+    }
+    let (steepness, temperature) = (head.steepness(), toward.temperature as f32);
+    let found: Vec<(f32, f32)> = positions
+        .into_par_iter()
+        .zip(teacher)
+        .enumerate()
+        .map(|(i, (mut parts, teacher))| {
+            let [w, v] = [weights[i], toward.weights[i]];
+            toward_position(&mut parts, &teacher, targets[i] as usize, w, v, temperature, steepness)
+        })
+        .collect();
+    let (nll, divergence): (Vec<f32>, Vec<f32>) = found.into_iter().unzip();
+    let count = nll.len();
+    let divergence = divergence.iter().map(|&kl| f64::from(kl)).sum::<f64>() as f32;
+    let gradient = ChunkGradient {
+        nll: Tensor::from_data(TensorData::new(nll, [count]), &device),
+        products: logits.into_iter().map(|(_, logits)| logits.into_tensor()).collect(),
+    };
+    (gradient, Tensor::from_data(TensorData::new(vec![divergence], [1]), &device))
+}
+
 /// Numbers whose sum is taken in f32.
 const BLOCK: usize = 1024;
 
@@ -315,6 +453,63 @@ vectorised! {
         }
         parts[part][place] -= weight * (a - b * logit * logit);
         (sum.ln() + f64::from(largest) - f64::from(logit)) as f32
+    }
+}
+
+vectorised! {
+    /// −ln p of a position's target and v·T²·KL from a teacher's logits; the logits are replaced by
+    /// (w·(p − onehot(target)) + v·T·(p at T − q at T))·(a − b·logit²).
+    fn toward_position(
+        parts: &mut [&mut [f32]],
+        teacher: &[&[f32]],
+        target: usize,
+        w: f32,
+        v: f32,
+        temperature: f32,
+        steepness: [f32; 2],
+    ) -> (f32, f32) {
+        let most = parts.iter().map(|part| largest(part)).fold(f32::NEG_INFINITY, f32::max);
+        let most_of_teacher = teacher.iter().map(|part| largest(part)).fold(f32::NEG_INFINITY, f32::max);
+        let Some((part, place, logit)) = find(parts, target) else { return (f32::NAN, f32::NAN) };
+        let per = 1.0 / temperature;
+        // Sums of e^x at T = 1, of both at T, and of what the logits of both differ by under the teacher's e^x.
+        let (mut sum, mut at_t, mut of_teacher, mut differ) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
+        for (x, y) in parts.iter().zip(teacher) {
+            for (x, y) in x.chunks(BLOCK).zip(y.chunks(BLOCK)) {
+                let mut lanes = [[0.0_f32; LANES]; 4];
+                for (x, y) in x.chunks(LANES).zip(y.chunks(LANES)) {
+                    for (lane, (x, y)) in x.iter().zip(y).enumerate() {
+                        let (x, y) = (*x - most, *y - most_of_teacher);
+                        let e = exponential(y * per);
+                        lanes[0][lane] += exponential(x);
+                        lanes[1][lane] += exponential(x * per);
+                        lanes[2][lane] += e;
+                        lanes[3][lane] += e * (y - x);
+                    }
+                }
+                let [of_x, of_x_at_t, of_y, of_both] = lanes.map(|lanes| f64::from(lanes.iter().sum::<f32>()));
+                sum += of_x;
+                at_t += of_x_at_t;
+                of_teacher += of_y;
+                differ += of_both;
+            }
+        }
+        let divergence = differ * f64::from(per) / of_teacher - of_teacher.ln() + at_t.ln();
+        let [a, b] = steepness;
+        let share = (f64::from(w) / sum) as f32;
+        let pull = f64::from(v * temperature);
+        let (of_model, from_teacher) = ((pull / at_t) as f32, (pull / of_teacher) as f32);
+        for (x, y) in parts.iter_mut().zip(teacher) {
+            for (x, y) in x.iter_mut().zip(*y) {
+                let (near, of) = (*x - most, *y - most_of_teacher);
+                let by_logit =
+                    exponential(near) * share + exponential(near * per) * of_model - exponential(of * per) * from_teacher;
+                *x = by_logit * (a - b * *x * *x);
+            }
+        }
+        parts[part][place] -= w * (a - b * logit * logit);
+        let nll = (sum.ln() + f64::from(most) - f64::from(logit)) as f32;
+        (nll, (divergence * f64::from(v) * f64::from(temperature) * f64::from(temperature)) as f32)
     }
 }
 

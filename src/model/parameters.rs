@@ -175,6 +175,28 @@ impl<F: FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>> ModuleMapper for Replacer
     }
 }
 
+struct Freezer<F> {
+    path: Path,
+    trains: F,
+}
+
+impl<F: FnMut(&str, &[usize]) -> bool> ModuleMapper for Freezer<F> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.parts.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match (self.trains)(&self.path.name(), &param.shape()) {
+            true => param,
+            false => param.set_require_grad(false),
+        }
+    }
+}
+
 impl LanguageModel {
     /// Every weight, in the order of the checkpoint. Tied weights appear once, a table in pieces once per piece.
     pub fn parameters(&self) -> Vec<NamedTensor> {
@@ -240,6 +262,12 @@ impl LanguageModel {
     pub fn map_parameters(self, replace: impl FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>) -> Self {
         let path = self.path();
         self.map(&mut Replacer { path, replace })
+    }
+
+    /// The model in which weights of which `trains(name, shape)` is false get no gradient.
+    pub fn training(self, trains: impl FnMut(&str, &[usize]) -> bool) -> Self {
+        let path = self.path();
+        self.map(&mut Freezer { path, trains })
     }
 
     fn path(&self) -> Path {

@@ -5,6 +5,7 @@
 
 mod adamw;
 mod batch;
+pub mod kept;
 mod options;
 mod packing;
 pub mod preset;
@@ -14,6 +15,9 @@ mod stack;
 pub mod strategies;
 mod strategy;
 mod table;
+mod targets;
+mod window_losses;
+mod windows;
 
 pub use adamw::AdamWConfig;
 pub use batch::MicroBatch;
@@ -24,4 +28,10 @@ pub use schedule::{Decay, DecayShape, Schedule, WarmupShape};
 pub use settings::{AdaptSettings, Preset};
 pub use stack::Stack;
 pub use strategies::{Strategies, Trainable};
-pub use strategy::{Added, AfterStep, Moment, Need, Penalty, Strategy};
+pub use strategy::{
+    Added, AfterStep, Found, Moment, NamedPlace, Need, Penalty, Remembered, Samples, Scorer, Start, Strategy, Update,
+    WeightPlace,
+};
+pub use targets::{Kept, StepTargets};
+pub use window_losses::{WindowLosses, losses};
+pub use windows::TrainingWindows;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Command, FromArgMatches};
 use serde_json::Value;
 
@@ -45,7 +46,9 @@ fn find() -> Vec<RecipeOption> {
         for argument in command.get_arguments() {
             let id = argument.get_id().as_str();
             // A strategy with one setting is a key with a value, and no table.
-            keys.insert(id.to_owned(), if id == *table { id.to_owned() } else { format!("{table}.{id}") });
+            // A name that begins with that of the table is whole.
+            let is_whole = id == *table || id.starts_with(&format!("{table}."));
+            keys.insert(id.to_owned(), if is_whole { id.to_owned() } else { format!("{table}.{id}") });
         }
     }
     let command = AdaptSettings::augment_args(Command::new(""));
@@ -81,6 +84,12 @@ impl AdaptSettings {
             .iter()
             .filter_map(|option| {
                 let value = at(&own, &option.key)?;
+                // A strategy that is added with its defaults would else not be seen.
+                let table = option.key.split('.').next().unwrap_or_default();
+                if Strategies::ADDED.contains(&table) && at(&below, table).is_none() {
+                    return (!value.is_null() && *value != Value::Bool(false))
+                        .then(|| (option.key.clone(), typed(value)));
+                }
                 let value = (Some(value) != at(&below, &option.key)).then(|| typed(value))?;
                 (Some(&value) != option.default.as_ref() || at(&below, &option.key).is_some())
                     .then(|| (option.key.clone(), value))
@@ -111,6 +120,9 @@ impl AdaptSettings {
         // One by one first, to know which is at fault.
         for option in options {
             let Some(Err(error)) = words(option).map(|word| read(vec![word])) else { continue };
+            if error.kind() == ErrorKind::MissingRequiredArgument {
+                continue; // it goes with another option
+            }
             let fault = error.to_string();
             let fault = fault.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
             return Err(Error::input(&option.key, fault, format!("it is: {}", option.help)));

@@ -16,11 +16,14 @@ use crate::hub::Hub;
 use crate::hub::name::{Kind, beside, has_prefix};
 use crate::model::ModelConfig;
 use crate::progress::Monitor;
-use crate::recipe::AdaptSettings;
+use crate::recipe::{AdaptSettings, NamedPlace};
 use crate::shown::plain;
 use crate::similarity::{FeatureSpec, KernelKind, TestSettings};
 use crate::text::domain::name_of;
 use crate::text::{Bos, DocumentRule, Join, Newlines, ReadOptions, StreamOptions};
+
+/// The name by which a strategy means the reference corpus of the model that it adapts.
+pub const REFERENCE: &str = "reference";
 
 /// Characters of the longest name.
 const LONGEST_NAME: usize = 200;
@@ -334,6 +337,12 @@ impl StudyConfig {
         for entry in config.domains.iter_mut().filter(|entry| entry.name.is_empty()) {
             entry.name = name_of(&entry.path);
         }
+        for mut place in config.strategies.iter_mut().flat_map(|entry| entry.recipe.strategies.places()) {
+            let path = place.path();
+            if path != Path::new(REFERENCE) {
+                *path = beside(folder, path);
+            }
+        }
         config.check(path)?;
         Ok(config)
     }
@@ -370,6 +379,13 @@ impl StudyConfig {
                     Kind::Dataset if !models => *path = hub.corpus(path, monitor)?,
                     _ => {}
                 }
+            }
+        }
+        for place in self.strategies.iter_mut().flat_map(|entry| entry.recipe.strategies.places()) {
+            match place {
+                NamedPlace::Corpus(path) if has_prefix(path) => *path = hub.corpus(path, monitor)?,
+                NamedPlace::Model(path) if has_prefix(path) => *path = hub.model(path, monitor)?,
+                NamedPlace::Corpus(_) | NamedPlace::Model(_) => {}
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::config::{DomainEntry, EvaluationSettings, ModelEntry, StrategyEntry, StudyConfig};
+use super::config::{DomainEntry, EvaluationSettings, ModelEntry, REFERENCE, StrategyEntry, StudyConfig};
 use super::contents::Contents;
 use super::plan::{ControlSize, Plan};
 use super::task::{Adaptation, Task, TaskKind, TaskText, TaskWork};
@@ -13,8 +13,10 @@ use crate::device::{ChosenDevice, DeviceName};
 use crate::error::{Error, Result};
 use crate::evaluate::Protocol;
 use crate::files;
+use crate::model::weights::hash_folder;
 use crate::model::{Adapter, ModelConfig};
 use crate::progress::{Monitor, Watched};
+use crate::recipe::NamedPlace;
 use crate::similarity::{FeatureSpec, encoder};
 use crate::text::{Corpus, Domain, ReadOptions, Split, Tokenizer, open_corpus};
 
@@ -69,7 +71,10 @@ impl Plan {
                     "similarity": similarity, "pool": pool,
                 });
                 let hash = contents.model(&model.name).map_or("", |held| &held.hash);
-                let tasks_of = ModelTasks::new(&config, model, device, &chosen.name, hash, reference);
+                let needs = config.strategies.iter().map(|entry| needs_of(entry, model, &mut hashes));
+                let needs = needs.collect::<Result<Vec<_>>>()?;
+                let tasks_of =
+                    ModelTasks { needs, ..ModelTasks::new(&config, model, device, &chosen.name, hash, reference) };
                 tasks.push(tasks_of.reference());
                 let control = match control.map(|size| hashes.domain(&model.reference).map(|splits| (splits, size))) {
                     None => None,
@@ -110,6 +115,8 @@ struct ModelTasks<'a> {
     common: Value,
     /// The inputs of the reference task.
     reference: Value,
+    /// The content of what each strategy reads beside base and texts; null where it reads nothing.
+    needs: Vec<Value>,
 }
 
 impl<'a> ModelTasks<'a> {
@@ -125,7 +132,7 @@ impl<'a> ModelTasks<'a> {
             "version": RESULTS_VERSION, "program": env!("CARGO_PKG_VERSION"), "device": name,
             "model": hash, "text": config.text,
         });
-        Self { config, model, device, common, reference }
+        Self { config, model, device, common, reference, needs: Vec::new() }
     }
 
     fn task(&self, work: TaskWork, determined_by: Value) -> Task {
@@ -170,7 +177,7 @@ impl<'a> ModelTasks<'a> {
             let work = TaskWork::Similarity { domain: domain.clone() };
             tasks.push(self.task(work, json!([self.reference, train])));
         }
-        for strategy in &config.strategies {
+        for (strategy, needs) in config.strategies.iter().zip(&self.needs) {
             let others = config.other_trainings(strategy).into_iter().map(Some);
             for training in std::iter::once(None).chain(others) {
                 let StrategyEntry { train_text, recipe, .. } =
@@ -182,6 +189,7 @@ impl<'a> ModelTasks<'a> {
                         adapt.push(json!(evaluations));
                     }
                     adapt.extend(forgets.map(|held_out| json!({ "forgets": held_out })));
+                    adapt.extend((!needs.is_null()).then(|| json!({ "needs": needs })));
                     let strategy = strategy.name.clone();
                     let work = TaskWork::Adapt(Adaptation { text: text.clone(), strategy, seed, training });
                     tasks.push(self.task(work, json!(adapt)));
@@ -199,6 +207,22 @@ enum Reads<'a> {
     Domain { forgets: Option<&'a Value> },
     /// As much of the reference corpus.
     Control(ControlSize),
+}
+
+/// What identifies the content of the corpora and models that a strategy reads; null where it reads none.
+fn needs_of(entry: &StrategyEntry, model: &ModelEntry, hashes: &mut Hashes<'_>) -> Result<Value> {
+    let mut strategies = entry.recipe.strategies.clone();
+    let mut needs = Vec::new();
+    for place in strategies.places() {
+        needs.push(match place {
+            NamedPlace::Corpus(path) if path == Path::new(REFERENCE) => {
+                hashes.domain(&model.reference)?[0].hash.clone()
+            }
+            NamedPlace::Corpus(path) => hashes.domain(path)?[0].hash.clone(),
+            NamedPlace::Model(path) => hash_folder(path)?,
+        });
+    }
+    Ok(if needs.is_empty() { Value::Null } else { json!(needs) })
 }
 
 /// The hash inputs of a split if at most so many bytes of it are read.

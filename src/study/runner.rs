@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::config::{DomainEntry, ModelEntry};
+use super::config::{DomainEntry, ModelEntry, REFERENCE};
 use super::memory::training_memory;
 use super::plan::{ControlSize, Plan};
 use super::task::{Task, TaskText, TaskWork};
@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::memory::{MemoryPlan, Work};
 use crate::model::{LoadedModel, ModelConfig};
 use crate::progress::{Monitor, Watched};
+use crate::recipe::{AdaptSettings, NamedPlace};
 use crate::similarity::encoder::SentenceEncoder;
 use crate::similarity::encoder::folder::EncoderFolder;
 use crate::similarity::{FeatureSpec, Reference};
@@ -90,6 +91,20 @@ impl<'a> Runner<'a> {
     /// The entry of a model in the study's settings.
     pub(super) fn model(&self, name: &str) -> Result<&'a ModelEntry> {
         self.plan.config.models.iter().find(|m| m.name == name).ok_or_else(|| unknown("model", name))
+    }
+
+    /// A strategy's recipe for the model of `task`: where it names the reference, it is that model's.
+    pub(super) fn recipe(&self, task: &Task, recipe: &AdaptSettings) -> Result<AdaptSettings> {
+        let mut recipe = recipe.clone();
+        let reference = &self.model(&task.model)?.reference;
+        for place in recipe.strategies.places() {
+            if let NamedPlace::Corpus(path) = place
+                && path == Path::new(REFERENCE)
+            {
+                path.clone_from(reference);
+            }
+        }
+        Ok(recipe)
     }
 
     fn domain(&self, text: &TaskText, loaded: &Loaded, monitor: &mut dyn Monitor) -> Result<Domain> {

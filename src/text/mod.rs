@@ -39,7 +39,7 @@ pub use corpus::Corpus;
 pub use document::{Document, DocumentRule, Documents};
 pub use domain::{Domain, open_corpus};
 pub use letters::Letters;
-pub use options::ReadOptions;
+pub use options::{ReadOptions, TextOptions};
 pub use overlap::Overlap;
 pub use pipe::is_pipe;
 pub use reading::Reading;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::document::DocumentRule;
+use super::stream::{Bos, Join, Newlines, StreamOptions};
 use crate::progress::Watched;
 
 /// The field and column that hold the text where nothing else is said.
@@ -17,6 +18,27 @@ pub struct ReadOptions {
     /// The field of `.jsonl` and the column of `.parquet` that hold the text; `text` where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_field: Option<String>,
+}
+
+/// How a corpus is read and becomes a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextOptions {
+    /// How its files become documents.
+    pub read: ReadOptions,
+    /// How its documents become a stream.
+    pub stream: StreamOptions,
+    /// Whether of a corpus without splits only the part is read that a domain would train on, because the rest of it is
+    /// measured on.
+    pub divide: bool,
+}
+
+impl TextOptions {
+    /// What holds where nothing else is said.
+    pub const PLAIN: Self = Self {
+        read: ReadOptions { document: DocumentRule::BlankLine, text_field: None },
+        stream: StreamOptions { join: Join::Eot, newlines: Newlines::Keep, bos: Bos::Auto },
+        divide: false,
+    };
 }
 
 impl ReadOptions {

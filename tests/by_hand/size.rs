@@ -52,8 +52,12 @@ fn forward(device: &Device) -> Vec<f32> {
 fn step(device: &Device, context: usize) -> f64 {
     let model = gpt2(device).model.train();
     let ids = ids(context + 1);
-    let batch =
-        MicroBatch { inputs: vec![ids[..context].to_vec()], targets: ids[1..].to_vec(), weights: vec![1.0; context] };
+    let batch = MicroBatch {
+        inputs: vec![ids[..context].to_vec()],
+        targets: ids[1..].to_vec(),
+        weights: vec![1.0; context],
+        penalised: Vec::new(),
+    };
     let mut optimizer = AdamW::new(AdamWConfig::default());
     let mut model = Some(model);
     let mut loss = f64::NAN;

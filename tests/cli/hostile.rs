@@ -3,7 +3,6 @@
 
 use crate::{cli, common, readers};
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -438,7 +437,7 @@ fn checkpoints_withstand_cuts_changes_and_headers_that_lie() {
         model: model.clone(),
         best: model.clone(),
         optimizer: optimizer.clone(),
-        strategies: BTreeMap::new(),
+        strategies: Default::default(),
     };
     checkpoint.write(&path).unwrap();
     let target = Target {

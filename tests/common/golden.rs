@@ -59,6 +59,7 @@ pub fn micro_batch(rows: &[Vec<u32>]) -> MicroBatch {
         inputs: rows.iter().map(|row| row[..time].to_vec()).collect(),
         targets: rows.iter().flat_map(|row| row[1..].to_vec()).collect(),
         weights: vec![1.0; rows.len() * time],
+        penalised: Vec::new(),
     }
 }
 

@@ -18,6 +18,7 @@ use odyssey::error::{DeviceFault, Error, Result};
 use odyssey::model::LoadedModel;
 use odyssey::model::parameters::to_host;
 use odyssey::progress::{Monitor, Silent};
+use odyssey::text::TextOptions;
 use tempfile::TempDir;
 
 use crate::common::{StopAfter, id_stream, model_folder};
@@ -82,7 +83,7 @@ fn run_with(
     monitor: &mut dyn Monitor,
 ) -> Result<Adaptation> {
     let base = LoadedModel::open(&model_folder("gpt2_tied"), &cpu()).unwrap();
-    let training = Training { base: &base, settings, seed: 3, resumable };
+    let training = Training { base: &base, settings, seed: 3, resumable, texts: &TextOptions::PLAIN, keep: None };
     let before = |batch: &MicroBatch, weight: f64| faults.before(batch, weight);
     training.run_with(id_stream(&[300, 400]), &id_stream(&[90]), monitor, &before)
 }

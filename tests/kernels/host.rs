@@ -2,7 +2,9 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use odyssey::kernels::adamw::{Constants, State};
-use odyssey::kernels::cross_entropy::{ChunkGradient, chunk_gradient, head_chunk, nll, plain};
+use odyssey::kernels::cross_entropy::{
+    ChunkGradient, Toward, chunk_gradient, chunk_gradient_toward, head_chunk, nll, plain, plain_toward,
+};
 use odyssey::kernels::squares::sum_of_squares;
 use odyssey::model::parameters::to_host;
 use odyssey::model::{Head, Table};
@@ -86,6 +88,34 @@ impl Chunk {
             }));
         }
         (losses, gradient)
+    }
+}
+
+impl Chunk {
+    /// Logits of each position in f64, and how steeply each rises with its product.
+    fn logits(&self) -> Vec<Vec<(f64, f64)>> {
+        let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let of = |hidden: &[f32]| self.rows.chunks(self.channels).map(|row| self.logit(product(hidden, row))).collect();
+        self.hidden.chunks(self.channels).map(of).collect()
+    }
+
+    /// Σ v·T²·KL(teacher ‖ this) in f64, and its gradient by products.
+    fn exact_toward(&self, teacher: &Chunk, v: &[f32], temperature: f64) -> (f64, Vec<f64>) {
+        let softmax = |logits: &[(f64, f64)]| -> Vec<f64> {
+            let largest = logits.iter().map(|(logit, _)| *logit).fold(f64::NEG_INFINITY, f64::max);
+            let powers: Vec<f64> = logits.iter().map(|(logit, _)| ((logit - largest) / temperature).exp()).collect();
+            let sum: f64 = powers.iter().sum();
+            powers.into_iter().map(|power| power / sum).collect()
+        };
+        let (mut divergence, mut gradient) = (0.0, Vec::new());
+        for ((of_model, of_teacher), &v) in self.logits().iter().zip(teacher.logits()).zip(v) {
+            let (p, q) = (softmax(of_model), softmax(&of_teacher));
+            let kl: f64 = p.iter().zip(&q).map(|(p, q)| if *q > 0.0 { q * (q / p).ln() } else { 0.0 }).sum();
+            divergence += f64::from(v) * temperature * temperature * kl;
+            let by_logits = p.iter().zip(&q).map(|(p, q)| f64::from(v) * temperature * (p - q));
+            gradient.extend(by_logits.zip(of_model).map(|(by_logit, (_, steep))| by_logit * steep));
+        }
+        (divergence, gradient)
     }
 }
 
@@ -176,6 +206,34 @@ fn the_gradient_of_a_head_by_hidden_states_and_table_is_that_of_its_logits() {
         let [after, before] = [step, -step].map(|by| loss(&Chunk { scale: 1.5, cap: Some(4.0), ..moved(by) }));
         let slope = (after - before) / (2.0 * f64::from(step));
         assert!((f64::from(*gradient) - slope).abs() < 2e-3, "{i}: {gradient} instead of {slope}");
+    }
+}
+
+#[test]
+fn the_divergence_from_a_teacher_and_its_gradient_are_exact_and_vanish_where_both_are_one() {
+    let v = [1.0, 0.0, 0.5, 2.0, 0.25, 1.0, 0.125];
+    for (positions, channels, pieces) in [(1, 2, &[2][..]), (7, 8, &[307]), (5, 3, &[1, 30, 2]), (3, 4, &[5000])] {
+        for (temperature, scale, cap) in [(1.0, 1.0, None), (2.5, 1.0, None), (0.7, 1.5, Some(4.0))] {
+            let new = |size| Chunk { scale, cap, ..Chunk::new(positions, channels, pieces, size) };
+            let model = new(2.0);
+            let teacher = Chunk { hidden: numbers(positions * channels, 1.5, 9), ..new(2.0) };
+            let v = &v[..positions];
+            let (of_teacher, head) = (teacher.head(), model.head());
+            let toward = Toward { head: &of_teacher, hidden: teacher.hidden(), weights: v, temperature };
+            let (divergence, mut gradient) = model.exact_toward(&teacher, v, temperature);
+            let (losses, plain_gradient) = model.exact();
+            gradient.iter_mut().zip(plain_gradient).for_each(|(sum, part)| *sum += part);
+            assert!(divergence > 0.0);
+            for form in [chunk_gradient_toward, plain_toward] {
+                let (found, kl) = form(model.hidden(), &head, &model.targets, &model.weights, &toward);
+                assert_near(&to_host(found.nll).unwrap(), &losses, 1e-5);
+                assert_near(&whole(found.products), &gradient, 2e-5);
+                assert_near(&to_host(kl).unwrap(), &[divergence], 2e-5);
+                let own = Toward { head: &head, hidden: model.hidden(), weights: v, temperature };
+                let (_, kl) = form(model.hidden(), &head, &model.targets, &model.weights, &own);
+                assert_near(&to_host(kl).unwrap(), &[0.0], 2e-6);
+            }
+        }
     }
 }
 

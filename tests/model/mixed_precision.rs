@@ -27,6 +27,7 @@ fn micro_batch() -> MicroBatch {
         inputs: rows.iter().map(|row| row[..32].to_vec()).collect(),
         targets: rows.iter().flat_map(|row| row[1..].to_vec()).collect(),
         weights: vec![1.0; 64],
+        penalised: Vec::new(),
     }
 }
 

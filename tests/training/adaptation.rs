@@ -94,7 +94,7 @@ fn stream_packing_makes_every_token_but_the_first_a_target_exactly_once() {
     let targets: Vec<u32> = all
         .iter()
         .flat_map(|&window| {
-            let MicroBatch { targets, weights, inputs } = windows.micro_batch(&[window]);
+            let MicroBatch { targets, weights, inputs, .. } = windows.micro_batch(&[window]);
             assert_eq!(inputs[0].len(), targets.len());
             targets.into_iter().zip(weights).filter(|(_, w)| *w > 0.0).map(|(t, _)| t).collect::<Vec<_>>()
         })

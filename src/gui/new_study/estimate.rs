@@ -348,6 +348,7 @@ impl Subject<'_> {
             inputs: (0..at_once).map(|b| (0..context).map(|t| id(b * context + t)).collect()).collect(),
             targets: (0..at_once * context).map(|i| id(i + 1)).collect(),
             weights: vec![1.0; at_once * context],
+            penalised: Vec::new(),
         };
         let train = tokens_per_second(&base, &recipe, &batch, 0, monitor)?;
         let protocol = self.protocol()?;

@@ -4,12 +4,15 @@
 //! of the application's form and lines of the reference all come from the settings' type.
 
 mod table;
+mod weights;
 
+use serde_json::Value;
 use table::strategies;
 
 use crate::error::{Error, Result};
 use crate::model::LoraSettings;
 use crate::recipe::strategy::Strategy;
+use crate::recipe::targets::Kept;
 
 strategies! {
     // What is trained. A run has exactly one of these: the recipe's `strategy`.
@@ -22,8 +25,25 @@ strategies! {
     }
     // What is added. A run has as many as its recipe names, in this order.
     added {
+        freeze: Freeze,
+        replay: Replay,
+        lfr: Lfr,
+        stm: Stm,
+        flow: Flow,
+        slm: Slm,
+        tlt: Tlt,
+        kd: Kd,
+        l2_sp: L2Sp,
+        recadam: RecAdam,
+        ema: Ema,
+        lawa: Lawa,
         wise_ft: WiseFt,
     }
+}
+
+/// What a strategy that leaves targets out remembers of them; nothing before the first.
+fn kept_values(kept: &Kept) -> Value {
+    if kept.of == 0.0 { Value::Null } else { serde_json::json!(kept) }
 }
 
 fn refuse_others(trained: Trainable, belongs_to: Trainable) -> Result<()> {

@@ -12,7 +12,7 @@ macro_rules! strategies {
         added { $( $key:ident: $added:ident ,)* }
     ) => {
         $( mod $trained_in; )*
-        $( mod $key; pub use $key::$added; )*
+        $( pub mod $key; pub use $key::$added; )*
 
         /// Which weights are trained.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
@@ -73,6 +73,16 @@ macro_rules! strategies {
                     }
                 )*
                 Ok(())
+            }
+
+            /// The keys of strategies that are added.
+            pub const ADDED: &[&str] = &[ $( stringify!($key), )* ];
+
+            /// The corpora and models that the settings name.
+            pub fn places(&mut self) -> Vec<crate::recipe::strategy::NamedPlace<'_>> {
+                let mut places = Vec::new();
+                $( places.extend(self.$key.iter_mut().flat_map(crate::recipe::strategy::Added::places)); )*
+                places
             }
 
             /// Each strategy that can be added, with the settings with which it changes nothing.

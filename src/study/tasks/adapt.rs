@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::ranks;
 use super::scores::score_test;
-use crate::adapt::{Resumable, adapt};
+use crate::adapt::{Resumable, Training};
 use crate::compare::{Comparison, LossProfile, PairedChanges, PartChanges, Scoring, check_comparable, compare};
 use crate::error::{Error, Result};
 use crate::evaluate::{EvalResult, ScoredStream, per_token};
@@ -12,12 +12,13 @@ use crate::files;
 use crate::model::LanguageModel;
 use crate::progress::Monitor;
 use crate::seal;
+use crate::spool::cache_folder;
 use crate::stats::{BOOTSTRAP_SEED, RESAMPLES, Resamples};
 use crate::study::config::StrategyEntry;
 use crate::study::runner::{Loaded, Runner, unknown};
 use crate::study::task::{Adaptation, Task, TaskText};
 use crate::study::task_results::{ADAPT, AdaptTaskResult, Forgetting, OtherEvaluation, PER_TOKEN, TYPES_KEPT};
-use crate::text::{Domain, Overlap, Split, StreamOptions, TokenStream};
+use crate::text::{Domain, Overlap, Split, StreamOptions, TextOptions, TokenStream};
 
 /// A test text scored by base and adapted model.
 struct ScoredBoth {
@@ -58,7 +59,18 @@ pub(in crate::study) fn run(
         longest: Resumable::LONGEST,
         how_to_resume: "the study goes on from there when it is run again",
     };
-    let adapted = adapt(&loaded.base, train, &valid, &strategy.recipe, *seed, Some(resumable), monitor)?;
+    let recipe = runner.recipe(task, &strategy.recipe)?;
+    let texts = TextOptions { read: config.text.read(), stream: options, divide: true };
+    let cache = cache_folder();
+    let training = Training {
+        base: &loaded.base,
+        settings: &recipe,
+        seed: *seed,
+        resumable: Some(resumable),
+        texts: &texts,
+        keep: Some(&cache),
+    };
+    let adapted = training.run(train, &valid, monitor)?;
     let mut scored = score_both(runner, task, text, loaded, &adapted.last, &config.text.stream(), monitor)?;
     let mut evaluations = Vec::new();
     for read in config.other_evaluations() {
