@@ -175,6 +175,7 @@ fn train(order: &Order, batch: usize, context: usize, rank: Option<usize>, devic
         inputs: windows.iter().map(|window| window[..context].to_vec()).collect(),
         targets: windows.iter().flat_map(|window| window[1..].to_vec()).collect(),
         weights: vec![1.0; batch * context],
+        penalised: Vec::new(),
     }];
     Ok(boxed(move || {
         let before = model.take().ok_or("an earlier step failed")?;

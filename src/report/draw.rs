@@ -97,11 +97,22 @@ pub(super) fn scatter<DB: DrawingBackend>(
         }
     }
     let centres: Vec<(i32, i32)> = marks.iter().map(|mark| at(mark, mark.delta)).collect();
+    names_and_markers(root, &plot, marks, &centres, &bars)
+}
+
+/// The markers at their places, and their names beside them.
+fn names_and_markers<DB: DrawingBackend>(
+    root: &DrawingArea<DB, Shift>,
+    plot: &Plot,
+    marks: &[Mark],
+    centres: &[(i32, i32)],
+    bars: &[Frame],
+) -> Drawn<DB> {
     let mut sizes = Vec::new();
     for mark in marks {
         sizes.push(text_size(root, &mark.label, 25)?);
     }
-    let places = place_labels(&centres, &sizes, &bars, &plot);
+    let places = place_labels(centres, &sizes, bars, plot);
     for (mark, place) in marks.iter().zip(&places) {
         let Some(place) = place else { continue };
         if let Some(leader) = place.leader {
@@ -115,10 +126,29 @@ pub(super) fn scatter<DB: DrawingBackend>(
         let note = format!("{unnamed} of {} names have no room", marks.len());
         text(root, &note, (width - 40, height - 44), 22, GREY, (HPos::Right, VPos::Top))?;
     }
-    for (mark, &centre) in marks.iter().zip(&centres) {
+    for (mark, &centre) in marks.iter().zip(centres) {
         marker_of(root, mark, centre)?;
     }
     Ok(())
+}
+
+/// What each strategy gains on the domains against what it forgets of the reference: the lower left corner is best.
+pub(super) fn balance<DB: DrawingBackend>(
+    root: &DrawingArea<DB, Shift>,
+    groups: &[String],
+    marks: &[Mark],
+) -> Drawn<DB> {
+    let top = legend(root, groups, true)?;
+    let xs: Vec<f64> = marks.iter().map(|mark| mark.x).chain([0.0]).collect();
+    let names = ("δ on the reference, nats per token (larger: more is forgotten)", "δ on the domains, nats per token");
+    let area = root.margin(top, 20, 20, 40);
+    let plot = axes(&area, Axis::linear(&xs, 0.1, 7), Axis::of_delta(marks, None), (90, 150), 24, Some(names))?;
+    plot.shade_worse_above(root)?;
+    let (frame, zero) = (plot.frame(), plot.at(0.0, plot.y.range.start).0);
+    dashed(root, (zero, frame.top), (zero, frame.bottom))?;
+    let centres: Vec<(i32, i32)> = marks.iter().map(|mark| plot.at(mark.x, mark.delta)).collect();
+    let bars = [Frame { left: zero - 1, right: zero + 1, ..frame }];
+    names_and_markers(root, &plot, marks, &centres, &bars)
 }
 
 /// δ by domain with its interval, one line each.

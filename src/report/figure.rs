@@ -17,6 +17,8 @@ pub enum Kind {
     LineBreaks,
     /// δ against a distance, where there is none.
     NoScatter,
+    /// What strategies gain on the domains against what they forget of the reference.
+    Balance,
 }
 
 /// A figure, ready to be drawn.
@@ -44,6 +46,7 @@ pub(super) enum Content {
     Forest { marks: Vec<Mark>, restart: Option<f64> },
     Losses { panels: Vec<Panel> },
     Rates { panels: Vec<RatePanel> },
+    Balance { marks: Vec<Mark> },
 }
 
 /// The further contents of a scatter plot.

@@ -7,6 +7,7 @@ pub mod ablation;
 pub mod advice;
 mod answer;
 mod axis;
+mod balance;
 mod before_after;
 pub mod calls;
 mod card;

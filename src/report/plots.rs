@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::figure::{Content, Curve, Figure, Guides, Kind, Mark, Panel, columns, drawable, short, slug};
-use super::{Direction, Outcome, arm, coefficient, outcomes, p_phrase, rates, visible};
+use super::{Direction, Outcome, arm, balance, coefficient, outcomes, p_phrase, rates, visible};
 use crate::similarity::{Distances, Measure};
 use crate::stats::Estimate;
 use crate::study::{Correlation, StudyResults};
@@ -30,6 +30,7 @@ pub fn figures(results: &StudyResults) -> Vec<Figure> {
     if by_arm.is_empty() {
         figures.push(empty("delta-by-domain", Kind::Forest, "δ by domain"));
     }
+    figures.extend(balance::figure(results));
     figures.extend(rates::figures(results));
     figures.push(losses(results));
     figures

@@ -62,6 +62,7 @@ impl Figure {
             Content::Empty => draw::nothing(root)?,
             Content::Scatter { axis, marks, guides } => draw::scatter(root, &self.groups, axis, marks, guides)?,
             Content::Forest { marks, restart } => draw::forest(root, &self.groups, marks, *restart)?,
+            Content::Balance { marks } => draw::balance(root, &self.groups, marks)?,
             Content::Losses { panels } => panels::losses(root, &self.groups, columns(panels.len()), panels)?,
             Content::Rates { panels } => panels::rates(root, &self.groups, columns(panels.len()), panels)?,
         }
