@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::change::{ClassChange, Handful, TypeChange, Without};
+use super::change::{ClassChange, Handful, LossClass, LossClassChange, TypeChange, Without};
 use super::pair::Pair;
 use crate::error::Result;
 use crate::evaluate::beyond_f64;
@@ -65,6 +65,33 @@ pub fn classes(pairs: &[Pair], vocabulary: &Vocabulary) -> Vec<ClassChange> {
             let of_class: Vec<&Pair> = pairs.iter().filter(|p| vocabulary.class(p.id) == class).collect();
             let count = of_class.len() as f64;
             (!of_class.is_empty()).then(|| ClassChange {
+                class,
+                count: of_class.len(),
+                share: count / total,
+                before: of_class.iter().map(|p| p.before).sum::<f64>() / count,
+                after: of_class.iter().map(|p| p.after).sum::<f64>() / count,
+                contribution: of_class.iter().map(|p| p.change()).sum::<f64>() / total,
+            })
+        })
+        .collect()
+}
+
+/// The part of the tokens that were unlikely or likely before and after, in the order of [`LossClass::ALL`]. They sum to δ.
+pub fn loss_classes(pairs: &[Pair]) -> Vec<LossClassChange> {
+    let total = pairs.len() as f64;
+    let border = pairs.iter().map(|p| p.before).sum::<f64>() / total;
+    let class_of = |pair: &Pair| match (pair.before > border, pair.after > border) {
+        (true, true) => LossClass::HighHigh,
+        (true, false) => LossClass::HighLow,
+        (false, true) => LossClass::LowHigh,
+        (false, false) => LossClass::LowLow,
+    };
+    LossClass::ALL
+        .into_iter()
+        .filter_map(|class| {
+            let of_class: Vec<&Pair> = pairs.iter().filter(|p| class_of(p) == class).collect();
+            let count = of_class.len() as f64;
+            (!of_class.is_empty()).then(|| LossClassChange {
                 class,
                 count: of_class.len(),
                 share: count / total,

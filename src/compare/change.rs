@@ -27,6 +27,10 @@ pub struct Comparison {
     pub types: Vec<TypeChange>,
     /// The same by class of token; contributions sum to `delta`.
     pub classes: Vec<ClassChange>,
+    /// The same by how likely the token was before and after; contributions sum to `delta`. Absent in results of older
+    /// versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loss_classes: Vec<LossClassChange>,
     /// How few types carry the worsening.
     pub handful: Handful,
     /// Perplexity with some targets left out (the model still reads them), by name: a class, "after_newline",
@@ -124,6 +128,53 @@ pub struct TypeChange {
 pub struct ClassChange {
     /// The class.
     pub class: TokenClass,
+    /// Scored occurrences.
+    pub count: usize,
+    /// `count` over all scored tokens.
+    pub share: f64,
+    /// Mean negative log-likelihood before, nats.
+    pub before: f64,
+    /// Mean negative log-likelihood after, nats.
+    pub after: f64,
+    /// Its part of `delta`.
+    pub contribution: f64,
+}
+
+/// How likely a token was before and after: its loss was above (high) or at most (low) the mean loss before (after arXiv
+/// 2404.07965, which has these four classes for the beginning and the end of a training).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossClass {
+    /// Unlikely before and after: noise, or not learned.
+    HighHigh,
+    /// Learned.
+    HighLow,
+    /// Unlearned.
+    LowHigh,
+    /// Likely before and after: known.
+    LowLow,
+}
+
+impl LossClass {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::HighHigh, Self::HighLow, Self::LowHigh, Self::LowLow];
+
+    /// In words.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::HighHigh => "unlikely before and after",
+            Self::HighLow => "learned: unlikely, then likely",
+            Self::LowHigh => "unlearned: likely, then unlikely",
+            Self::LowLow => "likely before and after",
+        }
+    }
+}
+
+/// The part of such tokens in the change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LossClassChange {
+    /// The class.
+    pub class: LossClass,
     /// Scored occurrences.
     pub count: usize,
     /// `count` over all scored tokens.

@@ -42,6 +42,7 @@ pub fn compare(
         delta_ci95: ratio.interval(changes.iter().copied().enumerate())?,
         scored: pairs.len(),
         classes: attribution::classes(&pairs, vocabulary),
+        loss_classes: attribution::loss_classes(&pairs),
         without: attribution::without(&pairs, &before.ids, vocabulary, &types[..handful.types]),
         types,
         handful,

@@ -13,7 +13,10 @@ mod paired;
 mod parts;
 mod passages;
 
-pub use change::{ClassChange, Comparison, Handful, LineBreakParts, Passage, PassageToken, Side, TypeChange, Without};
+pub use change::{
+    ClassChange, Comparison, Handful, LineBreakParts, LossClass, LossClassChange, Passage, PassageToken, Side,
+    TypeChange, Without,
+};
 pub use comparable::{Scoring, check_comparable};
 pub use comparing::compare;
 pub use loss_profile::{ClassLoss, LossProfile};

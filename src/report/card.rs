@@ -6,7 +6,7 @@ use minijinja::{Value, context};
 
 use super::{class_label, count, delta, handful_sentence, interval, percent, significant, visible, visible_token};
 use crate::columns::{Cell, without_label};
-use crate::compare::{ClassChange, Handful, Passage, PassageToken, TypeChange, Without};
+use crate::compare::{ClassChange, Handful, LossClassChange, Passage, PassageToken, TypeChange, Without};
 
 /// Token types shown of those that got worse, and of those that got better.
 const WORST_TYPES: usize = 15;
@@ -17,7 +17,7 @@ const SHADES: [f64; 4] = [0.1, 0.3, 1.0, 3.0];
 /// The details of one adaptation, token by token. `whole` is the perplexity before, after, and δ.
 pub(super) fn card(
     types: &[TypeChange],
-    classes: &[ClassChange],
+    (classes, loss_classes): (&[ClassChange], &[LossClassChange]),
     handful: &Handful,
     without: &BTreeMap<String, Without>,
     passages: &[Passage],
@@ -37,6 +37,7 @@ pub(super) fn card(
         worst => worst.map(type_value).collect::<Vec<_>>(),
         best => best.map(type_value).collect::<Vec<_>>(),
         classes => classes.iter().map(class_value).collect::<Vec<_>>(),
+        loss_classes => loss_classes.iter().map(loss_class_value).collect::<Vec<_>>(),
         handful => handful_sentence(handful),
         without => left_out,
         passages => passages.iter().map(passage_value).collect::<Vec<_>>(),
@@ -64,6 +65,17 @@ fn class_value(c: &ClassChange) -> Value {
         share => percent(c.share),
         before => cell(Some(c.before), significant, "no token of this class"),
         after => cell(Some(c.after), significant, "no token of this class"),
+        contribution => cell(Some(c.contribution), delta, "not a finite number"),
+    }
+}
+
+fn loss_class_value(c: &LossClassChange) -> Value {
+    context! {
+        class => c.class.label(),
+        count => count(c.count as u64),
+        share => percent(c.share),
+        before => cell(Some(c.before), significant, "no such token"),
+        after => cell(Some(c.after), significant, "no such token"),
         contribution => cell(Some(c.contribution), delta, "not a finite number"),
     }
 }

@@ -61,7 +61,7 @@ pub fn study_page(results: &StudyResults) -> Result<String> {
             verdict => Outcome::of_row(results, row).direction().name(),
             delta => delta(row.delta),
             interval => interval(row.delta_ci95, delta),
-            card => card(&row.top_types, &row.classes, &row.handful, &row.without, &row.passages,
+            card => card(&row.top_types, (&row.classes, &row.loss_classes), &row.handful, &row.without, &row.passages,
                 [row.zero_shot_ppl, row.adapted_ppl, row.delta], row.test_tokens),
         }
     });
@@ -136,7 +136,7 @@ pub fn comparison_page(comparison: &Comparison) -> Result<String> {
             delta(comparison.delta), interval(comparison.delta_ci95, delta), count(comparison.scored as u64),
             Direction::of(comparison.delta_ci95).name(),
         )],
-        card => card(&comparison.types, &comparison.classes, &comparison.handful, &comparison.without,
+        card => card(&comparison.types, (&comparison.classes, &comparison.loss_classes), &comparison.handful, &comparison.without,
             &comparison.passages, [before.ppl, after.ppl, comparison.delta], comparison.scored),
     })
 }

@@ -396,6 +396,7 @@ fn row(
         valid_loss: adapt.curves.valid_loss,
         top_types: comparison.types,
         classes: comparison.classes,
+        loss_classes: comparison.loss_classes,
         handful: comparison.handful,
         without: comparison.without,
         passages: comparison.passages,

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{ClassChange, Handful, LineBreakParts, LossProfile, Passage, TypeChange, Without};
+use crate::compare::{
+    ClassChange, Handful, LineBreakParts, LossClassChange, LossProfile, Passage, TypeChange, Without,
+};
 use crate::rank::RankChange;
 use crate::similarity::Distances;
 use crate::stats::{Estimate, flat_keys};
@@ -96,6 +98,9 @@ pub struct Row {
     pub top_types: Vec<TypeChange>,
     /// By class of token.
     pub classes: Vec<ClassChange>,
+    /// By how likely the token was before and after; absent in results of older versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loss_classes: Vec<LossClassChange>,
     /// How few types carry the worsening.
     pub handful: Handful,
     /// Perplexity without chosen targets.

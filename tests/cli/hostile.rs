@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use odyssey::adapt::checkpoint::{Checkpoint, Position};
 use odyssey::adapt::optimizer::{AdamW, AdamWConfig};
 use odyssey::adapt::{AdaptSettings, Best, Curves};
-use odyssey::compare::compare;
+use odyssey::compare::{LossClass, compare};
 use odyssey::device::{ChosenDevice, DeviceChoice};
 use odyssey::error::Error;
 use odyssey::evaluate::{per_token, summarise};
@@ -721,6 +721,27 @@ fn where_nothing_remains_or_no_half_can_be_held_out_the_reason_stands_beside() {
     assert_eq!(change["without"]["other"]["scored"], 0, "without a tokenizer every token is of the class \"other\"");
     assert_eq!(change["without"]["other"]["delta"], Value::Null);
     assert_eq!(change["handful"]["held_out_share_of_top_10"], Value::Null);
+}
+
+#[test]
+fn tokens_are_learned_or_unlearned_by_the_mean_loss_before() {
+    // The mean before is 3.
+    let [(before, _), (after, _)] =
+        [[f32::NAN, 1.0, 5.0, 2.0, 4.0, 3.0], [f32::NAN, 3.5, 2.5, 3.0, 6.0, 1.0]].map(|nll| scored(&nll));
+    let change = compare(&before, &after, ["a", "b"], &Vocabulary::new(None, 6)).unwrap();
+    let found: Vec<_> = change.loss_classes.iter().map(|c| (c.class, c.count, c.contribution)).collect();
+    let expected = [
+        (LossClass::HighHigh, 1, 0.4),
+        (LossClass::HighLow, 1, -0.5),
+        (LossClass::LowHigh, 1, 0.5),
+        (LossClass::LowLow, 2, -0.2),
+    ];
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!((found.0, found.1), (expected.0, expected.1));
+        assert!((found.2 - expected.2).abs() < 1e-7, "{found:?}");
+    }
+    let sum: f64 = found.iter().map(|found| found.2).sum();
+    assert!(found.len() == 4 && (sum - change.delta).abs() < 1e-12, "{sum} {}", change.delta);
 }
 
 #[test]

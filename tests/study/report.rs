@@ -24,6 +24,7 @@ fn comparison() -> Comparison {
         scored: row.test_tokens,
         types: row.top_types,
         classes: row.classes,
+        loss_classes: row.loss_classes,
         handful: row.handful,
         without: row.without,
         rank: None,
