@@ -255,7 +255,7 @@ fn a_strong_divergence_keeps_the_base_and_a_weaker_one_lets_go() {
     // What is added is the weight times the divergence.
     let divergence = |adapted: &Adaptation, weight: f64| report(adapted, "/kd/mean_penalty") / weight;
     let (free, held, tied) = (divergence(&none, 1e-9), divergence(&some, 2.0), divergence(&strong, 1e6));
-    assert!(tied >= 0.0 && tied < 0.2 * held && held < 0.9 * free, "{free} {held} {tied}");
+    assert!(tied >= 0.0 && tied < 0.8 * held && held < 0.5 * free, "{free} {held} {tied}");
     let moved = |adapted: &Adaptation| (last_loss(adapted) - base_loss(adapted)).abs();
     assert!((moved(&none) - moved(&plain)).abs() < 1e-3 * moved(&plain));
     assert!(moved(&strong) < 0.2 * moved(&plain), "{} {}", moved(&strong), moved(&plain));
