@@ -219,8 +219,7 @@ fn a_study_that_is_dropped_by_a_relative_path_names_only_absolute_paths() {
     window.says("It can run");
     window.0.get_by_label("The study's file (TOML)").click();
     let study = window.until("the study's file", |harness| {
-        let mut nodes = harness.query_all_by_role(Role::MultilineTextInput);
-        nodes.find_map(|node| node.accesskit_node().value().filter(|text| text.contains("minilm:")))
+        harness.query_all_by_label("The study's file").find_map(|node| node.accesskit_node().value())
     });
     let study: StudyConfig = toml::from_str(&study).unwrap();
     let named = ["model", "languages/base", "languages/lambda-0", "languages/lambda-1", "encoder"];
