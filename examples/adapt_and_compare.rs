@@ -8,8 +8,9 @@ use odyssey::adapt::{AdaptSettings, adapt};
 use odyssey::compare::compare;
 use odyssey::device::DeviceChoice;
 use odyssey::error::{Error, Result};
-use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
-use odyssey::model::{LanguageModel, LoadedModel};
+use odyssey::evaluate::{ProtocolName, ProtocolResult};
+use odyssey::model::LoadedModel;
+use odyssey::perplexity::Evaluation;
 use odyssey::progress::Silent;
 use odyssey::text::{DocumentRule, Domain, Split, StreamOptions, Vocabulary};
 
@@ -23,18 +24,18 @@ fn main() -> Result<()> {
     let tokenizer = base.tokenizer()?;
 
     // A folder with train, valid and test, or one corpus that is divided by document.
-    let domain = Domain::open(domain, DocumentRule::BlankLine)?;
-    let stream = |split| base.stream(&domain.split(split)?, tokenizer.as_ref(), &StreamOptions::default());
+    let (name, rule, options) = (ProtocolName::Disjoint, DocumentRule::BlankLine, StreamOptions::default());
+    let protocol = ProtocolResult::for_model(name, [None, None], &base.config, tokenizer.as_ref(), rule, &options)?;
+    let evaluation = Evaluation::new(&base, tokenizer.as_ref(), protocol);
+    let domain = Domain::open(domain, rule)?;
+    let stream = |split| evaluation.read(&domain.split(split)?, &mut Silent);
     let (train, valid, test) = (stream(Split::Train)?, stream(Split::Valid)?, stream(Split::Test)?);
-
-    let protocol = Protocol::new(ProtocolName::Disjoint, None, None, base.config.context())?;
-    let score = |model: &LanguageModel| evaluate(model, &base.device, &test, &protocol, &mut Silent);
 
     // Everything not named here has its default: one epoch, AdamW, a rate that is held and falls over the last fifth (wsd).
     let settings = AdaptSettings { lr: 1e-4, ..AdaptSettings::default() };
-    let before = score(&base.model)?;
+    let before = evaluation.score(&base.model, &test, &mut Silent)?;
     let adapted = adapt(&base, train, &valid, &settings, 42, None, &mut Silent)?;
-    let after = score(&adapted.last)?;
+    let after = evaluation.score(&adapted.last, &test, &mut Silent)?;
 
     let vocabulary = Vocabulary::new(tokenizer.as_ref(), base.config.vocabulary());
     let comparison = compare(&before, &after, ["base", "adapted"], &vocabulary)?;

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use odyssey::device::DeviceChoice;
 use odyssey::error::{Error, Result};
-use odyssey::evaluate::{Protocol, ProtocolName, evaluate};
+use odyssey::evaluate::{ProtocolName, ProtocolResult};
 use odyssey::model::LoadedModel;
+use odyssey::perplexity::Evaluation;
 use odyssey::progress::Silent;
 use odyssey::text::{DocumentRule, Split, StreamOptions, open_corpus};
 
@@ -19,15 +20,15 @@ fn main() -> Result<()> {
     let chosen = DeviceChoice::Auto.open()?;
     let model = LoadedModel::open(folder, &chosen.device)?;
 
-    // Documents, then one stream of tokens; of a domain folder the test split.
-    let corpus = open_corpus(text, Split::Test, DocumentRule::BlankLine)?;
-    let stream = model.stream(&corpus, model.tokenizer()?.as_ref(), &StreamOptions::default())?;
+    // Windows of the model's longest context, side by side, of documents that end at blank lines.
+    let tokenizer = model.tokenizer()?;
+    let (name, rule, options) = (ProtocolName::Disjoint, DocumentRule::BlankLine, StreamOptions::default());
+    let protocol = ProtocolResult::for_model(name, [None, None], &model.config, tokenizer.as_ref(), rule, &options)?;
+    let evaluation = Evaluation::new(&model, tokenizer.as_ref(), protocol);
 
-    // Windows of the model's longest context, side by side.
-    let protocol = Protocol::new(ProtocolName::Disjoint, None, None, model.config.context())?;
-    let scored = evaluate(&model.model, &model.device, &stream, &protocol, &mut Silent)?;
-
-    let row = scored.summary(&text.display().to_string(), &stream, &protocol)?;
+    // Documents, one stream of tokens, the scores of all tokens and their mean; of a domain folder the test split.
+    let corpus = open_corpus(text, Split::Test, rule)?;
+    let (_, row) = evaluation.of(&text.display().to_string(), &corpus, &mut Silent)?;
     let [low, high] = row.ppl_ci95;
     println!("perplexity {:.2}, 95 % interval {low:.2} to {high:.2}, over {} tokens", row.ppl, row.scored);
     Ok(())

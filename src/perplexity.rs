@@ -1,10 +1,10 @@
 //! One call from a model and a text to perplexity, under all faces: text → tokens → windows → scores → summary.
 
 use crate::error::Result;
-use crate::evaluate::{ProtocolResult, ScoredStream, TextResult, evaluate};
+use crate::evaluate::{Protocol, ProtocolName, ProtocolResult, ScoredStream, TextResult, evaluate};
 use crate::model::{LanguageModel, LoadedModel};
 use crate::progress::{Monitor, Watched};
-use crate::text::{Corpus, TokenStream, Tokenizer};
+use crate::text::{Corpus, DocumentRule, StreamOptions, TokenStream, Tokenizer};
 
 /// How texts are evaluated by a model, and by models that were adapted from it.
 pub struct Evaluation<'a> {
@@ -18,6 +18,16 @@ impl<'a> Evaluation<'a> {
     /// With the tokenizer of `base`; see [`ProtocolResult::for_model`].
     pub fn new(base: &'a LoadedModel, tokenizer: Option<&'a Tokenizer>, protocol: ProtocolResult) -> Self {
         Self { base, tokenizer, protocol }
+    }
+
+    /// Of streams that are read already, such as the validation text of a run: windows of `context` tokens side by side.
+    ///
+    /// # Errors
+    /// As [`Protocol::new`].
+    pub fn side_by_side(base: &'a LoadedModel, context: usize) -> Result<Self> {
+        let protocol = Protocol::new(ProtocolName::Disjoint, Some(context), None, context)?;
+        let protocol = ProtocolResult::new(protocol, DocumentRule::default(), &StreamOptions::default(), None);
+        Ok(Self::new(base, None, protocol))
     }
 
     /// A text as the protocol reads it.

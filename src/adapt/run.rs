@@ -36,7 +36,7 @@ pub(super) struct Run<'a> {
     epochs: Epochs,
     schedule: Schedule,
     max_norm: Option<f64>,
-    validation: Validation,
+    validation: Validation<'a>,
     patience: Option<Patience>,
     saving: Saving<'a>,
     at_once: AtOnce,
@@ -75,7 +75,7 @@ impl<'a> Run<'a> {
         let beginning = Start { base, model: &start, windows: &windows, settings, steps, seed };
         stack.begin(&beginning, found)?;
         let schedule = settings.schedule(steps);
-        let validation = Validation::new(valid, context, settings, steps)?;
+        let validation = Validation::new(base, valid, context, settings, steps)?;
         let patience = Patience::new(settings, steps);
         warn(training, &schedule, steps, patience.and_then(|patience| patience.cannot_act(validation.steps())));
 
@@ -94,7 +94,7 @@ impl<'a> Run<'a> {
         let state = match resumed {
             Some(checkpoint) => State::of(checkpoint, stack, settings.compute)?,
             None => {
-                let loss = validation.loss(&base.model, base, monitor)?;
+                let loss = validation.loss(&base.model, monitor)?;
                 let curves = Curves { train_loss: Vec::new(), valid_loss: vec![(0, loss)] };
                 let best = Best { step: 0, loss };
                 let model = start.clone().train().compute_in(settings.compute);
@@ -416,7 +416,7 @@ impl<'a> Run<'a> {
         let (base, state) = (self.training.base, &mut self.state);
         let (now, loss) = guarded(&base.device, || {
             let now = state.finished(base)?;
-            let loss = self.validation.loss(&now, base, monitor)?;
+            let loss = self.validation.loss(&now, monitor)?;
             Ok((now, loss))
         })?;
         state.curves.valid_loss.push((state.step, loss));

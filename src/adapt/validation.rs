@@ -1,31 +1,37 @@
 //! Validation of a run: its loss on the validation text.
 
 use crate::error::Result;
-use crate::evaluate::{Protocol, ProtocolName, evaluate};
 use crate::model::{LanguageModel, LoadedModel};
+use crate::perplexity::Evaluation;
 use crate::progress::{Monitor, Unseen};
 use crate::recipe::AdaptSettings;
 use crate::text::TokenStream;
 
 /// When and on what a run is validated.
-pub struct Validation {
+pub struct Validation<'a> {
     stream: TokenStream,
-    protocol: Protocol,
+    evaluation: Evaluation<'a>,
     every: u64,
     steps: u64,
 }
 
-impl Validation {
-    /// The validation of a run of `steps` steps, on windows of `context` tokens of `valid`.
+impl<'a> Validation<'a> {
+    /// The validation of a run of `steps` steps from `base`, on windows of `context` tokens of `valid`.
     ///
     /// # Errors
-    /// As [`Protocol::new`].
-    pub fn new(valid: &TokenStream, context: usize, settings: &AdaptSettings, steps: u64) -> Result<Self> {
+    /// As [`Evaluation::side_by_side`].
+    pub fn new(
+        base: &'a LoadedModel,
+        valid: &TokenStream,
+        context: usize,
+        settings: &AdaptSettings,
+        steps: u64,
+    ) -> Result<Self> {
         let mut stream = valid.clone();
         stream.truncate(settings.valid_tokens.max(2));
         Ok(Self {
             stream,
-            protocol: Protocol::new(ProtocolName::Disjoint, Some(context), None, context)?,
+            evaluation: Evaluation::side_by_side(base, context)?,
             every: (steps / settings.validations.max(1)).max(1),
             steps,
         })
@@ -45,8 +51,8 @@ impl Validation {
     /// Mean loss of `model`, which must be free of autodiff: nats per token.
     ///
     /// # Errors
-    /// As [`evaluate`]; an interruption that `monitor` hears of.
-    pub fn loss(&self, model: &LanguageModel, base: &LoadedModel, monitor: &dyn Monitor) -> Result<f64> {
-        Ok(evaluate(model, &base.device, &self.stream, &self.protocol, &mut Unseen(monitor))?.mean_nll())
+    /// As [`Evaluation::score`]; an interruption that `monitor` hears of.
+    pub fn loss(&self, model: &LanguageModel, monitor: &dyn Monitor) -> Result<f64> {
+        Ok(self.evaluation.score(model, &self.stream, &mut Unseen(monitor))?.mean_nll())
     }
 }

@@ -12,9 +12,10 @@ use crate::compare::LossProfile;
 use crate::cure::Cure;
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
-use crate::evaluate::{Protocol, ScoredStream, evaluate};
+use crate::evaluate::{ProtocolResult, ScoredStream};
 use crate::memory::{MemoryPlan, Work};
 use crate::model::{LanguageModel, LoadedModel, Precision};
+use crate::perplexity::Evaluation;
 use crate::progress::{Monitor, Watched};
 use crate::similarity::embed::Embedder;
 use crate::similarity::extract::Hidden;
@@ -62,7 +63,7 @@ pub(super) struct Gathered {
     /// The same measures for the reference corpus itself: their values when there is no distance.
     pub null: Features,
     pub distances: Distances,
-    pub protocol: Protocol,
+    pub protocol: ProtocolResult,
     pub test: Scored,
     pub reference: Scored,
     pub train: TokenStream,
@@ -94,7 +95,10 @@ impl Question<'_> {
         let vocabulary = Vocabulary::new(tokenizer.as_ref(), self.base.config.vocabulary());
         let options = self.text.stream();
         let EvaluationSettings { protocol, context, stride, .. } = self.evaluation;
-        let protocol = Protocol::for_model(protocol, context, stride, &self.base.config, tokenizer.as_ref(), &options)?;
+        let (config, rule) = (&self.base.config, self.text.document);
+        let protocol =
+            ProtocolResult::for_model(protocol, [context, stride], config, tokenizer.as_ref(), rule, &options)?;
+        let evaluation = Evaluation::new(self.base, tokenizer.as_ref(), protocol);
         let stream = |corpus: &Corpus, monitor: &mut dyn Monitor| {
             self.base.stream(corpus, tokenizer.as_ref(), Watched::by(&options, monitor))
         };
@@ -111,8 +115,8 @@ impl Question<'_> {
         let of_reference = if reference.is_divided() { of_reference.first(held_out)? } else { of_reference };
 
         let scored = |corpus: &Corpus, monitor: &mut dyn Monitor| -> Result<Scored> {
-            let stream = stream(corpus, monitor)?;
-            let before = evaluate(&self.base.model, &self.base.device, &stream, &protocol, monitor)?;
+            let stream = evaluation.read(corpus, monitor)?;
+            let before = evaluation.score(&self.base.model, &stream, monitor)?;
             let profile = LossProfile::of(&before, &vocabulary);
             Ok(Scored { stream, before, profile })
         };
@@ -153,7 +157,7 @@ impl Question<'_> {
             features,
             null: of_null,
             distances,
-            protocol,
+            protocol: evaluation.protocol,
             test,
             reference: held_out,
             train,

@@ -6,7 +6,7 @@ use super::gather::{Gathered, Question};
 use crate::adapt::{AdaptSettings, adapt};
 use crate::compare::PairedChanges;
 use crate::error::{Error, Result};
-use crate::evaluate::evaluate;
+use crate::perplexity::Evaluation;
 use crate::progress::Monitor;
 use crate::stats::{BOOTSTRAP_SEED, RESAMPLES, Resamples};
 
@@ -62,8 +62,9 @@ pub(super) fn run(question: &Question<'_>, known: &Gathered, tokens: u64, monito
         ..question.recipe.clone()
     };
     let done = adapt(question.base, known.train.clone(), &known.valid, &short, question.seed, None, monitor)?;
+    let evaluation = Evaluation::new(question.base, None, known.protocol.clone());
     let mut changes = |scored: &super::gather::Scored| -> Result<PairedChanges> {
-        let after = evaluate(&done.last, &question.base.device, &scored.stream, &known.protocol, monitor)?;
+        let after = evaluation.score(&done.last, &scored.stream, monitor)?;
         PairedChanges::of(&scored.before, &after, ["the base", "the pilot"])
     };
     let (own, of_reference) = (changes(&known.test)?, changes(&known.reference)?);

@@ -15,12 +15,13 @@ use crate::adapt::data::{MicroBatch, Packing};
 use crate::adapt::timing::tokens_per_second;
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
-use crate::evaluate::{Protocol, evaluate};
+use crate::evaluate::{Protocol, ProtocolResult};
 use crate::files;
 use crate::gui::queue::give_way;
 use crate::hub::Hub;
 use crate::hub::name::has_prefix;
 use crate::model::{LanguageModel, LoadedModel, ModelConfig};
+use crate::perplexity::Evaluation;
 use crate::process;
 use crate::progress::{Monitor, Watched};
 use crate::recipe::AdaptSettings;
@@ -266,10 +267,11 @@ struct Tokens {
 }
 
 impl Subject<'_> {
-    fn protocol(&self) -> Result<Protocol> {
+    fn protocol(&self) -> Result<ProtocolResult> {
         let EvaluationSettings { protocol, context, stride, .. } = self.config.evaluation;
-        let tokenizer = Tokenizer::find(&self.folder)?;
-        Protocol::for_model(protocol, context, stride, &self.model, tokenizer.as_ref(), &self.config.text.stream())
+        let (tokenizer, text) = (Tokenizer::find(&self.folder)?, &self.config.text);
+        let (sizes, options) = ([context, stride], text.stream());
+        ProtocolResult::for_model(protocol, sizes, &self.model, tokenizer.as_ref(), text.document, &options)
     }
 
     /// How many times a token is read for one score.
@@ -284,8 +286,7 @@ impl Subject<'_> {
     /// Of all tasks over these domains, each with the tokens that a byte makes, and the restart control.
     fn tokens(&self, domains: &[(Sizes, f64)], control: Option<(Sizes, f64)>) -> Result<Tokens> {
         let Self { config, model, .. } = self;
-        let protocol = self.protocol()?;
-        let readings = self.readings(&protocol);
+        let readings = self.readings(&self.protocol()?.protocol);
         let evaluations = 1 + config.other_evaluations().len() as u64;
         let of = |bytes: u64, per_byte: f64| (bytes as f64 * per_byte) as u64;
         let scoring = |(sizes, per_byte): (Sizes, f64)| (of(sizes.test, per_byte) as f64 * readings) as u64;
@@ -351,7 +352,8 @@ impl Subject<'_> {
             penalised: Vec::new(),
         };
         let train = tokens_per_second(&base, &recipe, &batch, 0, monitor)?;
-        let protocol = self.protocol()?;
+        let evaluation = Evaluation::new(&base, None, self.protocol()?);
+        let protocol = evaluation.protocol.protocol;
         let window = protocol.context.min(LONGEST_TIMED);
         let tokens = (TIMED.div_ceil(window.max(1)) * window).max(2);
         let ids: Vec<u32> = (0..tokens).map(id).collect();
@@ -370,7 +372,7 @@ impl Subject<'_> {
         let mut rate = f64::NAN;
         for _ in 0..2 {
             let started = Instant::now();
-            evaluate(&base.model, &base.device, &stream, &protocol, monitor)?;
+            evaluation.score(&base.model, &stream, monitor)?;
             rate = tokens as f64 * self.readings(&protocol) / started.elapsed().as_secs_f64().max(1e-9);
             if monitor.stopped() {
                 return Err(Error::Interrupted("the form changed".into()));
