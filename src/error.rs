@@ -6,7 +6,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::cure::{Cure, Wording};
+use crate::message::{Message, Setting, Wording};
 use crate::shown::quoted;
 
 /// Result of everything in this library.
@@ -19,12 +19,12 @@ pub enum Error {
     /// The request, or a file it names, is at fault.
     #[error("{place}: {fault}; {cure}")]
     Input {
-        /// The file, line, key or option at fault.
-        place: String,
+        /// The file, line or setting at fault.
+        place: Message,
         /// What was found, and what was expected.
-        fault: String,
+        fault: Message,
         /// What to do about it.
-        cure: Cure,
+        cure: Message,
     },
     /// The operating system refused to read or write.
     #[error("{path}: cannot {action}: {source}{cure}", path = quoted(&.path.display().to_string()), cure = cure_of(.source))]
@@ -44,11 +44,11 @@ pub enum Error {
         /// The kind of failure.
         kind: DeviceFault,
         /// The message of the device.
-        fault: String,
+        fault: Message,
     },
     /// A computation left the range of numbers (a loss that is not finite, say).
     #[error("{0}")]
-    Numeric(String),
+    Numeric(Message),
     /// The user asked to stop. The text says what is saved and how to go on.
     #[error("interrupted: {0}")]
     Interrupted(String),
@@ -77,16 +77,48 @@ impl std::fmt::Display for DeviceFault {
 }
 
 impl Error {
-    /// An [`Error::Input`] about `place`. What it quotes of a file may hold line breaks or commands to a terminal: what is
-    /// invisible is escaped.
-    pub fn input(place: impl std::fmt::Display, fault: impl Into<String>, cure: impl Into<Cure>) -> Self {
-        let [place, fault] = [place.to_string(), shortened(fault.into())].map(|text| quoted(&text));
-        Self::Input { place, fault, cure: cure.into() }
+    /// An [`Error::Input`] about `place`.
+    pub fn input(place: impl std::fmt::Display, fault: impl Into<Message>, cure: impl Into<Message>) -> Self {
+        Self::at(Message::new(place.to_string()), fault, cure)
     }
 
     /// An [`Error::Input`] about a file or folder.
-    pub fn file(path: &Path, fault: impl Into<String>, cure: impl Into<Cure>) -> Self {
+    pub fn file(path: &Path, fault: impl Into<Message>, cure: impl Into<Message>) -> Self {
         Self::input(path.display(), fault, cure)
+    }
+
+    /// An [`Error::Input`] about a setting with this value. Each face words it in its own way.
+    pub fn setting(
+        key: &'static str,
+        value: impl std::fmt::Display,
+        fault: impl Into<Message>,
+        cure: impl Into<Message>,
+    ) -> Self {
+        Self::at(Setting::new(key, value).into(), fault, cure)
+    }
+
+    /// The same about a setting whose value the fault names.
+    pub fn key(key: &'static str, fault: impl Into<Message>, cure: impl Into<Message>) -> Self {
+        Self::at(Message::default().key(key), fault, cure)
+    }
+
+    fn at(place: Message, fault: impl Into<Message>, cure: impl Into<Message>) -> Self {
+        Self::Input { place, fault: fault.into().map_words(shortened), cure: cure.into() }
+    }
+
+    /// An [`Error::Numeric`].
+    pub fn numeric(fault: impl Into<Message>) -> Self {
+        Self::Numeric(fault.into())
+    }
+
+    /// The same, where the place of an [`Error::Input`] lies within another: `outer: place`.
+    pub fn within(self, outer: impl std::fmt::Display) -> Self {
+        match self {
+            Self::Input { place, fault, cure } => {
+                Self::Input { place: Message::new(format!("{outer}: ")).then(place), fault, cure }
+            }
+            other => other,
+        }
     }
 
     /// The error for a path that could not be read: a wrong path is the fault of the request, anything else of the
@@ -173,8 +205,13 @@ impl Error {
     /// Its message, with settings as a face words them.
     pub fn worded(&self, wording: &dyn Wording) -> String {
         match self {
-            Self::Input { place, fault, cure } => format!("{place}: {fault}; {}", cure.worded(wording)),
-            other => other.to_string(),
+            Self::Input { place, fault, cure } => {
+                let [place, fault, cure] = [place, fault, cure].map(|part| part.worded(wording));
+                format!("{place}: {fault}; {cure}")
+            }
+            Self::Device { device, kind, fault } => format!("device {device}: {kind}{}", fault.worded(wording)),
+            Self::Numeric(fault) => fault.worded(wording),
+            Self::Io { .. } | Self::Interrupted(_) => self.to_string(),
         }
     }
 

@@ -143,7 +143,7 @@ pub fn write_safetensors<'a>(
     written.map_err(|e| match e {
         SafeTensorError::IoError(e) => Error::no_room(path, e, size as u64),
         // Arrays that do not fit together are a fault of this program, not of its input.
-        e => Error::Numeric(format!("{}: cannot be laid out: {e}", path.display())),
+        e => Error::numeric(format!("{}: cannot be laid out: {e}", path.display())),
     })?;
     // The library keeps the file to its owner; it gets what the umask makes of any new file.
     let permissions = File::create(scratch.path().join("new")).and_then(|new| Ok(new.metadata()?.permissions()));

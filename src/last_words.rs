@@ -50,7 +50,7 @@ fn out_of_memory(size: usize) -> ! {
         let _ = writeln!(
             rest,
             "odyssey: out of memory: {} MiB more were asked for, and the system or a limit (ulimit -v, ulimit -d, a control \
-             group) gives no more; close other programs, raise the limit, or use what takes less: --dry-run of eval and adapt \
+             group) gives no more; close other programs, raise the limit, or use what takes less: a dry run of eval or adapt \
              shows it",
             size.div_ceil(1 << 20)
         );

@@ -20,7 +20,7 @@
 //! Beside it: [`synth`] makes corpora with known answers, [`pretrain`] a base whose corpus is known, [`demo`] runs
 //! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says what a run needs before
 //! it starts, [`hub`] finds models and texts by their names on the Hugging Face hub, [`doctor`] checks whether a device
-//! computes right, and [`kernels`] has operations that are too slow in the framework. [`error`] and [`cure`], [`last_words`],
+//! computes right, and [`kernels`] has operations that are too slow in the framework. [`error`] and [`message`], [`last_words`],
 //! [`files`], [`disk`] (paths, locks, what must not be overwritten), [`seal`] (checksums of what is kept),
 //! [`safetensors_file`], [`spool`] (arrays too large for memory), [`process`], [`threads`], [`notice`], [`shown`] (text
 //! and numbers for people) and [`progress`] serve them all. Nothing here prints: the command line and `gui`, the
@@ -65,7 +65,6 @@ pub mod adapt;
 pub mod advise;
 pub mod columns;
 pub mod compare;
-pub mod cure;
 pub mod demo;
 pub mod device;
 pub mod disk;
@@ -81,6 +80,7 @@ pub mod hub;
 pub mod kernels;
 pub mod last_words;
 pub mod memory;
+pub mod message;
 pub mod model;
 pub mod notice;
 pub mod perplexity;

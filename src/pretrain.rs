@@ -64,12 +64,8 @@ impl PretrainConfig {
             let fault = format!("asks for a model of {parameters} parameters or more, expected a small one");
             return Err(Error::input(place, fault, "choose a smaller vocabulary, width or number of layers"));
         }
-        config.recipe.check(model.context()).map_err(|error| match error {
-            Error::Input { place, fault, cure } => {
-                Error::Input { place: format!("{}: [recipe]: {place}", path.display()), fault, cure }
-            }
-            other => other,
-        })?;
+        let in_recipe = |error: Error| error.within(format!("{}: [recipe]", path.display()));
+        config.recipe.check(model.context()).map_err(in_recipe)?;
         let folder = path.parent().unwrap_or(Path::new("."));
         config.corpus = hub::name::beside(folder, &config.corpus);
         config.tokenizer = paths::normal(&folder.join(&config.tokenizer));

@@ -34,9 +34,9 @@ const FEW_BYTES: usize = 4;
 /// # Errors
 /// The file's; a value that becomes no object, which is a fault of this program.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let laid_out = serde_json::to_string_pretty(value).map_err(|e| Error::Numeric(e.to_string()))?;
+    let laid_out = serde_json::to_string_pretty(value).map_err(|e| Error::numeric(e.to_string()))?;
     let Some(body) = laid_out.strip_suffix("\n}") else {
-        return Err(Error::Numeric(format!("{}: a checksum needs a JSON object with a key", path.display())));
+        return Err(Error::numeric(format!("{}: a checksum needs a JSON object with a key", path.display())));
     };
     let hash = files::hash_bytes(body.as_bytes());
     files::write_whole(path, |out| {
@@ -180,7 +180,7 @@ pub fn check_folder(folder: &Path, made_with: &BTreeMap<String, String>) -> Resu
             Err(_) => return damaged(LIST, "is no list of checksums"),
         },
         Ok((_, false)) => return damaged(LIST, "has no checksum of its own"),
-        Err(Error::Input { fault, .. }) => return damaged(LIST, &fault),
+        Err(Error::Input { fault, .. }) => return damaged(LIST, &fault.to_string()),
         Err(other) => return Err(other),
     };
     if of != name_of(folder) {
@@ -190,7 +190,7 @@ pub fn check_folder(folder: &Path, made_with: &BTreeMap<String, String>) -> Resu
         match files::hash_file(&folder.join(name)) {
             Ok(found) if found == *hash => {}
             Ok(_) => return damaged(name, "was changed since it was written: its checksum is another"),
-            Err(Error::Input { fault, .. }) => return damaged(name, &fault),
+            Err(Error::Input { fault, .. }) => return damaged(name, &fault.to_string()),
             Err(other) => return Err(other),
         }
     }

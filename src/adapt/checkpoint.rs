@@ -17,6 +17,7 @@ use super::result::{Best, Curves};
 use super::step::LossScale;
 use crate::error::{Error, Result};
 use crate::files::{self, Array, Sealed, Unsealed};
+use crate::message::Message;
 use crate::model::LanguageModel;
 use crate::model::parameters::to_host;
 use crate::recipe::Remembered;
@@ -127,8 +128,8 @@ impl Checkpoint {
         device: &Device,
         determined_by: &Value,
     ) -> Result<Self> {
-        let cure = "start again without --resume, or remove the file";
-        let broken = |fault: String| Error::file(path, fault, cure);
+        let cure = Message::new("start again without ").key("resume").then(", or remove the file");
+        let broken = |fault: String| Error::file(path, fault, cure.clone());
         let mut sealed = Sealed::open(path, POSITION)?.map_err(|unsealed| match unsealed {
             Unsealed::WithoutSeal(position) if is_of_format_1(&position) => {
                 broken("is of checkpoint format 1, which an older version of this program wrote".into())

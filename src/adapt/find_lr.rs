@@ -118,7 +118,9 @@ pub fn find_lr(
                 let train_loss = curves.train_loss.last().map(|(_, loss)| *loss);
                 TriedRate::new(lr, train_loss, after.map(|(_, loss)| *loss).filter(|_| delta.is_finite()), delta)
             }
-            Err(Error::Numeric(why)) => TriedRate { reason: Some(why), ..TriedRate::new(lr, None, None, f64::NAN) },
+            Err(Error::Numeric(why)) => {
+                TriedRate { reason: Some(why.to_string()), ..TriedRate::new(lr, None, None, f64::NAN) }
+            }
             Err(Error::Interrupted(_)) if !result.rates.is_empty() => break,
             Err(error) => return Err(error),
         };

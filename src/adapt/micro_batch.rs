@@ -47,7 +47,7 @@ impl AtOnce {
             if context > most {
                 let fault =
                     format!("is {context} tokens, and this device leaves out what a sum over tokens has beyond {most}");
-                return Err(Error::input("context", fault, "use a shorter one, or another device"));
+                return Err(Error::key("context", fault, "use a shorter one, or another device"));
             }
             let reason = format!("this device leaves out what a sum over tokens has beyond {most}");
             at_once.shrink(step, most / context, reason);

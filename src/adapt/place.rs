@@ -14,6 +14,7 @@ use crate::disk::lock::Lock;
 use crate::disk::{paths, scratch};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::message::Message;
 use crate::model::LoadedModel;
 
 /// A new folder, its checkpoint, and the lock on them.
@@ -45,7 +46,7 @@ impl RunPlace {
         let checkpoint = paths::with_ending(&out, ".checkpoint");
         if checkpoint.exists() && !resume && found.is_none() {
             let fault = "is left by an interrupted run";
-            let cure = "give --resume to go on from it, or remove it to start again";
+            let cure = Message::new("give ").key("resume").then(" to go on from it, or remove it to start again");
             return Err(Error::file(&checkpoint, fault, cure));
         }
         for place in [&out, &checkpoint] {

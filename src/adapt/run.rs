@@ -12,7 +12,7 @@ use super::needs::find_needs;
 use super::objective::Objective;
 use super::optimizer::AdamW;
 use super::result::{AdaptResult, Adaptation, Best, Curves, Form};
-use super::shortage::cures;
+use super::shortage::cure;
 use super::state::{Resumable, Saving, State};
 use super::step::{Before, Limit, LossScale, StepGradient};
 use super::stopping::{Patience, Stopped};
@@ -21,7 +21,9 @@ use super::validation::Validation;
 use crate::device::faults::guarded;
 use crate::device::most_tokens;
 use crate::error::{DeviceFault, Error, Result};
+use crate::message::Message;
 use crate::model::parameters::to_host;
+use crate::notice;
 use crate::process::{peak_resident, resident};
 use crate::progress::{Event, Monitor};
 use crate::recipe::{AfterStep, Moment, Schedule, Stack, Start, StepTargets, Update, losses};
@@ -64,8 +66,8 @@ impl<'a> Run<'a> {
         let Training { base, settings, seed, resumable, .. } = *training;
         settings.check(base.config.context())?;
         let start = stack.trainable(base, seed)?;
-        settings.compute.check_computed("--compute", &base.device)?;
-        settings.adamw.moments.check("--moments", &base.device)?;
+        settings.compute.check_computed("compute", &base.device)?;
+        settings.adamw.moments.check("adamw.moments", &base.device)?;
         let context = settings.window_length(base.config.context());
         let mut windows = TrainingWindows::new(train.clone(), context, settings.packing, settings.order, seed)?;
         let epochs = Epochs::new(settings, windows.len(), stack.plan(windows.len()))?;
@@ -209,12 +211,12 @@ impl<'a> Run<'a> {
             device.memory_cleanup();
             if let Err(error) = self.state.check(device) {
                 tracing::debug!("{error}");
-                let fault = format!("the weights were lost in the step before; {fault}");
+                let fault = Message::new("the weights were lost in the step before; ").then(fault);
                 return Err(Error::Device { device: name, kind, fault });
             }
             if !self.at_once.halve(now.step, format!("the device had no memory for more ({fault})")) {
                 self.at_once = first; // fewer did not help: a resumed run may have more memory
-                let fault = format!("{fault}, for one window at once; {}", cures(&self.training));
+                let fault = fault.then(", for one window at once; ").then(cure(&self.training));
                 return Err(Error::Device { device: name, kind, fault });
             }
         }
@@ -284,7 +286,8 @@ impl<'a> Run<'a> {
             (Some(_), saved) => format!("the state before it is {saved}"),
             (None, nothing) => nothing,
         };
-        Err(Error::Numeric(format!("step {}: {} ({documents}); {saved}", self.now().step, fault.words)))
+        let words = Message::new(format!("step {}: ", self.now().step)).then(fault.words);
+        Err(Error::Numeric(words.then(format!(" ({documents}); {saved}"))))
     }
 
     /// Takes the step. The model is moved and not copied: two would not fit where one does.
@@ -450,6 +453,6 @@ fn warn(training: &Training<'_>, schedule: &Schedule, steps: u64, useless_patien
         );
     }
     if let Some(doubt) = training.settings.doubt_rate(training.base.config.channels()) {
-        tracing::warn!("{doubt}");
+        notice::warn(doubt);
     }
 }

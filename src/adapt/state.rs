@@ -192,10 +192,10 @@ impl<'a> Saving<'a> {
         };
         match error {
             Error::Device { device, kind, fault } => {
-                Error::Device { device, kind, fault: format!("{fault}; this was in step {step}; {left}") }
+                Error::Device { device, kind, fault: fault.then(format!("; this was in step {step}; {left}")) }
             }
             Error::Numeric(fault) => {
-                Error::Numeric(format!("{fault}; this was after step {step}: try a lower learning rate; {left}"))
+                Error::Numeric(fault.then(format!("; this was after step {step}: try a lower learning rate; {left}")))
             }
             other => other,
         }

@@ -10,6 +10,7 @@ use super::objective::Objective;
 use super::optimizer::{self, AdamW};
 use crate::error::{Error, Result};
 use crate::kernels::squares::sum_of_squares;
+use crate::message::Message;
 use crate::model::parameters::to_host;
 use crate::model::{LanguageModel, Precision};
 use crate::recipe::Penalty;
@@ -38,7 +39,9 @@ pub fn training_step(
 ) -> Result<StepDone> {
     let step = StepGradient::of(objective, &mut model, optimizer.step + 1, batches, false, 1.0, &unhindered)?;
     match step.fault(None) {
-        Some(Fault { words, .. }) => Err(Error::Numeric(format!("step {}: {words}", optimizer.step + 1))),
+        Some(Fault { words, .. }) => {
+            Err(Error::Numeric(Message::new(format!("step {}: ", optimizer.step + 1)).then(words)))
+        }
         None => Ok(step.apply(model, optimizer, lr, max_norm)),
     }
 }
@@ -126,7 +129,7 @@ pub struct Fault {
     /// The micro-batch that caused it, if one did.
     pub micro_batch: Option<usize>,
     /// What is wrong, and what may help.
-    pub words: String,
+    pub words: Message,
 }
 
 impl StepGradient {
@@ -219,22 +222,23 @@ impl StepGradient {
         if !loss.is_finite() || !norm.is_finite() {
             return Some(Fault {
                 micro_batch: losses.iter().position(|loss| !loss.is_finite()),
-                words: format!(
-                    "loss {loss}, gradient norm {norm}: the numbers left the range of f32, or of --compute; try a \
-                     lower learning rate"
-                ),
+                words: Message::new(format!(
+                    "loss {loss}, gradient norm {norm}: the numbers left the range of f32, or of "
+                ))
+                .key("compute")
+                .then("; try a lower learning rate"),
             });
         }
         let limit = limit.filter(|limit| limit.is_exceeded(*loss))?;
         let largest = losses.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
         Some(Fault {
             micro_batch: largest.map(|(index, _)| index),
-            words: format!(
+            words: Message::new(format!(
                 "loss {loss:.3}, more than {} times the median of the last {} steps ({:.3}) and above {:.3}, what its noise \
-                 and its beginning explain; look at its text, lower the learning rate, or take the step all the same with \
-                 --outlier 0",
+                 and its beginning explain; look at its text, lower the learning rate, or take the step all the same with ",
                 limit.factor, limit.steps, limit.median, limit.loss
-            ),
+            ))
+            .set("outlier", 0),
         })
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::message::{Message, Setting};
 use crate::shown::{cell, of_cell};
 
 /// A number that is known before training: of domain and base (evidence), of the recipe, or of a pilot.
@@ -185,7 +186,8 @@ pub fn shipped() -> Result<Vec<Case>> {
 /// The text is not such a table; the error names the line.
 pub fn read_table(bytes: &[u8], place: &str) -> Result<Vec<Case>> {
     let broken = |line: u64, fault: String| {
-        let cure = "give a table as `odyssey advise --write-table` writes it";
+        let cure = Message::new("give a table as ").command("advise", [Setting::new("write_table", "FILE")]);
+        let cure = cure.then(" writes it");
         Error::input(format!("{place}: line {line}"), fault, cure)
     };
     let mut reader = ::csv::Reader::from_reader(bytes);

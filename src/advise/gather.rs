@@ -9,11 +9,11 @@ use crate::adapt::data::TrainingWindows;
 use crate::adapt::timing::tokens_per_second;
 use crate::adapt::{AdaptSettings, trained_tokens};
 use crate::compare::LossProfile;
-use crate::cure::Cure;
 use crate::device::ChosenDevice;
 use crate::error::{Error, Result};
 use crate::evaluate::{ProtocolResult, ScoredStream};
 use crate::memory::{MemoryPlan, Work};
+use crate::message::Message;
 use crate::model::{LanguageModel, LoadedModel, Precision};
 use crate::perplexity::Evaluation;
 use crate::progress::{Monitor, Watched};
@@ -86,11 +86,11 @@ impl Question<'_> {
             return Err(Error::input(
                 format!("a base held in {}", self.base.precision),
                 "training its weights needs them in f32",
-                Cure::new("use ").set("dtype", "f32").then(", or ").set("strategy", "lora"),
+                Message::new("use ").set("dtype", "f32").then(", or ").set("strategy", "lora"),
             ));
         }
         let longest = self.base.config.context();
-        let chunk = self.similarity.check("--chunk, --samples, --reference-samples", longest)?;
+        let chunk = self.similarity.check(longest)?;
         let tokenizer = self.base.tokenizer()?;
         let vocabulary = Vocabulary::new(tokenizer.as_ref(), self.base.config.vocabulary());
         let options = self.text.stream();

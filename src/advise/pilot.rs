@@ -47,8 +47,9 @@ pub(super) fn run(question: &Question<'_>, known: &Gathered, tokens: u64, monito
     let of_step = full.tokens.div_ceil(full.steps).max(1);
     let steps = tokens / of_step;
     if steps == 0 || steps >= full.steps {
-        return Err(Error::input(
-            format!("--pilot {tokens}"),
+        return Err(Error::setting(
+            "pilot",
+            tokens,
             format!("is {steps} steps of about {of_step} tokens, and the adaptation has {}", full.steps),
             "give at least one step's tokens, and fewer than the whole adaptation's",
         ));

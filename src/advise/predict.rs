@@ -116,12 +116,12 @@ impl Predictor {
     /// [`Error::Numeric`] if no case is left; the text gives the reason.
     pub fn new(cases: &[Case], outcome: Outcome, asked: Option<&Features>, with_pilot: bool) -> Result<Self> {
         let all = choices(with_pilot);
-        let Some(core) = all.first() else { return Err(Error::Numeric("no terms to choose among".into())) };
+        let Some(core) = all.first() else { return Err(Error::numeric("no terms to choose among")) };
         let has = |features: &Features, terms: &[Term]| terms.iter().all(|term| term.of(features).is_some());
         let unknown = |term: &&Term| asked.is_some_and(|asked| term.of(asked).is_none());
         let missing: Vec<&str> = core.iter().filter(unknown).map(|term| term.words()).collect();
         if !missing.is_empty() {
-            return Err(Error::Numeric(format!("{} is not known of the case in question", missing.join(", "))));
+            return Err(Error::numeric(format!("{} is not known of the case in question", missing.join(", "))));
         }
         let rows: Vec<(&Case, f64)> = cases
             .iter()
@@ -130,7 +130,7 @@ impl Predictor {
             .collect();
         if rows.is_empty() {
             let what = if with_pilot { "with a pilot" } else { "with what a prediction needs" };
-            return Err(Error::Numeric(format!("none of the table's {} rows is {what}", cases.len())));
+            return Err(Error::numeric(format!("none of the table's {} rows is {what}", cases.len())));
         }
         let choices: Vec<Vec<Term>> = all
             .into_iter()
@@ -189,7 +189,7 @@ impl Predictor {
             let delta = stretch(self.fit.ridge.predict(&x[self.fit.choice]));
             match delta.is_finite() {
                 true => Ok(Prediction { delta, interval90: interval.and_then(stretched) }),
-                false => Err(Error::Numeric("the prediction is beyond the range of numbers".into())),
+                false => Err(Error::numeric("the prediction is beyond the range of numbers")),
             }
         });
         predicted.collect()
@@ -219,7 +219,7 @@ impl Predictor {
             self.choices.iter().map(|terms| terms.iter().filter_map(|t| t.of(asked)).collect()).collect();
         match x.iter().zip(&self.choices).all(|(x, terms)| x.len() == terms.len()) {
             true => Ok(x),
-            false => Err(Error::Numeric("less is known of the case in question than the regression needs".into())),
+            false => Err(Error::numeric("less is known of the case in question than the regression needs")),
         }
     }
 
@@ -282,7 +282,7 @@ fn advance(monitor: &mut dyn Monitor) -> Result<()> {
 
 /// The choice of terms and penalty with the smallest mean squared error on domains left out, each domain counted once.
 fn select(domains: &[&DomainRows]) -> Result<Fit> {
-    let Some(first) = domains.first() else { return Err(Error::Numeric("no domain to learn from".into())) };
+    let Some(first) = domains.first() else { return Err(Error::numeric("no domain to learn from")) };
     let mut best: Option<(f64, usize, f64)> = None;
     let totals: Vec<Moments> = (0..first.moments.len())
         .map(|choice| {
@@ -313,7 +313,7 @@ fn select(domains: &[&DomainRows]) -> Result<Fit> {
             }
         }
     }
-    let (_, choice, penalty) = best.ok_or_else(|| Error::Numeric("no terms to choose among".into()))?;
+    let (_, choice, penalty) = best.ok_or_else(|| Error::numeric("no terms to choose among"))?;
     Ok(Fit { choice, penalty, ridge: totals[choice].ridge(penalty)? })
 }
 

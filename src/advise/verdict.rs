@@ -145,7 +145,7 @@ impl Support {
         }
         if !cases.is_empty() && !cases.iter().any(|case| case.model == model) {
             caveats.push(format!(
-                "no row of the table is of a base named {model:?}: fit it on a study of this base with --fit where you can"
+                "no row of the table is of a base named {model:?}: fit it on a study of this base where you can"
             ));
         }
         Self { obstacles, caveats }
@@ -207,7 +207,7 @@ pub fn decide(
     };
     if !support.obstacles.is_empty() {
         return undecided(format!(
-            "cannot tell yet: {}; a --pilot shows its own numbers, and --fit takes a study of yours",
+            "cannot tell yet: {}; a pilot shows its own numbers, and the table can be fitted on a study of yours",
             support.obstacles.join("; ")
         ));
     }
@@ -220,7 +220,7 @@ pub fn decide(
     match (side(ends), better) {
         (Some(true), _) if inside_null => undecided(format!(
             "cannot tell yet: predicted {}, but the domain is no farther from the reference corpus than that from itself; \
-             a --pilot tells more",
+             a pilot tells more",
             shown(ends)
         )),
         (Some(true), _) => (Verdict::Adapt, 0, format!("adapt: predicted {}", shown(ends))),

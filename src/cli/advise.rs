@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use odyssey::advise::features::{is_table, shipped, write_table};
 use odyssey::advise::learn::cases_in;
-use odyssey::advise::{Advice, Case, Check, Means, Question, RestsOn, TableCheck, advise, check};
+use odyssey::advise::{Advice, Case, Check, Means, Question, RestsOn, TableCheck, Verdict, advise, check};
 use odyssey::error::{Error, Result};
 use odyssey::files::write_whole;
 use odyssey::memory::Work;
@@ -93,7 +93,7 @@ impl Args {
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
     args.settings.0.check(usize::MAX)?;
-    args.similarity().check("--chunk, --samples, --reference-samples", usize::MAX)?;
+    args.similarity().check(usize::MAX)?;
     if args.tokens_per_second.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
         return Err(Error::input("--tokens-per-second", "is no speed", "use a positive number"));
     }
@@ -187,6 +187,9 @@ fn text(advice: &Advice, explain: bool) -> String {
     }
     for caveat in &advice.caveats {
         said += &format!("\nnote: {caveat}");
+    }
+    if advice.verdict == Verdict::Undecided {
+        said += "\nnote: --pilot shows the numbers of a short run, and --fit takes a study of yours";
     }
     if explain {
         said += &format!("\n\n{}", rests_on(&advice.rests_on));

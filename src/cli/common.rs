@@ -16,6 +16,7 @@ use odyssey::text::is_pipe;
 use super::held::HeldArgs;
 use super::monitor::Terminal;
 use super::say;
+use super::wording::Options;
 
 /// Options of every command.
 #[derive(Debug, clap::Args)]
@@ -44,6 +45,9 @@ pub struct Common {
     /// Models and data sets given by hub name.
     #[arg(skip)]
     pub(super) hub: RefCell<Hub>,
+    /// How settings are called.
+    #[arg(skip)]
+    pub(super) wording: Options,
 }
 
 /// The folder of a model, and the adapter if one was named.

@@ -39,8 +39,8 @@ pub fn run(_args: &Args, common: &Common) -> Result<()> {
     output::result(common, &diagnosis, || table(&diagnosis))?;
     match diagnosis.verdict {
         Verdict::Wrong => {
-            let (device, fault) = (chosen.name.to_string(), "its results cannot be trusted".into());
-            Err(Error::Device { device, kind: DeviceFault::Other, fault })
+            let (device, fault) = (chosen.name.to_string(), "its results cannot be trusted");
+            Err(Error::Device { device, kind: DeviceFault::Other, fault: fault.into() })
         }
         Verdict::Fine | Verdict::Limited => Ok(()),
     }

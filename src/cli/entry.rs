@@ -4,12 +4,11 @@ use std::process::ExitCode;
 
 use clap::builder::{PathBufValueParser, TypedValueParser, ValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use odyssey::cure::Flags;
 use odyssey::device::faults::{once_more, renew};
 use odyssey::disk::paths;
 use odyssey::error::Error;
 use odyssey::shown::visible_lines;
-use odyssey::{guard, threads};
+use odyssey::{guard, notice, threads};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
@@ -17,6 +16,7 @@ use tracing_subscriber::fmt::format::debug_fn;
 use super::common::{Color, Common, is_dumb};
 use super::say;
 use super::signals;
+use super::wording::Options;
 use super::{adapt, advise, compare, demo, devices, doctor, eval, fetch, gui, pretrain, similarity, study, synth};
 
 const EXAMPLES: &str = "\
@@ -65,11 +65,14 @@ enum Command {
 /// Runs the command line and gives its exit status.
 pub fn run() -> ExitCode {
     odyssey::last_words::listen_for_unreadable_maps();
-    let parsed = with_normal_paths(Cli::command()).try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
-    let cli = match parsed {
-        Ok(cli) => cli,
+    let program = with_normal_paths(Cli::command());
+    let parsed = program.clone().try_get_matches().and_then(|found| Ok((Cli::from_arg_matches(&found)?, found)));
+    let (mut cli, found) = match parsed {
+        Ok(parsed) => parsed,
         Err(said) => return said_instead(&said),
     };
+    cli.common.wording = Options::of(&program, &found);
+    notice::word_by(cli.common.wording.clone());
     cli.common.color.apply();
     start_logging(&cli.common);
     signals::listen(cli.common.quiet);
@@ -89,7 +92,7 @@ pub fn run() -> ExitCode {
             None => return ExitCode::FAILURE,
         },
     };
-    say::note(&format!("odyssey: {}", error.worded(&Flags)));
+    say::note(&format!("odyssey: {}", error.worded(&cli.common.wording)));
     ExitCode::from(error.exit_code())
 }
 
@@ -102,7 +105,7 @@ fn said_instead(said: &clap::Error) -> ExitCode {
     match say::printed(|| said.print()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say::note(&format!("odyssey: {}", error.worded(&Flags)));
+            say::note(&format!("odyssey: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -2,17 +2,43 @@
 
 use std::path::{Path, PathBuf};
 
-use odyssey::cure::Flags;
 use odyssey::device::ChosenDevice;
 use odyssey::error::Result;
-use odyssey::memory::{MemoryPlan, Work};
+use odyssey::memory::{Alternative, MemoryPlan, Work};
 use odyssey::model::ModelConfig;
 use odyssey::process::bytes;
 use odyssey::progress::Watched;
 use odyssey::text::{ReadOptions, Split, StreamOptions, Tokenizer, open_corpus};
+use serde::Serialize;
 
 use super::common::Common;
 use super::output;
+
+/// A plan with its options as on the command line.
+#[derive(Serialize)]
+struct Worded<'a> {
+    #[serde(flatten)]
+    plan: &'a MemoryPlan,
+    options: Vec<WordedOption>,
+}
+
+#[derive(Serialize)]
+struct WordedOption {
+    option: String,
+    needs_bytes: u64,
+    fits: Option<bool>,
+}
+
+impl<'a> Worded<'a> {
+    fn new(plan: &'a MemoryPlan, common: &Common) -> Self {
+        let worded = |option: &Alternative| WordedOption {
+            option: option.worded(&common.wording),
+            needs_bytes: option.needs_bytes,
+            fits: option.fits,
+        };
+        Self { plan, options: plan.options.iter().map(worded).collect() }
+    }
+}
 
 /// What reads texts: the configuration and the tokenizer of a model that is not loaded yet.
 pub struct Reader {
@@ -54,7 +80,7 @@ impl Reader {
         let longest = |most| self.longest(texts, most, common);
         let plan = MemoryPlan::for_texts(&self.config, work, chosen, dry_run, longest)?;
         match dry_run {
-            true => output::result(common, &plan, || table(&plan)),
+            true => output::result(common, &Worded::new(&plan, common), || table(&plan, common)),
             false => plan.require(&self.folder),
         }
     }
@@ -78,7 +104,7 @@ impl Reader {
     }
 }
 
-fn table(plan: &MemoryPlan) -> String {
+fn table(plan: &MemoryPlan, common: &Common) -> String {
     let word = |fits: Option<bool>| match fits {
         Some(true) => "fits",
         Some(false) => "does not fit",
@@ -95,7 +121,8 @@ fn table(plan: &MemoryPlan) -> String {
     ];
     let largest =
         plan.largest_micro_batch.map(|n| format!("; the largest micro-batch that fits is {n}")).unwrap_or_default();
-    let options = plan.options.iter().map(|o| vec![o.worded(&Flags), bytes(o.needs_bytes), word(o.fits).to_owned()]);
+    let options =
+        plan.options.iter().map(|o| vec![o.worded(&common.wording), bytes(o.needs_bytes), word(o.fits).to_owned()]);
     let obstacle = plan.obstacle.as_ref().map(|obstacle| format!(": {obstacle}")).unwrap_or_default();
     let reason = plan.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     format!(

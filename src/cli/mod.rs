@@ -26,5 +26,6 @@ mod similarity;
 mod study;
 mod synth;
 mod text;
+mod wording;
 
 pub use entry::run;

@@ -46,7 +46,7 @@ fn with_read(value: &impl Serialize) -> Result<String> {
 /// Indented JSON. Invisible characters are written as `\u202e`, which every reader takes for the same: as they are, they
 /// would be commands to the terminal that shows them.
 fn json(value: &impl Serialize) -> Result<String> {
-    let failed = |e: &dyn std::fmt::Display| Error::Numeric(format!("the result is no JSON: {e}"));
+    let failed = |e: &dyn std::fmt::Display| Error::numeric(format!("the result is no JSON: {e}"));
     let mut out = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, Visible(PrettyFormatter::new()));
     value.serialize(&mut serializer).map_err(|e| failed(&e))?;

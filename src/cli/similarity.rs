@@ -101,7 +101,7 @@ impl Args {
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
     let similarity = args.similarity()?;
-    similarity.check("--chunk, --samples, --reference-samples, --permutations, --resamples", usize::MAX)?;
+    similarity.check(usize::MAX)?;
     let settings = similarity.tests(args.seed);
     let sampled = match similarity.features {
         FeatureSpec::Model { folder: Some(folder), hidden } => by_model(args, common, &folder, hidden)?,
@@ -109,7 +109,12 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
             by_words(args, common, Device::flex(), |_, _, _| Ok(Err("words alone are compared".into())))?
         }
         FeatureSpec::Model { folder: None, .. } => {
-            return Err(Error::input("--features model", "names no model", "use model:DIR with the folder of a model"));
+            return Err(Error::setting(
+                "features",
+                "model",
+                "names no model",
+                "use model:DIR with the folder of a model",
+            ));
         }
         FeatureSpec::Encoder { folder } => by_encoder(args, common, &folder)?,
     };
@@ -146,7 +151,7 @@ fn by_model(args: &Args, common: &Common, folder: &Path, hidden: Hidden) -> Resu
     let reader = Reader::of(&folder)?;
     let Reader { config, tokenizer, .. } = &reader;
     hidden.check(config.layers())?;
-    let chunk = args.similarity()?.check("--chunk, --samples, --reference-samples", config.context())?;
+    let chunk = args.similarity()?.check(config.context())?;
     let work = Work::Evaluate { context: chunk, precision: args.held.dtype };
     let paths = std::iter::once(&args.reference).chain(&args.domain);
     let read: Vec<_> = paths.map(|path| (path.as_path(), Split::Train)).collect();

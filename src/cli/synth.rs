@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use odyssey::error::{Error, Result};
+use odyssey::error::Result;
 use odyssey::progress::Watched;
 use odyssey::shown::fixed;
 use odyssey::synth::{
@@ -172,12 +172,7 @@ fn ginc(args: &GincArgs, common: &Common) -> Result<Vec<Known>> {
 }
 
 fn artificial(args: &ArtificialArgs, common: &Common) -> Result<Vec<Known>> {
-    let in_option = |error| match error {
-        Error::Input { place, fault, cure } => Error::Input { place: format!("--{place}"), fault, cure },
-        other => other,
-    };
-    let kinds =
-        args.kind.iter().map(|kind| kind.parse().map_err(in_option)).collect::<Result<Vec<ArtificialKind>>>()?;
+    let kinds = args.kind.iter().map(|kind| kind.parse()).collect::<Result<Vec<ArtificialKind>>>()?;
     let alphabet = match &args.unigram_from {
         None => Alphabet::zipf(args.alphabet)?,
         Some(corpus) => {

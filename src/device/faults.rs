@@ -55,7 +55,7 @@ pub fn failure(device: &Device, words: impl Display) -> Error {
         None => DeviceFault::Other,
     };
     let fault = one_line(memory.as_ref().filter(|_| kind == DeviceFault::OutOfMemory).unwrap_or(&words));
-    Error::Device { device: name_of(device), kind, fault }
+    Error::Device { device: name_of(device), kind, fault: fault.into() }
 }
 
 /// Whether nothing at all can be computed on `device`, because it is gone. Work that was running at that moment may
@@ -162,7 +162,8 @@ pub fn halving<T: Clone>(
 /// # Errors
 /// No new connection is possible, or it was renewed before.
 pub fn renew(device: &str) -> Result<()> {
-    let refused = |fault: String| Error::Device { device: device.to_owned(), kind: DeviceFault::Lost, fault };
+    let refused =
+        |fault: String| Error::Device { device: device.to_owned(), kind: DeviceFault::Lost, fault: fault.into() };
     let card = cards().iter().find(|card| card.label() == device);
     let card = card.ok_or_else(|| refused("it is no card, which could be opened anew".into()))?;
     if card.fresh.get().is_some() {

@@ -22,6 +22,8 @@ use burn::tensor::{Device, DeviceKind};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DeviceFault, Error, Result};
+use crate::message::Message;
+use crate::notice;
 use limits::{Bound, FreeMemory};
 
 /// The device that `--device` names.
@@ -50,14 +52,10 @@ impl FromStr for DeviceChoice {
             "gpu" => Ok(Self::Gpu(0)),
             "software" => Ok(Self::Software),
             "cpu" => Ok(Self::Cpu),
-            "" => Err(Error::input("--device", "is empty", "use auto, gpu, gpu:N, software, cpu or a card's name")),
+            "" => Err(Error::key("device", "is empty", "use auto, gpu, gpu:N, software, cpu or a card's name")),
             name => match name.strip_prefix("gpu:") {
                 Some(index) => index.parse().map(Self::Gpu).map_err(|_| {
-                    Error::input(
-                        format!("--device {name}"),
-                        format!("{index:?} is not a number"),
-                        "use gpu:0, gpu:1, …",
-                    )
+                    Error::setting("device", name, format!("{index:?} is not a number"), "use gpu:0, gpu:1, …")
                 }),
                 None => Ok(Self::Name(name.to_owned())),
             },
@@ -195,7 +193,7 @@ impl Card {
             Err(WgpuInitError::Registration { .. }) => Device::wgpu(self.device_kind.clone()),
             Err(error) => {
                 let fault = format!("cannot be opened: {error}");
-                return Err(Error::Device { device: self.label(), kind: DeviceFault::Other, fault });
+                return Err(Error::Device { device: self.label(), kind: DeviceFault::Other, fault: fault.into() });
             }
         };
         Ok(self.opened.get_or_init(|| device).clone())
@@ -344,7 +342,8 @@ impl DeviceChoice {
         }
         let chosen = self.find()?;
         if let Some(fault) = diagnosis::found_wrong(&chosen.name, &chosen.driver) {
-            tracing::warn!("--device {self}: odyssey doctor found {} wrong: {fault}", chosen.name);
+            let words = format!(": odyssey doctor found {} wrong: {fault}", chosen.name);
+            notice::warn(Message::default().set("device", self).then(words));
         }
         Ok(chosen)
     }
@@ -381,7 +380,7 @@ impl DeviceChoice {
     fn missing(&self, fault: &str) -> Error {
         let there: Vec<String> = cards().iter().map(Card::label).collect();
         let there = if there.is_empty() { "cpu alone".to_owned() } else { format!("cpu, {}", there.join(", ")) };
-        Error::input(format!("--device {self}"), fault, format!("this machine has: {there}"))
+        Error::setting("device", self, fault, format!("this machine has: {there}"))
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::diagnosis::f16_fault;
 use crate::error::{Error, Result};
+use crate::message::Message;
 
 /// The precision in which numbers are held or computed: a model's matrices, the products with them, an optimiser's
 /// moments. Vectors (norms, biases) are always held in f32.
@@ -46,20 +47,20 @@ impl Precision {
         *self == Self::F32
     }
 
-    /// Whether `device` has such numbers, asked for by this `option`.
+    /// Whether `device` has such numbers, asked for by the setting `key`.
     ///
     /// # Errors
     /// The device lacks them; the message says which it has.
-    pub fn check(self, option: &str, device: &Device) -> Result<()> {
-        self.check_for(option, device, false)
+    pub fn check(self, key: &'static str, device: &Device) -> Result<()> {
+        self.check_for(key, device, false)
     }
 
     /// The same for numbers that are computed with, and not only held.
-    pub fn check_computed(self, option: &str, device: &Device) -> Result<()> {
-        self.check_for(option, device, true)
+    pub fn check_computed(self, key: &'static str, device: &Device) -> Result<()> {
+        self.check_for(key, device, true)
     }
 
-    fn check_for(self, option: &str, device: &Device, computed: bool) -> Result<()> {
+    fn check_for(self, key: &'static str, device: &Device, computed: bool) -> Result<()> {
         if self == Self::F32 {
             return Ok(());
         }
@@ -67,12 +68,13 @@ impl Precision {
             let fault = if self == Self::F16 { f16_fault(device, computed) } else { None };
             return fault.map_or(Ok(()), |fault| {
                 let fault = format!("odyssey doctor found the f16 of this device's driver wrong: {fault}");
-                Err(Error::input(format!("{option} f16"), fault, format!("use {option} f32")))
+                Err(Error::setting(key, self, fault, Message::new("use ").set(key, Self::F32)))
             });
         }
         let others = [Self::Bf16, Self::F16].into_iter().filter(|other| device.supports_dtype(other.dtype()));
-        let cure = others.fold(format!("use {option} f32"), |cure, other| format!("{cure} or {other}"));
-        Err(Error::input(format!("{option} {self}"), "this device has no numbers of that kind", cure))
+        let cure = Message::new("use ").set(key, Self::F32);
+        let cure = others.fold(cure, |cure, other| cure.then(format!(" or {other}")));
+        Err(Error::setting(key, self, "this device has no numbers of that kind", cure))
     }
 }
 

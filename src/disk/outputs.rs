@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use super::paths::{is_same, real};
-use crate::cure::Cure;
 use crate::error::{Error, Result};
+use crate::message::Message;
 
 /// Files of a folder that are looked at for one that is to be written, at most.
 const MOST_FILES: usize = 1_000_000;
@@ -67,7 +67,7 @@ impl Outputs {
             return Ok(place);
         }
         let fault = "exists already, and is no earlier output of this kind";
-        Err(Error::file(path, fault, Cure::new("choose another file, or give ").key("force").then(" to replace it")))
+        Err(Error::file(path, fault, Message::new("choose another file, or give ").key("force").then(" to replace it")))
     }
 
     /// Where to write into the folder `path`, in which nothing is replaced.

@@ -261,16 +261,16 @@ pub fn judge(chosen: &ChosenDevice, checks: &[Check]) -> (Verdict, String) {
         let instead = if chosen.device == Device::flex() {
             "the processor, its memory or this program is at fault"
         } else {
-            "--device auto now takes the CPU instead; a newer driver may help"
+            "the automatic choice now takes the CPU instead; a newer driver may help"
         };
         return (Verdict::Wrong, format!("do not use: {faults}; {instead}"));
     }
     let mut limits = Vec::new();
     if let Some(faults) = faults(Aspect::F16Held) {
-        limits.push(format!("this driver's f16 is wrong ({faults}): using f32, and --dtype f16 is refused"));
+        limits.push(format!("this driver's f16 is wrong ({faults}): using f32, and weights held in f16 are refused"));
     } else if let Some(faults) = faults(Aspect::F16Computed) {
         limits.push(format!(
-            "its f16 arithmetic is wrong ({faults}): weights may be held in f16, --compute f16 is refused"
+            "its f16 arithmetic is wrong ({faults}): weights may be held in f16, and computing in f16 is refused"
         ));
     }
     if let Some(faults) = faults(Aspect::Large) {

@@ -76,7 +76,7 @@ pub fn divergence(
     }
     let count = positions as f64;
     if !kl.is_finite() {
-        return Err(Error::Numeric(format!(
+        return Err(Error::numeric(format!(
             "the divergence of {} and {} is {kl}: a model that diverged?",
             before.folder.display(),
             after.folder.display()

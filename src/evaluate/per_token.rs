@@ -15,6 +15,7 @@ use super::result::EvalResult;
 use super::scored::ScoredStream;
 use crate::error::{Error, Result};
 use crate::files::{self, Array, Sealed, Unsealed};
+use crate::message::{Message, Setting};
 
 /// The key of the metadata.
 const EVAL: &str = "eval";
@@ -81,7 +82,10 @@ pub(crate) fn read_kept(path: &Path) -> Result<(ScoredStream, EvalResult)> {
 
 /// Also says whether it has a checksum, which is then right.
 fn open(path: &Path) -> Result<(ScoredStream, EvalResult, bool)> {
-    let broken = |fault: String| Error::file(path, fault, "write it again with `odyssey eval --per-token`");
+    let broken = |fault: String| {
+        let again = Message::new("write it again with ").command("eval", [Setting::new("per_token", "FILE")]);
+        Error::file(path, fault, again)
+    };
     let (json, sealed) = match Sealed::open(path, EVAL)? {
         Ok(sealed) => (sealed.metadata, true),
         Err(Unsealed::WithoutSeal(json)) => (json, false),

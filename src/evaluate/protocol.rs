@@ -7,9 +7,9 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cure::Cure;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::message::Message;
 use crate::model::ModelConfig;
 use crate::text::{DocumentRule, Join, StreamOptions, Tokenizer};
 
@@ -126,10 +126,15 @@ impl Protocol {
         options: &StreamOptions,
     ) -> Result<Self> {
         if name.by_document() && !matches!(options.join, Join::Eot | Join::Apart) {
-            return Err(Error::input(
-                format!("--protocol {name}"),
+            return Err(Error::setting(
+                "protocol",
+                name,
                 "reads every document by itself, so that no text can join them",
-                Cure::new("leave ").key("join").then(" out, or use ").set("protocol", "disjoint").then(" or strided"),
+                Message::new("leave ")
+                    .key("join")
+                    .then(" out, or use ")
+                    .set("protocol", "disjoint")
+                    .then(" or strided"),
             ));
         }
         let own = tokenizer.and_then(Tokenizer::bos_added);
@@ -139,8 +144,9 @@ impl Protocol {
             ProtocolName::Rolling | ProtocolName::Doc => config.bos_token_id.or(own).or(config.eos_token_id),
         };
         if let Some(id) = prefix.filter(|&id| id as usize >= config.vocabulary()) {
-            return Err(Error::input(
-                format!("--protocol {name}"),
+            return Err(Error::setting(
+                "protocol",
+                name,
                 format!("begins with token {id}, which does not fit the model's vocabulary of {}", config.vocabulary()),
                 "correct `bos_token_id` in the model's config.json",
             ));
@@ -167,16 +173,18 @@ impl Protocol {
         let halves = name == ProtocolName::HalfWindow;
         let context = context.unwrap_or(if halves { longest.min(HALF_WINDOW_CONTEXT) } else { longest });
         if context > longest {
-            return Err(Error::input(
-                format!("--context {context}"),
+            return Err(Error::setting(
+                "context",
+                context,
                 format!("is longer than the model's {longest} positions"),
-                Cure::new("use at most ").set("context", longest),
+                Message::new("use at most ").set("context", longest),
             ));
         }
         let shortest = if halves { 3 } else { 2 };
         if context < shortest {
-            return Err(Error::input(
-                format!("--context {context}"),
+            return Err(Error::setting(
+                "context",
+                context,
                 "leaves nothing to predict",
                 format!("use at least {shortest}"),
             ));
@@ -185,27 +193,30 @@ impl Protocol {
             ProtocolName::Strided => stride.unwrap_or(context / 2),
             _ => match stride {
                 Some(stride) if stride != context => {
-                    return Err(Error::input(
-                        format!("--stride {stride}"),
+                    return Err(Error::setting(
+                        "stride",
+                        stride,
                         format!("{name} windows do not overlap"),
-                        Cure::new("leave ").key("stride").then(" out, or use ").set("protocol", "strided"),
+                        Message::new("leave ").key("stride").then(" out, or use ").set("protocol", "strided"),
                     ));
                 }
                 _ => context,
             },
         };
         if stride == 0 || stride > context {
-            return Err(Error::input(
-                format!("--stride {stride}"),
+            return Err(Error::setting(
+                "stride",
+                stride,
                 format!("must lie between 1 and the context, {context}"),
                 "choose a smaller stride",
             ));
         }
         if name.by_document() && prefix.is_none() {
-            return Err(Error::input(
-                format!("--protocol {name}"),
+            return Err(Error::setting(
+                "protocol",
+                name,
                 "begins every document with a begin-of-text or end-of-text token, and the model names neither",
-                Cure::new("put `bos_token_id` or `eos_token_id` into its config.json, or use ")
+                Message::new("put `bos_token_id` or `eos_token_id` into its config.json, or use ")
                     .set("protocol", "disjoint")
                     .then(" or strided"),
             ));

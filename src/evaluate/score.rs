@@ -39,7 +39,7 @@ pub fn score(
             let skip = window.distance(window.scored) - 1;
             for (token, &value) in (window.scored..window.end).zip(&values[skip..]) {
                 if !value.is_finite() {
-                    return Err(Error::Numeric(format!(
+                    return Err(Error::numeric(format!(
                         "token {token} of the stream has a negative log-likelihood of {value}: the model's numbers \
                          left the range of f32"
                     )));

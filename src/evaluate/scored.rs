@@ -4,9 +4,9 @@ use burn::tensor::Device;
 
 use super::protocol::{Protocol, Window};
 use super::score;
-use crate::cure::Cure;
 use crate::device::batch_size;
 use crate::error::{Error, Result};
+use crate::message::Message;
 use crate::model::LanguageModel;
 use crate::progress::Monitor;
 use crate::spool::Spool;
@@ -44,10 +44,11 @@ pub fn evaluate(
 ) -> Result<ScoredStream> {
     let windows = protocol.windows(&stream.document);
     if windows.is_empty() {
-        return Err(Error::input(
-            format!("--protocol {}", protocol.name),
+        return Err(Error::setting(
+            "protocol",
+            protocol.name,
             format!("finds nothing to score in {} tokens with windows of {}", stream.ids.len(), protocol.context),
-            Cure::new("use a longer text or a smaller ").key("context"),
+            Message::new("use a longer text or a smaller ").key("context"),
         ));
     }
     monitor.begin("scoring", windows.iter().map(|w| (w.end - w.scored) as u64).sum());

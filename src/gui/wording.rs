@@ -1,12 +1,12 @@
 //! How the application words settings: by the labels of its form.
 
-use crate::cure::{Setting, Wording};
+use crate::message::{Setting, Wording};
 
 /// Labels of settings.
 const LABELS: [(&str, &str); 8] = [
     ("strategy", "What is trained"),
     ("dtype", "Weights held in"),
-    ("moments", "AdamW's moments held in"),
+    ("adamw.moments", "AdamW's moments held in"),
     ("micro_batch", "Micro-batch"),
     ("gradient_checkpointing", "Gradient checkpointing"),
     ("context", "Context"),

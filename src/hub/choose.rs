@@ -11,6 +11,7 @@ use super::remote::Remote;
 use super::trouble::Trouble;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::message::{Message, Setting};
 use crate::model::{COMPANIONS, peft};
 use crate::progress::Monitor;
 
@@ -322,6 +323,9 @@ pub(super) fn refuse_unusable(name: &Name, entries: &[Entry]) -> Result<()> {
     let paths: Vec<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
     match unusable(&paths, cfg!(windows), folds_case) {
         None => Ok(()),
-        Some(why) => Err(Error::input(name, why, "fetch single files with --file, or fetch it on another system")),
+        Some(why) => {
+            let cure = Message::new("fetch single files with ").command("fetch", [Setting::new("file", "FILE")]);
+            Err(Error::input(name, why, cure.then(", or fetch it on another system")))
+        }
     }
 }

@@ -16,6 +16,7 @@ use super::settings;
 use super::transfer::{Blob, Failure, Transfer, no_room};
 use super::trouble::Trouble;
 use crate::error::{Error, Result};
+use crate::message::{Message, Setting};
 use crate::process;
 use crate::progress::Monitor;
 
@@ -97,13 +98,15 @@ impl Hub {
         let fetched =
             self.get(&Wanted { name: &name, patterns: &[], thorough: false }, monitor).map_err(
                 |error| match error {
-                    Error::Input { place, fault, cure } if !name::has_prefix(path) && place == name.to_string() => {
+                    Error::Input { place, fault, cure }
+                        if !name::has_prefix(path) && place == Message::new(name.to_string()) =>
+                    {
                         let what = match kind {
                             Kind::Model => "no such model folder",
                             Kind::Adapter => "no such adapter's folder",
                             Kind::Dataset => "no such file or folder",
                         };
-                        Error::Input { place, fault: format!("{what} here, and {fault}"), cure }
+                        Error::Input { place, fault: Message::new(format!("{what} here, and ")).then(fault), cure }
                     }
                     other => other,
                 },
@@ -314,6 +317,7 @@ fn refuse_huge(name: &Name, entries: &[Entry]) -> Result<()> {
             bytes as f64 / 1e9,
             some.join(", ")
         ),
-        format!("name one of them, as in {}/{}, or get all with `odyssey fetch --dataset`", name.repository, some[0]),
+        Message::new(format!("name one of them, as in {}/{}, or get all with ", name.repository, some[0]))
+            .command("fetch", [Setting::new("dataset", true)]),
     ))
 }

@@ -5,6 +5,7 @@ use super::remote::Remote;
 use super::settings::Endpoint;
 use super::trouble::Trouble;
 use crate::error::Error;
+use crate::message::{Message, Setting};
 use crate::model::peft;
 
 /// The files that are most likely needed of a name, where nothing is known about it.
@@ -59,16 +60,16 @@ pub(super) fn complaint(remote: &Remote, name: &Name, trouble: &Trouble, missing
     let said = trouble.reason();
     let kind = name.kind;
     let spelling = match kind {
-        Kind::Model => {
-            "check the name (OWNER/NAME; a data set needs --dataset), set HF_TOKEN if it is private, or name a folder with \
-             config.json, model.safetensors and tokenizer.json"
-        }
-        Kind::Adapter => {
-            "check the name (OWNER/NAME), set HF_TOKEN if it is private, or name a folder with adapter_config.json and \
-             adapter_model.safetensors"
-        }
+        Kind::Model => Message::new("check the name (OWNER/NAME; a data set needs ")
+            .command("fetch", [Setting::new("dataset", true)])
+            .then(
+                "), set HF_TOKEN if it is private, or name a folder with config.json, model.safetensors and tokenizer.json",
+            ),
+        Kind::Adapter => "check the name (OWNER/NAME), set HF_TOKEN if it is private, or name a folder with \
+                          adapter_config.json and adapter_model.safetensors"
+            .into(),
         Kind::Dataset => {
-            "check the name (OWNER/NAME), set HF_TOKEN if it is private, or name a file or folder that is here"
+            "check the name (OWNER/NAME), set HF_TOKEN if it is private, or name a file or folder that is here".into()
         }
     };
     match trouble {

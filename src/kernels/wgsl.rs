@@ -161,7 +161,7 @@ pub fn text(name: &str, values: &Value) -> Result<String> {
     let filled = (SHADERS.iter())
         .try_for_each(|(name, text)| environment.add_template(name, text))
         .and_then(|()| environment.get_template(name)?.render(values));
-    filled.map_err(|error| Error::Numeric(format!("kernel {name}: {error:#}")))
+    filled.map_err(|error| Error::numeric(format!("kernel {name}: {error:#}")))
 }
 
 /// A kernel filled in.

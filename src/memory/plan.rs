@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::sizes::{Part, Sizes};
 use super::work::{F32, Training, Work};
-use crate::cure::{Cure, Flags, Setting, Wording};
 use crate::device::ChosenDevice;
 use crate::device::limits::Bound;
 use crate::error::{Error, Result};
+use crate::message::{Message, Setting, Wording};
 use crate::model::lora::AdapterSize;
 use crate::model::{LoraSettings, ModelConfig, Precision};
 use crate::process::bytes;
@@ -42,15 +42,15 @@ pub struct MemoryPlan {
     /// not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub largest_micro_batch: Option<usize>,
-    /// Other settings, and the memory that they need.
+    /// Other settings, and the memory that they need. Each face words them in its own way, in JSON too.
+    #[serde(skip)]
     pub options: Vec<Alternative>,
 }
 
 /// Another way to run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Alternative {
-    /// The settings; in JSON as on the command line.
-    #[serde(rename = "option", serialize_with = "as_flags")]
+    /// The settings.
     pub settings: Vec<Setting>,
     /// Bytes it needs.
     pub needs_bytes: u64,
@@ -61,12 +61,8 @@ pub struct Alternative {
 impl Alternative {
     /// The settings, as a face words them.
     pub fn worded(&self, wording: &dyn Wording) -> String {
-        Cure::new("").all(&self.settings).worded(wording)
+        Message::default().all(&self.settings).worded(wording)
     }
-}
-
-fn as_flags<S: Serializer>(settings: &[Setting], json: S) -> Result<S::Ok, S::Error> {
-    json.serialize_str(&Cure::new("").all(settings).worded(&Flags))
 }
 
 impl MemoryPlan {
@@ -96,10 +92,10 @@ impl MemoryPlan {
         let adapters = LoraSettings::default().size(config).ok(); // the narrowest of models have no room for them
         let possible = |work: &Work| match work {
             Work::Embed(_) => true,
-            Work::Evaluate { precision, .. } => precision.check("--dtype", &device.device).is_ok(),
+            Work::Evaluate { precision, .. } => precision.check("dtype", &device.device).is_ok(),
             Work::Train(Training { adapters, moments, .. }) => {
                 let held = adapters.map_or(Precision::F32, |(_, precision)| precision);
-                held.check("--dtype", &device.device).is_ok() && moments.check("--moments", &device.device).is_ok()
+                held.check("dtype", &device.device).is_ok() && moments.check("adamw.moments", &device.device).is_ok()
             }
         };
         let mut options: Vec<Alternative> = alternatives(work, config.context(), adapters)
@@ -166,7 +162,7 @@ impl MemoryPlan {
     /// Refuses a run that does not fit. If the memory of the device is not known, the run is tried.
     ///
     /// # Errors
-    /// [`Error::Input`] with what is needed, what there is, and which option fits.
+    /// [`Error::Input`] with what is needed, what there is, and which settings fit.
     pub fn require(&self, model: &Path) -> Result<()> {
         if self.fits != Some(false) {
             return Ok(());
@@ -182,11 +178,11 @@ impl MemoryPlan {
         };
         let cure = match self.options.iter().find(|option| option.fits == Some(true)) {
             Some(option) => {
-                Cure::new("use ").all(&option.settings).then(format!(", which needs {}", bytes(option.needs_bytes)))
+                Message::new("use ").all(&option.settings).then(format!(", which needs {}", bytes(option.needs_bytes)))
             }
             None => {
                 let raised = if matches!(self.bound_by, Some(Bound::Limit(_))) { ", or raise that limit" } else { "" };
-                Cure::new(format!("use another device or a smaller model{raised}; "))
+                Message::new(format!("use another device or a smaller model{raised}; "))
                     .key("dry_run")
                     .then(" shows what takes how much")
             }
@@ -224,7 +220,7 @@ fn alternatives(work: Work, longest: usize, adapters: Option<AdapterSize>) -> Ve
             let moments = narrow
                 .clone()
                 .filter(|_| moments == Precision::F32 && trained.is_none())
-                .map(|moments| with(vec![Setting::new("moments", moments)], Training { moments, ..training }));
+                .map(|moments| with(vec![Setting::new("adamw.moments", moments)], Training { moments, ..training }));
             let held = narrow.filter(|_| trained.is_some_and(|(_, precision)| precision == Precision::F32));
             let held = held.filter_map(|precision| {
                 let (size, _) = trained?;

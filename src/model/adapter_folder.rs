@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::weights::WeightFiles;
 use crate::error::{Error, Result};
+use crate::message::{Message, Setting};
 
 /// The file that makes a folder an adapter's.
 pub const CONFIG: &str = "adapter_config.json";
@@ -32,6 +33,8 @@ pub fn refuse_in(folder: &Path) -> Result<()> {
     Err(Error::file(
         folder,
         "holds an adapter, no whole model",
-        "name its base, or a folder that `adapt --merge` or peft's merge_and_unload made",
+        Message::new("name its base, or a folder that ")
+            .command("adapt", [Setting::new("merge", true)])
+            .then(" or peft's merge_and_unload made"),
     ))
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::message::Message;
 use crate::notice::warn_once;
 
 /// The largest value of each size, far above that of any model: products of two sizes do not overflow, and tables of
@@ -184,7 +185,7 @@ impl ConfigFile {
     }
 
     /// An error about the file as a whole.
-    pub fn fault(&self, fault: impl Into<String>) -> Error {
+    pub fn fault(&self, fault: impl Into<Message>) -> Error {
         Error::file(&self.path, fault, "restore the file from the model's source")
     }
 

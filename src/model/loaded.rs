@@ -59,7 +59,7 @@ impl LoadedModel {
     pub fn open_base(folder: &Path, ignored: &[String], precision: Precision, device: &Device) -> Result<Self> {
         // The configuration is read first: if it is missing, the folder is not a model.
         let config = ModelConfig::read(folder)?;
-        precision.check("--dtype", device)?;
+        precision.check("dtype", device)?;
         let files = WeightFiles::open(folder)?.ignoring(ignored);
         Self::from_files(config, folder, files.held_in(precision), device)
     }

@@ -12,6 +12,7 @@ use super::weight_names::{Misfit, fit};
 use super::weights::{WeightFiles, WeightSource};
 use crate::device::precision::Precision;
 use crate::error::{Error, Result};
+use crate::message::Message;
 use crate::notice::warn_once;
 
 /// Rows of two tables that are compared at once.
@@ -106,27 +107,28 @@ impl WeightSource for Source {
 
 fn refusal(files: &WeightFiles, misfit: Misfit) -> Error {
     let saved_with = "use the config.json these weights were saved with";
-    let (fault, cure) = match misfit {
+    let (fault, cure): (String, Message) = match misfit {
         Misfit::Missing { weight, more, prefix } => {
             let others = if more == 0 { String::new() } else { format!(", nor {more} others") };
             let missing = format!("has no tensor {weight:?}, which config.json calls for{others}");
             match prefix {
                 Some(prefix) => {
                     let fault = format!("{missing}; those that it has begin with {prefix:?} there");
-                    (fault, format!("{saved_with}, and save the model itself, not what wraps it"))
+                    (fault, format!("{saved_with}, and save the model itself, not what wraps it").into())
                 }
-                None => (missing, saved_with.to_owned()),
+                None => (missing, saved_with.into()),
             }
         }
         Misfit::Several(prefixes) => {
             let one = prefixes.last().cloned().unwrap_or_default();
             let fault = format!("holds several models, whose names begin with {}", prefixes.join(" and "));
-            (fault, format!("leave all but one of them out, for example --ignore-tensors '{one}*'"))
+            let cure = Message::new("leave all but one of them out, for example ");
+            (fault, cure.set("ignore_tensors", format!("{one}*")))
         }
         Misfit::Nothing(first) => {
             let has = first.map_or("it holds no tensor".to_owned(), |first| format!("its first is {first:?}"));
             let fault = format!("has none of the tensors that config.json calls for; {has}");
-            (fault, format!("{saved_with}, or save the model again with transformers"))
+            (fault, format!("{saved_with}, or save the model again with transformers").into())
         }
     };
     Error::file(files.folder(), fault, cure)

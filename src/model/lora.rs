@@ -64,15 +64,15 @@ pub struct AdapterSize {
 impl LoraSettings {
     /// Checks the numbers, naming the one that makes no sense.
     pub fn check(&self) -> Result<()> {
-        let refuse = |key: &str, value: String, cure: &str| Err(Error::input(key, format!("is {value}"), cure));
+        let refuse = |key, value: String, cure: &str| Err(Error::key(key, format!("is {value}"), cure));
         if self.rank == 0 {
-            return refuse("lora rank", "0".into(), "use at least 1");
+            return refuse("lora.rank", "0".into(), "use at least 1");
         }
         if !(self.alpha > 0.0 && self.alpha.is_finite()) {
-            return refuse("lora alpha", self.alpha.to_string(), "use a number above 0");
+            return refuse("lora.alpha", self.alpha.to_string(), "use a number above 0");
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return refuse("lora dropout", self.dropout.to_string(), "use a share from 0 to below 1");
+            return refuse("lora.dropout", self.dropout.to_string(), "use a share from 0 to below 1");
         }
         Ok(())
     }
@@ -97,14 +97,14 @@ impl LoraSettings {
             (is("all"), wanted.iter().find(|target| !all.iter().any(|(path, _)| fits(path, target))))
         {
             let fault = format!("{unknown:?} is not a linear layer of this model, which has {}", layer_names(&all));
-            return Err(Error::input("lora targets", fault, "name some of these, or auto or all"));
+            return Err(Error::key("lora.targets", fault, "name some of these, or auto or all"));
         }
         let chosen: Vec<_> =
             all.into_iter().filter(|(path, _)| is("all") || wanted.iter().any(|target| fits(path, target))).collect();
         let most = chosen.iter().map(|(_, [input, output])| *input.min(output)).max().unwrap_or(0);
         if self.rank > most {
             let fault = format!("is {}, and no layer to adapt has a rank above {most}", self.rank);
-            return Err(Error::input("lora rank", fault, "use a smaller one; 4 to 64 is usual"));
+            return Err(Error::key("lora.rank", fault, "use a smaller one; 4 to 64 is usual"));
         }
         Ok(chosen)
     }

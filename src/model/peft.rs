@@ -20,6 +20,7 @@ use super::weights;
 use crate::device::precision::Precision;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::message::{Message, Setting};
 
 /// Keys of `adapter_config.json` that do not change the computation, or that are implemented here. All other keys must
 /// be absent or off.
@@ -85,8 +86,10 @@ impl AdapterConfig {
         if !path.is_file() {
             let fault = format!("is no adapter's folder: it has no {CONFIG}");
             let cure = match folder_within(folder, &[CONFIG]) {
-                Some(within) => format!("name the adapter in it, {within}"),
-                None => "name a folder that peft or `adapt --strategy lora` wrote".to_owned(),
+                Some(within) => Message::new(format!("name the adapter in it, {within}")),
+                None => Message::new("name a folder that peft or ")
+                    .command("adapt", [Setting::new("strategy", "lora")])
+                    .then(" wrote"),
             };
             return Err(Error::file(folder, fault, cure));
         }

@@ -11,6 +11,7 @@ use super::terms::{Lexicon, Term};
 use super::words::{normalised, sentences, words};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::message::{Message, Setting};
 use crate::text::Corpus;
 
 /// Words of a term's list: those with the highest TF-IDF among the most frequent ones of its passages.
@@ -123,7 +124,9 @@ impl PromptSet {
             prompts.push(prompt);
         }
         if prompts.is_empty() {
-            return Err(Error::file(path, "holds no prompts", "write it with `eval --rank --rank-prompts`"));
+            let settings = [Setting::new("rank", true), Setting::new("rank_prompts", "FILE")];
+            let cure = Message::new("write it with ").command("eval", settings);
+            return Err(Error::file(path, "holds no prompts", cure));
         }
         Ok(Self { prompts, similarity: "given".into(), reason: None })
     }

@@ -145,7 +145,7 @@ fn higher(hidden: Tensor<2>, head: &Head, targets: Tensor<2, Int>) -> Result<Vec
         (count + above.sum_dim(1), sums + logits.sum_dim(1))
     });
     if !to_host(sums.flatten(0, 1))?.iter().all(|sum| sum.is_finite()) {
-        return Err(Error::Numeric("a logit is not finite: the model's numbers left the range of f32".into()));
+        return Err(Error::numeric("a logit is not finite: the model's numbers left the range of f32"));
     }
     Ok(to_host(count.flatten(0, 1))?.into_iter().map(|count| count as u64).collect())
 }

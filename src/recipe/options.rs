@@ -123,9 +123,14 @@ impl AdaptSettings {
             if error.kind() == ErrorKind::MissingRequiredArgument {
                 continue; // it goes with another option
             }
-            let fault = error.to_string();
-            let fault = fault.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            return Err(Error::input(&option.key, fault, format!("it is: {}", option.help)));
+            let why = std::error::Error::source(&error).map(|why| format!(": {why}")).unwrap_or_default();
+            let fault = format!("is {:?}{why}", given[&option.key]);
+            let names: Vec<&str> = option.values.iter().map(|(name, _)| name.as_str()).collect();
+            let cure = match names.as_slice() {
+                [] => format!("it is: {}", option.help),
+                names => format!("use one of {}", names.join(", ")),
+            };
+            return Err(Error::input(&option.key, fault, cure));
         }
         let whole = read(options.iter().filter_map(words).collect());
         let whole = whole.map_err(|error| Error::input("recipe", error.to_string(), "change one of these"))?;

@@ -7,6 +7,7 @@ use super::packing::{Order, Packing};
 use super::schedule::{Decay, DecayShape, Schedule, WarmupShape, share_of};
 use super::strategies::{Strategies, Trainable};
 use crate::error::{Error, Result};
+use crate::message::{Message, Setting};
 use crate::model::{LoraSettings, Precision};
 use crate::shown::plain;
 
@@ -203,7 +204,7 @@ impl AdaptSettings {
     /// Checks that the settings make sense for a model that reads `longest` tokens (`usize::MAX` where that is not known
     /// yet), naming the one that does not and what it may be.
     pub fn check(&self, longest: usize) -> Result<()> {
-        let refuse = |key: &str, value: String, cure: &str| Err(Error::input(key, format!("is {value}"), cure));
+        let refuse = |key, value: String, cure: &str| Err(Error::key(key, format!("is {value}"), cure));
         if self.context.is_some_and(|context| context > longest) {
             return refuse(
                 "context",
@@ -246,10 +247,10 @@ impl AdaptSettings {
             ("patience_after", self.patience_after.unwrap_or(0.0), 0.0, 1.0),
             ("outlier", self.outlier, 0.0, LARGEST),
             ("clip", self.clip, 0.0, LARGEST),
-            ("beta1", beta1, 0.0, 1.0 - f64::EPSILON),
-            ("beta2", beta2, 0.0, 1.0 - f64::EPSILON),
-            ("epsilon", epsilon, 0.0, LARGEST),
-            ("weight_decay", weight_decay, 0.0, LARGEST),
+            ("adamw.beta1", beta1, 0.0, 1.0 - f64::EPSILON),
+            ("adamw.beta2", beta2, 0.0, 1.0 - f64::EPSILON),
+            ("adamw.epsilon", epsilon, 0.0, LARGEST),
+            ("adamw.weight_decay", weight_decay, 0.0, LARGEST),
         ];
         for (key, value, least, most) in ranges {
             if !(least..=most).contains(&value) {
@@ -276,15 +277,17 @@ impl AdaptSettings {
 
     /// A warning about the learning rate for a model with so many channels, if one is needed. The default was found on
     /// a model of 128 channels; the best rate of Adam falls as their number grows (arXiv 2203.03466).
-    pub fn doubt_rate(&self, channels: usize) -> Option<String> {
+    pub fn doubt_rate(&self, channels: usize) -> Option<Message> {
         const FACTOR: f64 = 8.0;
         let usual = Self::default().lr * 128.0 / channels as f64;
         (self.lr > FACTOR * usual).then(|| {
-            format!(
+            Message::new(format!(
                 "a rate of {:e} is high for a model of {channels} channels (about {usual:.0e} is usual), and too high a rate \
-                 alone makes perplexity worse: --find-lr tries some",
+                 alone makes perplexity worse: ",
                 self.lr
-            )
+            ))
+            .command("adapt", [Setting::new("find_lr", true)])
+            .then(" tries some")
         })
     }
 

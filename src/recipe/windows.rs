@@ -10,6 +10,7 @@ use super::batch::MicroBatch;
 use super::packing::{Order, Packing};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::message::Message;
 use crate::spool::{Spool, SpoolWriter};
 use crate::text::TokenStream;
 
@@ -109,7 +110,7 @@ impl Cut {
             return Err(Error::input(
                 name,
                 format!("its {} tokens fill no window of {context}", ids.len()),
-                "give more text or a smaller --context",
+                Message::new("give more text or a smaller ").key("context"),
             ));
         }
         Ok(Self { ids, document, windows })

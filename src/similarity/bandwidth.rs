@@ -33,7 +33,7 @@ pub fn median_distance(sets: &[&Features], seed: u64) -> Result<f64> {
         .flat_map_iter(|i| pool[..i].iter().zip(std::iter::repeat(pool[i])).map(|(a, b)| squared_distance(a, b).sqrt()))
         .collect();
     if distances.is_empty() {
-        return Err(Error::Numeric(format!(
+        return Err(Error::numeric(format!(
             "a bandwidth cannot be chosen from {} feature vectors, at least 2 are needed",
             pool.len()
         )));
@@ -45,8 +45,6 @@ pub fn median_distance(sets: &[&Features], seed: u64) -> Result<f64> {
     if median > 0.0 {
         Ok(median)
     } else {
-        Err(Error::Numeric(
-            "the median distance is 0, because most feature vectors are equal; there is no bandwidth".into(),
-        ))
+        Err(Error::numeric("the median distance is 0, because most feature vectors are equal; there is no bandwidth"))
     }
 }

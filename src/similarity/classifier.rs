@@ -106,7 +106,7 @@ fn units(x: &Features, y: &Features) -> Result<[Units; 2]> {
     comparable(x, y)?;
     let units = [x.units(), y.units()];
     match units.iter().find(|units| units.count < 2 * FOLDS) {
-        Some(few) => Err(Error::Numeric(format!(
+        Some(few) => Err(Error::numeric(format!(
             "{} documents or vectors on a side, a classifier needs at least {}",
             few.count,
             2 * FOLDS

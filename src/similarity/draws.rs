@@ -41,7 +41,7 @@ impl Draws {
     pub fn parts(x: &Features, part: usize, count: usize, seed: u64) -> Result<Self> {
         let Units { of, count: units, .. } = x.units();
         if units < 4 {
-            return Err(Error::Numeric(format!("{units} documents or vectors cannot be split, at least 4 are needed")));
+            return Err(Error::numeric(format!("{units} documents or vectors cannot be split, at least 4 are needed")));
         }
         let mut sizes = vec![0; units];
         of.iter().for_each(|unit| sizes[*unit as usize] += 1);
@@ -73,7 +73,7 @@ impl Draws {
         let single = self.units.iter().enumerate().all(|(at, unit)| at == *unit as usize);
         for set in sets {
             if !single || set.iter().any(|at| *at >= self.units.len()) {
-                return Err(Error::Numeric("a permutation names vectors that cannot be permuted".into()));
+                return Err(Error::numeric("a permutation names vectors that cannot be permuted"));
             }
             let mut taken = vec![0; self.units.len()];
             set.iter().for_each(|at| taken[*at] = 1);

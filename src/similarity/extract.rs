@@ -61,8 +61,9 @@ impl FromStr for FeatureSpec {
 
     fn from_str(text: &str) -> Result<Self> {
         let refuse = |fault: String| {
-            Err(Error::input(
-                format!("--features {text}"),
+            Err(Error::setting(
+                "features",
+                text,
                 fault,
                 "use model:DIR with the folder of a model, and if wanted a layer and mean or last (model:DIR@6,last), \
                  minilm:DIR, or lexical",
@@ -142,8 +143,8 @@ impl Hidden {
     /// [`Error::Input`].
     pub fn check(&self, layers: usize) -> Result<()> {
         match self.layer {
-            Some(layer) if layer > layers => Err(Error::input(
-                "--features",
+            Some(layer) if layer > layers => Err(Error::key(
+                "features",
                 format!("asks for layer {layer}, the model has {layers}"),
                 format!("use a layer of 0 (token embeddings) to {layers}, or leave it out"),
             )),

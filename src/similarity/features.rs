@@ -38,13 +38,13 @@ impl Features {
     /// [`Error::Numeric`] where the number of values does not fit, there is nothing, or a value is not finite.
     pub fn new(samples: usize, dimension: usize, values: Vec<f32>) -> Result<Self> {
         if samples == 0 || dimension == 0 || samples.checked_mul(dimension) != Some(values.len()) {
-            return Err(Error::Numeric(format!(
+            return Err(Error::numeric(format!(
                 "{} values do not make {samples} feature vectors of dimension {dimension}",
                 values.len()
             )));
         }
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-            return Err(Error::Numeric(format!(
+            return Err(Error::numeric(format!(
                 "feature vector {} has {} as component {}, a finite number is needed",
                 at / dimension,
                 values[at],
@@ -60,7 +60,7 @@ impl Features {
     /// [`Error::Numeric`] where there are more or fewer documents named than vectors.
     pub fn of_documents(self, documents: Vec<u32>) -> Result<Self> {
         if documents.len() != self.samples {
-            return Err(Error::Numeric(format!("{} documents named for {} vectors", documents.len(), self.samples)));
+            return Err(Error::numeric(format!("{} documents named for {} vectors", documents.len(), self.samples)));
         }
         Ok(Self { documents, ..self })
     }
@@ -111,7 +111,7 @@ impl Features {
     /// [`Error::Numeric`] with fewer than four vectors: a distance needs two on each side.
     pub fn split_halves(&self, seed: u64) -> Result<(Self, Self)> {
         if self.samples < 4 {
-            return Err(Error::Numeric(format!(
+            return Err(Error::numeric(format!(
                 "{} feature vectors cannot be split in halves, at least 4 are needed",
                 self.samples
             )));
@@ -243,7 +243,7 @@ pub(super) fn cosine(a: &[f64], b: &[f64]) -> Result<f64> {
     let product = |u: &[f64], v: &[f64]| u.iter().zip(v).map(|(u, v)| u * v).sum::<f64>();
     let lengths = product(a, a).sqrt() * product(b, b).sqrt();
     if lengths == 0.0 {
-        return Err(Error::Numeric("a mean feature vector is zero and has no direction".into()));
+        return Err(Error::numeric("a mean feature vector is zero and has no direction"));
     }
     finite(product(a, b) / lengths, "the centroid cosine").map(|cosine| cosine.clamp(-1.0, 1.0))
 }
@@ -272,7 +272,7 @@ pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
 pub(super) fn comparable(x: &Features, y: &Features) -> Result<()> {
     same_dimension(x.dimension, y.dimension)?;
     if x.samples < 2 || y.samples < 2 {
-        return Err(Error::Numeric(format!(
+        return Err(Error::numeric(format!(
             "{} and {} feature vectors, at least 2 are needed on each side",
             x.samples, y.samples
         )));
@@ -285,11 +285,11 @@ pub(super) fn same_dimension(x: usize, y: usize) -> Result<()> {
     if x == y {
         Ok(())
     } else {
-        Err(Error::Numeric(format!("feature vectors of dimension {x} cannot be compared with {y}")))
+        Err(Error::numeric(format!("feature vectors of dimension {x} cannot be compared with {y}")))
     }
 }
 
 /// Passes a finite result on; anything else is an error that names what was computed.
 pub(super) fn finite(value: f64, what: &str) -> Result<f64> {
-    if value.is_finite() { Ok(value) } else { Err(Error::Numeric(format!("{what} is {value}, not a finite number"))) }
+    if value.is_finite() { Ok(value) } else { Err(Error::numeric(format!("{what} is {value}, not a finite number"))) }
 }

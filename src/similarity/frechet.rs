@@ -72,7 +72,7 @@ impl Gaussian {
         }
         // the eigenvalue iteration below would never end on NaN
         if !covariance.iter().all(|v: &f64| v.is_finite()) {
-            return Err(Error::Numeric("the covariance of the feature vectors is not finite".into()));
+            return Err(Error::numeric("the covariance of the feature vectors is not finite"));
         }
         Ok(Self { samples, mean, covariance, eigen: OnceLock::new() })
     }
@@ -115,7 +115,7 @@ pub fn frechet(reference: &Gaussian, domain: &Gaussian) -> Result<Frechet> {
 }
 
 fn too_few(samples: usize) -> Error {
-    Error::Numeric(format!("a covariance cannot be fitted to {samples} vectors, at least 2 are needed"))
+    Error::numeric(format!("a covariance cannot be fitted to {samples} vectors, at least 2 are needed"))
 }
 
 /// Removes the asymmetry from rounding, because a symmetric eigenvalue routine reads only one half.

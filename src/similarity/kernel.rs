@@ -85,7 +85,7 @@ impl Kernel {
     pub(super) fn check(&self) -> Result<()> {
         match self.sigma() {
             Some(sigma) if !(sigma.is_finite() && sigma > 0.0) => {
-                Err(Error::Numeric(format!("the kernel's bandwidth is {sigma}, a positive number is needed")))
+                Err(Error::numeric(format!("the kernel's bandwidth is {sigma}, a positive number is needed")))
             }
             _ => Ok(()),
         }

@@ -97,7 +97,7 @@ pub fn cross_entropy(domain: &Unigrams, reference: &Unigrams, vocabulary: usize)
     not_empty(domain, reference)?;
     let largest = [domain, reference].iter().filter_map(|side| side.counts.last()).map(|(id, _)| id).max();
     if let Some(id) = largest.filter(|id| **id as usize >= vocabulary) {
-        return Err(Error::Numeric(format!("token {id} lies outside a vocabulary of {vocabulary}")));
+        return Err(Error::numeric(format!("token {id} lies outside a vocabulary of {vocabulary}")));
     }
     let mass = reference.total as f64 + vocabulary as f64;
     let nats = domain.iter().map(|(id, count)| count as f64 * (mass / (reference.get(id) as f64 + 1.0)).ln());
@@ -111,7 +111,7 @@ pub fn cross_entropy(domain: &Unigrams, reference: &Unigrams, vocabulary: usize)
 pub fn vocabulary_overlap(a: &Unigrams, b: &Unigrams, k: usize) -> Result<f64> {
     not_empty(a, b)?;
     if k == 0 {
-        return Err(Error::Numeric("vocabulary overlap of 0 types has no value".into()));
+        return Err(Error::numeric("vocabulary overlap of 0 types has no value"));
     }
     let (mut a, b) = (a.top(k), b.top(k));
     a.sort_unstable();
@@ -121,7 +121,7 @@ pub fn vocabulary_overlap(a: &Unigrams, b: &Unigrams, k: usize) -> Result<f64> {
 
 fn not_empty(a: &Unigrams, b: &Unigrams) -> Result<()> {
     if a.total == 0 || b.total == 0 {
-        return Err(Error::Numeric("a text without tokens has no token frequencies to compare".into()));
+        return Err(Error::numeric("a text without tokens has no token frequencies to compare"));
     }
     Ok(())
 }

@@ -380,7 +380,7 @@ fn interval_about(value: f64, mut draws: Vec<f64>) -> Option<[f64; 2]> {
 pub(super) fn unless_fatal<T>(result: Result<T>) -> Result<Result<T, String>> {
     match result {
         Ok(value) => Ok(Ok(value)),
-        Err(Error::Numeric(reason)) => Ok(Err(reason)),
+        Err(Error::Numeric(reason)) => Ok(Err(reason.to_string())),
         Err(error) => Err(error),
     }
 }

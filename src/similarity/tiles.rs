@@ -281,7 +281,7 @@ impl Sums {
         };
         let observed = discrepancy(0);
         if !observed.is_finite() {
-            return Err(Error::Numeric(format!("the discrepancy under the kernel {kernel:?} is {observed}")));
+            return Err(Error::numeric(format!("the discrepancy under the kernel {kernel:?} is {observed}")));
         }
         Ok(Drawn {
             observed,

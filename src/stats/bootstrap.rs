@@ -62,7 +62,7 @@ impl Resamples {
     /// As [`Resamples::over`] and [`Ratio::interval`].
     pub fn ratio_interval(&self, sums: &[f64], counts: &[f64]) -> Result<[f64; 2]> {
         if sums.len() != self.clusters {
-            return Err(Error::Numeric(format!("{} sums for {} clusters", sums.len(), self.clusters)));
+            return Err(Error::numeric(format!("{} sums for {} clusters", sums.len(), self.clusters)));
         }
         self.over(counts)?.interval(sums.iter().copied().enumerate())
     }
@@ -75,14 +75,14 @@ impl Resamples {
     /// no draw has a positive total.
     pub fn over(&self, counts: &[f64]) -> Result<Ratio<'_>> {
         if counts.len() != self.clusters {
-            return Err(Error::Numeric(format!("{} counts for {} clusters", counts.len(), self.clusters)));
+            return Err(Error::numeric(format!("{} counts for {} clusters", counts.len(), self.clusters)));
         }
         if !counts.iter().all(|n| n.is_finite() && *n >= 0.0) {
-            return Err(Error::Numeric("a bootstrap needs counts that are finite and not negative".into()));
+            return Err(Error::numeric("a bootstrap needs counts that are finite and not negative"));
         }
         let denominators = self.totals(counts.iter().copied().enumerate());
         if !denominators.iter().any(|total| *total > 0.0) {
-            return Err(Error::Numeric("nothing to resample: every cluster is empty".into()));
+            return Err(Error::numeric("nothing to resample: every cluster is empty"));
         }
         Ok(Ratio { resamples: self, denominators })
     }
@@ -118,7 +118,7 @@ impl Ratio<'_> {
     /// [`Error::Numeric`] where a sum is not finite.
     pub fn interval(&self, sums: impl IntoIterator<Item = (usize, f64)>) -> Result<[f64; 2]> {
         percentile_interval(self.draws(sums))
-            .ok_or_else(|| Error::Numeric("a bootstrap needs sums that are finite numbers".into()))
+            .ok_or_else(|| Error::numeric("a bootstrap needs sums that are finite numbers"))
     }
 
     /// The ratio of each draw, for intervals at other levels and of functions of several ratios.

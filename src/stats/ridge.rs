@@ -77,7 +77,7 @@ impl Moments {
     /// [`Error::Numeric`] where there is no row or numbers are not finite.
     pub fn ridge(&self, penalty: f64) -> Result<Ridge> {
         let Self { weight, x, y, xx, xy } = self;
-        let failed = || Error::Numeric("a regression without rows, or on numbers that are not finite".into());
+        let failed = || Error::numeric("a regression without rows, or on numbers that are not finite");
         if weight.is_nan() || *weight <= 0.0 {
             return Err(failed());
         }

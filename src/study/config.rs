@@ -166,12 +166,11 @@ pub struct SimilaritySettings {
 }
 
 impl SimilaritySettings {
-    /// The tokens of a chunk. Refuses settings that do not fit a model that reads `longest` tokens; `place` is their
-    /// place in errors.
+    /// The tokens of a chunk. Refuses settings that do not fit a model that reads `longest` tokens.
     ///
     /// # Errors
     /// [`Error::Input`] for a chunk that is empty or too long, fewer than two samples, or more than could be held.
-    pub fn check(&self, place: impl Display, longest: usize) -> Result<usize> {
+    pub fn check(&self, longest: usize) -> Result<usize> {
         let Self { chunk, samples, reference_samples, permutations, resamples, .. } = *self;
         let chunk = chunk.unwrap_or(longest);
         for (key, value, most) in [
@@ -181,17 +180,19 @@ impl SimilaritySettings {
             ("reference_samples", reference_samples, MOST_SAMPLES),
         ] {
             if value > most {
-                return Err(Error::input(place, format!("{key} is {value}"), format!("use at most {most}")));
+                return Err(Error::key(key, format!("is {value}"), format!("use at most {most}")));
             }
         }
         let draws = permutations.max(resamples);
         if draws.saturating_mul(samples.saturating_add(reference_samples)) > MOST_DRAWN {
+            let key = if draws == permutations { "permutations" } else { "resamples" };
             let fault = format!("{draws} draws of {samples} and {reference_samples} samples take too much memory");
-            return Err(Error::input(place, fault, "use fewer permutations, resamples or samples"));
+            return Err(Error::key(key, fault, "use fewer permutations, resamples or samples"));
         }
-        if samples < 2 || reference_samples < 2 {
-            let fault = format!("samples is {samples}, and {reference_samples} of the reference");
-            return Err(Error::input(place, fault, "use at least two of either"));
+        for (key, value) in [("samples", samples), ("reference_samples", reference_samples)] {
+            if value < 2 {
+                return Err(Error::key(key, format!("is {value}"), "use at least two"));
+            }
         }
         if (1..=longest).contains(&chunk) {
             return Ok(chunk);
@@ -201,7 +202,7 @@ impl SimilaritySettings {
             usize::MAX => (chunk.to_string(), "at least 1 token".to_owned()),
             _ => (chunk.to_string(), format!("1 to {longest} tokens, which the model can read")),
         };
-        Err(Error::input(place, format!("chunk is {chunk}"), format!("use a chunk of {chunks}")))
+        Err(Error::key("chunk", format!("is {chunk}"), format!("use a chunk of {chunks}")))
     }
 
     /// How distances are tested; `seed` draws permutations and resamples.
@@ -314,12 +315,7 @@ impl StrategyEntry {
     }
 
     fn placed(&self, place: &dyn Display, error: Error) -> Error {
-        match error {
-            Error::Input { place: key, fault, cure } => {
-                Error::Input { place: format!("{place}: strategy {:?}: {key}", self.name), fault, cure }
-            }
-            other => other,
-        }
+        error.within(format!("{place}: strategy {:?}", self.name))
     }
 }
 
@@ -414,13 +410,9 @@ impl StudyConfig {
         self.check_names(path)?;
         self.check_size(path)?;
         let EvaluationSettings { protocol, context, stride, .. } = self.evaluation;
-        Protocol::check_sizes(protocol, context, stride).map_err(|error| match error {
-            Error::Input { place, fault, cure } => {
-                Error::Input { place: format!("{}: [evaluation]: {place}", path.display()), fault, cure }
-            }
-            other => other,
-        })?;
-        self.similarity.check(format!("{}: [similarity]", path.display()), usize::MAX)?;
+        let within = |table| move |error: Error| error.within(format!("{}: [{table}]", path.display()));
+        Protocol::check_sizes(protocol, context, stride).map_err(within("evaluation"))?;
+        self.similarity.check(usize::MAX).map_err(within("similarity"))?;
         let StatisticsSettings { error_rate } = self.statistics;
         if !(error_rate > 0.0 && error_rate < 1.0) {
             let fault = format!("[statistics]: error_rate is {}", plain(error_rate));
@@ -432,7 +424,6 @@ impl StudyConfig {
                 strategy.varied(training).check(&format!("{}: [ablation]", path.display()), usize::MAX)?;
             }
         }
-        self.similarity.check(format!("{}: [similarity]", path.display()), usize::MAX)?;
         for named in self.inputs() {
             if !named.exists() && !has_prefix(&named) {
                 return Err(Error::file(

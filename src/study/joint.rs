@@ -24,9 +24,9 @@ impl Joint {
     /// # Errors
     /// [`Error::Numeric`] where seeds do not share their documents, or nothing is scored.
     pub fn of(seeds: &[PairedChanges], draws: &mut Draws) -> Result<Self> {
-        let [first, ..] = seeds else { return Err(Error::Numeric("no seed of a domain is done".into())) };
+        let [first, ..] = seeds else { return Err(Error::numeric("no seed of a domain is done")) };
         if seeds.iter().any(|seed| seed.tokens != first.tokens || seed.changes.len() != first.changes.len()) {
-            return Err(Error::Numeric("the seeds of a domain were scored on different texts".into()));
+            return Err(Error::numeric("the seeds of a domain were scored on different texts"));
         }
         let tokens: f64 = first.tokens.iter().sum();
         let deltas: Vec<f64> = seeds.iter().map(|seed| seed.changes.iter().sum::<f64>() / tokens).collect();
@@ -56,7 +56,7 @@ impl Joint {
             let mut mean = vec![0.0; tokens.len()];
             for seed in seeds {
                 if part(seed).len() != mean.len() {
-                    return Err(Error::Numeric("the parts of a change are of other documents than the change".into()));
+                    return Err(Error::numeric("the parts of a change are of other documents than the change"));
                 }
                 mean.iter_mut().zip(part(seed)).for_each(|(mean, sum)| *mean += sum / seeds.len() as f64);
             }

@@ -75,7 +75,7 @@ impl Plan {
 
 /// The error for a result that must not be used.
 pub(super) fn unusable(Damage { file, fault }: &Damage) -> Error {
-    Error::file(file, fault, "run the study again: this task alone is computed anew")
+    Error::file(file, fault.as_str(), "run the study again: this task alone is computed anew")
 }
 
 /// Gives the results of a study that an older version ran their checksums, if it is one. What cannot be read is left

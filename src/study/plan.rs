@@ -10,6 +10,7 @@ use super::contents::Contents;
 use super::task::{Task, TaskText, TaskWork};
 use crate::device::DeviceName;
 use crate::error::{Error, Result};
+use crate::message::{Message, Setting};
 use crate::seal;
 use crate::text::StreamOptions;
 
@@ -75,7 +76,7 @@ impl Plan {
             return Err(Error::file(
                 folder,
                 "is not the folder of a study",
-                "run `odyssey study run STUDY.toml --out DIR` first",
+                Message::new("run ").command("study run STUDY.toml", [Setting::new("out", "DIR")]).then(" first"),
             ));
         }
         let (plan, sealed) = seal::read_json::<Self>(&path)?;

@@ -260,7 +260,8 @@ pub fn check_sizes(config: &StudyConfig, model: &ModelEntry) -> Result<()> {
             ));
         }
     }
-    config.similarity.check(format!("similarity, with model {:?}", model.name), base.context()).map(drop)
+    let in_model = |error: Error| error.within(format!("similarity, with model {:?}", model.name));
+    config.similarity.check(base.context()).map(drop).map_err(in_model)
 }
 
 /// The name of a text in the folders of tasks.
@@ -340,6 +341,6 @@ impl Hashes<'_> {
             }
             contents.push(self.known[&key].clone());
         }
-        contents.try_into().map_err(|_| Error::Numeric("a domain has three splits".into()))
+        contents.try_into().map_err(|_| Error::numeric("a domain has three splits"))
     }
 }

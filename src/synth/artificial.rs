@@ -21,6 +21,7 @@ use super::alphabet::Alphabet;
 use super::tokenizer::{SPECIAL, word_level};
 use super::{Document, Known, Sizes, Splits, configs, derived, name_of, one_more, put, refuse_twice, write_splits};
 use crate::error::{Error, Result};
+use crate::message::Message;
 use crate::progress::{Monitor, Watched};
 
 /// Default number of symbols of a line.
@@ -88,8 +89,9 @@ impl FromStr for ArtificialKind {
         };
         named.or_else(shuffle).ok_or_else(|| {
             let names: Vec<&str> = NAMED.iter().map(|(name, _)| *name).collect();
-            Error::input(
-                format!("kind {text}"),
+            Error::setting(
+                "kind",
+                text,
                 "is none",
                 format!("use {} or shuffle-N with N from 2 to {}", names.join(", "), LINE.start()),
             )
@@ -112,13 +114,15 @@ impl<'a> Artificial<'a> {
     pub fn new(kind: ArtificialKind, alphabet: &'a Alphabet) -> Result<Self> {
         let symbols = alphabet.symbols();
         match kind {
-            ArtificialKind::Bigram if alphabet.pairs().is_none() => Err(Error::input(
-                "kind bigram",
+            ArtificialKind::Bigram if alphabet.pairs().is_none() => Err(Error::setting(
+                "kind",
+                kind,
                 "needs a corpus to count pairs of words in",
-                "add --unigram-from CORPUS",
+                Message::new("add ").set("unigram_from", "CORPUS"),
             )),
-            ArtificialKind::Shuffle(size) if size >= symbols => Err(Error::input(
-                format!("kind {kind}"),
+            ArtificialKind::Shuffle(size) if size >= symbols => Err(Error::setting(
+                "kind",
+                kind,
                 format!("needs more than {size} symbols, the alphabet has {symbols}"),
                 "use a larger alphabet or smaller blocks",
             )),

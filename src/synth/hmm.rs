@@ -50,7 +50,7 @@ impl Hmm {
     fn with(start: Vec<f64>, transitions: Vec<f64>, emissions: Arc<Emissions>) -> Result<Self> {
         let states = emissions.token.len();
         if states == 0 || start.len() != states || transitions.len() != states * states {
-            return Err(Error::Numeric(format!(
+            return Err(Error::numeric(format!(
                 "{} starts and {} transitions do not make a chain of {states} states",
                 start.len(),
                 transitions.len()
@@ -58,7 +58,7 @@ impl Hmm {
         }
         let is_law = |row: &[f64]| row.iter().all(|p| *p >= 0.0) && (row.iter().sum::<f64>() - 1.0).abs() < ROUNDING;
         if let Some(row) = transitions.chunks_exact(states).chain([&start[..]]).position(|row| !is_law(row)) {
-            return Err(Error::Numeric(format!("row {row} of a chain is no distribution over its states")));
+            return Err(Error::numeric(format!("row {row} of a chain is no distribution over its states")));
         }
         Ok(Self { start, transitions, emissions })
     }
@@ -148,7 +148,7 @@ impl Mixture {
         let mut parts: Vec<(f64, Hmm)> = parts.into_iter().filter(|(weight, _)| *weight != 0.0).collect();
         let total: f64 = parts.iter().map(|(weight, _)| weight).sum();
         if parts.is_empty() || parts.iter().any(|(weight, _)| *weight < 0.0) || !total.is_finite() {
-            return Err(Error::Numeric("the weights of a mixture are not positive numbers".into()));
+            return Err(Error::numeric("the weights of a mixture are not positive numbers"));
         }
         parts.iter_mut().for_each(|(weight, _)| *weight /= total);
         Ok(Self { parts })

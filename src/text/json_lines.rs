@@ -10,6 +10,7 @@ use super::collector::{Collector, NULL};
 use super::document::Document;
 use super::source::Lines;
 use crate::error::{Error, Result};
+use crate::message::Message;
 
 /// Keys that a message names.
 const KEYS_SHOWN: usize = 12;
@@ -28,7 +29,7 @@ pub(super) enum Record {
 /// Why a line is not read: what is wrong, and a cure.
 pub(super) struct Fault {
     fault: String,
-    cure: String,
+    cure: Message,
 }
 
 /// Hands the documents of a file to `documents`. Rows whose text is null are passed over and counted, as users of
@@ -60,6 +61,7 @@ pub(super) fn parse(line: &str, field: &str) -> Result<Record, Fault> {
             true => "write one object a line: `jq -c '.[]' FILE > NEW.jsonl` turns one array into that".to_owned(),
             false => shape(field),
         };
+        let cure = cure.into();
         return Err(Fault { fault: "not a JSON object".to_owned(), cure });
     }
     match fields(line, field) {
@@ -105,7 +107,7 @@ fn fault_of(error: &serde_json::Error, field: &str) -> Fault {
         _ => shape(field),
     };
     let column = error.column();
-    Fault { fault: format!("not an object with `{field}` or `ids`: {said} (column {column})"), cure }
+    Fault { fault: format!("not an object with `{field}` or `ids`: {said} (column {column})"), cure: cure.into() }
 }
 
 /// The line with `null` for `NaN`, `Infinity` and `-Infinity`, which Python writes and JSON does not know; `None` where it
@@ -151,7 +153,7 @@ impl Fields {
     fn record(self, line: &str, field: &str) -> Result<Record, Fault> {
         match (self.text, self.ids) {
             (Some(Text::String(_)), Some(Some(_))) => {
-                Err(Fault { fault: format!("has both `{field}` and `ids`, expected one"), cure: shape(field) })
+                Err(Fault { fault: format!("has both `{field}` and `ids`, expected one"), cure: shape(field).into() })
             }
             (_, Some(Some(ids))) => Ok(Record::Ids(ids)),
             (Some(Text::String(text)), _) => Ok(Record::Text(text)),
@@ -162,14 +164,14 @@ impl Fields {
                     "write the text itself there, as in {{\"{field}\": \"…\"}}, or name another field of the objects as the \
                      one with the text{}",
                     keys_of(line)
-                ),
+                )
+                .into(),
             }),
             (None, None) => Err(Fault {
                 fault: format!("has neither `{field}` nor `ids`{}", keys_of(line)),
-                cure: format!(
-                    "say which field holds the text (`--text-field NAME`; `text_field` in TOML), or {}",
-                    shape(field)
-                ),
+                cure: Message::new("say which field holds the text (")
+                    .set("text_field", "NAME")
+                    .then(format!("), or {}", shape(field))),
             }),
         }
     }

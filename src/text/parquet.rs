@@ -20,6 +20,7 @@ use super::watch::Watch;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::guard;
+use crate::message::Message;
 use crate::spool::SpoolWriter;
 
 /// Rows decoded at a time.
@@ -118,7 +119,7 @@ impl<'a> Column<'a> {
             return Err(Error::file(
                 path,
                 format!("has no column `{field}`; its columns are {}", names.join(", ")),
-                "say which column holds the text (`--text-field NAME`; `text_field` in TOML), or rename it",
+                Message::new("say which column holds the text (").set("text_field", "NAME").then("), or rename it"),
             ));
         };
         let column = schema.column(index);

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::tokenizer::{Encoded, Tokenizer};
-use crate::cure::Cure;
 use crate::error::{Error, Result};
+use crate::message::Message;
 
 /// Bytes that neighbours share.
 const OVERLAP: usize = 1 << 12;
@@ -128,7 +128,7 @@ impl Tokenizer {
         Error::file(
             self.path(),
             fault,
-            Cure::new("divide the text into shorter documents and leave ").key("join").then(" out"),
+            Message::new("divide the text into shorter documents and leave ").key("join").then(" out"),
         )
     }
 }

@@ -10,8 +10,8 @@ use super::letters::Letters;
 use super::missing::Census;
 use super::reading::{Counted, Reading};
 use super::tokenizer::Tokenizer;
-use crate::cure::Cure;
 use crate::error::{Error, Result};
+use crate::message::Message;
 use crate::progress::{MaybeLong, Watched};
 use crate::spool::{Spool, SpoolWriter};
 
@@ -85,10 +85,11 @@ impl Bos {
             Self::Auto => Ok(own),
             Self::Never => Ok(None),
             Self::Always => bos.or(own).map(Some).ok_or_else(|| {
-                Error::input(
-                    "--bos always",
+                Error::setting(
+                    "bos",
+                    "always",
                     "the model has no begin-of-text token",
-                    Cure::new("use ").set("bos", "auto").then(" or ").set("bos", "never"),
+                    Message::new("use ").set("bos", "auto").then(" or ").set("bos", "never"),
                 )
             }),
         }
@@ -413,16 +414,18 @@ impl<'a> Builder<'a> {
 
     fn take_ids(&mut self, eot: Option<u32>, options: &StreamOptions) -> Result<()> {
         let corpus = self.corpus;
-        let cure = "leave the option out, or give a corpus of texts";
+        let cure = "leave that setting out, or give a corpus of texts";
         if options.newlines == Newlines::Strip {
             return Err(Error::input(
                 corpus,
-                "holds token ids, whose line breaks --newlines strip cannot remove",
+                Message::new("holds token ids, whose line breaks ").set("newlines", "strip").then(" cannot remove"),
                 cure,
             ));
         }
         if matches!(options.join, Join::Newline | Join::BlankLine) {
-            return Err(Error::input(corpus, "holds token ids, which only --join eot and --join none can join", cure));
+            let fault =
+                Message::new("holds token ids, which only ").set("join", "eot").then(" and ").set("join", "none");
+            return Err(Error::input(corpus, fault.then(" can join"), cure));
         }
         for (index, document) in (0..).zip(corpus.documents.iter()) {
             if index > 0 && options.join == Join::Eot {
@@ -454,10 +457,16 @@ fn no_tokenizer(corpus: &Corpus) -> Error {
 }
 
 fn no_eot() -> Error {
-    Error::input(
-        "--join eot",
+    Error::setting(
+        "join",
+        "eot",
         "the model names no end-of-text token to put between documents",
-        Cure::new("use ").set("join", "newline").then(", ").set("join", "blank-line").then(" or ").set("join", "none"),
+        Message::new("use ")
+            .set("join", "newline")
+            .then(", ")
+            .set("join", "blank-line")
+            .then(" or ")
+            .set("join", "none"),
     )
 }
 

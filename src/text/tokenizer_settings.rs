@@ -11,6 +11,8 @@ use tokenizers::{AddedToken, PreTokenizerWrapper};
 use super::added::added_around;
 use crate::error::{Error, Result};
 use crate::files::read_json;
+use crate::message::Message;
+use crate::notice;
 
 /// Keys of a special token each.
 const SPECIAL: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
@@ -159,11 +161,12 @@ impl TokenizerSettings {
         let adds = added_around(tokenizer).is_ok_and(|added| !added.before.is_empty());
         if adds != wanted {
             let own = if adds { "adds a begin-of-text token" } else { "adds no begin-of-text token" };
-            tracing::warn!(
+            let words = format!(
                 "{}: it {own}, and `add_bos_token` in tokenizer_config.json is {wanted}; read as tokenizer.json says, as \
-                 transformers 5 does (older versions went by the other); --bos always or --bos never settles it",
+                 transformers 5 does (older versions went by the other); ",
                 path.display()
             );
+            notice::warn(Message::new(words).set("bos", "always").then(" or ").set("bos", "never").then(" settles it"));
         }
     }
 }

@@ -341,18 +341,18 @@ fn a_size_that_makes_no_sense_is_refused_by_its_options_name() {
         place.refused(&format!("{EVAL} {options}"), &[says]);
     }
     for (options, says) in [
-        ("--lr NaN", "lr: is NaN"),
-        ("--lr=-1e-4", "lr: is -0.0001"),
-        ("--lr inf", "lr: is inf"),
-        ("--batch 0", "batch: is 0"),
-        ("--micro-batch 0", "micro_batch: is 0"),
-        ("--steps 0", "steps: is 0"),
-        ("--epochs 0", "epochs: is 0"),
-        ("--context 65", "context: is 65, the model reads 64 tokens"),
-        ("--context 1", "context: is 1"),
-        ("--warmup-ratio 1.5", "warmup_ratio: is 1.5"),
-        ("--beta2 1", "beta2: is 1"),
-        ("--clip=-1", "clip: is -1"),
+        ("--lr NaN", "--lr: is NaN"),
+        ("--lr=-1e-4", "--lr: is -0.0001"),
+        ("--lr inf", "--lr: is inf"),
+        ("--batch 0", "--batch: is 0"),
+        ("--micro-batch 0", "--micro-batch: is 0"),
+        ("--steps 0", "--steps: is 0"),
+        ("--epochs 0", "--epochs: is 0"),
+        ("--context 65", "--context: is 65, the model reads 64 tokens"),
+        ("--context 1", "--context: is 1"),
+        ("--warmup-ratio 1.5", "--warmup-ratio: is 1.5"),
+        ("--beta2 1", "--beta2: is 1"),
+        ("--clip=-1", "--clip: is -1"),
         ("--batch 400 --drop-last", "the training text: its 32 windows do not fill one batch of 400"),
     ] {
         place.refused(&ADAPT.replace("--batch 4", options), &[says]);
@@ -467,8 +467,8 @@ fn a_study_that_does_not_fit_is_refused_with_its_line_or_key() {
     for (from, to, says) in [
         ("lr = ", "rate = ", unknown),
         ("lr = 1e-4", "lr = 1e-4,\u{a0}", "study.toml: line 6: "),
-        ("lr = 1e-4", "lr = nan", "study.toml: strategy \"full\": lr: is NaN"),
-        ("lr = 1e-4", "batch = 0", "study.toml: strategy \"full\": batch: is 0"),
+        ("lr = 1e-4", "lr = nan", "study.toml: strategy \"full\": `lr`: is NaN"),
+        ("lr = 1e-4", "batch = 0", "study.toml: strategy \"full\": `batch`: is 0"),
         ("name = \"s\"\n", "", "missing field `name`"),
         ("name = \"s\"", "name = \"s\"\nseeds = []", "study.toml: its list of seeds is empty"),
         ("name = \"s\"", "name = \"s\"\ndevices = [\"abacus\"]", "--device abacus"),
@@ -478,10 +478,10 @@ fn a_study_that_does_not_fit_is_refused_with_its_line_or_key() {
         ("{ path = \"domain\" }", "{ path = \"domain\" }, { path = \"domain\" }", "names \"domain\" twice"),
         ("{ path = \"domain\" }", "", "study.toml: has no domains"),
         ("\"model\"", "\"domain\"", "config.json: no such file"),
-        ("lr = 1e-4", "context = 65", "model \"m\": strategy \"full\": context: is 65, the model reads 64"),
-        ("name = \"s\"", "name = \"s\"\nevaluation = { context = 65 }", "context 65: is longer than the model's 64"),
-        ("name = \"s\"", "name = \"s\"\nsimilarity = { chunk = 65 }", "chunk is 65"),
-        ("name = \"s\"", "name = \"s\"\nsimilarity = { samples = 1 }", "samples is 1"),
+        ("lr = 1e-4", "context = 65", "model \"m\": strategy \"full\": `context`: is 65, the model reads 64"),
+        ("name = \"s\"", "name = \"s\"\nevaluation = { context = 65 }", "context = 65: is longer than the model's 64"),
+        ("name = \"s\"", "name = \"s\"\nsimilarity = { chunk = 65 }", "`chunk`: is 65"),
+        ("name = \"s\"", "name = \"s\"\nsimilarity = { samples = 1 }", "`samples`: is 1"),
     ] {
         place.write("study.toml", study.replace(from, to));
         place.refused("study run study.toml --out study --device auto", &[says]);

@@ -63,3 +63,84 @@ fn imports_go_down_the_floors_of_the_architecture() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// The string literals of Rust code, each with where it begins; comments are left out.
+fn literals(code: &str) -> Vec<(usize, &str)> {
+    let (mut found, mut rest, mut before) = (Vec::new(), code, ' ');
+    let ends = |text: &str, end: &str| text.find(end).map_or(text.len(), |at| at + end.len());
+    while let Some(c) = rest.chars().next() {
+        let at = code.len() - rest.len();
+        let after = rest.strip_prefix('r').unwrap_or_default();
+        let hashes = after.len() - after.trim_start_matches('#').len();
+        let is_raw = after[hashes..].starts_with('"');
+        let length = match c {
+            '/' if rest.starts_with("//") => ends(rest, "\n"),
+            '/' if rest.starts_with("/*") => ends(rest, "*/"),
+            'r' if is_raw && !(before.is_alphanumeric() || before == '_') => {
+                let begin = 2 + hashes;
+                let length = begin + ends(&rest[begin..], &format!("\"{}", "#".repeat(hashes)));
+                found.push((at, &rest[..length]));
+                length
+            }
+            '"' => {
+                let mut escaped = false;
+                let end = rest[1..].find(|c| {
+                    let is_end = c == '"' && !escaped;
+                    escaped = c == '\\' && !escaped;
+                    is_end
+                });
+                let length = end.map_or(rest.len(), |end| end + 2);
+                found.push((at, &rest[..length]));
+                length
+            }
+            // A character, not a lifetime.
+            '\'' if rest.starts_with("'\\") => 3 + ends(&rest[3..], "'"),
+            '\'' if rest[1..].chars().nth(1) == Some('\'') => 2 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            c => c.len_utf8(),
+        };
+        before = rest[..length].chars().next_back().unwrap_or(' ');
+        rest = &rest[length..];
+    }
+    found
+}
+
+/// What literals name as options of a command: `--` and a letter.
+fn flags(literal: &str) -> Vec<String> {
+    let words = literal.match_indices("--").filter(|(at, _)| !literal[..*at].ends_with('-')).map(|(at, _)| {
+        let name = |c: char| c == '-' || c == '_' || c.is_ascii_alphanumeric();
+        literal[at..].chars().take_while(|c| name(*c)).collect::<String>()
+    });
+    words.filter(|word| word[2..].starts_with(|c: char| c.is_ascii_lowercase())).collect()
+}
+
+/// Options that are not this program's, or stand in a file that it writes and that says how to use it.
+const NAMED_BELOW: [(&str, &str); 3] = [
+    ("src/text/format.rs", "--long"),                        // of zstd
+    ("src/model/weight_formats.rs", "--safe_serialization"), // of DeepSpeed's zero_to_fp32.py
+    ("src/synth/configs.rs", "--out"),                       // in the comments of pretrain.toml and study.toml
+];
+
+#[test]
+fn nothing_below_the_faces_names_an_option_of_the_command_line() {
+    let faces = ["src/cli", "src/gui", "src/main.rs"];
+    let (mut below, mut of_faces) = (BTreeSet::new(), 0);
+    for file in files(Path::new("src")) {
+        let is_face = faces.iter().any(|face| file.starts_with(face));
+        let file_name = file.to_string_lossy().replace('\\', "/");
+        let code = fs::read_to_string(&file).unwrap();
+        for (at, literal) in literals(&code) {
+            for flag in flags(literal) {
+                if is_face {
+                    of_faces += 1;
+                } else if !NAMED_BELOW.contains(&(&file_name, &flag)) {
+                    let line = code[..at].matches('\n').count() + 1;
+                    below.insert(format!("{file_name}:{line}: {flag}"));
+                }
+            }
+        }
+    }
+    assert!(of_faces > 50, "the command line names {of_faces} options alone: are they still found?");
+    assert!(below.is_empty(), "say it by `Message::set` or `Message::key`, which each face words: {below:#?}");
+    assert_eq!(literals("'\"' b\"x --y\" // \"c\"\n r#\"d \"e\" --f\"# \"\\\"--g\"").len(), 3);
+    assert_eq!(flags("x --a-b, --- --C --d"), ["--a-b", "--d"]);
+}

@@ -139,7 +139,7 @@ fn the_verdict_depends_on_what_is_wrong() {
     assert_eq!(verdict(Aspect::F32, wrong).0, Verdict::Wrong);
     for (aspect, says) in [
         (Aspect::F16Held, "f16 is wrong (a check: off by 3.3e-1 (allowed 1.0e-3) at three numbers): using f32"),
-        (Aspect::F16Computed, "weights may be held in f16, --compute f16 is refused"),
+        (Aspect::F16Computed, "weights may be held in f16, and computing in f16 is refused"),
         (Aspect::Large, "large tables are wrong"),
         (Aspect::LongRows, "long rows are summed wrongly"),
     ] {

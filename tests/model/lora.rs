@@ -475,18 +475,18 @@ fn settings_that_make_no_sense_are_refused_with_those_that_would() {
     let place = Place::with_model();
     let line = "adapt --model model --train train.jsonl --valid valid.jsonl --out out --strategy lora";
     for (options, says) in [
-        ("--lora-targets q_proj", &["lora targets", "\"q_proj\"", "which has c_attn, c_fc, c_proj"][..]),
-        ("--lora-targets all,c_attn", &["lora targets", "\"all\""]),
-        ("--lora-rank 0", &["lora rank: is 0"]),
-        ("--lora-rank 100000", &["lora rank: is 100000", "above 48"]),
-        ("--lora-alpha 0", &["lora alpha: is 0"]),
-        ("--lora-dropout 1", &["lora dropout: is 1"]),
+        ("--lora-targets q_proj", &["--lora-targets: ", "\"q_proj\"", "which has c_attn, c_fc, c_proj"][..]),
+        ("--lora-targets all,c_attn", &["--lora-targets: ", "\"all\""]),
+        ("--lora-rank 0", &["--lora-rank: is 0"]),
+        ("--lora-rank 100000", &["--lora-rank: is 100000", "above 48"]),
+        ("--lora-alpha 0", &["--lora-alpha: is 0"]),
+        ("--lora-dropout 1", &["--lora-dropout: is 1"]),
     ] {
         place.refused(&format!("{line} {options}"), says);
     }
     assert_eq!(place.odyssey(&format!("{line} --lora-rank -1")).status, Some(2));
     let full = line.replace(" --strategy lora", "");
-    place.refused(&format!("{full} --lora-rank 4"), &["strategy: is full, but lora settings are given"]);
+    place.refused(&format!("{full} --lora-rank 4"), &["--strategy: is full, but lora settings are given"]);
     place.refused(&format!("{full} --merge"), &["--merge: is for adapters"]);
     place.refused(&format!("{full} --dtype bf16"), &["use --dtype f32, or --strategy lora"]);
 }

@@ -93,7 +93,7 @@ fn a_software_card_holds_f16_and_says_that_it_has_no_bf16() {
         assert!(worst < 1e-4, "{case}: {worst}");
     }
     let error = LoadedModel::open_in(&model_folder("gpt2_odd"), Precision::Bf16, &software).unwrap_err().to_string();
-    assert!(error.contains("--dtype bf16") && error.contains("f32 or f16"), "{error}");
+    assert!(error.contains("dtype = \"bf16\"") && error.contains("\"f32\" or f16"), "{error}");
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_weight_beyond_the_range_of_f16_is_refused_by_name_and_bf16_is_advised() {
     let folder = changed("gpt2_odd", |value| if value > 0.02 { 1e6 } else { value });
     let open = |precision| LoadedModel::open_in(folder.path(), precision, &Device::flex());
     let error = open(Precision::F16).unwrap_err().to_string();
-    assert!(error.contains("1e6") && error.contains("weight") && error.contains("--dtype bf16"), "{error}");
+    assert!(error.contains("1e6") && error.contains("weight") && error.contains("dtype = \"bf16\""), "{error}");
     open(Precision::Bf16).unwrap();
 }
 

@@ -59,7 +59,7 @@ fn what_cannot_be_read_is_refused_by_line_with_a_cure_that_fits() {
         ("{\"text\": \"\\ud83d\"}", "surrogate", "surrogatepass"),
         ("{\"text\": [\"a\", \"b\"]}", "`text` is a list, expected a string", "name another field"),
         ("{\"text\": {\"en\": \"a\"}}", "`text` is an object, expected a string", "name another field"),
-        ("{\"content\": \"a\", \"id\": NaN}", "its keys are `content`, `id`", "--text-field"),
+        ("{\"content\": \"a\", \"id\": NaN}", "its keys are `content`, `id`", "text_field"),
     ] {
         let content = format!("{{\"text\": \"fine\"}}\n{line}\n");
         assert_input_error(read(&content), &["a.jsonl: line 2", fault, cure]);
@@ -76,5 +76,5 @@ fn the_field_of_the_text_can_have_any_name() {
     let columns = common::fixture("corpora").join("no_text.parquet");
     let options = |field: &str| ReadOptions { text_field: Some(field.to_owned()), ..ReadOptions::default() };
     assert!(Corpus::read(&columns, options("body")).is_ok());
-    assert_input_error(Corpus::read(&columns, options("title")), &["no column `title`", "body", "--text-field"]);
+    assert_input_error(Corpus::read(&columns, options("title")), &["no column `title`", "body", "text_field"]);
 }

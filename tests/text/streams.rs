@@ -71,10 +71,10 @@ fn token_ids_skip_the_tokenizer() {
     let always = StreamOptions { bos: Bos::Always, ..StreamOptions::default() };
     assert_eq!(build(&always).unwrap().ids, [8, 5, 6, 9, 7]);
     for join in [Join::Newline, Join::BlankLine] {
-        assert_input_error(build(&options(join)), &["books.jsonl", "token ids", "--join eot"]);
+        assert_input_error(build(&options(join)), &["books.jsonl", "token ids", "join = \"eot\""]);
     }
     let strip = StreamOptions { newlines: Newlines::Strip, ..StreamOptions::default() };
-    assert_input_error(build(&strip), &["books.jsonl", "token ids", "--newlines strip"]);
+    assert_input_error(build(&strip), &["books.jsonl", "token ids", "newlines = \"strip\""]);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn begin_of_text_stands_once_at_the_start_of_the_stream() {
     assert_eq!(build(&begun, &adds, None, Bos::Auto).unwrap().ids, with);
     assert_input_error(
         build(&corpus, &adds_not, None, Bos::Always),
-        &["--bos always", "no begin-of-text", "bos = \"auto\""],
+        &["bos = \"always\"", "no begin-of-text", "bos = \"auto\""],
     );
 }
 
@@ -139,7 +139,7 @@ fn a_stream_that_cannot_be_made_says_why_and_what_to_do() {
         TokenStream::build(&corpus, tokenizer, eot, None, vocabulary, &StreamOptions::default())
     };
     assert_input_error(build(None, Some(EOT), VOCABULARY), &["books.txt", "no tokenizer", "`ids`"]);
-    assert_input_error(build(Some(&bytes), None, VOCABULARY), &["--join eot", "end-of-text", "join = \"newline\""]);
+    assert_input_error(build(Some(&bytes), None, VOCABULARY), &["join = \"eot\"", "end-of-text", "join = \"newline\""]);
     let parts = ["books.txt", "token 258 (\" the\")", "vocabulary of 258", "another model?"];
     assert_input_error(build(Some(&bytes), Some(EOT), 258), &parts);
     assert_input_error(build(Some(&bytes), Some(EOT), 259), &["token 259", "<|endoftext|>"]);

@@ -88,7 +88,7 @@ fn faults_in_a_strategys_settings_are_found_on_their_line() {
 fn the_settings_of_what_is_not_trained_are_refused() {
     let strategies = Strategies { lora: Some(LoraSettings::default()), ..Strategies::default() };
     let refused = AdaptSettings { strategies, ..AdaptSettings::default() }.check(usize::MAX).unwrap_err().to_string();
-    assert!(refused.contains("strategy: is full, but lora settings are given"), "{refused}");
+    assert!(refused.contains("`strategy`: is full, but lora settings are given"), "{refused}");
 }
 
 #[test]

@@ -76,8 +76,8 @@ fn it_is_an_option_and_a_key_and_a_share_beyond_the_whole_is_refused() {
     for share in [-0.1, 1.5, f64::NAN] {
         let strategies = Strategies { wise_ft: Some(WiseFt { wise_ft: share }), ..Strategies::default() };
         let refused = AdaptSettings { strategies, ..AdaptSettings::default() }.check(usize::MAX).unwrap_err();
-        assert!(refused.to_string().starts_with("wise_ft: is "), "{refused}");
+        assert!(refused.to_string().starts_with("`wise_ft`: is "), "{refused}");
     }
     let line = "adapt --model m --train t.txt --valid v.txt --out o --wise-ft 2";
-    Place::empty().refused(line, &["wise_ft: is 2", "use a share from 0"]);
+    Place::empty().refused(line, &["--wise-ft: is 2", "use a share from 0"]);
 }

@@ -7,6 +7,7 @@ use crate::disk::paths::normal;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::gui::library::is_study;
+use crate::gui::wording::Labels;
 use crate::hub::Hub;
 use crate::hub::name::{Kind, Name, has_prefix};
 use crate::memory::MemoryPlan;
@@ -165,7 +166,8 @@ impl Form {
                     let (model, strategy) = (entry.name.clone(), strategy.name.clone());
                     planned.push(Planned { model, strategy, device: device.name.to_string(), plan });
                 }
-                notes.extend(config.strategies.iter().filter_map(|s| s.recipe.doubt_rate(model.channels())));
+                let doubts = config.strategies.iter().filter_map(|s| s.recipe.doubt_rate(model.channels()));
+                notes.extend(doubts.map(|doubt| doubt.worded(&Labels)));
             }
         }
         for domain in config.domains.iter().filter(|domain| !has_prefix(&domain.path)) {

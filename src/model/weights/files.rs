@@ -17,6 +17,7 @@ use crate::device::precision::Precision;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::kernels::table::LARGEST_PIECE;
+use crate::message::Message;
 use crate::notice::warn_once;
 use crate::safetensors_file::SafetensorsFile;
 
@@ -268,5 +269,5 @@ fn check_type(path: &Path, name: &str, dtype: Dtype) -> Result<()> {
 }
 
 fn too_large(path: &Path, name: &str, fault: &str) -> Error {
-    Error::file(path, format!("tensor {name:?} {fault}"), "hold the weights with --dtype bf16")
+    Error::file(path, format!("tensor {name:?} {fault}"), Message::new("hold the weights with ").set("dtype", "bf16"))
 }

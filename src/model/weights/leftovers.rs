@@ -1,5 +1,7 @@
 //! Tensors that files hold and no model uses.
 
+use crate::message::Message;
+
 /// What is no weight, though files of any family hold it: rotation tables, numbers of positions, what a kernel library keeps
 /// of itself. What only one family has is among its names.
 pub(super) fn is_buffer(name: &str) -> bool {
@@ -15,20 +17,21 @@ pub(super) fn is_buffer(name: &str) -> bool {
 }
 
 /// What can be done about tensors that the model does not use.
-pub(super) fn cure_of_unused(left: &[String]) -> String {
+pub(super) fn cure_of_unused(left: &[String]) -> Message {
     if left.iter().any(|name| name.contains(".lora_") || name.contains(".base_layer.")) {
-        return "merge the adapter among them into the base with peft's merge_and_unload, and save that".to_owned();
+        return "merge the adapter among them into the base with peft's merge_and_unload, and save that".into();
     }
     if left.iter().any(|name| [".qweight", ".scales", ".absmax", ".weight_scale"].iter().any(|end| name.contains(end)))
     {
-        return "take the weights as they were before they were quantized".to_owned();
+        return "take the weights as they were before they were quantized".into();
     }
     let saved_with = "use the config.json these weights were saved with";
+    let cure = Message::new(saved_with);
     match left.first().and_then(|name| part_of(name)) {
         Some(part) => {
-            format!("{saved_with}; where they are for another use, leave them out: --ignore-tensors '{part}.*'")
+            cure.then("; where they are for another use, leave them out: ").set("ignore_tensors", format!("{part}.*"))
         }
-        None => saved_with.to_owned(),
+        None => cure,
     }
 }
 

@@ -69,6 +69,6 @@ impl WeightSource for RandomWeights {
         };
         let mut numbers = Numbers::new(precision, count);
         numbers.push((0..count).map(value));
-        numbers.finish(shape).map_err(Error::Numeric)
+        numbers.finish(shape).map_err(Error::numeric)
     }
 }

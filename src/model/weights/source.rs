@@ -77,6 +77,6 @@ impl WeightSource for Shapes {
         if self.found.last().is_none_or(|(last, _)| last != name) {
             self.found.push((name.to_owned(), shape.to_vec()));
         }
-        Numbers::new(precision, 0).finish(vec![0; shape.len()]).map_err(Error::Numeric)
+        Numbers::new(precision, 0).finish(vec![0; shape.len()]).map_err(Error::numeric)
     }
 }

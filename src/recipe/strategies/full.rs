@@ -1,6 +1,7 @@
 //! Training all weights.
 
 use crate::error::{Error, Result};
+use crate::message::Message;
 use crate::model::{LanguageModel, LoadedModel, Precision};
 use crate::recipe::strategy::Strategy;
 
@@ -17,7 +18,7 @@ impl Strategy for Full {
             return Err(Error::input(
                 format!("a base held in {}", base.precision),
                 "training its weights needs them in f32",
-                "use --dtype f32, or --strategy lora",
+                Message::new("use ").set("dtype", "f32").then(", or ").set("strategy", "lora"),
             ));
         }
         Ok(Some(base.model.clone()))

@@ -55,5 +55,5 @@ fn refuse_others(trained: Trainable, belongs_to: Trainable) -> Result<()> {
     }
     let [is, needed] = [trained, belongs_to].map(name);
     let cure = format!("use {needed}, or leave them out");
-    Err(Error::input("strategy", format!("is {is}, but {needed} settings are given"), cure))
+    Err(Error::key("strategy", format!("is {is}, but {needed} settings are given"), cure))
 }

@@ -25,7 +25,7 @@ impl Added for WiseFt {
         if (0.0..=1.0).contains(&self.wise_ft) {
             return Ok(());
         }
-        Err(Error::input("wise_ft", format!("is {}", self.wise_ft), "use a share from 0 (the base) to 1 (as adapted)"))
+        Err(Error::key("wise_ft", format!("is {}", self.wise_ft), "use a share from 0 (the base) to 1 (as adapted)"))
     }
 
     fn start(&self) -> Box<dyn Strategy> {

@@ -273,7 +273,7 @@ impl<'e, 'm> Work<'e, 'm> {
             }
             let mut vector: Vec<f32> = sum.iter().map(|v| (v / *tokens as f64) as f32).collect();
             to_length_one(&mut vector)
-                .map_err(|fault| Error::Numeric(format!("the vector of document {number} {fault}")))?;
+                .map_err(|fault| Error::numeric(format!("the vector of document {number} {fault}")))?;
             document.push(*number);
             values.extend(vector);
         }

@@ -126,7 +126,7 @@ impl SentenceEncoder {
             let ids: Vec<&[u32]> = batch.iter().map(|&index| passages[index]).collect();
             let mut values = to_host(self.pooled(&ids, time).flatten(0, 1))?;
             for (&index, vector) in batch.iter().zip(values.chunks_exact_mut(self.dimension())) {
-                to_length_one(vector).map_err(|fault| Error::Numeric(format!("a vector of {self} {fault}")))?;
+                to_length_one(vector).map_err(|fault| Error::numeric(format!("a vector of {self} {fault}")))?;
                 take(index, vector)?;
             }
             rest = later;

@@ -460,7 +460,7 @@ fn what_may_not_be_had_says_why_and_what_to_do() {
     place.refused(line, &["no public model of this name", "check the name", "set HF_TOKEN if it is private"]);
     place.hub.fault("/revision/main", 1, Fault::Status(401, ""));
     place.refused_with(line, &[("HF_TOKEN", "hf_secret")], &["check that HF_TOKEN is valid"]);
-    place.refused("fetch org/tyny", &["no model of this name", "a data set needs --dataset"]);
+    place.refused("fetch org/tyny", &["no model of this name", "a data set needs `odyssey fetch --dataset`"]);
     place.refused("fetch org/tyny --dataset", &["no data set of this name"]);
     place.hub.fault("/tree/", 1, Fault::Status(418, ""));
     place.refused(line, &["status 418"]);

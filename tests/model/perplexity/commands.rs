@@ -122,5 +122,5 @@ fn a_study_scores_by_the_protocol_it_names() {
     assert_eq!(row["zero_shot_ppl"], eval["texts"][0]["ppl"]);
 
     place.write("study.toml", format!("text = {{ join = \"newline\" }}\n{study}"));
-    place.refused("study run study.toml --out other", &["--protocol rolling: reads every document by itself"]);
+    place.refused("study run study.toml --out other", &["protocol = \"rolling\": reads every document by itself"]);
 }

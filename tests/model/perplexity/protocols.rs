@@ -223,7 +223,7 @@ fn the_prefix_is_begin_of_text_or_else_end_of_text_and_needs_to_be_there() {
     }
     refused(
         made(&config, ProtocolName::HalfWindow, &StreamOptions { bos: Bos::Always, ..StreamOptions::default() }),
-        "--bos always: the model has no begin-of-text token",
+        "bos = \"always\": the model has no begin-of-text token",
     );
     assert!(made(&config, ProtocolName::HalfWindow, &StreamOptions::default()).is_ok());
 }

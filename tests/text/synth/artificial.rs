@@ -377,7 +377,7 @@ fn kinds_have_names_and_wrong_requests_are_refused() {
         let error = Artificial::new(kind, alphabet).unwrap_err();
         assert!(matches!(error, Error::Input { .. }) && error.to_string().contains(says), "{error}");
     };
-    refused(ArtificialKind::Bigram, &zipf, "--unigram-from");
+    refused(ArtificialKind::Bigram, &zipf, "unigram_from");
     refused(ArtificialKind::Shuffle(10), &zipf, "needs more than 10 symbols");
     for symbols in [0, 1, odyssey::synth::MAX_SYMBOLS + 1] {
         assert!(matches!(Alphabet::zipf(symbols), Err(Error::Input { .. })));

@@ -1,13 +1,13 @@
-//! What to do about an error, as data: the library names settings, and each face words them in its own way.
+//! What the library says to people, as data: words, and settings among them. Each face words settings in its own way.
 
 use std::fmt;
 
 use crate::shown::quoted;
 
-/// A setting with the value that helps.
+/// A setting with a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// Its key in TOML, as `micro_batch`.
+    /// Its key in TOML, as `micro_batch`; `adamw.moments` is `moments` of the table `adamw`.
     pub key: &'static str,
     /// The value; `true` for what is only switched on.
     pub value: String,
@@ -26,9 +26,15 @@ pub trait Wording {
     fn setting(&self, setting: &Setting) -> String;
     /// A setting alone.
     fn key(&self, key: &str) -> String;
+    /// A command of the program with these settings.
+    fn command(&self, command: &str, settings: &[Setting]) -> String {
+        let settings: Vec<String> = settings.iter().map(|setting| self.setting(setting)).collect();
+        format!("`odyssey {command}` with {}", settings.join(" and "))
+    }
 }
 
 /// As in TOML: `dtype = "f32"`.
+#[derive(Debug, Clone, Copy)]
 pub struct Keys;
 
 impl Wording for Keys {
@@ -42,46 +48,31 @@ impl Wording for Keys {
     }
 }
 
-/// As on a command line: `--dtype f32`.
-pub struct Flags;
-
-impl Wording for Flags {
-    fn setting(&self, Setting { key, value }: &Setting) -> String {
-        match value.as_str() {
-            "true" => self.key(key),
-            value => format!("{} {value}", self.key(key)),
-        }
-    }
-
-    fn key(&self, key: &str) -> String {
-        format!("--{}", key.replace('_', "-"))
-    }
-}
-
-/// A cure: words, and settings among them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cure(Vec<Part>);
+/// Words, and settings among them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Message(Vec<Part>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Words(String),
     Set(Setting),
     Key(&'static str),
+    Command(&'static str, Vec<Setting>),
 }
 
-impl Cure {
+impl Message {
     /// Begins with these words.
     pub fn new(words: impl Into<String>) -> Self {
         Self(vec![Part::Words(words.into())])
     }
 
-    /// More words.
-    pub fn then(mut self, words: impl Into<String>) -> Self {
-        self.0.push(Part::Words(words.into()));
+    /// More words, or all of another message.
+    pub fn then(mut self, more: impl Into<Self>) -> Self {
+        self.0.extend(more.into().0);
         self
     }
 
-    /// A setting with the value that helps.
+    /// A setting with its value.
     pub fn set(mut self, key: &'static str, value: impl fmt::Display) -> Self {
         self.0.push(Part::Set(Setting::new(key, value)));
         self
@@ -93,7 +84,7 @@ impl Cure {
         self
     }
 
-    /// Settings that help together.
+    /// Settings that belong together.
     pub fn all(mut self, settings: &[Setting]) -> Self {
         for (index, setting) in settings.iter().enumerate() {
             self.0.extend((index > 0).then(|| Part::Words(" ".to_owned())));
@@ -102,12 +93,29 @@ impl Cure {
         self
     }
 
-    /// The words of a face.
+    /// A command of the program, as `adapt`, with these settings.
+    pub fn command(mut self, command: &'static str, settings: impl Into<Vec<Setting>>) -> Self {
+        self.0.push(Part::Command(command, settings.into()));
+        self
+    }
+
+    /// The same with each part of its words changed.
+    pub(crate) fn map_words(self, change: impl Fn(String) -> String) -> Self {
+        let part = |part| match part {
+            Part::Words(words) => Part::Words(change(words)),
+            other => other,
+        };
+        Self(self.0.into_iter().map(part).collect())
+    }
+
+    /// The words of a face. What is quoted of a file may hold line breaks or commands to a terminal: what is invisible is
+    /// escaped.
     pub fn worded(&self, wording: &dyn Wording) -> String {
         let part = |part: &Part| match part {
             Part::Words(words) => quoted(words),
             Part::Set(setting) => quoted(&wording.setting(setting)),
             Part::Key(key) => wording.key(key),
+            Part::Command(command, settings) => quoted(&wording.command(command, settings)),
         };
         self.0.iter().map(part).collect()
     }
@@ -118,20 +126,26 @@ impl Cure {
     }
 }
 
-impl From<String> for Cure {
+impl From<String> for Message {
     fn from(words: String) -> Self {
         Self::new(words)
     }
 }
 
-impl From<&str> for Cure {
+impl From<&str> for Message {
     fn from(words: &str) -> Self {
         Self::new(words)
     }
 }
 
-impl fmt::Display for Cure {
-    /// As in TOML; a face has [`Cure::worded`].
+impl From<Setting> for Message {
+    fn from(setting: Setting) -> Self {
+        Self(vec![Part::Set(setting)])
+    }
+}
+
+impl fmt::Display for Message {
+    /// As in TOML; a face has [`Message::worded`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.worded(&Keys))
     }
