@@ -395,7 +395,7 @@ fn two_scorings_are_compared_only_if_they_are_of_one_text_by_one_recipe() {
 
     let something_else = ["model/model.safetensors", "model/config.json", "test.jsonl"];
     for file in something_else {
-        place.refused(&compare(file, "model"), &[file, "write it again with `odyssey eval --per-token`"]);
+        place.refused(&compare(file, "model"), &[file, "write it again with `odyssey eval --per-token FILE`"]);
     }
     let whole = place.read("a.safetensors");
     place.write("a.safetensors", &whole[..whole.len() - 1]);

@@ -475,11 +475,11 @@ fn a_setting_out_of_range_is_refused_by_its_name_before_anything_is_opened() {
     }
     let similarity = "--device nowhere similarity --features model:model --reference train.jsonl --domain test.jsonl";
     for (options, key) in [
-        ("--chunk 0", "chunk is 0"),
-        ("--samples 1", "samples is 1"),
-        ("--samples 18446744073709551615", "samples is 18446744073709551615"),
-        ("--permutations 18446744073709551615", "permutations is 18446744073709551615"),
-        ("--resamples 18446744073709551615", "resamples is 18446744073709551615"),
+        ("--chunk 0", "--chunk: is 0"),
+        ("--samples 1", "--samples: is 1"),
+        ("--samples 18446744073709551615", "--samples: is 18446744073709551615"),
+        ("--permutations 18446744073709551615", "--permutations: is 18446744073709551615"),
+        ("--resamples 18446744073709551615", "--resamples: is 18446744073709551615"),
     ] {
         place.refused(&format!("{similarity} {options}"), &[key]);
     }

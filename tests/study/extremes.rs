@@ -216,8 +216,8 @@ fn lists_that_name_something_twice_or_nothing_are_refused() {
     refused("name = \"far\"", "name = \" \"", "no name");
     refused("name = \"golden\"", "name = \"\"", "no name");
     refused("name = \"far\"", &format!("name = \"{}\"", "y".repeat(201)), "longer than 200");
-    refused("permutations = 9", "permutations = 1000000001", "permutations is 1000000001");
-    refused("samples = 10", "samples = 1", "samples is 1");
+    refused("permutations = 9", "permutations = 1000000001", "`permutations`: is 1000000001");
+    refused("samples = 10", "samples = 1", "`samples`: is 1");
     // "golden / full / a" twice.
     let strategies =
         "[[strategies]]\nname = \"full / a\"\n\n[[strategies]]\nname = \"a\"\n\n[[strategies]]\nname = \"full\"";

@@ -284,7 +284,7 @@ fn an_encoder_that_is_missing_or_has_no_text_to_read_is_refused_before_anything_
     place.write("study.toml", STUDY.replace("chunk = 32", "features = \"model:model\""));
     place.refused(RUN, &["features is \"model:model\"", "minilm:DIR"]);
     place.write("study.toml", STUDY.replace("chunk = 32", "chunk = 65"));
-    place.refused(RUN, &["similarity, with model \"golden\"", "chunk is 65", "1 to 64"]);
+    place.refused(RUN, &["similarity, with model \"golden\"", "`chunk`: is 65", "1 to 64"]);
 }
 
 #[test]
