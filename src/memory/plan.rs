@@ -91,8 +91,10 @@ impl MemoryPlan {
         };
         let adapters = LoraSettings::default().size(config).ok(); // the narrowest of models have no room for them
         let possible = |work: &Work| match work {
-            Work::Embed(_) => true,
-            Work::Evaluate { precision, .. } => precision.check("dtype", &device.device).is_ok(),
+            Work::Embed(_) | Work::Merge { scored: None, .. } => true,
+            Work::Evaluate { precision, .. } | Work::Merge { scored: Some((_, precision)), .. } => {
+                precision.check("dtype", &device.device).is_ok()
+            }
             Work::Train(Training { adapters, moments, .. }) => {
                 let held = adapters.map_or(Precision::F32, |(_, precision)| precision);
                 held.check("dtype", &device.device).is_ok() && moments.check("adamw.moments", &device.device).is_ok()
@@ -108,7 +110,7 @@ impl MemoryPlan {
             Work::Train(training) => (1..=training.batch)
                 .rev()
                 .find(|&micro_batch| fits(needs(Work::Train(Training { micro_batch, ..training }))) == Some(true)),
-            Work::Evaluate { .. } | Work::Embed(_) => None,
+            Work::Evaluate { .. } | Work::Embed(_) | Work::Merge { .. } => None,
         };
         // A shorter context that saves no more memory is not listed.
         let is_shorter = |settings: &[Setting]| settings.iter().any(|setting| setting.key == "context");
@@ -197,7 +199,17 @@ fn alternatives(work: Work, longest: usize, adapters: Option<AdapterSize>) -> Ve
         std::iter::successors(Some(from / 2), |n| Some(n / 2)).take_while(move |&n| n >= least && n > 0)
     };
     match work {
-        Work::Embed(_) => Vec::new(),
+        Work::Embed(_) | Work::Merge { scored: None, .. } => Vec::new(),
+        Work::Merge { models, scored: Some((context, precision)) } => {
+            let others = alternatives(Work::Evaluate { context, precision }, longest, adapters).into_iter();
+            let merge = |(settings, other)| match other {
+                Work::Evaluate { context, precision } => {
+                    (settings, Work::Merge { models, scored: Some((context, precision)) })
+                }
+                other => (settings, other),
+            };
+            others.map(merge).collect()
+        }
         Work::Evaluate { context, precision } => {
             let narrow = [Precision::Bf16, Precision::F16]
                 .into_iter()

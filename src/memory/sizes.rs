@@ -107,6 +107,16 @@ impl Sizes {
                 }
                 parts
             }
+            Work::Merge { models, scored } => {
+                // One tensor of every model, their sum in f64, and the result as numbers and as bytes of a file.
+                let tensors = (models as u64 + 4) * F32 * self.largest_whole.max(self.largest_table);
+                let mut parts = match scored {
+                    Some((context, precision)) => self.parts_of(Work::Evaluate { context, precision }, on_gpu),
+                    None => vec![program],
+                };
+                parts.push(part("a tensor of each model", tensors));
+                parts
+            }
             Work::Embed(encoder) => vec![
                 part("weights", self.weights(Precision::F32)),
                 part("weights of the sentence encoder", F32 * encoder.weights),

@@ -23,6 +23,13 @@ pub enum Work {
     Train(Training),
     /// Embedding texts with a sentence encoder, while a model is loaded.
     Embed(EncoderSize),
+    /// Merging weights tensor by tensor.
+    Merge {
+        /// Models that are read, the base among them.
+        models: usize,
+        /// If merged models are scored, one at a time: tokens of a window, and what matrices are held in.
+        scored: Option<(usize, Precision)>,
+    },
 }
 
 /// Sizes of a sentence encoder that memory depends on.
@@ -81,6 +88,7 @@ impl Work {
     pub fn window(self) -> Option<usize> {
         match self {
             Self::Evaluate { context, .. } | Self::Train(Training { context, .. }) => Some(context),
+            Self::Merge { scored, .. } => scored.map(|(context, _)| context),
             Self::Embed(_) => None,
         }
     }
@@ -91,6 +99,9 @@ impl Work {
         match self {
             Self::Evaluate { context, precision } => Self::Evaluate { context: within(context), precision },
             Self::Train(training) => Self::Train(Training { context: within(training.context), ..training }),
+            Self::Merge { models, scored } => {
+                Self::Merge { models, scored: scored.map(|(context, precision)| (within(context), precision)) }
+            }
             Self::Embed(_) => self,
         }
     }

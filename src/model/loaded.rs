@@ -74,6 +74,22 @@ impl LoadedModel {
 
     /// Its tokenizer; `None` where the folder has none that can be read, which is enough for corpora of token ids.
     pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
+    /// A model whose weights `source` gives, with the configuration of `folder`, whose other files are its own too.
+    ///
+    /// # Errors
+    /// What the source has to say.
+    pub fn from_source(
+        config: ModelConfig,
+        folder: &Path,
+        source: &mut dyn WeightSource,
+        device: &Device,
+    ) -> Result<Self> {
+        let precision = source.precision();
+        precision.check("--dtype", device)?;
+        let model = LanguageModel::build(&config, source, device)?;
+        Ok(Self::new(model, config, folder, precision, device))
+    }
+
         Tokenizer::find(&self.folder)
     }
 

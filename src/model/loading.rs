@@ -26,6 +26,19 @@ const ROWS: usize = 1024;
 /// # Errors
 /// Names that do not fit, with what stands before them; shapes that differ; numbers that are none; tensors left over.
 pub(super) fn load(config: &mut ModelConfig, files: WeightFiles, device: &Device) -> Result<LanguageModel> {
+    let mut source = find(config, files)?;
+    let model = LanguageModel::build(config, &mut source, device)?;
+    let parts = *config.names();
+    source.files.pass_over(|name| parts.buffers.iter().any(|end| name.ends_with(end)));
+    source.files.finish(config.tied_head())?;
+    Ok(model)
+}
+
+/// The weights that `config` calls for, found among those of `files`; a head of its own is noticed as in [`load`].
+///
+/// # Errors
+/// Names that do not fit, with what stands before them.
+pub(super) fn find(config: &mut ModelConfig, files: WeightFiles) -> Result<Source> {
     let parts = *config.names();
     let called: Vec<String> = LanguageModel::shapes(config)?.into_iter().map(|(name, _)| name).collect();
     let found = fit(&called, parts, &files.names()).map_err(|misfit| refusal(&files, misfit))?;
@@ -46,10 +59,7 @@ pub(super) fn load(config: &mut ModelConfig, files: WeightFiles, device: &Device
             source.names.insert(parts.head.to_owned(), head);
         }
     }
-    let model = LanguageModel::build(config, &mut source, device)?;
-    source.files.pass_over(|name| parts.buffers.iter().any(|end| name.ends_with(end)));
-    source.files.finish(config.tied_head())?;
-    Ok(model)
+    Ok(source)
 }
 
 /// The files' weights under the names that models ask for, every number checked.
@@ -65,7 +75,7 @@ impl Source {
         Self { files, names: BTreeMap::new() }
     }
 
-    fn stored(&self, name: &str) -> String {
+    pub(super) fn stored(&self, name: &str) -> String {
         self.names.get(name).map_or(name, String::as_str).to_owned()
     }
 

@@ -6,20 +6,25 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use serde_json::{Map, Value};
 
 use super::adapter_folder::{self, PREFIX};
 pub use super::adapter_folder::{CONFIG, WEIGHTS};
 use super::adapters::{attach, fits, layer_names, linear_layers, scale};
+use super::config::ModelConfig;
+use super::families::LanguageModel;
 use super::loaded::LoadedModel;
 use super::lora_layer::{ENDS, Lora};
 use super::numbers::check_finite;
 use super::weight_formats::folder_within;
 use super::weight_names::{find_layer, unwrapped};
-use super::weights;
+use super::weights::{self, Shapes};
 use crate::device::precision::Precision;
+use crate::device::read_back::to_host;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::kernels::matmul::Held;
 use crate::message::{Message, Setting};
 
 /// Keys of `adapter_config.json` that do not change the computation, or that are implemented here. All other keys must
@@ -236,12 +241,33 @@ impl Adapter {
     /// # Errors
     /// Layers that the base does not have, or has in other sizes; layers without weights; a base that has an adapter.
     pub fn attach(&self, base: &LoadedModel) -> Result<LoadedModel> {
+        let factors = self.placed(&base.config)?;
+        let model = attach(base, |path| Ok(factors.get(path).map(|pair| self.layer(path, pair, &base.device))))?;
+        Ok(LoadedModel { model, ..base.clone() })
+    }
+
+    /// What it adds to the weights of a base of this configuration.
+    ///
+    /// # Errors
+    /// As [`Self::attach`].
+    pub fn updates(&self, config: &ModelConfig) -> Result<AdapterUpdates> {
+        let (factors, device) = (self.placed(config)?, Device::flex());
+        let model = LanguageModel::build(config, &mut Shapes::default(), &device)?;
+        let updates = model.linears().into_iter().filter_map(|(path, linear)| {
+            let pair = factors.get(path.as_str())?;
+            Some((format!("{path}.weight"), (self.layer(&path, pair, &device), linear.held())))
+        });
+        Ok(AdapterUpdates(updates.collect()))
+    }
+
+    /// The factors of each adapted layer, by its path in a base of this configuration.
+    fn placed(&self, config: &ModelConfig) -> Result<BTreeMap<String, &[Values; 2]>> {
         let path = self.folder.join(WEIGHTS);
         let fault = |fault: String| Err(Error::file(&path, fault, "name the base that the adapter was made for"));
-        let layers = linear_layers(&base.config)?;
-        let body = base.config.names().body;
+        let layers = linear_layers(config)?;
+        let body = config.names().body;
         let sizes: BTreeMap<&str, [usize; 2]> = layers.iter().map(|(path, sizes)| (path.as_str(), *sizes)).collect();
-        let mut factors: BTreeMap<&str, &[Values; 2]> = BTreeMap::new();
+        let mut factors: BTreeMap<String, &[Values; 2]> = BTreeMap::new();
         for (name, pair) in &self.factors {
             let found = find_layer(name, sizes.keys().copied(), body);
             let Some((layer, [of_input, of_output])) = found.and_then(|layer| Some((layer, sizes.get(layer)?))) else {
@@ -259,7 +285,7 @@ impl Adapter {
             if [*rank, *rank_of_b] != [expected; 2] {
                 return fault(format!("{layer:?} has rank {rank} and {rank_of_b}, but {CONFIG} says {expected}"));
             }
-            if factors.insert(layer, pair).is_some() {
+            if factors.insert(layer.to_owned(), pair).is_some() {
                 return fault(format!("adapts {layer:?} twice, by different names"));
             }
         }
@@ -267,23 +293,37 @@ impl Adapter {
         if let Some((layer, _)) = layers.iter().find(|(path, _)| left_out(path)) {
             return fault(format!("has nothing for {layer:?}, which `target_modules` in {CONFIG} names"));
         }
-        let model = attach(base, |path| {
-            Ok(factors.get(path).map(|&pair| {
-                let [(_, [rank, _]), _] = pair;
-                Lora::new(
-                    pair.clone(),
-                    scale(self.value(&self.alphas, path, self.alpha), *rank, self.rslora),
-                    &base.device,
-                )
-            }))
-        })?;
-        Ok(LoadedModel { model, ..base.clone() })
+        Ok(factors)
+    }
+
+    /// The adapter of the layer at `path`.
+    fn layer(&self, path: &str, pair: &[Values; 2], device: &Device) -> Lora {
+        let [(_, [rank, _]), _] = pair;
+        Lora::new(pair.clone(), scale(self.value(&self.alphas, path, self.alpha), *rank, self.rslora), device)
     }
 
     /// The value of the first of `patterns` that matches `layer`, or the default.
     fn value(&self, patterns: &Map<String, Value>, layer: &str, otherwise: f64) -> f64 {
         let found = patterns.iter().find(|(name, _)| fits(layer, name));
         found.and_then(|(_, value)| value.as_f64()).unwrap_or(otherwise)
+    }
+}
+
+/// What an adapter adds to the weights of its base, computed on the processor.
+#[derive(Debug)]
+pub struct AdapterUpdates(BTreeMap<String, (Lora, Held)>);
+
+impl AdapterUpdates {
+    /// What it adds to the weight of this published name, row-major in the weight's published shape; `None` where it leaves
+    /// the weight as it is. The sum is the merged weight, to the bit as [`super::save()`] merges it on the processor.
+    ///
+    /// # Errors
+    /// The device's failure.
+    pub fn of(&self, weight: &str) -> Option<Result<Vec<f32>>> {
+        let (adapter, held) = self.0.get(weight)?;
+        let update = adapter.update(*held);
+        let count = update.shape().num_elements();
+        Some(to_host(update.reshape([count])))
     }
 }
 

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::config::ModelConfig;
 use super::families::LanguageModel;
 use super::loaded::LoadedModel;
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, Array};
 
 /// Files beside configuration and weights that belong to a model: its tokenizer, and the files that are copied to an
 /// adapted model.
@@ -31,9 +32,24 @@ pub const COMPANIONS: &[&str] = &[
 ///
 /// Weights are written in f32, for any format of the base, and the configuration says so.
 pub fn save(model: &LanguageModel, base: &LoadedModel, into: &Path) -> Result<()> {
-    write_weights(model, &into.join("model.safetensors"))?;
+    let arrays = model.published().into_iter().map(|tensor| {
+        let name = tensor.name.clone();
+        tensor.array(name)
+    });
+    save_arrays(arrays, &base.config, &base.folder, into)
+}
 
-    let mut json = base.config.json.clone();
+/// The same of weights by their published names, f32, with this configuration and the tokenizer files of the folder `from`.
+pub fn save_arrays<'a>(
+    weights: impl IntoIterator<Item = Array<'a>>,
+    config: &ModelConfig,
+    from: &Path,
+    into: &Path,
+) -> Result<()> {
+    // transformers asks for this metadata before it reads a file.
+    files::write_safetensors(&into.join("model.safetensors"), weights, ("format", "pt".to_owned()))?;
+
+    let mut json = config.json.clone();
     // transformers 4 reads `torch_dtype`, transformers 5 `dtype` first.
     for key in ["dtype", "torch_dtype"] {
         json.insert(key.into(), Value::from("float32"));
@@ -41,21 +57,11 @@ pub fn save(model: &LanguageModel, base: &LoadedModel, into: &Path) -> Result<()
     files::write_json(&into.join("config.json"), &json)?;
 
     for name in COMPANIONS {
-        let from = base.folder.join(name);
+        let from = from.join(name);
         if from.is_file() {
             let bytes = fs::read(&from).map_err(|e| Error::reading(&from, e))?;
             files::write_whole(&into.join(name), |out| std::io::Write::write_all(out, &bytes))?;
         }
     }
     Ok(())
-}
-
-/// Every weight under its published name, f32, in one safetensors file, whole.
-fn write_weights(model: &LanguageModel, path: &Path) -> Result<()> {
-    let arrays = model.published().into_iter().map(|tensor| {
-        let name = tensor.name.clone();
-        tensor.array(name)
-    });
-    // transformers asks for this metadata before it reads a file.
-    files::write_safetensors(path, arrays, ("format", "pt".to_owned()))
 }

@@ -166,15 +166,28 @@ impl WeightFiles {
     /// Checks that the files did not change while they were read, and that nothing is left over, except for tensors
     /// that are known not to be weights.
     pub fn finish(self, tied_head: bool) -> Result<()> {
-        self.shards.iter().try_for_each(SafetensorsFile::check_unchanged)?;
-        let left: Vec<String> = self
-            .unread
-            .into_iter()
-            .filter(|name| {
-                let head = ["lm_head.weight", "embed_out.weight"].contains(&name.as_str());
-                !(is_buffer(name) || tied_head && head)
-            })
-            .collect();
+        self.check_unchanged()?;
+        self.check_nothing_left(tied_head)
+    }
+
+    /// Checks that the files are still what they were when they were opened.
+    ///
+    /// # Errors
+    /// Somebody wrote to one of them.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.shards.iter().try_for_each(SafetensorsFile::check_unchanged)
+    }
+
+    /// Checks that every tensor was read or passed over, except for those that are known not to be weights.
+    ///
+    /// # Errors
+    /// The first of those that are left over, and what can be done.
+    pub fn check_nothing_left(&self, tied_head: bool) -> Result<()> {
+        let is_left = |name: &&String| {
+            let head = ["lm_head.weight", "embed_out.weight"].contains(&name.as_str());
+            !(is_buffer(name) || tied_head && head)
+        };
+        let left: Vec<String> = self.unread.iter().filter(is_left).cloned().collect();
         if left.is_empty() {
             return Ok(());
         }
