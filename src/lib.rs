@@ -15,7 +15,8 @@
 //!    distance.
 //! 8. [`report`]: the answer as a page, plots and tables.
 //!
-//! [`advise`] learns from such results to predict the change for a domain before training.
+//! [`advise`] learns from such results to predict the change for a domain before training. [`merge`] makes weights between a
+//! base and what was adapted from it
 //!
 //! Beside it: [`synth`] makes corpora with known answers, [`pretrain`] a base whose corpus is known, [`demo`] runs
 //! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says what a run needs before
@@ -80,6 +81,7 @@ pub mod hub;
 pub mod kernels;
 pub mod last_words;
 pub mod memory;
+pub mod merge;
 pub mod message;
 pub mod model;
 pub mod notice;

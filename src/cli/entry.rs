@@ -17,7 +17,9 @@ use super::common::{Color, Common, is_dumb};
 use super::say;
 use super::signals;
 use super::wording::Options;
-use super::{adapt, advise, compare, demo, devices, doctor, eval, fetch, gui, pretrain, similarity, study, synth};
+use super::{
+    adapt, advise, compare, demo, devices, doctor, eval, fetch, gui, merge, pretrain, similarity, study, synth,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,6 +27,7 @@ Examples:
   odyssey eval --model wiki-gpt2 --text domains/wiki_sports
   odyssey adapt --model wiki-gpt2 --train domains/novels --valid domains/novels --out adapted --lr 1e-4
   odyssey compare --before wiki-gpt2 --after adapted --text domains/novels
+  odyssey merge --base wiki-gpt2 --adapted adapted --target domains/novels --reference domains/wiki_general
   odyssey study run study.toml --out study
   odyssey advise --model wiki-gpt2 --reference domains/wiki_general --domain domains/novels --lr 1e-3
   odyssey fetch gpt2
@@ -53,6 +56,7 @@ enum Command {
     Eval(eval::Args),
     Adapt(Box<adapt::Args>),
     Compare(compare::Args),
+    Merge(Box<merge::Args>),
     Similarity(similarity::Args),
     Study(study::Args),
     Advise(Box<advise::Args>),
@@ -130,6 +134,7 @@ fn execute(cli: &Cli) -> Result<(), Error> {
         Command::Eval(args) => eval::run(args, common),
         Command::Adapt(args) => adapt::run(args, common),
         Command::Compare(args) => compare::run(args, common),
+        Command::Merge(args) => merge::run(args, common),
         Command::Similarity(args) => similarity::run(args, common),
         Command::Study(args) => study::run(args, common),
         Command::Advise(args) => advise::run(args, common),

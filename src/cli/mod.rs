@@ -15,6 +15,7 @@ mod gui;
 mod held;
 mod lines;
 mod memory;
+mod merge;
 mod monitor;
 mod output;
 mod place;

@@ -333,12 +333,6 @@ impl StudyConfig {
         for entry in config.domains.iter_mut().filter(|entry| entry.name.is_empty()) {
             entry.name = name_of(&entry.path);
         }
-        for mut place in config.strategies.iter_mut().flat_map(|entry| entry.recipe.strategies.places()) {
-            let path = place.path();
-            if path != Path::new(REFERENCE) {
-                *path = beside(folder, path);
-            }
-        }
         config.check(path)?;
         Ok(config)
     }
@@ -375,13 +369,6 @@ impl StudyConfig {
                     Kind::Dataset if !models => *path = hub.corpus(path, monitor)?,
                     _ => {}
                 }
-            }
-        }
-        for place in self.strategies.iter_mut().flat_map(|entry| entry.recipe.strategies.places()) {
-            match place {
-                NamedPlace::Corpus(path) if has_prefix(path) => *path = hub.corpus(path, monitor)?,
-                NamedPlace::Model(path) if has_prefix(path) => *path = hub.model(path, monitor)?,
-                NamedPlace::Corpus(_) | NamedPlace::Model(_) => {}
             }
         }
         Ok(())

@@ -5,6 +5,7 @@ mod adaptation;
 mod cli;
 #[path = "../common/mod.rs"]
 mod common;
+mod merge;
 mod remedies;
 mod schedules;
 mod strategies;
