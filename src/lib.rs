@@ -16,7 +16,7 @@
 //! 8. [`report`]: the answer as a page, plots and tables.
 //!
 //! [`advise`] learns from such results to predict the change for a domain before training. [`merge`] makes weights between a
-//! base and what was adapted from it
+//! base and what was adapted from it; [`continual`] adapts to one domain after another.
 //!
 //! Beside it: [`synth`] makes corpora with known answers, [`pretrain`] a base whose corpus is known, [`demo`] runs
 //! everything on those; [`stats`] holds correlations and bootstrap intervals, [`memory`] says what a run needs before
@@ -66,6 +66,7 @@ pub mod adapt;
 pub mod advise;
 pub mod columns;
 pub mod compare;
+pub mod continual;
 pub mod demo;
 pub mod device;
 pub mod disk;

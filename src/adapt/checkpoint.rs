@@ -205,7 +205,7 @@ fn is_of_format_1(position: &str) -> bool {
 }
 
 /// In words, what tells one run from another by what determined them; nothing where it is rounding alone.
-pub(super) fn differences_of_runs(was: &Value, is: &Value) -> Vec<String> {
+pub fn differences_of_runs(was: &Value, is: &Value) -> Vec<String> {
     let differences = differences("", was, is).into_iter();
     differences.filter_map(|(key, words)| (!ROUNDING_ALONE.contains(&key.as_str())).then_some(words)).collect()
 }

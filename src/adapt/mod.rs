@@ -30,6 +30,7 @@ mod training;
 mod validation;
 
 pub use crate::recipe::{AdaptSettings, Strategies, Trainable};
+pub use checkpoint::differences_of_runs;
 pub use data::trained_tokens;
 pub use folder::write;
 pub use place::RunPlace;

@@ -64,6 +64,9 @@ impl Training<'_> {
         if base.precision != Precision::F32 {
             determined_by["dtype"] = json!(base.precision);
         }
+        if let Some(before_stream) = &base.before_stream {
+            determined_by["before_stream"] = json!(before_stream.hash()?);
+        }
         if let Some(needs) = needs::identity(&Stack::new(settings), windows)? {
             determined_by["needs"] = needs;
         }

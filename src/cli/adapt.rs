@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use odyssey::adapt::find_lr::{RateSweep, Sweep, find_lr};
 use odyssey::adapt::{AdaptResult, Form, Resumable, RunPlace, Trainable, Training};
+use odyssey::device::ChosenDevice;
 use odyssey::error::{Error, Result};
 use odyssey::hub::{Kind, Name};
 use odyssey::memory::Work;
@@ -20,7 +21,7 @@ use super::diary::DiaryArgs;
 use super::held::HeldArgs;
 use super::memory::{Reader, Texts};
 use super::text::TextArgs;
-use super::{output, place};
+use super::{output, place, stream};
 
 /// Additional pretraining of a model on a text; writes a Hugging Face folder that transformers loads, or with --strategy
 /// lora a folder that peft loads.
@@ -36,32 +37,43 @@ Examples:
   odyssey adapt --model wiki-gpt2 --train domains/novels --valid domains/novels --find-lr
   odyssey adapt --model wiki-gpt2 --train notes.txt --valid held-out.txt --out adapted --lr 1e-4 --epochs 3
   odyssey adapt --model wiki-gpt2 --train notes.txt --valid held-out.txt --out adapted --lr 1e-4 --epochs 3 --resume
-  odyssey adapt --model wiki-gpt2 --train domains/novels --valid domains/novels --out adapter --strategy lora --lr 1e-3")]
+  odyssey adapt --model wiki-gpt2 --train domains/novels --valid domains/novels --out adapter --strategy lora --lr 1e-3
+  odyssey adapt --model wiki-gpt2 --stream domains/novels,domains/speeches --out stream --lr 1e-4")]
 pub struct Args {
     /// The base model: its folder, or its name on the hub.
     #[arg(long, value_name = "MODEL")]
-    model: PathBuf,
+    pub(super) model: PathBuf,
     /// What to train on; of a domain folder its train split.
-    #[arg(long, value_name = "CORPUS")]
-    train: PathBuf,
+    #[arg(long, value_name = "CORPUS", required_unless_present = "stream")]
+    train: Option<PathBuf>,
     /// What to validate on; of a domain folder its valid split.
-    #[arg(long, value_name = "CORPUS")]
-    valid: PathBuf,
+    #[arg(long, value_name = "CORPUS", required_unless_present = "stream")]
+    valid: Option<PathBuf>,
+    /// Adapt to these domains one after another, each time from the last weights of the stage before: to --out/1-NAME,
+    /// --out/2-NAME, …, with the losses on all their test splits after each in stream.json. A domain is a folder with splits,
+    /// or one corpus that is divided by document.
+    #[arg(
+        long,
+        value_name = "DOMAIN,…",
+        value_delimiter = ',',
+        conflicts_with_all = ["train", "valid", "find_lr", "metrics", "tensorboard"]
+    )]
+    pub(super) stream: Vec<PathBuf>,
     /// The new folder: the last weights, the best ones in best/, and adapt.json.
     #[arg(long, value_name = "DIR", required_unless_present = "find_lr")]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Seed of the order of windows, and of adapters and their dropout.
     #[arg(long, default_value_t = 42)]
-    seed: u64,
+    pub(super) seed: u64,
     /// Save a checkpoint every N steps too, besides every ten minutes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    checkpoint_every: Option<u64>,
+    pub(super) checkpoint_every: Option<u64>,
     /// Go on from the checkpoint of an interrupted run.
     #[arg(long)]
-    resume: bool,
+    pub(super) resume: bool,
     /// Only say how much memory the run takes, whether it is free, and which other options would fit.
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     #[command(flatten)]
     diary: DiaryArgs,
     #[command(flatten)]
@@ -70,11 +82,11 @@ pub struct Args {
     #[arg(long)]
     merge: bool,
     #[command(flatten)]
-    held: HeldArgs,
+    pub(super) held: HeldArgs,
     #[command(flatten)]
-    settings: RecipeArgs,
+    pub(super) settings: RecipeArgs,
     #[command(flatten)]
-    reading: TextArgs,
+    pub(super) reading: TextArgs,
 }
 
 /// Options of the trial of learning rates.
@@ -132,6 +144,10 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     }
     let settings = &with_places(&args.settings.0, common)?;
     settings.check(usize::MAX)?; // what depends on the model is checked with that
+    if !args.stream.is_empty() {
+        return stream::run(args, settings, common);
+    }
+    let [train_path, valid_path] = [&args.train, &args.valid].map(|path| path.clone().unwrap_or_default());
     let sweep = args.rates.sweep()?;
     let place = match &args.out {
         Some(out) if !args.rates.find_lr => take_place(out, args, common)?,
@@ -140,36 +156,21 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
     let resume = args.resume || common.again.get();
     let diary = match &place {
         Some(place) if !place.is_filled() => {
-            let outputs = common.outputs([&args.model, &args.train, &args.valid]).beside_new_folder(&place.out);
+            let outputs = common.outputs([&args.model, &train_path, &valid_path]).beside_new_folder(&place.out);
             Some(args.diary.check(outputs, resume, common.force)?)
         }
         _ => None,
     };
     let chosen = common.open_device()?;
-    let name = Name::of_path(Kind::Model, &args.model)?;
-    let folder = common.model(&args.model)?;
-    let reader = Reader::of(&folder)?;
-    settings.check(reader.config.context())?;
-    let work = Work::training(settings, &reader.config, args.held.dtype)?;
-    let read = [(args.train.as_path(), Split::Train), (args.valid.as_path(), Split::Valid)];
-    let by_document = settings.packing == Packing::Document;
-    let texts = Texts { read: &read, reading: args.reading.read(), stream: args.reading.stream, by_document };
-    reader.plan(work, &texts, args.dry_run, &chosen, common)?;
-    if args.dry_run {
-        return Ok(());
-    }
-    let mut base = LoadedModel::open_without(&folder, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;
-    if let Some(name) = name {
-        // The name on the hub, so that the base of an adapter is found on any machine.
-        base.revision = (!name.has_default_revision()).then_some(name.revision);
-        base.name = name.repository;
-    }
+    let read = [(train_path.as_path(), Split::Train), (valid_path.as_path(), Split::Valid)];
+    let Some(base) = base(args, settings, &read, &chosen, common)? else { return Ok(()) };
+    let tokenizer = base.tokenizer()?;
     let mut monitor = common.monitor();
     let mut stream = |path: &Path, split| {
         let corpus = open_corpus(&common.corpus(path)?, split, Watched::by(args.reading.read(), &mut monitor))?;
-        base.stream(&corpus, reader.tokenizer.as_ref(), Watched::by(&args.reading.stream, &mut monitor))
+        base.stream(&corpus, tokenizer.as_ref(), Watched::by(&args.reading.stream, &mut monitor))
     };
-    let (train, valid) = (stream(&args.train, Split::Train)?, stream(&args.valid, Split::Valid)?);
+    let (train, valid) = (stream(&train_path, Split::Train)?, stream(&valid_path, Split::Valid)?);
 
     let Some(place) = place else {
         let found = find_lr(&base, &train, &valid, settings, &sweep, args.seed, &mut monitor)?;
@@ -214,6 +215,34 @@ fn with_places(settings: &AdaptSettings, common: &Common) -> Result<AdaptSetting
         }
     }
     Ok(settings)
+}
+
+/// The model that is trained by `settings` on texts like `read`; `None` where only the memory that it takes was asked.
+pub(super) fn base(
+    args: &Args,
+    settings: &AdaptSettings,
+    read: &[(&Path, Split)],
+    chosen: &ChosenDevice,
+    common: &Common,
+) -> Result<Option<LoadedModel>> {
+    let name = Name::of_path(Kind::Model, &args.model)?;
+    let folder = common.model(&args.model)?;
+    let reader = Reader::of(&folder)?;
+    settings.check(reader.config.context())?;
+    let work = Work::training(settings, &reader.config, args.held.dtype)?;
+    let by_document = settings.packing == Packing::Document;
+    let texts = Texts { read, reading: args.reading.read(), stream: args.reading.stream, by_document };
+    reader.plan(work, &texts, args.dry_run, chosen, common)?;
+    if args.dry_run {
+        return Ok(None);
+    }
+    let mut base = LoadedModel::open_without(&folder, &args.held.ignore_tensors, args.held.dtype, &chosen.device)?;
+    if let Some(name) = name {
+        // The name on the hub, so that the base of an adapter is found on any machine.
+        base.revision = (!name.has_default_revision()).then_some(name.revision);
+        base.name = name.repository;
+    }
+    Ok(Some(base))
 }
 
 /// Says the result of a run that is done already.

@@ -24,6 +24,7 @@ mod rank;
 mod say;
 mod signals;
 mod similarity;
+mod stream;
 mod study;
 mod synth;
 mod text;

@@ -33,6 +33,8 @@ pub struct LoadedModel {
     pub device: Device,
     /// Its files when they were read; `None` where it was not read.
     pub stamps: Option<Stamps>,
+    /// Of a stage of a stream of domains, the model before the whole stream, if strategies compare with it.
+    pub before_stream: Option<Box<LoadedModel>>,
 }
 
 impl LoadedModel {
@@ -72,8 +74,6 @@ impl LoadedModel {
         Ok(Self { stamps, ..Self::new(model, config, folder, precision, device) })
     }
 
-    /// Its tokenizer; `None` where the folder has none that can be read, which is enough for corpora of token ids.
-    pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
     /// A model whose weights `source` gives, with the configuration of `folder`, whose other files are its own too.
     ///
     /// # Errors
@@ -90,6 +90,8 @@ impl LoadedModel {
         Ok(Self::new(model, config, folder, precision, device))
     }
 
+    /// Its tokenizer; `None` where the folder has none that can be read, which is enough for corpora of token ids.
+    pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
         Tokenizer::find(&self.folder)
     }
 
@@ -106,6 +108,11 @@ impl LoadedModel {
         }
         let ModelConfig { eos_token_id, bos_token_id, .. } = self.config;
         TokenStream::build(corpus, tokenizer, eos_token_id, bos_token_id, self.config.vocabulary(), options)
+    }
+
+    /// The model before the stream of domains that this one is a stage of; itself where it is none.
+    pub fn origin(&self) -> &Self {
+        self.before_stream.as_deref().unwrap_or(self)
     }
 
     /// What identifies the model: a hash of its configuration and weight files.
@@ -130,6 +137,6 @@ impl LoadedModel {
         // Absolute, so that an adapter finds its base from any folder.
         let path = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         let (name, folder, device) = (path.display().to_string(), folder.to_owned(), device.clone());
-        Self { model, config, folder, name, revision: None, precision, device, stamps: None }
+        Self { model, config, folder, name, revision: None, precision, device, stamps: None, before_stream: None }
     }
 }

@@ -337,7 +337,8 @@ impl StudyConfig {
         Ok(config)
     }
 
-    /// Each path that it names, with the kind of what is there: models with their references, domains, the encoder.
+    /// Each path that it names, with the kind of what is there: models with their references, domains, the encoder, and
+    /// what strategies read.
     pub fn paths_mut(&mut self) -> impl Iterator<Item = (Kind, &mut PathBuf)> {
         let models = self
             .models
@@ -348,7 +349,14 @@ impl StudyConfig {
             FeatureSpec::Encoder { folder } => Some((Kind::Model, folder)),
             FeatureSpec::Model { .. } | FeatureSpec::Lexical => None,
         };
-        models.chain(domains).chain(encoder)
+        // The reference of the model that is adapted is named by a word, not by a path.
+        let strategies = self.strategies.iter_mut().flat_map(|entry| entry.recipe.strategies.places());
+        let strategies = strategies.map(|place| match place {
+            NamedPlace::Corpus(path) => (Kind::Dataset, path),
+            NamedPlace::Model(path) => (Kind::Model, path),
+        });
+        let strategies = strategies.filter(|(_, path)| path.as_path() != Path::new(REFERENCE));
+        models.chain(domains).chain(encoder).chain(strategies)
     }
 
     /// The models and texts it reads.

@@ -5,6 +5,7 @@ mod adaptation;
 mod cli;
 #[path = "../common/mod.rs"]
 mod common;
+mod continual;
 mod merge;
 mod remedies;
 mod schedules;

@@ -48,6 +48,7 @@ impl Strategy for WiseFt {
             let ends_in_b = |name: &str| name.contains(".lora_B");
             return Ok(trained.map_parameters(|name, _, weight| if ends_in_b(name) { weight * share } else { weight }));
         }
+        let base = base.origin(); // in a stream of domains, the model that its first stage began with
         if share == 0.0 {
             return Ok(base.model.clone());
         }
