@@ -20,9 +20,9 @@ use odyssey::text::{Corpus, Split, Tokenizer, open_corpus};
 
 use super::common::Common;
 use super::held::HeldArgs;
-use super::memory::Longest;
+use super::memory::{Reader, Texts};
 use super::text::{ProtocolArgs, TextArgs};
-use super::{memory, output, place};
+use super::{output, place};
 
 /// Weights after adaptation: a share α of the way from a base to what was adapted from it, without training. Often that keeps
 /// the gain on the domain and forgets less.
@@ -121,7 +121,7 @@ impl Args {
 struct Reading {
     chosen: ChosenDevice,
     tokenizer: Option<Tokenizer>,
-    recipe: ProtocolResult,
+    protocol: ProtocolResult,
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<()> {
@@ -167,7 +167,7 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
         alpha: choice.alpha,
         select: is_chosen.then_some(select),
         words: choice.words,
-        protocol: target.is_some().then_some(reading.recipe),
+        protocol: target.is_some().then_some(reading.protocol),
         target,
         reference,
         curve: points,
@@ -208,17 +208,20 @@ fn take_place(out: &Path, common: &Common) -> Result<RunPlace> {
 
 /// Whether there is room; `None` where only that was asked.
 fn plan(args: &Args, merge: &Merge, base: &Part, chosen: ChosenDevice, common: &Common) -> Result<Option<Reading>> {
-    let config = merge.config();
-    let tokenizer = Tokenizer::find(&base.folder)?;
-    let recipe = args.protocol.recipe(config, tokenizer.as_ref(), &args.reading)?;
-    let scored = args.target.is_some().then_some((recipe.protocol.context, args.held.dtype));
+    let reader = Reader::of(&base.folder)?;
+    let protocol = args.protocol.for_model(merge.config(), reader.tokenizer.as_ref(), &args.reading)?;
+    let scored = args.target.is_some().then_some((protocol.protocol.context, args.held.dtype));
     let work = Work::Merge { models: merge.models(), scored };
-    let by_document = recipe.protocol.name.by_document();
-    let stream = recipe.stream();
-    let longest = Longest { config, tokenizer: tokenizer.as_ref(), reading: args.reading.read(), stream, by_document };
     let read: Vec<_> = args.texts().into_iter().map(|path| (path, Split::Test)).collect();
-    memory::plan(&base.folder, work, args.dry_run, &chosen, common, |most| longest.of(&read, most, common))?;
-    Ok((!args.dry_run).then_some(Reading { chosen, tokenizer, recipe }))
+    let texts = Texts {
+        read: &read,
+        reading: args.reading.read(),
+        stream: protocol.stream(),
+        by_document: protocol.protocol.name.by_document(),
+    };
+    reader.plan(work, &texts, args.dry_run, &chosen, common)?;
+    let tokenizer = reader.tokenizer;
+    Ok((!args.dry_run).then_some(Reading { chosen, tokenizer, protocol }))
 }
 
 /// The curve, if a text is given.
@@ -239,7 +242,7 @@ fn measured(
     let measure = Measure {
         target: named(args.target.as_deref(), target),
         reference: reference.as_ref().map(|corpus| named(args.reference.as_deref(), corpus)),
-        protocol: &reading.recipe,
+        protocol: &reading.protocol,
         tokenizer: reading.tokenizer.as_ref(),
         precision: args.held.dtype,
         device: &reading.chosen.device,

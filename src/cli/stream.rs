@@ -6,6 +6,7 @@ use odyssey::continual::{DomainStream, StreamPlace, StreamResult};
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::{ProtocolName, ProtocolResult};
 use odyssey::progress::Watched;
+use odyssey::recipe::AdaptSettings;
 use odyssey::shown::{fixed, signed, visible};
 use odyssey::text::{Domain, Split};
 
@@ -17,7 +18,7 @@ const WIDEST: usize = 6;
 /// The most characters of a domain's name in a table.
 const LONGEST_NAME: usize = 24;
 
-pub fn run(args: &adapt::Args, common: &Common) -> Result<()> {
+pub fn run(args: &adapt::Args, settings: &AdaptSettings, common: &Common) -> Result<()> {
     let resume = args.resume || common.again.get();
     let Some(out) = &args.out else {
         return Err(Error::input("stream", "has no folder for its stages", "give --out"));
@@ -33,7 +34,7 @@ pub fn run(args: &adapt::Args, common: &Common) -> Result<()> {
     let texts = args.stream.iter().map(|path| common.corpus(path)).collect::<Result<Vec<PathBuf>>>()?;
     // Every text is read by some stage: the longest window of any of them counts.
     let read: Vec<(&Path, Split)> = texts.iter().map(|path| (path.as_path(), Split::Train)).collect();
-    let Some(base) = adapt::base(args, &read, &chosen, common)? else { return Ok(()) };
+    let Some(base) = adapt::base(args, settings, &read, &chosen, common)? else { return Ok(()) };
     let Some(place) = place else { return Ok(()) };
     let tokenizer = base.tokenizer()?;
     let mut monitor = common.monitor();
@@ -53,8 +54,9 @@ pub fn run(args: &adapt::Args, common: &Common) -> Result<()> {
         name: args.model.display().to_string(),
         tokenizer: tokenizer.as_ref(),
         domains: &domains,
-        settings: &args.settings.0,
+        settings,
         seed: args.seed,
+        files: args.reading.read(),
         reading,
         protocol,
         checkpoint_every: args.checkpoint_every,

@@ -11,6 +11,7 @@ use crate::disk::lock::Lock;
 use crate::disk::paths;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::message::Message;
 
 /// What says how far a stream is.
 const RESULT: &str = "stream.json";
@@ -40,7 +41,8 @@ impl StreamPlace {
             None => files::check_new_folder(&out)?,
             Some(found) if found.done < found.of && !resume => {
                 let fault = format!("holds an unfinished stream: {} of {} stages are done", found.done, found.of);
-                return Err(Error::file(&out, fault, "give --resume to go on from it, or remove it to start again"));
+                let cure = Message::new("give ").key("resume").then(" to go on from it, or remove it to start again");
+                return Err(Error::file(&out, fault, cure));
             }
             Some(_) => {}
         }

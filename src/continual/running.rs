@@ -14,7 +14,8 @@ use crate::evaluate::{ProtocolResult, evaluate};
 use crate::model::LoadedModel;
 use crate::process::peak_resident;
 use crate::progress::{Monitor, Watched};
-use crate::text::{Domain, Split, StreamOptions, TokenStream, Tokenizer};
+use crate::spool::cache_folder;
+use crate::text::{Domain, ReadOptions, Split, StreamOptions, TextOptions, TokenStream, Tokenizer};
 
 /// A model, the domains that it is adapted to one after another, and how.
 pub struct DomainStream<'a> {
@@ -30,6 +31,8 @@ pub struct DomainStream<'a> {
     pub settings: &'a AdaptSettings,
     /// The seed of every stage.
     pub seed: u64,
+    /// How the files of what strategies read become documents.
+    pub files: ReadOptions,
     /// How texts become tokens for training and validation.
     pub reading: StreamOptions,
     /// How test texts are scored.
@@ -183,9 +186,13 @@ impl DomainStream<'_> {
         let train = self.read(domain, Split::Train, &self.reading, monitor)?;
         let valid = self.read(domain, Split::Valid, &self.reading, monitor)?;
         let resumable = Some(place.resumable(self.checkpoint_every, Resumable::LONGEST, self.how_to_resume));
-        let training = Training { base, settings: self.settings, seed: self.seed, resumable };
+        // What strategies read is divided as the domains are: the rest of it may be measured on.
+        let texts = TextOptions { read: self.files.clone(), stream: self.reading, divide: true };
+        let keep = cache_folder();
+        let training =
+            Training { base, settings: self.settings, seed: self.seed, resumable, texts: &texts, keep: Some(&keep) };
         if place.is_filled()
-            && let Some(done) = place.result_of(&training.determined_by(&train, &valid)?)?
+            && let Some(done) = place.result_of(&training.determined_by(&train, &valid, monitor)?)?
         {
             return Ok(done);
         }

@@ -52,7 +52,7 @@ impl Side {
     pub(super) fn values(&mut self, name: &str, shape: &[usize], rows: Range<usize>) -> Result<Vec<f32>> {
         let data = self.weights.read(name, shape, rows.clone(), Precision::F32)?;
         let mut values: Vec<f32> =
-            data.try_to_vec().map_err(|e| Error::Numeric(format!("tensor {name:?} is not in f32: {e:?}")))?;
+            data.try_to_vec().map_err(|e| Error::numeric(format!("tensor {name:?} is not in f32: {e:?}")))?;
         if let Some(update) = self.adapter.as_ref().and_then(|adapter| adapter.of(name)) {
             let update = update?;
             let of_row = shape.iter().skip(1).product::<usize>();

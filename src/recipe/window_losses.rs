@@ -70,7 +70,7 @@ impl WindowLosses {
             let nll = guarded(device, || losses(model, &batch.inputs, &batch.targets))?;
             let of_targets = batch.without_padding(&nll, chosen.iter().map(|&window| windows.targets(window)));
             if of_targets.iter().any(|nll| !nll.is_finite()) {
-                return Err(Error::Numeric(format!(
+                return Err(Error::numeric(format!(
                     "a loss of the training text is no number ({})",
                     windows.documents(chosen)
                 )));

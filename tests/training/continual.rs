@@ -119,6 +119,7 @@ fn run(
         domains: &domains,
         settings,
         seed: 42,
+        files: rule.into(),
         reading,
         protocol,
         checkpoint_every: None,
