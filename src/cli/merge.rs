@@ -274,7 +274,13 @@ fn table(result: &MergeResult) -> String {
         }));
     }
     lines.push(match &result.out {
-        Some(out) => format!("written to {}, a whole model: {}", visible(out), result.method.formula()),
+        Some(out) => {
+            let formula = match result.general {
+                Some(_) => "base + α · what the domain changed + (1 − α) · what general text changed",
+                None => result.method.formula(),
+            };
+            format!("written to {}, a whole model:\n{formula}", visible(out))
+        }
         None => "nothing is written; --out DIR writes the model".to_owned(),
     });
     lines.join("\n")
@@ -304,14 +310,14 @@ fn kept(result: &MergeResult, chosen: &Point) -> Option<String> {
     (gain > 0.0 && harm > 0.0).then(|| {
         let [gain, harm] =
             [percent(-chosen.target.delta, gain), percent(chosen.reference.map_or(0.0, |r| r.delta), harm)];
-        format!("of α = 1 it has {gain} of the gain on the target and {harm} of the harm on the reference")
+        format!("of α = 1: {gain} of the gain on the target, {harm} of the harm on the reference")
     })
 }
 
 fn curve_table(result: &MergeResult) -> String {
     let cells = |loss: &Loss| {
         let [low, high] = loss.delta_ci95.map(|end| signed(end, 3));
-        vec![fixed(loss.loss, 4), signed(loss.delta, 4), format!("{low}…{high}")]
+        vec![fixed(loss.loss, 4), signed(loss.delta, 3), format!("{low}…{high}")]
     };
     let rows = result.curve.iter().map(|point| {
         let mark = if point.alpha == result.alpha && !result.words.is_empty() { " ←" } else { "" };

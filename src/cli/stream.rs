@@ -16,7 +16,7 @@ use super::{adapt, output};
 /// The most domains whose matrix is shown: more columns are wider than a terminal. The JSON has it whole.
 const WIDEST: usize = 6;
 /// The most characters of a domain's name in a table.
-const LONGEST_NAME: usize = 24;
+const LONGEST_NAME: usize = 18;
 
 pub fn run(args: &adapt::Args, settings: &AdaptSettings, common: &Common) -> Result<()> {
     let resume = args.resume || common.again.get();
@@ -77,14 +77,14 @@ fn table(result: &StreamResult) -> String {
         lines.push(String::new());
         lines.push(matrix(result));
     }
-    lines.push("losses on the test texts, nats per token".to_owned());
+    lines.push("losses on the test texts, nats per token; a positive transfer is good".to_owned());
     lines.push(format!("written to {}", visible(&result.out)));
     lines.join("\n")
 }
 
 fn answer(result: &StreamResult) -> String {
     format!(
-        "after {} domains the mean loss is {}, {} against before; mean forgetting {}",
+        "after {} domains: mean loss {} ({} against before), mean forgetting {}",
         result.done,
         fixed(result.last, 4),
         signed(result.last - result.zero_shot, 4),
@@ -103,11 +103,11 @@ fn most_forgotten(result: &StreamResult) -> Option<String> {
 fn transfers(result: &StreamResult) -> Option<String> {
     let words = |name: &str, transfers: &[odyssey::continual::Transfer]| {
         let last = transfers.last()?;
-        Some(format!("{name} transfer {} (stage {})", signed(last.transfer, 4), last.stage))
+        Some(format!("{name} {} (stage {})", signed(last.transfer, 4), last.stage))
     };
     let both = [words("backward", &result.backward), words("forward", &result.forward)];
     let both: Vec<String> = both.into_iter().flatten().collect();
-    (!both.is_empty()).then(|| format!("{}; positive is good", both.join(", ")))
+    (!both.is_empty()).then(|| format!("transfer {}", both.join(", ")))
 }
 
 fn by_domain(result: &StreamResult) -> String {

@@ -288,7 +288,7 @@ fn an_adapter_at_1_is_what_merges_it_and_between_the_base_and_it_lies_its_share(
     assert!(bits(&mixed) == bits(&wholes));
     let said = place.odyssey("merge --base model --adapted domain --alpha 1 --out merged");
     assert_eq!(said.status, Some(0), "{}", said.err);
-    assert!(said.out.contains("written to merged, a whole model"), "{}", said.out);
+    assert!(said.out.contains("written to merged, a whole model:"), "{}", said.out);
     assert!(place.read("merged/model.safetensors") == place.read("domain-whole/model.safetensors"), "other bytes");
 }
 
