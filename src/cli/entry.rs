@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::builder::{PathBufValueParser, TypedValueParser, ValueParser};
+use clap::builder::{PathBufValueParser, Styles, TypedValueParser, ValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use odyssey::device::faults::{once_more, renew};
 use odyssey::disk::paths;
@@ -70,8 +70,7 @@ enum Command {
 pub fn run() -> ExitCode {
     odyssey::last_words::listen_for_unreadable_maps();
     let program = with_normal_paths(Cli::command());
-    let parsed = program.clone().try_get_matches().and_then(|found| Ok((Cli::from_arg_matches(&found)?, found)));
-    let (mut cli, found) = match parsed {
+    let (mut cli, found) = match parsed(&program) {
         Ok(parsed) => parsed,
         Err(said) => return said_instead(&said),
     };
@@ -100,10 +99,17 @@ pub fn run() -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
+fn parsed(program: &clap::Command) -> Result<(Cli, clap::ArgMatches), clap::Error> {
+    program.clone().try_get_matches().and_then(|found| Ok((Cli::from_arg_matches(&found)?, found)))
+}
+
 /// Prints the help or version that was asked for, or what is wrong with the command line.
 fn said_instead(said: &clap::Error) -> ExitCode {
     if said.use_stderr() {
-        let _ = said.print();
+        match with_commands_to_a_terminal() {
+            Some(words) => say::note(words.trim_end()),
+            None => drop(said.print()),
+        }
         return ExitCode::from(said.exit_code() as u8);
     }
     match say::printed(|| said.print()) {
@@ -113,6 +119,14 @@ fn said_instead(said: &clap::Error) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// What is wrong with the command line, if the message quotes something invisible of it, which a terminal may obey. Without
+/// the parser's own colours, because those look the same.
+fn with_commands_to_a_terminal() -> Option<String> {
+    let said = parsed(&with_normal_paths(Cli::command().styles(Styles::plain()))).err()?;
+    let words = said.render().ansi().to_string();
+    (visible_lines(&words) != words).then_some(words)
 }
 
 /// The command line whose paths, of every option and command, come out in one form however they are written.

@@ -184,7 +184,8 @@ impl Claim {
     }
 }
 
-fn knows_no_locks(error: &std::io::Error) -> bool {
+/// Whether a lock was refused because the file system has none, as some network file systems do.
+pub fn knows_no_locks(error: &std::io::Error) -> bool {
     const ENOLCK: i32 = if cfg!(target_os = "linux") { 37 } else { 77 };
     error.kind() == ErrorKind::Unsupported || (cfg!(unix) && error.raw_os_error() == Some(ENOLCK))
 }

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
 use super::name::{Name, is_git_hash, is_path_inside, is_sha256};
+use crate::disk::lock::knows_no_locks;
 use crate::disk::scratch;
 use crate::error::{Error, Result};
 use crate::files;
@@ -125,6 +126,16 @@ impl Cached {
         self.prepare(path)?;
         let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
         opened.map_err(|e| cannot_write(path, e))
+    }
+
+    /// A place of this process alone beside `path`, with what lay there, if anything. What dead processes left of the same
+    /// goes.
+    pub fn taken(&self, path: &Path) -> Result<PathBuf> {
+        self.prepare(path)?;
+        scratch::sweep(path);
+        let own = scratch::name_for(path);
+        let _ = fs::rename(path, &own); // in most cases nothing lies there
+        Ok(own)
     }
 
     /// The commit a revision was when it was last asked for.
@@ -240,7 +251,7 @@ impl Cached {
     }
 
     /// Waits until no other process fetches the file of this hash, and lets others wait while it is held. `None` if the
-    /// file system has no locks: then two processes may fetch the same file, and one of them wins.
+    /// file system has no locks: then two processes may fetch the same file, each into a place of its own.
     pub fn lock(&self, hash: &str, monitor: &dyn Monitor) -> Result<Option<File>> {
         let path = self.locks.join(format!("{hash}.lock"));
         let file = self.open(&path)?;
@@ -251,7 +262,7 @@ impl Cached {
                     return Err(Error::Interrupted("nothing was fetched; another process is fetching it".into()));
                 }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(100)),
-                Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => return Ok(None),
+                Err(TryLockError::Error(e)) if knows_no_locks(&e) => return Ok(None),
                 Err(TryLockError::Error(e)) => return Err(Error::writing(&path, e)),
             }
         }

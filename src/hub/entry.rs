@@ -1,6 +1,5 @@
 //! A file of a repository, as the hub lists it, and the sums that tell that it arrived whole.
 
-use std::fs::File;
 use std::io::Read;
 
 use sha1::Sha1;
@@ -55,7 +54,7 @@ impl Sum {
     }
 
     /// Adds the rest of a file.
-    pub fn read(&mut self, file: &mut File) -> std::io::Result<()> {
+    pub fn read(&mut self, file: &mut impl Read) -> std::io::Result<()> {
         let mut buffer = vec![0; 1 << 16];
         loop {
             match file.read(&mut buffer)? {

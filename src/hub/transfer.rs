@@ -1,7 +1,7 @@
 //! One file from the hub into the cache: as a stream, resumed where it was cut, checked by its hash, whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -60,26 +60,41 @@ impl Transfer<'_> {
             return Ok(blob);
         }
         let hash = entry.hash();
-        let _lock = self.cached.lock(hash, monitor)?;
+        let lock = self.cached.lock(hash, monitor)?;
         // Another process may have fetched it meanwhile.
         if let Some(blob) = self.present(entry)? {
             return Ok(blob);
         }
-        let place = self.cached.incomplete(hash);
-        let mut sum = self.fill(&place, entry, monitor)?;
+        let (blob, incomplete) = (self.cached.blob(hash), self.cached.incomplete(hash));
+        // Without a lock several processes may be here: one of them takes what has arrived, each fills a file of its own.
+        let place = if lock.is_some() { incomplete.clone() } else { self.cached.taken(&incomplete)? };
+        let filled = self.fill_right(&place, entry, monitor);
+        if filled.is_err() && lock.is_none() {
+            let _ = fs::rename(&place, &incomplete); // whoever comes next goes on from there
+        }
+        let sum = filled?;
+        match fs::rename(&place, &blob) {
+            // Where a lock is given that does not hold, another process has filled the same file.
+            Err(e) if e.kind() == ErrorKind::NotFound && self.present(entry)?.is_some() => {}
+            renamed => renamed.map_err(|e| Error::writing(&blob, e))?,
+        }
+        Ok(Blob { name: hash.to_owned(), path: blob, sha256: Some(sum.sha256()), fetched: true })
+    }
+
+    /// Fetches the missing part of the file at `place`, which is then right, and returns its hash.
+    fn fill_right(&self, place: &Path, entry: &Entry, monitor: &mut dyn Monitor) -> Result<Sum, Failure> {
+        let mut sum = self.fill(place, entry, monitor)?;
         if !sum.fits(entry) {
             // The remains of an earlier run may be wrong, or the network: try once more from the beginning.
             tracing::warn!("{}: {} arrived damaged; fetching it anew", self.name, entry.path);
-            fs::remove_file(&place).map_err(|e| Error::writing(&place, e))?;
-            sum = self.fill(&place, entry, monitor)?;
+            fs::remove_file(place).map_err(|e| Error::writing(place, e))?;
+            sum = self.fill(place, entry, monitor)?;
         }
         if !sum.fits(entry) {
-            fs::remove_file(&place).map_err(|e| Error::writing(&place, e))?;
+            fs::remove_file(place).map_err(|e| Error::writing(place, e))?;
             return Err(Failure::Wrong);
         }
-        let blob = self.cached.blob(hash);
-        fs::rename(&place, &blob).map_err(|e| Error::writing(&blob, e))?;
-        Ok(Blob { name: hash.to_owned(), path: blob, sha256: Some(sum.sha256()), fetched: true })
+        Ok(sum)
     }
 
     /// Bytes that are still to come of a file.
@@ -204,7 +219,7 @@ impl<'a> Filling<'a> {
             have = 0;
         }
         let mut sum = Sum::new(entry);
-        sum.read(&mut file).map_err(|e| Error::reading(place, e))?;
+        sum.read(&mut (&mut file).take(have)).map_err(|e| Error::reading(place, e))?;
         file.seek(SeekFrom::Start(have)).map_err(|e| Error::reading(place, e))?;
         Ok(Self { place, entry, file, sum, have })
     }

@@ -293,6 +293,14 @@ impl Adapter {
         if let Some((layer, _)) = layers.iter().find(|(path, _)| left_out(path)) {
             return fault(format!("has nothing for {layer:?}, which `target_modules` in {CONFIG} names"));
         }
+        for (key, patterns) in [("rank_pattern", &self.ranks), ("alpha_pattern", &self.alphas)] {
+            for name in patterns.keys().filter(|name| !factors.keys().any(|layer| fits(layer, name))) {
+                tracing::warn!(
+                    "{}: `{key}` names {name:?}, which is none of the layers that it adapts: as in peft, that has no effect",
+                    self.folder.join(CONFIG).display()
+                );
+            }
+        }
         Ok(factors)
     }
 

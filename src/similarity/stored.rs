@@ -58,9 +58,14 @@ pub fn read(path: &Path) -> Result<CorpusSample> {
     };
     let small = |name: &str| -> Result<Vec<u32>> { Ok(bytemuck::pod_collect_to_vec(array(name, Dtype::U32)?.data())) };
     let large = |name: &str| -> Result<Vec<u64>> { Ok(bytemuck::pod_collect_to_vec(array(name, Dtype::U64)?.data())) };
-    let levels = small("levels")?;
-    let ngrams = |name: &str, which: usize| -> Result<NGrams> {
-        let level = levels.get(which).copied().unwrap_or(0);
+    let (ids, counts) = (small("ids")?, large("counts")?);
+    let (&[of_bigrams, of_trigrams], &[newlines]) = (&small("levels")?[..], &large("newlines")?[..]) else {
+        return Err(broken("its levels or its newlines are not as many as there must be".into()));
+    };
+    if ids.len() != counts.len() {
+        return Err(broken(format!("{} ids have {} counts", ids.len(), counts.len())));
+    }
+    let ngrams = |name: &str, level: u32| -> Result<NGrams> {
         Ok(NGrams { level, entries: large(name)?.into_iter().map(|hash| (hash, 0, 1)).collect() })
     };
     let caveats = match tensors.names().contains(&"caveats") {
@@ -82,9 +87,9 @@ pub fn read(path: &Path) -> Result<CorpusSample> {
     Ok(CorpusSample {
         features,
         counts: Counts {
-            unigrams: small("ids")?.into_iter().zip(large("counts")?).collect(),
-            newlines: large("newlines")?.first().copied().unwrap_or(0),
-            ngrams: [ngrams("bigrams", 0)?, ngrams("trigrams", 1)?],
+            unigrams: ids.into_iter().zip(counts).collect(),
+            newlines,
+            ngrams: [ngrams("bigrams", of_bigrams)?, ngrams("trigrams", of_trigrams)?],
             parts: Vec::new(),
         },
     })

@@ -4,11 +4,12 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 use bytes::Bytes;
-use parquet::basic::Type;
+use parquet::basic::{ConvertedType, LogicalType, Type};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
+use parquet::schema::types::ColumnDescriptor;
 
 use super::collector::{Collector, NULL};
 use super::document::Document;
@@ -100,6 +101,15 @@ fn damaged(path: &Path, fault: impl std::fmt::Display) -> Error {
     )
 }
 
+/// Whether the bytes of a column may be text: some are numbers or binary formats, whose bytes may be UTF-8 by chance. Old
+/// writers say nothing of them.
+fn holds_text(column: &ColumnDescriptor) -> bool {
+    let converted = [ConvertedType::NONE, ConvertedType::UTF8, ConvertedType::ENUM, ConvertedType::JSON];
+    let logical = [LogicalType::String, LogicalType::Enum, LogicalType::Json];
+    converted.contains(&column.converted_type())
+        && column.logical_type_ref().is_none_or(|stated| logical.contains(stated))
+}
+
 /// The column of an open file that holds the text.
 struct Column<'a> {
     path: &'a Path,
@@ -123,7 +133,8 @@ impl<'a> Column<'a> {
             ));
         };
         let column = schema.column(index);
-        if column.physical_type() != Type::BYTE_ARRAY || column.max_rep_level() != 0 || column.max_def_level() > 1 {
+        let is_flat = column.max_rep_level() == 0 && column.max_def_level() <= 1;
+        if column.physical_type() != Type::BYTE_ARRAY || !is_flat || !holds_text(&column) {
             let fault = format!("its column `{field}` does not hold strings");
             return Err(Error::file(path, fault, "convert the column to strings, or name another column"));
         }

@@ -225,3 +225,24 @@ fn file_names_in_tables_errors_and_warnings_are_shown_and_not_obeyed() {
     assert_eq!(said.status, Some(2));
     assert_harmless(&said.err);
 }
+
+#[test]
+fn a_command_line_that_is_not_understood_is_shown_and_not_obeyed() {
+    let place = Place::empty();
+    let lines = [
+        COMMANDS.to_owned(),
+        format!("eval --{COMMANDS}"),
+        format!("eval --json={COMMANDS}"),
+        format!("eval --model m --text t {COMMANDS}"),
+        format!("eval --model m --text t --context {COMMANDS}"),
+        format!("study {COMMANDS}"),
+    ];
+    for line in lines {
+        for color in ["auto", "always"] {
+            let said = place.odyssey(&format!("{line} --color {color}"));
+            assert_eq!((said.status, said.out.as_str()), (Some(2), ""), "{line:?}: {}", said.err);
+            assert!(said.err.contains("owned\\u{7}\\u{1b}[31m\\u{9b}2J"), "{line:?}: {:?}", said.err);
+            assert_harmless(&said.err);
+        }
+    }
+}

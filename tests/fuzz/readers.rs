@@ -13,11 +13,14 @@ use odyssey::compare::compare;
 use odyssey::device::{ChosenDevice, DeviceChoice};
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::per_token;
-use odyssey::files;
+use odyssey::files::{self, Array};
 use odyssey::model::weights::{Precision, WeightFiles, WeightSource};
-use odyssey::model::{LoadedModel, ModelConfig};
+use odyssey::model::{Adapter, LoadedModel, ModelConfig, peft};
 use odyssey::pretrain::PretrainConfig;
+use odyssey::rank::PromptSet;
 use odyssey::report::{answer, csv, page, plots, table};
+use odyssey::similarity::encoder::folder::EncoderFolder;
+use odyssey::similarity::{Features, cache, stored};
 use odyssey::study::{self, Plan, StudyConfig, StudyResults};
 use odyssey::text::{Corpus, DocumentRule, Domain, Split, Tokenizer, Vocabulary};
 use safetensors::{Dtype, SafeTensors};
@@ -42,6 +45,12 @@ pub const READERS: &[(&str, Reader)] = &[
     ("weight_index", weight_index),
     ("tokenizer_json", tokenizer_json),
     ("tokenizer_pair", tokenizer_pair),
+    ("tokenizer_settings", tokenizer_settings),
+    ("adapter", adapter),
+    ("sentence_encoder", sentence_encoder),
+    ("rank_prompts", rank_prompts),
+    ("kept_features", kept_features),
+    ("kept_sample", kept_sample),
     ("checkpoint", checkpoint),
     ("per_token", per_token_file),
     ("study_toml", study_toml),
@@ -259,15 +268,107 @@ pub fn tokenizer_json(data: &[u8]) -> bool {
     true
 }
 
-/// GPT-2's vocabulary, merges, added tokens and settings, with a NUL between them.
+/// Files of these names, with a NUL between them; what is empty is not there.
+fn put_parts<const N: usize>(folder: &TempDir, names: [&str; N], data: &[u8]) {
+    for (name, part) in names.into_iter().zip(data.splitn(N, |&byte| byte == 0)) {
+        if !part.is_empty() {
+            put(folder, name, part);
+        }
+    }
+}
+
+/// GPT-2's vocabulary, merges, added tokens and settings.
 pub fn tokenizer_pair(data: &[u8]) -> bool {
     let folder = folder();
-    let names = ["vocab.json", "merges.txt", "added_tokens.json", "tokenizer_config.json"];
-    for (name, part) in names.into_iter().zip(data.split(|&byte| byte == 0)) {
-        put(&folder, name, part);
-    }
+    put_parts(&folder, ["vocab.json", "merges.txt", "added_tokens.json", "tokenizer_config.json"], data);
     let Some(tokenizer) = answered(Tokenizer::load(folder.path())) else { return false };
     use_tokenizer(&tokenizer);
+    true
+}
+
+/// What stands beside a `tokenizer.json` that is in order.
+pub fn tokenizer_settings(data: &[u8]) -> bool {
+    let folder = folder();
+    put(&folder, "tokenizer.json", include_bytes!("corpus/tokenizer_json/bpe"));
+    put_parts(&folder, ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"], data);
+    let Some(tokenizer) = answered(Tokenizer::load(folder.path())) else { return false };
+    let again = Tokenizer::load(folder.path()).expect("read once already");
+    assert_eq!(tokenizer.hash(), again.hash());
+    use_tokenizer(&tokenizer);
+    true
+}
+
+/// An adapter of the tiny model: its settings and its weights.
+pub fn adapter(data: &[u8]) -> bool {
+    let folder = folder();
+    put_parts(&folder, [peft::CONFIG, peft::WEIGHTS], data);
+    let Some(adapter) = answered(Adapter::read(folder.path())) else { return false };
+    let Some(adapted) = answered(adapter.attach(&tiny_model())) else { return false };
+    assert!(adapted.model.has_adapters(), "it was read, so it adapts something");
+    true
+}
+
+/// What a folder of a sentence encoder says of itself.
+pub fn sentence_encoder(data: &[u8]) -> bool {
+    let folder = folder();
+    fs::create_dir(folder.path().join("1_Pooling")).expect("a folder");
+    let names = [
+        "config.json",
+        "modules.json",
+        "1_Pooling/config.json",
+        "sentence_bert_config.json",
+        "config_sentence_transformers.json",
+        "tokenizer_config.json",
+    ];
+    put_parts(&folder, names, data);
+    let Some(encoder) = answered(EncoderFolder::read(folder.path())) else { return false };
+    assert!(encoder.longest >= 3 && encoder.body.starts_with(folder.path()));
+    encoder.config.weight_count();
+    true
+}
+
+/// Features that are kept, sealed, and of the text that is asked for.
+pub fn kept_features(data: &[u8]) -> bool {
+    const KEY: &str = "odyssey.features";
+    let folder = folder();
+    let asked = |value| {
+        let computed = move || Ok(Features::new(1, 1, vec![value]).map_err(|e| e.to_string()));
+        let (features, was_read) = cache::features(folder.path(), &json!({"text": 1}), computed).expect("features");
+        (features.expect("one number or more"), was_read)
+    };
+    asked(0.5); // which makes the file, with its key
+    let path = fs::read_dir(folder.path()).expect("the folder").next().expect("a file").expect("the folder").path();
+    let whole = fs::read(&path).expect("a file");
+    let (_, header) = SafeTensors::read_metadata(&whole).expect("written by the program");
+    let key = header.metadata().as_ref().expect("a key")[KEY].clone();
+    let Some(sealed) = sealed_with(data, KEY, key) else { return false };
+    fs::write(&path, sealed).expect("a file");
+    let (features, was_read) = asked(0.25);
+    assert!(features.samples > 0 && features.values.len() == features.samples * features.dimension);
+    assert!(features.values.iter().all(|value| value.is_finite()) && features.documents().len() == features.samples);
+    assert!(was_read || features.values == [0.25]);
+    features.units();
+    was_read
+}
+
+/// A sample of a reference corpus. Written again it is the same.
+pub fn kept_sample(data: &[u8]) -> bool {
+    let folder = folder();
+    let path = put(&folder, "sample.safetensors", data);
+    let Some(sample) = answered(stored::read(&path)) else { return false };
+    stored::write(&path, &sample).expect("a sample");
+    let again = stored::read(&path).expect("written by the program");
+    assert_eq!((&again.features, &again.counts), (&sample.features, &sample.counts));
+    true
+}
+
+/// Prompts for the rank of words. Written again they are the same.
+pub fn rank_prompts(data: &[u8]) -> bool {
+    let folder = folder();
+    let path = put(&folder, "prompts.jsonl", data);
+    let Some(prompts) = answered(PromptSet::read(&path)) else { return false };
+    prompts.write(&path).expect("prompts");
+    assert_eq!(answered(PromptSet::read(&path)), Some(prompts));
     true
 }
 
@@ -288,8 +389,33 @@ fn determined_by() -> Value {
     json!({"seed": 1})
 }
 
-/// A checkpoint of the tiny model.
+/// The arrays and the metadata of a sealed file with the checksum that they need now: what fuzzing changes behind the
+/// checksum is read too. `None` for what is no such file.
+fn sealed_again(data: &[u8], key: &str) -> Option<Vec<u8>> {
+    let (_, header) = SafeTensors::read_metadata(data).ok()?;
+    sealed_with(data, key, header.metadata().as_ref()?.get(key)?.clone())
+}
+
+/// The same with this text in the metadata.
+fn sealed_with(data: &[u8], key: &str, metadata: String) -> Option<Vec<u8>> {
+    let folder = folder();
+    let path = folder.path().join("sealed");
+    let tensors = SafeTensors::deserialize(data).ok()?;
+    let arrays = tensors.iter().filter(|(name, _)| *name != "sha256").map(|(name, view)| {
+        let (dtype, shape) = (view.dtype(), view.shape().to_vec());
+        Array { name: name.to_owned(), dtype, shape, bytes: Box::new(move || Ok(view.data().to_vec().into())) }
+    });
+    files::write_sealed(&path, arrays, (key, metadata)).ok()?;
+    fs::read(&path).ok()
+}
+
+/// A checkpoint of the tiny model, as it is and with a checksum of its own.
 pub fn checkpoint(data: &[u8]) -> bool {
+    let sealed = sealed_again(data, "position");
+    checkpoint_as_it_is(data) | sealed.is_some_and(|sealed| checkpoint_as_it_is(&sealed))
+}
+
+fn checkpoint_as_it_is(data: &[u8]) -> bool {
     let folder = folder();
     let path = put(&folder, "checkpoint", data);
     let base = tiny_model();
@@ -303,8 +429,14 @@ pub fn checkpoint(data: &[u8]) -> bool {
     true
 }
 
-/// A per-token file. Written again it is the same; compared with itself nothing changed.
+/// A per-token file, as it is and with a checksum of its own.
 pub fn per_token_file(data: &[u8]) -> bool {
+    let sealed = sealed_again(data, "eval");
+    per_token_as_it_is(data) | sealed.is_some_and(|sealed| per_token_as_it_is(&sealed))
+}
+
+/// Written again it is the same; compared with itself nothing changed.
+fn per_token_as_it_is(data: &[u8]) -> bool {
     let folder = folder();
     let path = put(&folder, "a.safetensors", data);
     let Some((scored, result)) = answered(per_token::read(&path)) else { return false };
@@ -345,11 +477,26 @@ pub fn pretrain_toml(data: &[u8]) -> bool {
     true
 }
 
+/// A JSON document with a checksum as its last key; `None` where it has one, or no end to put it at.
+fn sealed_document(data: &[u8]) -> Option<Vec<u8>> {
+    let body = data.trim_ascii_end().strip_suffix(b"}")?;
+    if body.windows(6).any(|bytes| bytes == b"sha256") {
+        return None;
+    }
+    let end = format!(",\n  \"sha256\": \"{}\"\n}}\n", files::hash_bytes(body));
+    Some([body, end.as_bytes()].concat())
+}
+
 /// A study's `plan.json` in a folder without a single task done.
 pub fn study_plan(data: &[u8]) -> bool {
     let folder = folder();
     put(&folder, "plan.json", data);
     let Some(plan) = answered(Plan::read(folder.path())) else { return false };
+    if let Some(sealed) = sealed_document(data) {
+        put(&folder, "plan.json", &sealed);
+        let sealed = answered(Plan::read(folder.path())).map(|plan| serde_json::to_value(plan).expect("JSON"));
+        assert_eq!(sealed, serde_json::to_value(&plan).ok(), "a checksum changes nothing");
+    }
     plan.write(folder.path()).expect("a plan");
     // What is written has a checksum, whatever was read had.
     let written = answered(Plan::read(folder.path())).map(|plan| serde_json::to_value(plan).expect("JSON"));

@@ -543,6 +543,24 @@ fn an_adapter_is_evaluated_off_and_on_in_one_run_and_the_difference_is_compares_
 }
 
 #[test]
+fn a_pattern_that_means_no_layer_of_the_adapter_has_no_effect_and_is_named() {
+    let place = Place::with_model();
+    place.result(&format!("{ADAPT} --out adapter"));
+    let line = "eval --model adapter --text test.jsonl --json";
+    let plain = place.odyssey(line);
+    assert!(!plain.err.contains("_pattern"), "{}", plain.err);
+    let patterns = json!({ "alpha_pattern": { "c_attn": 16, "c_atn": 99 }, "rank_pattern": { "h.7.attn.c_attn": 9 } });
+    configure(&place.path("adapter"), patterns);
+    let said = place.odyssey(line);
+    for part in ["`alpha_pattern` names \"c_atn\"", "`rank_pattern` names \"h.7.attn.c_attn\""] {
+        assert!(said.err.contains(part), "no {part}: {}", said.err);
+    }
+    assert!(!said.err.contains("names \"c_attn\""), "{}", said.err);
+    let nll = |out: &str| serde_json::from_str::<Value>(out).unwrap()["texts"][0]["nll"].clone();
+    assert_eq!(nll(&said.out), nll(&plain.out));
+}
+
+#[test]
 fn a_merged_folder_is_a_whole_model_with_the_adapter_beside() {
     let place = Place::with_model();
     place.result(&format!("{ADAPT} --out merged --merge"));

@@ -1,7 +1,9 @@
 //! Corpora as other programs write them: compressed, in columns, in archives.
 
+use std::fs::File;
 use std::io::Write;
 use std::process::Command;
+use std::sync::Arc;
 
 use super::*;
 
@@ -153,6 +155,38 @@ fn a_parquet_file_without_texts_is_refused_by_column_or_row() {
     }
     let folder = folder();
     assert_input_error(read(&write(folder.path().join("a.parquet"), "PAR1")), &["a.parquet", "not a whole parquet"]);
+}
+
+#[test]
+fn bytes_of_a_parquet_file_are_text_where_it_says_so_or_nothing_and_not_where_they_are_numbers() {
+    use parquet::data_type::{ByteArray, ByteArrayType};
+    use parquet::file::writer::SerializedFileWriter;
+    let folder = folder();
+    let path = folder.path().join("a.parquet");
+    for (annotation, is_text) in [
+        ("", true),
+        ("(UTF8)", true),
+        ("(STRING)", true),
+        ("(ENUM)", true),
+        ("(JSON)", true),
+        ("(DECIMAL(20,2))", false),
+        ("(BSON)", false),
+    ] {
+        let schema = format!("message m {{ required binary text {annotation}; }}");
+        let schema = Arc::new(parquet::schema::parser::parse_message_type(&schema).unwrap());
+        let mut file = SerializedFileWriter::new(File::create(&path).unwrap(), schema, Default::default()).unwrap();
+        let mut group = file.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        // As a number it is 448 378 203 247.
+        column.typed::<ByteArrayType>().write_batch(&[ByteArray::from("hello")], None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        file.close().unwrap();
+        match is_text {
+            true => assert_eq!(read(&path).unwrap().texts().unwrap().collect::<String>(), "hello", "{annotation}"),
+            false => assert_input_error(read(&path), &["its column `text` does not hold strings"]),
+        }
+    }
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use super::place::{Place, listing, states};
-use super::server::{Stored, git_hash, sha256};
+use super::place::{ALWAYS, PIECE, Place, listing, states};
+use super::server::{Fault, Stored, git_hash, sha256};
 
 const OFFLINE: [(&str, &str); 1] = [("HF_HUB_OFFLINE", "1")];
 const EVAL: &str = "eval --model org/tiny --text test.jsonl";
@@ -257,4 +258,73 @@ fn a_cache_that_may_not_be_written_serves_what_it_has_and_says_what_to_do_for_mo
         place.refused("fetch org/texts/data/ids.jsonl", &["may write to", "HF_HUB_CACHE"]);
     }
     mode(0o755);
+}
+
+/// `line` with every lock that it asks for refused by `error`.
+#[cfg(target_os = "linux")]
+fn without_locks(place: &Place, line: &str, error: &str) -> std::process::Command {
+    let command = place.command(line, &[]);
+    let mut traced = std::process::Command::new("strace");
+    traced
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=flock", "-e", &format!("inject=flock:error={error}")])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(place.folder.path());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => traced.env(name, value),
+            None => traced.env_remove(name),
+        };
+    }
+    traced
+}
+
+#[machine::needs(strace)]
+#[test]
+#[cfg(target_os = "linux")]
+fn a_cache_on_a_file_system_without_locks_is_filled_all_the_same() {
+    for (error, is_without_locks) in [("ENOLCK", true), ("ENOSYS", true), ("EIO", false)] {
+        let place = Place::new();
+        let output = without_locks(&place, "fetch org/tiny --json --quiet", error).output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), is_without_locks, "{error}: {err}");
+        if is_without_locks {
+            assert_eq!(err, "", "{error}");
+            let weights = place.cached(&format!("snapshots/{}/model.safetensors", place.commit));
+            assert_eq!(fs::read(weights).unwrap(), place.weights());
+        } else {
+            assert!(err.contains(".lock: "), "{err}");
+        }
+    }
+}
+
+#[machine::needs(strace)]
+#[test]
+#[cfg(target_os = "linux")]
+fn where_nothing_can_be_locked_each_process_fills_a_file_of_its_own_and_what_is_not_whole_stays_for_the_next() {
+    let place = Place::new();
+    let weights = place.weights();
+    let incomplete = place.cached(&format!("blobs/{}.incomplete", sha256(&weights)));
+    place.hub.fault("/org/tiny/model.safetensors?", 1, Fault::Cut(PIECE));
+    place.hub.fault("/org/tiny/model.safetensors?", ALWAYS, Fault::Cut(10));
+    let output = without_locks(&place, "fetch org/tiny --quiet", "ENOLCK").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::read(&incomplete).unwrap(), weights[..PIECE + 40]);
+
+    place.hub.heal();
+    place.hub.asked();
+    let start = || {
+        let mut command = without_locks(&place, "fetch org/tiny --json --quiet", "ENOLCK");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    for child in [start(), start(), start()] {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
+    let from = place.hub.asked().into_iter().filter(|asked| asked.elsewhere && asked.method == "GET");
+    assert!(from.filter_map(|asked| asked.from).min() == Some(PIECE + 40), "what was there is fetched once");
+    assert_eq!(fs::read(place.cached(&format!("blobs/{}", sha256(&weights)))).unwrap(), weights);
+    let blobs = listing(&place.cached("blobs"));
+    assert!(blobs.iter().all(|name| !name.contains("incomplete") && !name.starts_with('.')), "{blobs:?}");
 }

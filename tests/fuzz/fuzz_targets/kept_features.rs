@@ -1,0 +1,9 @@
+#![no_main]
+
+#[path = "../readers.rs"]
+#[allow(dead_code)] // the other targets' readers
+mod readers;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    readers::kept_features(data);
+});
