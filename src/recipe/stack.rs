@@ -50,7 +50,7 @@ impl Stack {
             trains
         });
         match left {
-            0 if frozen > 0 => Err(Error::input("freeze", "leaves no weight to train", "freeze less")),
+            0 if frozen > 0 => Err(Error::key("freeze", "leaves no weight to train", "freeze less")),
             _ => Ok(model),
         }
     }

@@ -612,7 +612,7 @@ fn the_command_line_has_every_strategy_and_says_what_it_did() {
     let said = place.odyssey(&format!("{line} --out b --stm 6.24 --freeze-layers 1"));
     assert!(said.out.contains("stm: kept share "), "{}", said.out);
     place.refused(&format!("{line} --out c --replay nowhere"), &["nowhere"]);
-    place.refused(&format!("{line} --out c --replay old.jsonl --replay-share 2"), &["replay.share: is 2"]);
+    place.refused(&format!("{line} --out c --replay old.jsonl --replay-share 2"), &["--replay-share: is 2"]);
     // The same run again is the same; with another text to replay it is another.
     let again = format!(
         "{line} --out a --replay old.jsonl --replay-share 0.5 --kd 0.5 --kd-near replay --slm 0.5 --l2-sp 0.01 --ema 0.5"

@@ -26,7 +26,7 @@ impl Added for Ema {
         if (0.0..1.0).contains(&self.ema) {
             return Ok(());
         }
-        Err(Error::input("ema", format!("is {}", self.ema), "use a decay from 0 to below 1; 0.9 to 0.999 is usual"))
+        Err(Error::key("ema", format!("is {}", self.ema), "use a decay from 0 to below 1; 0.9 to 0.999 is usual"))
     }
 
     fn start(&self) -> Box<dyn Strategy> {

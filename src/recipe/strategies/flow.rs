@@ -45,7 +45,7 @@ impl Added for Flow {
         if self.tau >= 0.0 {
             return Ok(());
         }
-        Err(Error::input("flow.tau", format!("is {}", self.tau), "use a number above 0, or 0 for the median loss"))
+        Err(Error::key("flow.tau", format!("is {}", self.tau), "use a number above 0, or 0 for the median loss"))
     }
 
     fn start(&self) -> Box<dyn Strategy> {
@@ -80,7 +80,7 @@ impl Strategy for Weighing {
         }
         if self.tau <= 0.0 {
             let fault = "cannot be the median loss of the training text, which is 0";
-            return Err(Error::input("flow.tau", fault, "name a number above 0"));
+            return Err(Error::key("flow.tau", fault, "name a number above 0"));
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ impl Kd {
 
 impl Added for Kd {
     fn check(&self) -> Result<()> {
-        let refuse = |key: &str, value: f64, cure: &str| Err(Error::input(key, format!("is {value}"), cure));
+        let refuse = |key, value: f64, cure: &str| Err(Error::key(key, format!("is {value}"), cure));
         for (key, value) in [("kd.weight", self.weight), ("kd.hidden", self.hidden)] {
             if !(0.0..=1e12).contains(&value) {
                 return refuse(key, value, "use a number from 0 to 1e12");
@@ -114,7 +114,7 @@ impl Strategy for Distilled {
     fn begin(&mut self, start: &Start<'_>, found: Found) -> Result<()> {
         self.own = start.windows.len();
         if self.settings.near == Near::Replay && start.windows.all() == self.own && !self.is_neutral() {
-            return Err(Error::input("kd.near", "is replay, and nothing is replayed", "name a corpus to replay, or use all"));
+            return Err(Error::key("kd.near", "is replay, and nothing is replayed", "name a corpus to replay, or use all"));
         }
         self.teacher = Some(match found.models.into_iter().next() {
             Some(teacher) => teacher.model,

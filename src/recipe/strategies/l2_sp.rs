@@ -24,7 +24,7 @@ impl Added for L2Sp {
         if (0.0..=1e9).contains(&self.l2_sp) {
             return Ok(());
         }
-        Err(Error::input("l2_sp", format!("is {}", self.l2_sp), "use a number from 0 (no pull) to 1e9"))
+        Err(Error::key("l2_sp", format!("is {}", self.l2_sp), "use a number from 0 (no pull) to 1e9"))
     }
 
     fn start(&self) -> Box<dyn Strategy> {

@@ -36,10 +36,10 @@ impl Lawa {
 impl Added for Lawa {
     fn check(&self) -> Result<()> {
         if !(1..=64).contains(&self.states) {
-            return Err(Error::input("lawa.states", format!("is {}", self.states), "use 1 to 64; 5 is usual"));
+            return Err(Error::key("lawa.states", format!("is {}", self.states), "use 1 to 64; 5 is usual"));
         }
         match self.every {
-            Some(0) => Err(Error::input("lawa.every", "is 0", "use at least 1")),
+            Some(0) => Err(Error::key("lawa.every", "is 0", "use at least 1")),
             _ => Ok(()),
         }
     }
@@ -65,7 +65,7 @@ impl Strategy for Latest {
         self.every = self.settings.every.unwrap_or((start.steps / 20).max(1));
         if start.steps < self.every {
             let fault = format!("is {}, and the run has {} steps: no state would be averaged", self.every, start.steps);
-            return Err(Error::input("lawa.every", fault, "use fewer steps between states"));
+            return Err(Error::key("lawa.every", fault, "use fewer steps between states"));
         }
         Ok(())
     }

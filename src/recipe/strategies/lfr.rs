@@ -93,11 +93,11 @@ impl Added for Lfr {
     fn check(&self) -> Result<()> {
         let epochs: u64 = self.plan.0.iter().map(|phase| u64::from(phase.epochs)).sum();
         if self.reps == 0 || u64::from(self.reps) * epochs > 1 << 20 {
-            return Err(Error::input("lfr.reps", format!("is {}", self.reps), "use at least 1, and a million epochs at most"));
+            return Err(Error::key("lfr.reps", format!("is {}", self.reps), "use at least 1, and a million epochs at most"));
         }
         match self.plan.0.first() {
             Some(Phase { drop: 0, .. }) => Ok(()),
-            _ => Err(Error::input(
+            _ => Err(Error::key(
                 "lfr.plan",
                 format!("begins with a phase that drops windows ({})", self.plan),
                 "begin with an epoch over everything, as in 1:0,1:50",

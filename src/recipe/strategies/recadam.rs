@@ -47,7 +47,7 @@ impl RecAdam {
 
 impl Added for RecAdam {
     fn check(&self) -> Result<()> {
-        let refuse = |key: &str, value: f64, cure: &str| Err(Error::input(key, format!("is {value}"), cure));
+        let refuse = |key, value: f64, cure: &str| Err(Error::key(key, format!("is {value}"), cure));
         if !(0.0..=1e9).contains(&self.gamma) {
             return refuse("recadam.gamma", self.gamma, "use a number from 0 to 1e9");
         }
@@ -88,7 +88,7 @@ impl Strategy for Recalling {
         let (lr, gamma) = (start.settings.lr, self.settings.gamma);
         if lr * gamma >= 1.0 {
             let fault = format!("is {gamma}: the rate {lr:e} times it is {}, and has to be below 1", lr * gamma);
-            return Err(Error::input("recadam.gamma", fault, "use a smaller one, or a lower rate"));
+            return Err(Error::key("recadam.gamma", fault, "use a smaller one, or a lower rate"));
         }
         self.middle = self.settings.middle * start.steps as f64;
         if gamma > 0.0 {

@@ -60,7 +60,7 @@ impl Replay {
 
 impl Added for Replay {
     fn check(&self) -> Result<()> {
-        let refuse = |key: &str, value: String, cure: &str| Err(Error::input(key, format!("is {value}"), cure));
+        let refuse = |key, value: String, cure: &str| Err(Error::key(key, format!("is {value}"), cure));
         if !(0.0..=1.0).contains(&self.share) {
             return refuse("replay.share", self.share.to_string(), "use a share from 0 (nothing is replayed) to 1 (all)");
         }

@@ -40,7 +40,7 @@ impl Added for Slm {
         if self.keep > 0.0 && self.keep <= 1.0 {
             return Ok(());
         }
-        Err(Error::input("slm.keep", format!("is {}", self.keep), "use a share above 0 to 1 (all); 0.6 is usual"))
+        Err(Error::key("slm.keep", format!("is {}", self.keep), "use a share above 0 to 1 (all); 0.6 is usual"))
     }
 
     fn places(&mut self) -> Vec<NamedPlace<'_>> {

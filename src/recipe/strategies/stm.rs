@@ -38,7 +38,7 @@ impl Added for Stm {
         if self.most > 0.0 {
             return Ok(());
         }
-        Err(Error::input("stm.most", format!("is {}", self.most), "use a number above 0; 0.9163 is a perplexity of 2.5"))
+        Err(Error::key("stm.most", format!("is {}", self.most), "use a number above 0; 0.9163 is a perplexity of 2.5"))
     }
 
     fn start(&self) -> Box<dyn Strategy> {
@@ -80,7 +80,7 @@ impl Strategy for Masking {
         let keeps = |(at, &of_base): (usize, &f32)| self.keeps(of_base, adapted.map(|adapted| adapted[at]));
         if !of_base.all().iter().enumerate().any(keeps) {
             let fault = format!("of {} leaves no target of the training text to learn", self.settings.most);
-            return Err(Error::input("stm", fault, "use a higher threshold"));
+            return Err(Error::key("stm.most", fault, "use a higher threshold"));
         }
         Ok(())
     }

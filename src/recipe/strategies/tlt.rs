@@ -59,7 +59,7 @@ impl Tlt {
 
 impl Added for Tlt {
     fn check(&self) -> Result<()> {
-        let refuse = |key: &str, value: f64, cure: &str| Err(Error::input(key, format!("is {value}"), cure));
+        let refuse = |key, value: f64, cure: &str| Err(Error::key(key, format!("is {value}"), cure));
         if !(0.0..1.0).contains(&self.share) {
             return refuse("tlt.share", self.share, "use a share from 0 (none) to below 1");
         }
