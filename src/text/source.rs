@@ -119,9 +119,19 @@ impl<'a> Lines<'a> {
     /// The lines of `reader`, which messages call `name`.
     ///
     /// # Errors
-    /// The reader's, and text in an encoding that is not read.
+    /// The reader's, text in an encoding that is not read, and what is no text by its first bytes.
     pub(super) fn new(reader: Box<dyn BufRead + 'a>, name: String, fault: Fault<'a>) -> Result<Self> {
-        let reader = decoded(reader).map_err(|e| encoding_fault(&name, &e).unwrap_or_else(|| fault(e)))?;
+        let mut reader = decoded(reader).map_err(|e| encoding_fault(&name, &e).unwrap_or_else(|| fault(e)))?;
+        // What a file holds under its compression, or an archive in a member, may be no text either, and begin as one.
+        match magic(reader.fill_buf().map_err(&fault)?) {
+            Magic::NotRead(what, cure) => {
+                return Err(Error::input(name, format!("holds {what}, which is not read"), cure));
+            }
+            Magic::Compressed(_) => {
+                return Err(Error::input(name, "holds compressed data again under its compression", "unpack it once"));
+            }
+            Magic::Parquet | Magic::Unknown => {}
+        }
         Ok(Self { reader, name, fault, number: 0, bytes: 0, line: Vec::new() })
     }
 

@@ -474,6 +474,32 @@ fn every_seed_of_the_fuzz_corpus_gives_a_result_or_an_error_never_a_panic() {
     assert!(bytes <= 120_000, "the corpora have grown to {bytes} bytes");
 }
 
+/// A seed of the fuzz corpus.
+fn seed(name: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name)).unwrap()
+}
+
+#[test]
+fn a_sealed_seed_is_read_and_not_with_a_bit_of_a_number_changed() {
+    let folder = folder();
+    let path = folder.path().join("a.safetensors");
+    let mut sealed = seed("per_token/sealed");
+    fs::write(&path, &sealed).unwrap();
+    let (scored, _) = per_token::read(&path).unwrap();
+    assert_eq!(scored.ids.len(), 6);
+    // The checksum's 32 bytes come last.
+    let last = sealed.len() - 33;
+    sealed[last] ^= 1;
+    fs::write(&path, &sealed).unwrap();
+    assert!(per_token::read(&path).unwrap_err().to_string().contains("checksum"));
+}
+
+#[test]
+fn a_kept_sample_whose_counts_are_not_as_many_as_its_ids_is_refused() {
+    assert!(readers::kept_sample(&seed("kept_sample/whole")));
+    assert!(!readers::kept_sample(&seed("kept_sample/unequal")));
+}
+
 #[test]
 fn every_fuzz_target_is_one_of_the_readers() {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");

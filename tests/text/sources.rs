@@ -85,6 +85,15 @@ fn the_first_bytes_of_a_file_count_for_more_than_its_name() {
         ("k.txt", b"ARROW1\0\0rest", "an Arrow file"),
     ] {
         assert_input_error(read(&write(folder.path().join(name), bytes)), &[name, says, "which is not read"]);
+        // Nor is it under a compression, also where all of it could be text.
+        let (zipped, packed) = (gzip(bytes), zstd::encode_all(bytes, 1).unwrap());
+        for (name, bytes) in [("l.txt.gz", zipped), ("m.jsonl.zst", packed)] {
+            assert_input_error(read(&write(folder.path().join(name), bytes)), &[name, says, "which is not read"]);
+        }
+    }
+    for twice in [gzip(&gzip(text.as_bytes())), gzip(&zstd::encode_all(text.as_bytes(), 1).unwrap())] {
+        let path = write(folder.path().join("n.txt.gz"), twice);
+        assert_input_error(read(&path), &["n.txt.gz", "compressed data again", "unpack it once"]);
     }
     for (name, cure) in [("a.txt.lz4", "lz4 -d"), ("a.jsonl.br", "brotli -d"), ("a.txt.bz2", "bzip2 -d")] {
         assert_input_error(read(&write(folder.path().join(name), "x")), &[name, cure]);
