@@ -1,6 +1,6 @@
 """What each remedy keeps: a study of wiki-gpt2 with every strategy against forgetting beside plain adaptation.
 
-    python3 benches/remedies.py DATA OUT [--domains NAME ...] [--rates 3e-4 1e-3] [--seeds 42] [--only NAME ...] [--write]
+    python3 benches/remedies.py DATA OUT [--domains NAME ...] [--rates 3e-4 1e-3] [--seeds 42] [--only NAME ...] [--reference DIR] [--write]
 
 DATA has `models/wiki-gpt2` and `data/domains`. The study file is written to OUT.toml; the study is run (and resumed) in OUT
 by the program `odyssey`, or by the one that ODYSSEY names. At the end the means over domains are printed: δ on the domain,
@@ -39,10 +39,10 @@ STRATEGIES = {
 }
 
 
-def study(data, domains, rates, seeds, only):
+def study(data, reference, domains, rates, seeds, only):
     lines = ['name = "Remedies, wiki-gpt2"', f"seeds = {json.dumps(seeds)}", "", "[similarity]", 'features = "lexical"', ""]
     lines += ["[[models]]", 'name = "wiki-gpt2"', f'path = "{data}/models/wiki-gpt2"',
-              f'reference = "{data}/data/domains/wiki_general"', ""]
+              f'reference = "{reference}"', ""]
     for domain in domains:
         lines += ["[[domains]]", f'name = "{domain}"', f'path = "{data}/data/domains/{domain}"', ""]
     for rate in rates:
@@ -81,11 +81,13 @@ def main():
     parser.add_argument("--rates", nargs="*", type=float, default=[3e-4, 1e-3])
     parser.add_argument("--seeds", nargs="*", type=int, default=[42])
     parser.add_argument("--only", nargs="*")
+    parser.add_argument("--reference", help="a part of the pretraining corpus: a folder with train, valid and test")
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
     data = pathlib.Path(args.data).resolve()
     all_domains = sorted(path.name for path in (data / "data/domains").iterdir() if path.is_dir() and path.name != "wiki_general")
-    text = study(data, args.domains or all_domains, args.rates, args.seeds, args.only)
+    reference = pathlib.Path(args.reference).resolve() if args.reference else data / "data/domains/wiki_general"
+    text = study(data, reference, args.domains or all_domains, args.rates, args.seeds, args.only)
     file = pathlib.Path(args.out).with_suffix(".toml")
     file.write_text(text)
     if args.write:
