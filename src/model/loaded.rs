@@ -85,7 +85,7 @@ impl LoadedModel {
         device: &Device,
     ) -> Result<Self> {
         let precision = source.precision();
-        precision.check("--dtype", device)?;
+        precision.check("dtype", device)?;
         let model = LanguageModel::build(&config, source, device)?;
         Ok(Self::new(model, config, folder, precision, device))
     }

@@ -233,7 +233,7 @@ fn a_command_line_that_is_not_understood_is_shown_and_not_obeyed() {
         COMMANDS.to_owned(),
         format!("eval --{COMMANDS}"),
         format!("eval --json={COMMANDS}"),
-        format!("eval --model m --text t {COMMANDS}"),
+        format!("devices {COMMANDS}"),
         format!("eval --model m --text t --context {COMMANDS}"),
         format!("study {COMMANDS}"),
     ];
