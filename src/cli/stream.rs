@@ -84,10 +84,10 @@ fn table(result: &StreamResult) -> String {
 
 fn answer(result: &StreamResult) -> String {
     format!(
-        "after {} domains: mean loss {} ({} against before), mean forgetting {}",
+        "after {} domains: mean loss {} (before {}), mean forgetting {}",
         result.done,
         fixed(result.last, 4),
-        signed(result.last - result.zero_shot, 4),
+        fixed(result.zero_shot, 4),
         fixed(result.mean_forgetting, 4),
     )
 }
