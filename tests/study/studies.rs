@@ -509,7 +509,7 @@ fn adapters_that_a_model_has_no_layers_for_are_refused_before_anything_is_comput
     place.refused(
         RUN,
         &[
-            "study.toml: model \"golden\": strategy \"full\": lora targets: \"q_proj\"",
+            "study.toml: model \"golden\": strategy \"full\": `lora.targets`: \"q_proj\"",
             "which has c_attn, c_fc, c_proj",
         ],
     );

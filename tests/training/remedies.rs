@@ -565,19 +565,19 @@ fn settings_that_make_no_sense_are_refused_by_name() {
     let lfr: AdaptSettings = toml::from_str("lfr = { plan = '1:0,2:30' }").unwrap();
     assert_eq!(lfr.strategies.lfr.unwrap().plan.to_string(), "1:0,2:30");
     for (text, says) in [
-        ("replay = { corpus = 'x', share = 1.5 }", "replay.share: is 1.5"),
-        ("replay = { corpus = 'x', share = -0.1 }", "replay.share: is -0.1"),
-        ("kd = { weight = -1 }", "kd.weight: is -1"),
-        ("kd = { temperature = 0 }", "kd.temperature: is 0"),
-        ("l2_sp = -1.0", "l2_sp: is -1"),
-        ("recadam = { gamma = -2 }", "recadam.gamma: is -2"),
-        ("stm = { most = 0 }", "stm.most: is 0"),
-        ("flow = { tau = -1 }", "flow.tau: is -1"),
-        ("slm = { keep = 0 }", "slm.keep: is 0"),
-        ("tlt = { share = 1 }", "tlt.share: is 1"),
-        ("ema = 1.0", "ema: is 1"),
-        ("lawa = { states = 0 }", "lawa.states: is 0"),
-        ("lfr = { plan = '1:50' }", "lfr.plan: begins with a phase that drops windows"),
+        ("replay = { corpus = 'x', share = 1.5 }", "`replay.share`: is 1.5"),
+        ("replay = { corpus = 'x', share = -0.1 }", "`replay.share`: is -0.1"),
+        ("kd = { weight = -1 }", "`kd.weight`: is -1"),
+        ("kd = { temperature = 0 }", "`kd.temperature`: is 0"),
+        ("l2_sp = -1.0", "`l2_sp`: is -1"),
+        ("recadam = { gamma = -2 }", "`recadam.gamma`: is -2"),
+        ("stm = { most = 0 }", "`stm.most`: is 0"),
+        ("flow = { tau = -1 }", "`flow.tau`: is -1"),
+        ("slm = { keep = 0 }", "`slm.keep`: is 0"),
+        ("tlt = { share = 1 }", "`tlt.share`: is 1"),
+        ("ema = 1.0", "`ema`: is 1"),
+        ("lawa = { states = 0 }", "`lawa.states`: is 0"),
+        ("lfr = { plan = '1:50' }", "`lfr.plan`: begins with a phase that drops windows"),
     ] {
         let settings: AdaptSettings = toml::from_str(text).unwrap();
         let refused = settings.check(usize::MAX).unwrap_err().to_string();
