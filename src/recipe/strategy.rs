@@ -326,6 +326,15 @@ pub trait Added: Sized {
     /// The key, its value and what it may be.
     fn check(&self) -> Result<()>;
 
+    /// Refuses settings that do not go with the rest of the recipe.
+    ///
+    /// # Errors
+    /// As [`Added::check`].
+    fn goes_with(&self, recipe: &AdaptSettings) -> Result<()> {
+        let _ = recipe;
+        Ok(())
+    }
+
     /// The corpora and models that they name.
     fn places(&mut self) -> Vec<NamedPlace<'_>> {
         Vec::new()

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::weights::weights_by_name;
 use crate::error::{Error, Result};
 use crate::model::LanguageModel;
+use crate::recipe::AdaptSettings;
 use crate::recipe::strategy::{Added, Found, Moment, Start, Strategy, Update};
 
 /// How strongly and how long a run keeps to the base.
@@ -19,7 +20,7 @@ pub struct RecAdam {
     /// below 1.
     #[serde(default = "RecAdam::gamma")]
     #[arg(id = "recadam.gamma", long = "recadam", value_name = "GAMMA", required = false,
-        default_value_t = RecAdam::gamma(), num_args = 0..=1, default_missing_value = "1000")]
+        default_value_t = RecAdam::gamma(), num_args = 0..=1, default_missing_value = "300")]
     pub gamma: f64,
     /// How fast it goes over: k.
     #[serde(default = "RecAdam::k")]
@@ -33,7 +34,7 @@ pub struct RecAdam {
 
 impl RecAdam {
     fn gamma() -> f64 {
-        1000.0
+        300.0
     }
 
     fn k() -> f64 {
@@ -58,6 +59,15 @@ impl Added for RecAdam {
             return refuse("recadam.middle", self.middle, "use a share from 0 to 1");
         }
         Ok(())
+    }
+
+    fn goes_with(&self, recipe: &AdaptSettings) -> Result<()> {
+        let (lr, gamma) = (recipe.lr, self.gamma);
+        if lr * gamma < 1.0 {
+            return Ok(());
+        }
+        let fault = format!("is {gamma}: the rate {lr:e} times it is {}, and has to be below 1", lr * gamma);
+        Err(Error::key("recadam.gamma", fault, "use a smaller one, or a lower rate"))
     }
 
     fn start(&self) -> Box<dyn Strategy> {
@@ -85,13 +95,8 @@ impl Recalling {
 
 impl Strategy for Recalling {
     fn begin(&mut self, start: &Start<'_>, _found: Found) -> Result<()> {
-        let (lr, gamma) = (start.settings.lr, self.settings.gamma);
-        if lr * gamma >= 1.0 {
-            let fault = format!("is {gamma}: the rate {lr:e} times it is {}, and has to be below 1", lr * gamma);
-            return Err(Error::key("recadam.gamma", fault, "use a smaller one, or a lower rate"));
-        }
         self.middle = self.settings.middle * start.steps as f64;
-        if gamma > 0.0 {
+        if self.settings.gamma > 0.0 {
             self.from = weights_by_name(start.model);
         }
         Ok(())

@@ -56,11 +56,12 @@ macro_rules! strategies {
                 Ok(())
             }
 
-            /// Refuses settings that make no sense, and those of what is not trained.
+            /// Refuses settings that make no sense, those of what is not trained, and those that do not go with `recipe`.
             ///
             /// # Errors
             /// The key, its value and what it may be.
-            pub fn check(&self, trained: Trainable) -> Result<()> {
+            pub fn check(&self, recipe: &crate::recipe::AdaptSettings) -> Result<()> {
+                let trained = recipe.strategy;
                 $($(
                     if let Some(settings) = &self.$its_key {
                         settings.check()?;
@@ -70,6 +71,7 @@ macro_rules! strategies {
                 $(
                     if let Some(settings) = &self.$key {
                         crate::recipe::strategy::Added::check(settings)?;
+                        crate::recipe::strategy::Added::goes_with(settings, recipe)?;
                     }
                 )*
                 Ok(())
