@@ -1,6 +1,6 @@
 //! Additional pretraining: the same model is trained further on the text of a domain.
 //!
-//! `train` has the loop, `run` what it does in a step, `training` what determines it. [`data`] cuts the text into windows and orders them, [`objective`] gives loss and gradient of
+//! `train` has the loop, `run` what it does in a step, `training` what it consists of, `determined` what determines it. [`data`] cuts the text into windows and orders them, [`objective`] gives loss and gradient of
 //! a micro-batch, [`step`] and [`optimizer`] turn gradients into a step, [`checkpoint`] lets a run stop and resume,
 //! [`micro_batch`] fits the work into the memory of the device, [`diary`] writes what a run tells into files. [`find_lr`]
 //! tries learning rates, [`timing`] measures the speed on this device, [`stopping`] ends a run early. The settings are
@@ -8,6 +8,7 @@
 
 pub mod checkpoint;
 pub mod data;
+mod determined;
 pub mod diary;
 mod epochs;
 pub mod find_lr;

@@ -32,12 +32,10 @@ pub fn find_needs(
     let mut found: Vec<Found> = needs.iter().map(|_| Found::default()).collect();
     // Corpora come first: losses are asked for of all windows.
     for (needs, found) in needs.iter().zip(&mut found) {
+        found.windows = add_windows(training, needs, windows, monitor)?;
         for need in needs {
-            match need {
-                Need::Corpus(path) => found.windows.push(add_corpus(training, path, windows, monitor)?),
-                Need::Samples(samples) => found.windows.push(add_samples(training, *samples, windows, monitor)?),
-                Need::Model(path) => found.models.push(open_teacher(training.base, path)?),
-                Need::Losses(_) => {}
+            if let Need::Model(path) = need {
+                found.models.push(open_teacher(training.base, path)?);
             }
         }
     }
@@ -54,6 +52,24 @@ pub fn find_needs(
         }
     }
     Ok(found)
+}
+
+/// Adds the windows of the corpora and samples among `needs`; their numbers.
+fn add_windows(
+    training: &Training<'_>,
+    needs: &[Need],
+    windows: &mut TrainingWindows,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<std::ops::Range<usize>>> {
+    let mut added = Vec::new();
+    for need in needs {
+        match need {
+            Need::Corpus(path) => added.push(add_corpus(training, path, windows, monitor)?),
+            Need::Samples(samples) => added.push(add_samples(training, *samples, windows, monitor)?),
+            Need::Model(_) | Need::Losses(_) => {}
+        }
+    }
+    Ok(added)
 }
 
 fn add_corpus(
@@ -190,12 +206,8 @@ pub fn all_windows(training: &Training<'_>, train: &TokenStream, monitor: &mut d
     let Training { base, settings, seed, .. } = *training;
     let context = settings.window_length(base.config.context());
     let mut windows = TrainingWindows::new(train.clone(), context, settings.packing, settings.order, seed)?;
-    for need in Stack::new(settings).needs().into_iter().flatten() {
-        match need {
-            Need::Corpus(path) => _ = add_corpus(training, &path, &mut windows, monitor)?,
-            Need::Samples(samples) => _ = add_samples(training, samples, &mut windows, monitor)?,
-            Need::Model(_) | Need::Losses(_) => {}
-        }
+    for needs in Stack::new(settings).needs() {
+        add_windows(training, &needs, &mut windows, monitor)?;
     }
     Ok(windows)
 }

@@ -74,7 +74,7 @@ impl<'a> Run<'a> {
         let steps = epochs.steps();
         let found = find_needs(training, &stack, &train, valid, &mut windows, monitor)?;
         let determined_by = training.determined_by_windows(&train, valid, &windows)?;
-        let beginning = Start { base, model: &start, windows: &windows, settings, steps, seed };
+        let beginning = Start { base, model: &start, windows: &windows, batch: settings.batch, steps, seed };
         stack.begin(&beginning, found)?;
         let schedule = settings.schedule(steps);
         let validation = Validation::new(base, valid, context, settings, steps)?;

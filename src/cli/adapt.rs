@@ -21,7 +21,7 @@ use super::diary::DiaryArgs;
 use super::held::HeldArgs;
 use super::memory::{Reader, Texts};
 use super::text::TextArgs;
-use super::{output, place, stream};
+use super::{output, place};
 
 /// Additional pretraining of a model on a text; writes a Hugging Face folder that transformers loads, or with --strategy
 /// lora a folder that peft loads.
@@ -134,7 +134,8 @@ fn take_place(out: &Path, args: &Args, common: &Common) -> Result<Option<RunPlac
     }
 }
 
-pub fn run(args: &Args, common: &Common) -> Result<()> {
+/// The settings, as far as they can be checked before a model is read.
+pub(super) fn settings(args: &Args, common: &Common) -> Result<AdaptSettings> {
     if args.merge && args.settings.0.strategy != Trainable::Lora {
         return Err(Error::input(
             "--merge",
@@ -142,11 +143,13 @@ pub fn run(args: &Args, common: &Common) -> Result<()> {
             "add --strategy lora, or leave it out",
         ));
     }
-    let settings = &with_places(&args.settings.0, common)?;
+    let settings = with_places(&args.settings.0, common)?;
     settings.check(usize::MAX)?; // what depends on the model is checked with that
-    if !args.stream.is_empty() {
-        return stream::run(args, settings, common);
-    }
+    Ok(settings)
+}
+
+pub fn run(args: &Args, common: &Common) -> Result<()> {
+    let settings = &settings(args, common)?;
     let [train_path, valid_path] = [&args.train, &args.valid].map(|path| path.clone().unwrap_or_default());
     let sweep = args.rates.sweep()?;
     let place = match &args.out {

@@ -18,7 +18,7 @@ use super::say;
 use super::signals;
 use super::wording::Options;
 use super::{
-    adapt, advise, compare, demo, devices, doctor, eval, fetch, gui, merge, pretrain, similarity, study, synth,
+    adapt, advise, compare, demo, devices, doctor, eval, fetch, gui, merge, pretrain, similarity, stream, study, synth,
 };
 
 const EXAMPLES: &str = "\
@@ -146,6 +146,7 @@ fn execute(cli: &Cli) -> Result<(), Error> {
         Command::Devices(args) => devices::run(args, common),
         Command::Doctor(args) => doctor::run(args, common),
         Command::Eval(args) => eval::run(args, common),
+        Command::Adapt(args) if !args.stream.is_empty() => stream::run(args, common),
         Command::Adapt(args) => adapt::run(args, common),
         Command::Compare(args) => compare::run(args, common),
         Command::Merge(args) => merge::run(args, common),

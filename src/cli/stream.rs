@@ -6,7 +6,6 @@ use odyssey::continual::{DomainStream, StreamPlace, StreamResult};
 use odyssey::error::{Error, Result};
 use odyssey::evaluate::{ProtocolName, ProtocolResult};
 use odyssey::progress::Watched;
-use odyssey::recipe::AdaptSettings;
 use odyssey::shown::{fixed, signed, visible};
 use odyssey::text::{Domain, Split};
 
@@ -18,7 +17,8 @@ const WIDEST: usize = 6;
 /// The most characters of a domain's name in a table.
 const LONGEST_NAME: usize = 18;
 
-pub fn run(args: &adapt::Args, settings: &AdaptSettings, common: &Common) -> Result<()> {
+pub fn run(args: &adapt::Args, common: &Common) -> Result<()> {
+    let settings = &adapt::settings(args, common)?;
     let resume = args.resume || common.again.get();
     let Some(out) = &args.out else {
         return Err(Error::input("stream", "has no folder for its stages", "give --out"));

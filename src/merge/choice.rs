@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::result::Point;
+use super::point::Point;
 use crate::error::{Error, Result};
 
 /// By what a share is chosen.

@@ -3,7 +3,8 @@
 use burn::tensor::Device;
 
 use super::merging::Merge;
-use super::result::{Loss, Point, TextOfCurve};
+use super::point::{Loss, Point};
+use super::result::TextOfCurve;
 use super::shares::Shares;
 use crate::compare::PairedChanges;
 use crate::error::{Error, Result};

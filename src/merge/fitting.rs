@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::merging::Part;
+use super::part::Part;
 use super::side::Side;
 use crate::disk::paths::is_same;
 use crate::error::{Error, Result};

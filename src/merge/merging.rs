@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
 use safetensors::Dtype;
 
 use super::fitting::{check, check_adapter};
 use super::method::Method;
+use super::part::Part;
 use super::side::Side;
 use super::ties;
 use crate::error::{Error, Result};
@@ -16,15 +17,6 @@ use crate::files::Array;
 use crate::model::weights::{WeightFiles, WeightSource, convert};
 use crate::model::{Adapter, LoadedModel, ModelConfig, Precision, save_arrays};
 use crate::progress::Monitor;
-
-/// A model that takes part.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    /// What the user calls it.
-    pub name: String,
-    /// Its folder.
-    pub folder: PathBuf,
-}
 
 /// What is to be merged.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::merging::Part;
+use super::part::Part;
 use crate::error::{Error, Result};
 use crate::model::weights::WeightSource;
 use crate::model::{Adapter, AdapterUpdates, FolderWeights, ModelConfig, Precision};

@@ -235,7 +235,7 @@ impl AdaptSettings {
                 return refuse(key, value.to_string(), &cure);
             }
         }
-        self.strategies.check(self)?;
+        self.strategies.check(self.strategy, self.lr)?;
         let AdamWConfig { beta1, beta2, epsilon, weight_decay, moments: _ } = self.adamw;
         // What computes is in f32.
         const LARGEST: f64 = f32::MAX as f64;

@@ -79,8 +79,8 @@ impl Stack {
     }
 
     /// As [`Strategy::windows`].
-    pub fn windows(&self, now: Moment, chosen: &mut Vec<usize>) {
-        self.all().for_each(|strategy| strategy.windows(now, chosen));
+    pub fn windows(&mut self, now: Moment, chosen: &mut Vec<usize>) {
+        self.0.iter_mut().for_each(|(_, strategy)| strategy.windows(now, chosen));
     }
 
     /// As [`Strategy::reads_losses`], of any of them.

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use burn::tensor::Tensor;
 use serde_json::Value;
 
-use super::settings::AdaptSettings;
 use super::targets::StepTargets;
 use super::window_losses::WindowLosses;
 use super::windows::TrainingWindows;
@@ -65,7 +64,7 @@ pub trait Strategy {
     }
 
     /// Changes which windows a step reads. The tokens that a run reports are those of the windows that remain.
-    fn windows(&self, now: Moment, chosen: &mut Vec<usize>) {
+    fn windows(&mut self, now: Moment, chosen: &mut Vec<usize>) {
         let _ = (now, chosen);
     }
 
@@ -210,8 +209,8 @@ pub struct Start<'a> {
     pub model: &'a LanguageModel,
     /// All windows.
     pub windows: &'a TrainingWindows,
-    /// The recipe.
-    pub settings: &'a AdaptSettings,
+    /// Windows of a step.
+    pub batch: usize,
     /// Steps of the run.
     pub steps: u64,
     /// The run's seed.
@@ -326,12 +325,12 @@ pub trait Added: Sized {
     /// The key, its value and what it may be.
     fn check(&self) -> Result<()>;
 
-    /// Refuses settings that do not go with the rest of the recipe.
+    /// Refuses settings that do not go with the peak learning rate `lr`.
     ///
     /// # Errors
     /// As [`Added::check`].
-    fn goes_with(&self, recipe: &AdaptSettings) -> Result<()> {
-        let _ = recipe;
+    fn goes_with_rate(&self, lr: f64) -> Result<()> {
+        let _ = lr;
         Ok(())
     }
 

@@ -215,7 +215,7 @@ fn replayed_windows_come_each_once_before_one_comes_again() {
     let mut strategy = strategy;
     let mut windows = TrainingWindows::new(text(), 16, Packing::Stream, Order::Shuffle, 3).unwrap();
     let further = windows.add(id_stream(&[100]), 16, Packing::Stream, "more").unwrap();
-    let start = Start { base: &base, model: &base.model, windows: &windows, settings: &settings, steps: 12, seed: 3 };
+    let start = Start { base: &base, model: &base.model, windows: &windows, batch: settings.batch, steps: 12, seed: 3 };
     let found = Found { windows: vec![further.clone()], ..Found::default() };
     strategy.begin(&start, found).unwrap();
     let mut drawn = Vec::new();
@@ -290,7 +290,7 @@ fn recadam_contracts_the_distance_by_what_its_formula_says() {
     let base = base();
     let settings = settings(Strategies::default());
     let windows = TrainingWindows::new(text(), 16, Packing::Stream, Order::Shuffle, 3).unwrap();
-    let start = Start { base: &base, model: &base.model, windows: &windows, settings: &settings, steps: 12, seed: 3 };
+    let start = Start { base: &base, model: &base.model, windows: &windows, batch: settings.batch, steps: 12, seed: 3 };
     let (gamma, k, middle) = (80.0, 0.3, 0.5);
     let mut strategy = RecAdam { gamma, k, middle }.start();
     strategy.begin(&start, Found::default()).unwrap();
@@ -488,7 +488,7 @@ fn the_hardest_windows_are_what_it_focuses_on() {
     let base = base();
     let settings = settings(Strategies::default());
     let windows = TrainingWindows::new(text(), 16, Packing::Stream, Order::File, 3).unwrap();
-    let start = Start { base: &base, model: &base.model, windows: &windows, settings: &settings, steps: 12, seed: 3 };
+    let start = Start { base: &base, model: &base.model, windows: &windows, batch: settings.batch, steps: 12, seed: 3 };
     let mut strategy = Lfr { plan: "1:0,1:80".parse().unwrap(), reps: 1 }.start();
     strategy.begin(&start, Found::default()).unwrap();
     let noise = |window: usize| window % 5 == 2;
@@ -532,7 +532,7 @@ fn a_moving_average_is_the_one_of_its_formula_and_the_latest_states_their_mean()
     let mut lawa = Lawa { states: 2, every: Some(2) }.start();
     let windows = TrainingWindows::new(text(), 16, Packing::Stream, Order::File, 3).unwrap();
     let settings = settings(Strategies::default());
-    let start = Start { base: &base, model: &base.model, windows: &windows, settings: &settings, steps: 12, seed: 3 };
+    let start = Start { base: &base, model: &base.model, windows: &windows, batch: settings.batch, steps: 12, seed: 3 };
     lawa.begin(&start, Found::default()).unwrap();
     let at = |value: f64| base.model.clone().map_parameters(|_, _, weight| weight.zeros_like() + value);
     let mut expected = None;

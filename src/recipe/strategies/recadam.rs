@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::weights::weights_by_name;
 use crate::error::{Error, Result};
 use crate::model::LanguageModel;
-use crate::recipe::AdaptSettings;
 use crate::recipe::strategy::{Added, Found, Moment, Start, Strategy, Update};
 
 /// How strongly and how long a run keeps to the base.
@@ -61,8 +60,8 @@ impl Added for RecAdam {
         Ok(())
     }
 
-    fn goes_with(&self, recipe: &AdaptSettings) -> Result<()> {
-        let (lr, gamma) = (recipe.lr, self.gamma);
+    fn goes_with_rate(&self, lr: f64) -> Result<()> {
+        let gamma = self.gamma;
         if lr * gamma < 1.0 {
             return Ok(());
         }

@@ -78,7 +78,7 @@ impl Added for Replay {
     }
 
     fn start(&self) -> Box<dyn Strategy> {
-        Box::new(Mixed { settings: self.clone(), batch: 1, own: 0, windows: 0..0, replayed: 0, of: 0 })
+        Box::new(Mixed { settings: self.clone(), batch: 1, windows: 0..0, order: None, replayed: 0, of: 0 })
     }
 
     fn neutral() -> Self {
@@ -89,10 +89,10 @@ impl Added for Replay {
 struct Mixed {
     settings: Replay,
     batch: usize,
-    /// Windows of the training text.
-    own: usize,
     /// The windows of the corpus.
     windows: Range<usize>,
+    /// The order in which they come in a round, and the round's number.
+    order: Option<(u64, Vec<usize>)>,
     /// Targets replayed, and all of them.
     replayed: u64,
     of: u64,
@@ -105,13 +105,22 @@ impl Mixed {
     }
 
     /// The window that is the `turn`-th to be replayed: in random order, each once before one comes again.
-    fn window(&self, seed: u64, turn: u64) -> usize {
+    fn window(&mut self, seed: u64, turn: u64) -> usize {
         let count = self.windows.len() as u64;
-        let mut order: Vec<usize> = self.windows.clone().collect();
-        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x7265_706c_6179);
-        rng.set_stream(turn / count);
-        order.shuffle(&mut rng);
-        order[(turn % count) as usize]
+        let round = turn / count;
+        let order = match self.order.take().filter(|(of, _)| *of == round) {
+            Some(kept) => kept,
+            None => {
+                let mut order: Vec<usize> = self.windows.clone().collect();
+                let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x7265_706c_6179);
+                rng.set_stream(round);
+                order.shuffle(&mut rng);
+                (round, order)
+            }
+        };
+        let window = order.1[(turn % count) as usize];
+        self.order = Some(order);
+        window
     }
 }
 
@@ -128,12 +137,12 @@ impl Strategy for Mixed {
     }
 
     fn begin(&mut self, start: &Start<'_>, found: Found) -> Result<()> {
-        (self.batch, self.own) = (start.settings.batch, start.windows.len());
+        self.batch = start.batch;
         self.windows = found.windows.into_iter().next().unwrap_or(0..0);
         Ok(())
     }
 
-    fn windows(&self, now: Moment, chosen: &mut Vec<usize>) {
+    fn windows(&mut self, now: Moment, chosen: &mut Vec<usize>) {
         if self.windows.is_empty() {
             return;
         }

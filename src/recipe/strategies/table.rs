@@ -56,12 +56,12 @@ macro_rules! strategies {
                 Ok(())
             }
 
-            /// Refuses settings that make no sense, those of what is not trained, and those that do not go with `recipe`.
+            /// Refuses settings that make no sense, those of what is not trained, and those that do not go with the peak
+            /// learning rate `lr`.
             ///
             /// # Errors
             /// The key, its value and what it may be.
-            pub fn check(&self, recipe: &crate::recipe::AdaptSettings) -> Result<()> {
-                let trained = recipe.strategy;
+            pub fn check(&self, trained: Trainable, lr: f64) -> Result<()> {
                 $($(
                     if let Some(settings) = &self.$its_key {
                         settings.check()?;
@@ -71,7 +71,7 @@ macro_rules! strategies {
                 $(
                     if let Some(settings) = &self.$key {
                         crate::recipe::strategy::Added::check(settings)?;
-                        crate::recipe::strategy::Added::goes_with(settings, recipe)?;
+                        crate::recipe::strategy::Added::goes_with_rate(settings, lr)?;
                     }
                 )*
                 Ok(())
