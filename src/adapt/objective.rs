@@ -145,40 +145,34 @@ impl HeadBackward {
         step_weight: f64,
     ) -> Self {
         let shape @ [batch_size, time, channels] = hidden.dims();
-        let scaled =
-            |values: &[f32], by: f64| -> Vec<f32> { values.iter().map(|&v| (f64::from(v) * by) as f32).collect() };
         let weights: Vec<f32> = batch.weights.iter().map(|&w| (f64::from(w) / step_weight) as f32).collect();
         let hidden = hidden.reshape([batch_size * time, channels]);
+        let near = objective.penalties.iter().find_map(|penalty| match penalty {
+            Penalty::Near { divergence, temperature, hidden, teacher } => {
+                Some((*divergence, *temperature, *hidden, teacher))
+            }
+            Penalty::Distance { .. } => None,
+        });
+        let Some((divergence, temperature, of_states, teacher)) = near.filter(|_| !batch.penalised.is_empty()) else {
+            let found = model.head().backward(hidden, &batch.targets, &weights);
+            let HeadGradient { loss, nll, divergence: penalty, hidden, pieces } = found;
+            return Self { loss, nll, penalty, hidden: hidden.reshape(shape), pieces };
+        };
+        let of_teacher = teacher.hidden_states(read(teacher, batch));
+        let [_, _, channels_of_teacher] = of_teacher.dims();
+        let of_teacher = of_teacher.reshape([batch_size * time, channels_of_teacher]);
         // The gradient is scaled as that of the loss is.
         let per_target = objective.scale / objective.penalised_divisor.max(1.0);
-        let of_teacher = |teacher: &LanguageModel| {
-            let hidden = teacher.hidden_states(read(teacher, batch));
-            let [batch_size, time, channels] = hidden.dims();
-            hidden.reshape([batch_size * time, channels])
-        };
-        let divergence = objective.penalties.iter().find_map(|penalty| match penalty {
-            Penalty::Divergence { weight, temperature, teacher } => Some((*weight, *temperature, teacher)),
-            Penalty::Hidden { .. } | Penalty::Distance { .. } => None,
-        });
-        let found = match divergence.filter(|_| !batch.penalised.is_empty()) {
-            None => model.head().backward(hidden.clone(), &batch.targets, &weights),
-            Some((weight, temperature, teacher)) => {
-                let v = scaled(&batch.penalised, weight * per_target);
-                let head = teacher.head().inner();
-                let toward = Toward { head: &head, hidden: of_teacher(teacher), weights: &v, temperature };
-                model.head().backward_toward(hidden.clone(), &batch.targets, &weights, Some(toward))
-            }
-        };
-        let HeadGradient { loss, nll, divergence, hidden: mut of_hidden, pieces } = found;
-        let mut penalty = divergence;
-        for of_penalty in &objective.penalties {
-            let Penalty::Hidden { weight, teacher } = of_penalty else { continue };
-            if batch.penalised.is_empty() {
-                continue;
-            }
-            let v = scaled(&batch.penalised, weight * per_target / channels as f64);
+        let penalised = |by: f64| -> Vec<f32> { batch.penalised.iter().map(|&v| (f64::from(v) * by) as f32).collect() };
+        let (head, v) = (teacher.head().inner(), penalised(divergence * per_target));
+        let toward = Toward { head: &head, hidden: of_teacher.clone(), weights: &v, temperature };
+        let toward = (divergence > 0.0).then_some(toward);
+        let found = model.head().backward_toward(hidden.clone(), &batch.targets, &weights, toward);
+        let HeadGradient { loss, nll, divergence: mut penalty, hidden: mut of_hidden, pieces } = found;
+        if of_states > 0.0 {
+            let v = penalised(of_states * per_target / channels as f64);
             let v = Tensor::<1>::from_floats(v.as_slice(), &hidden.device()).reshape([batch_size * time, 1]);
-            let apart = hidden.clone() - of_teacher(teacher);
+            let apart = hidden - of_teacher;
             accumulate(&mut penalty, (apart.clone() * apart.clone() * v.clone()).sum());
             of_hidden = of_hidden + apart * v * 2.0;
         }

@@ -58,40 +58,32 @@ pub fn types(pairs: &[Pair], vocabulary: &Vocabulary, ratio: &Ratio<'_>) -> Resu
 
 /// Every class's part of the change, in the order of [`TokenClass::ALL`]. They sum to δ.
 pub fn classes(pairs: &[Pair], vocabulary: &Vocabulary) -> Vec<ClassChange> {
-    let total = pairs.len() as f64;
-    TokenClass::ALL
-        .into_iter()
-        .filter_map(|class| {
-            let of_class: Vec<&Pair> = pairs.iter().filter(|p| vocabulary.class(p.id) == class).collect();
-            let count = of_class.len() as f64;
-            (!of_class.is_empty()).then(|| ClassChange {
-                class,
-                count: of_class.len(),
-                share: count / total,
-                before: of_class.iter().map(|p| p.before).sum::<f64>() / count,
-                after: of_class.iter().map(|p| p.after).sum::<f64>() / count,
-                contribution: of_class.iter().map(|p| p.change()).sum::<f64>() / total,
-            })
-        })
-        .collect()
+    parts(pairs, TokenClass::ALL, |pair| vocabulary.class(pair.id))
 }
 
 /// The part of the tokens that were unlikely or likely before and after, in the order of [`LossClass::ALL`]. They sum to δ.
 pub fn loss_classes(pairs: &[Pair]) -> Vec<LossClassChange> {
-    let total = pairs.len() as f64;
-    let border = pairs.iter().map(|p| p.before).sum::<f64>() / total;
-    let class_of = |pair: &Pair| match (pair.before > border, pair.after > border) {
+    let border = pairs.iter().map(|p| p.before).sum::<f64>() / pairs.len() as f64;
+    parts(pairs, LossClass::ALL, |pair| match (pair.before > border, pair.after > border) {
         (true, true) => LossClass::HighHigh,
         (true, false) => LossClass::HighLow,
         (false, true) => LossClass::LowHigh,
         (false, false) => LossClass::LowLow,
-    };
-    LossClass::ALL
-        .into_iter()
+    })
+}
+
+/// The part of each class of `all` in the change; classes without a token are left out.
+fn parts<C: Copy + PartialEq>(
+    pairs: &[Pair],
+    all: impl IntoIterator<Item = C>,
+    class_of: impl Fn(&Pair) -> C,
+) -> Vec<ClassChange<C>> {
+    let total = pairs.len() as f64;
+    all.into_iter()
         .filter_map(|class| {
             let of_class: Vec<&Pair> = pairs.iter().filter(|p| class_of(p) == class).collect();
             let count = of_class.len() as f64;
-            (!of_class.is_empty()).then(|| LossClassChange {
+            (!of_class.is_empty()).then(|| ClassChange {
                 class,
                 count: of_class.len(),
                 share: count / total,

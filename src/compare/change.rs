@@ -123,11 +123,11 @@ pub struct TypeChange {
     pub contribution_ci95: [f64; 2],
 }
 
-/// One class's part in the change.
+/// One class's part in the change. Classes are those of the tokens, or others ([`LossClassChange`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ClassChange {
+pub struct ClassChange<C = TokenClass> {
     /// The class.
-    pub class: TokenClass,
+    pub class: C,
     /// Scored occurrences.
     pub count: usize,
     /// `count` over all scored tokens.
@@ -171,21 +171,7 @@ impl LossClass {
 }
 
 /// The part of such tokens in the change.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LossClassChange {
-    /// The class.
-    pub class: LossClass,
-    /// Scored occurrences.
-    pub count: usize,
-    /// `count` over all scored tokens.
-    pub share: f64,
-    /// Mean negative log-likelihood before, nats.
-    pub before: f64,
-    /// Mean negative log-likelihood after, nats.
-    pub after: f64,
-    /// Its part of `delta`.
-    pub contribution: f64,
-}
+pub type LossClassChange = ClassChange<LossClass>;
 
 /// The fewest token types that carry at least nine tenths of the worsening (the sum of positive contributions).
 ///

@@ -351,17 +351,26 @@ fn launch(ability: Ability, steepness: Option<&str>, rows: usize, positions: usi
     kernel.launch(wgsl::groups(positions), buffers, &[positions as u32, rows as u32]);
 }
 
+/// The logits of each piece of the head with the piece's rows, on the tensors' own memory.
+fn pieces_on_host(hidden: &Tensor<2>, head: &Head) -> Vec<(usize, Numbers)> {
+    head.pieces(hidden).map(|logits| (logits.dims()[1], Numbers::of(logits))).collect()
+}
+
+/// The same by position: its logits, in as many parts as the head has pieces.
+fn by_position(pieces: &mut [(usize, Numbers)], positions: usize) -> Vec<Vec<&mut [f32]>> {
+    let mut all: Vec<Vec<&mut [f32]>> = (0..positions).map(|_| Vec::with_capacity(pieces.len())).collect();
+    for (rows, logits) in pieces {
+        let parts = logits.as_mut_slice().chunks_exact_mut(*rows);
+        all.iter_mut().zip(parts).for_each(|(position, part)| position.push(part));
+    }
+    all
+}
+
 /// Both on the tensors' own memory, a position at a time. The gradient overwrites the logits.
 fn on_host(hidden: Tensor<2>, head: &Head, targets: &[u32], weights: Option<&[f32]>) -> ChunkGradient {
     let device = hidden.device();
-    let of_piece = |logits: Tensor<2>| (logits.dims()[1], Numbers::of(logits));
-    let mut logits: Vec<(usize, Numbers)> = head.pieces(&hidden).map(of_piece).collect();
-    // A position's logits, in as many parts as the head has pieces.
-    let mut positions: Vec<Vec<&mut [f32]>> = targets.iter().map(|_| Vec::with_capacity(logits.len())).collect();
-    for (rows, logits) in &mut logits {
-        let parts = logits.as_mut_slice().chunks_exact_mut(*rows);
-        positions.iter_mut().zip(parts).for_each(|(position, part)| position.push(part));
-    }
+    let mut logits = pieces_on_host(&hidden, head);
+    let positions = by_position(&mut logits, targets.len());
     let of_position = |(i, (mut parts, &target)): (usize, (Vec<&mut [f32]>, &u32))| {
         let weight = weights.map(|weights| weights[i]);
         match weight {
@@ -386,20 +395,9 @@ fn on_host_toward(
     toward: &Toward<'_>,
 ) -> (ChunkGradient, Tensor<1>) {
     let device = hidden.device();
-    let of_pieces = |hidden: &Tensor<2>, head: &Head| -> Vec<(usize, Numbers)> {
-        head.pieces(hidden).map(|logits| (logits.dims()[1], Numbers::of(logits))).collect()
-    };
-    let (mut logits, of_teacher) = (of_pieces(&hidden, head), of_pieces(&toward.hidden, toward.head));
-    let mut positions: Vec<Vec<&mut [f32]>> = targets.iter().map(|_| Vec::with_capacity(logits.len())).collect();
-    for (rows, logits) in &mut logits {
-        let parts = logits.as_mut_slice().chunks_exact_mut(*rows);
-        positions.iter_mut().zip(parts).for_each(|(position, part)| position.push(part));
-    }
-    let mut teacher: Vec<Vec<&[f32]>> = targets.iter().map(|_| Vec::with_capacity(of_teacher.len())).collect();
-    for (rows, logits) in &of_teacher {
-        let parts = logits.as_slice().chunks_exact(*rows);
-        teacher.iter_mut().zip(parts).for_each(|(position, part)| position.push(part));
-    }
+    let (mut logits, mut of_teacher) = (pieces_on_host(&hidden, head), pieces_on_host(&toward.hidden, toward.head));
+    let positions = by_position(&mut logits, targets.len());
+    let teacher = by_position(&mut of_teacher, targets.len());
     let (steepness, temperature) = (head.steepness(), toward.temperature as f32);
     let found: Vec<(f32, f32)> = positions
         .into_par_iter()
@@ -461,7 +459,7 @@ vectorised! {
     /// (w·(p − onehot(target)) + v·T·(p at T − q at T))·(a − b·logit²).
     fn toward_position(
         parts: &mut [&mut [f32]],
-        teacher: &[&[f32]],
+        teacher: &[&mut [f32]],
         target: usize,
         w: f32,
         v: f32,
@@ -500,7 +498,7 @@ vectorised! {
         let pull = f64::from(v * temperature);
         let (of_model, from_teacher) = ((pull / at_t) as f32, (pull / of_teacher) as f32);
         for (x, y) in parts.iter_mut().zip(teacher) {
-            for (x, y) in x.iter_mut().zip(*y) {
+            for (x, y) in x.iter_mut().zip(y.iter()) {
                 let (near, of) = (*x - most, *y - most_of_teacher);
                 let by_logit =
                     exponential(near) * share + exponential(near * per) * of_model - exponential(of * per) * from_teacher;

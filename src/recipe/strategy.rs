@@ -265,21 +265,17 @@ pub struct AfterStep<'a> {
 /// What can be added to the loss.
 #[derive(Clone)]
 pub enum Penalty {
-    /// `weight` · T² · mean of KL(teacher at T ‖ model at T) over the targets that [`StepTargets::penalised`] names.
-    Divergence {
-        /// β.
-        weight: f64,
+    /// Over the targets that [`StepTargets::penalised`] names: `divergence` · T² · mean of KL(teacher at T ‖ model at T), and
+    /// `hidden` · mean of (h − h of the teacher)² over all channels of the last hidden states.
+    Near {
+        /// β; 0 for none.
+        divergence: f64,
         /// T.
         temperature: f64,
-        /// Whose predictions are kept near.
-        teacher: LanguageModel,
-    },
-    /// `weight` · mean of (h − h of the teacher)² over the same targets and all channels of the last hidden states.
-    Hidden {
-        /// Its weight.
-        weight: f64,
-        /// Whose hidden states are kept near.
-        teacher: LanguageModel,
+        /// The weight of the hidden states; 0 for none.
+        hidden: f64,
+        /// Whose predictions and hidden states are kept near.
+        teacher: Rc<LanguageModel>,
     },
     /// `strength`/2 · Σ (θ − `from`)² over the trained weights.
     Distance {

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use serde_json::{Value, json};
+
 use super::windows::TrainingWindows;
 
 /// The targets of the windows that a step reads, in the order of the windows. A step is cut into micro-batches only after
@@ -82,6 +84,16 @@ impl Kept {
     pub fn count(&mut self, kept: f64, of: usize) {
         self.kept += kept;
         self.of += of as f64;
+    }
+
+    /// What a strategy remembers of them; nothing before the first.
+    pub fn values(&self) -> Value {
+        if self.of == 0.0 { Value::Null } else { json!(self) }
+    }
+
+    /// The contrary.
+    pub fn recalled(values: Value) -> Self {
+        serde_json::from_value(values).unwrap_or_default()
     }
 
     /// The share that was kept, 0 to 1.

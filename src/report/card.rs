@@ -36,8 +36,8 @@ pub(super) fn card(
     context! {
         worst => worst.map(type_value).collect::<Vec<_>>(),
         best => best.map(type_value).collect::<Vec<_>>(),
-        classes => classes.iter().map(class_value).collect::<Vec<_>>(),
-        loss_classes => loss_classes.iter().map(loss_class_value).collect::<Vec<_>>(),
+        classes => classes.iter().map(|c| class_value(c, &class_label(c.class.name()))).collect::<Vec<_>>(),
+        loss_classes => loss_classes.iter().map(|c| class_value(c, c.class.label())).collect::<Vec<_>>(),
         handful => handful_sentence(handful),
         without => left_out,
         passages => passages.iter().map(passage_value).collect::<Vec<_>>(),
@@ -58,24 +58,13 @@ fn type_value(t: &TypeChange) -> Value {
     }
 }
 
-fn class_value(c: &ClassChange) -> Value {
+fn class_value<C>(c: &ClassChange<C>, label: &str) -> Value {
     context! {
-        class => class_label(c.class.name()),
+        class => label,
         count => count(c.count as u64),
         share => percent(c.share),
         before => cell(Some(c.before), significant, "no token of this class"),
         after => cell(Some(c.after), significant, "no token of this class"),
-        contribution => cell(Some(c.contribution), delta, "not a finite number"),
-    }
-}
-
-fn loss_class_value(c: &LossClassChange) -> Value {
-    context! {
-        class => c.class.label(),
-        count => count(c.count as u64),
-        share => percent(c.share),
-        before => cell(Some(c.before), significant, "no such token"),
-        after => cell(Some(c.after), significant, "no such token"),
         contribution => cell(Some(c.contribution), delta, "not a finite number"),
     }
 }

@@ -110,11 +110,11 @@ impl Strategy for Weighing {
     }
 
     fn state(&self) -> Remembered {
-        Remembered { values: super::kept_values(&self.kept), ..Remembered::default() }
+        Remembered { values: self.kept.values(), ..Remembered::default() }
     }
 
     fn restore(&mut self, state: Remembered) -> Result<()> {
-        self.kept = serde_json::from_value(state.values).unwrap_or_default();
+        self.kept = Kept::recalled(state.values);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //! and the distance of its hidden states (arXiv 2110.08534).
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -92,7 +93,7 @@ impl Added for Kd {
 
 struct Distilled {
     settings: Kd,
-    teacher: Option<LanguageModel>,
+    teacher: Option<Rc<LanguageModel>>,
     /// Windows of the training text.
     own: usize,
     /// Penalties of the steps so far, and how many steps.
@@ -117,8 +118,15 @@ impl Strategy for Distilled {
             return Err(Error::key("kd.near", "is replay, and nothing is replayed", "name a corpus to replay, or use all"));
         }
         self.teacher = Some(match found.models.into_iter().next() {
-            Some(teacher) => teacher.model,
-            None => start.base.model.clone(),
+            Some(teacher) => {
+                let [of_teacher, of_base] = [&teacher, start.base].map(|model| model.config.channels());
+                if self.settings.hidden > 0.0 && of_teacher != of_base {
+                    let fault = format!("needs hidden states of one width: the teacher has {of_teacher} channels, the base {of_base}");
+                    return Err(Error::key("kd.hidden", fault, "use 0, or a teacher of the base's width"));
+                }
+                Rc::new(teacher.model)
+            }
+            None => Rc::new(start.base.model.clone()),
         });
         Ok(())
     }
@@ -143,11 +151,9 @@ impl Strategy for Distilled {
     }
 
     fn penalties(&self, _now: Moment) -> Vec<Penalty> {
-        let Kd { weight, temperature, hidden, .. } = self.settings;
-        let Some(teacher) = &self.teacher else { return Vec::new() };
-        let divergence = || Penalty::Divergence { weight, temperature, teacher: teacher.clone() };
-        let of_hidden = || Penalty::Hidden { weight: hidden, teacher: teacher.clone() };
-        [(weight > 0.0).then(divergence), (hidden > 0.0).then(of_hidden)].into_iter().flatten().collect()
+        let Kd { weight: divergence, temperature, hidden, .. } = self.settings;
+        let teacher = self.teacher.clone().filter(|_| !self.is_neutral());
+        teacher.map(|teacher| Penalty::Near { divergence, temperature, hidden, teacher }).into_iter().collect()
     }
 
     fn after_step(&mut self, done: &AfterStep<'_>) -> Result<()> {

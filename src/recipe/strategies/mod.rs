@@ -6,13 +6,11 @@
 mod table;
 mod weights;
 
-use serde_json::Value;
 use table::strategies;
 
 use crate::error::{Error, Result};
 use crate::model::LoraSettings;
 use crate::recipe::strategy::Strategy;
-use crate::recipe::targets::Kept;
 
 strategies! {
     // What is trained. A run has exactly one of these: the recipe's `strategy`.
@@ -39,11 +37,6 @@ strategies! {
         lawa: Lawa,
         wise_ft: WiseFt,
     }
-}
-
-/// What a strategy that leaves targets out remembers of them; nothing before the first.
-fn kept_values(kept: &Kept) -> Value {
-    if kept.of == 0.0 { Value::Null } else { serde_json::json!(kept) }
 }
 
 fn refuse_others(trained: Trainable, belongs_to: Trainable) -> Result<()> {

@@ -174,7 +174,7 @@ impl Strategy for Truncating {
         let number = |key: &str| state.values[key].as_u64().unwrap_or(0) as usize;
         (self.next, self.since) = (number("next") % LATEST, number("since"));
         self.threshold = state.values["threshold"].as_f64().map(|threshold| threshold as f32);
-        self.kept = serde_json::from_value(state.values["kept"].clone()).unwrap_or_default();
+        self.kept = Kept::recalled(state.values["kept"].take());
         Ok(())
     }
 
